@@ -1,0 +1,106 @@
+"""Augmentation of waveforms on the fly: speed and noise.
+
+Every draw comes from the seed of the utterance in this epoch, so the result
+does not depend on workers, ranks or a resume. (SpecAugment works on features,
+inside the model: see ``lobes/masking.py``.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torchaudio.functional import resample
+
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.limits import require_number
+
+
+@dataclass(frozen=True)
+class WaveAugment:
+    """Speed perturbation and coloured noise.
+
+    Arguments
+    ---------
+    speeds : sequence of float
+        Speeds drawn with equal chance; 1.1 makes the audio 10 % shorter and
+        higher (Ko et al., Interspeech 2015).
+    noise_prob : float
+        Probability that noise is added.
+    snr_db : (float, float)
+        Range of the signal-to-noise ratio, drawn evenly.
+
+    Example
+    -------
+    >>> wav = np.ones(1000, dtype=np.float32)
+    >>> len(WaveAugment(speeds=[1.25], noise_prob=1.0)(wav, seed=3))
+    800
+    """
+
+    speeds: Sequence[float] = (0.9, 1.0, 1.1)
+    noise_prob: float = 0.3
+    snr_db: tuple[float, float] = (5.0, 30.0)
+
+    def __post_init__(self):
+        if not self.speeds:
+            raise UserError("speeds is empty; give at least one, such as 1.0")
+        for speed in self.speeds:
+            require_number("speeds", speed, 0.5, 2.0)
+        require_number("noise_prob", self.noise_prob, 0.0, 1.0)
+        low, high = self.snr_db
+        if not low <= high:
+            raise UserError(
+                f"snr_db is [{low}, {high}]; give low, then high, in dB"
+            )
+
+    def __call__(self, wav: np.ndarray, seed: int) -> np.ndarray:
+        """Augment wav [S]; gives float32 [S']."""
+        rng = np.random.default_rng([seed, 4])
+        wav = change_speed(wav, float(rng.choice(self.speeds)))
+        if rng.random() < self.noise_prob:
+            wav = add_noise(wav, rng.uniform(*self.snr_db), rng)
+        return wav
+
+
+def change_speed(wav: np.ndarray, speed: float) -> np.ndarray:
+    """Play wav [S] faster by ``speed``.
+
+    Example
+    -------
+    >>> len(change_speed(np.zeros(1100, dtype=np.float32), 1.1))
+    1000
+    """
+    ratio = Fraction(speed).limit_denominator(20)
+    if ratio == 1:
+        return wav
+    slow = torch.from_numpy(np.ascontiguousarray(wav))
+    return resample(slow, ratio.numerator, ratio.denominator).numpy()
+
+
+def add_noise(
+    wav: np.ndarray, snr_db: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Add noise with a random spectral slope, from blue to brown.
+
+    Example
+    -------
+    >>> wav = np.sin(np.arange(16000) / 5).astype(np.float32)
+    >>> noisy = add_noise(wav, 20.0, np.random.default_rng(0))
+    >>> ratio = np.sum(wav**2) / np.sum((noisy - wav) ** 2)
+    >>> float(round(10 * np.log10(ratio), 2))
+    20.0
+    """
+    # A slope in the frequency domain; the block is tiled over long audio,
+    # since an FFT of the whole would cost more than it is worth.
+    block = min(len(wav), 32768)
+    spectrum = np.fft.rfft(rng.standard_normal(block))
+    slope = rng.uniform(-0.25, 1.0)
+    spectrum *= np.arange(1, len(spectrum) + 1) ** -slope
+    noise = np.fft.irfft(spectrum, block)
+    noise = np.resize(noise, len(wav))
+    power = np.mean(np.square(noise)) + 1e-20
+    wanted = np.mean(np.square(wav, dtype=np.float64)) / 10 ** (snr_db / 10)
+    return (wav + noise * np.sqrt(wanted / power)).astype(np.float32)

@@ -1,0 +1,203 @@
+"""Which utterances make a step, on which rank, in which micro-batches.
+
+A step is exactly ``global_batch`` utterances over all ranks, whatever their
+number. The epochs' permutations are joined end to end, so no utterance is left
+over and a position in training is one number: the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from nar_asr_lobes.errors import UserError
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One utterance in one epoch: ``index`` into the data set, its ``seed``."""
+
+    index: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """The work of one rank in one step: micro-batches of samples."""
+
+    step: int
+    micro_batches: tuple[tuple[Sample, ...], ...]
+
+
+class StepSampler:
+    """Plan the steps of a training run.
+
+    Arguments
+    ---------
+    durations : sequence of float
+        Seconds of each utterance.
+    global_batch : int
+        Utterances of a step over all ranks.
+    steps : int
+        Steps of the run.
+    max_batch_seconds : float
+        Most padded seconds in a micro-batch; bounds the memory. A longer
+        utterance gets a micro-batch of its own.
+    bucket_steps : int
+        Steps that are filled together from a window of the shuffled data,
+        each with utterances of similar length: less padding, less randomness.
+    rank, ranks : int
+        This process and the number of processes.
+    seed : int
+        Of the shuffling and of the samples' own seeds.
+    sorted_epochs : int
+        First epochs that go from short to long utterances instead of being
+        shuffled: CTC finds its alignment sooner on short ones (SortaGrad,
+        Amodei et al., https://arxiv.org/abs/1512.02595).
+
+    Example
+    -------
+    >>> sampler = StepSampler([1.0, 2.0, 3.0], global_batch=2, steps=3)
+    >>> plans = list(sampler)
+    >>> [len(p.micro_batches[0]) for p in plans]
+    [2, 2, 2]
+    >>> sampler.start_step = 2
+    >>> list(sampler) == plans[2:]
+    True
+    """
+
+    def __init__(
+        self,
+        durations: Sequence[float],
+        global_batch: int,
+        steps: int,
+        max_batch_seconds: float = 240.0,
+        bucket_steps: int = 16,
+        rank: int = 0,
+        ranks: int = 1,
+        seed: int = 0,
+        sorted_epochs: int = 0,
+    ):
+        if global_batch < ranks:
+            raise UserError(
+                f"global_batch {global_batch} is smaller than the {ranks} "
+                f"processes; raise it to at least {ranks}"
+            )
+        self.durations = np.asarray(durations, dtype=np.float64)
+        self.global_batch = global_batch
+        self.steps = steps
+        self.max_batch_seconds = max_batch_seconds
+        self.bucket_steps = bucket_steps
+        self.rank, self.ranks, self.seed = rank, ranks, seed
+        self.sorted_epochs = sorted_epochs
+        self.start_step = 0
+        # A step needs one window and at most two epochs around it.
+        self._permutation = lru_cache(maxsize=2)(self._shuffle)
+        self._window = lru_cache(maxsize=1)(self._plan_window)
+
+    def __len__(self) -> int:
+        """Count the steps that are left."""
+        return self.steps - self.start_step
+
+    def _shuffle(self, epoch: int) -> np.ndarray:
+        if epoch < self.sorted_epochs:
+            return np.argsort(self.durations, kind="stable")
+        rng = np.random.default_rng([self.seed, 5, epoch])
+        return rng.permutation(len(self.durations))
+
+    def _plan_window(self, window: int) -> list[np.ndarray]:
+        """Give the steps of a window, each an array of stream positions."""
+        first = window * self.bucket_steps
+        count = min(self.bucket_steps, self.steps - first)
+        size = count * self.global_batch
+        positions = first * self.global_batch + np.arange(size)
+        lengths = self.durations[[self._index(p) for p in positions]]
+        ordered = positions[np.argsort(lengths, kind="stable")]
+        rng = np.random.default_rng([self.seed, 6, window])
+        batches = ordered.reshape(count, self.global_batch)
+        return list(batches[rng.permutation(count)])
+
+    def _index(self, position: int) -> int:
+        epoch, place = divmod(int(position), len(self.durations))
+        return int(self._permutation(epoch)[place])
+
+    def _sample(self, position: int) -> Sample:
+        epoch = int(position) // len(self.durations)
+        index = self._index(position)
+        state = np.random.SeedSequence([self.seed, 7, epoch, index])
+        return Sample(index, int(state.generate_state(1)[0]))
+
+    def _share(self, positions: np.ndarray) -> list[int]:
+        """Deal sorted utterances to the ranks in turn, back and forth."""
+        rounds = np.arange(len(positions)) // self.ranks
+        turn = np.arange(len(positions)) % self.ranks
+        owner = np.where(rounds % 2 == 0, turn, self.ranks - 1 - turn)
+        return list(positions[owner == self.rank])
+
+    def _split(self, samples: list[Sample]) -> tuple[tuple[Sample, ...], ...]:
+        batches: list[list[Sample]] = []
+        longest = 0.0
+        for sample in samples:  # longest first, so the first sets the padding
+            seconds = self.durations[sample.index]
+            if batches and longest * (len(batches[-1]) + 1) <= (
+                self.max_batch_seconds
+            ):
+                batches[-1].append(sample)
+            else:
+                batches.append([sample])
+                longest = seconds
+        return tuple(tuple(batch) for batch in batches)
+
+    def plan(self, step: int) -> StepPlan:
+        """Plan one step for this rank, without the steps before it."""
+        window, place = divmod(step, self.bucket_steps)
+        positions = self._window(window)[place][::-1]
+        mine = [self._sample(p) for p in self._share(positions)]
+        return StepPlan(step, self._split(mine))
+
+    def __iter__(self) -> Iterator[StepPlan]:
+        """Go through the steps from ``start_step`` on."""
+        for step in range(self.start_step, self.steps):
+            yield self.plan(step)
+
+
+def validation_batches(
+    durations: Sequence[float],
+    max_batch_seconds: float,
+    rank: int = 0,
+    ranks: int = 1,
+) -> list[list[int]]:
+    """Split a data set into batches of similar length, shared by the ranks.
+
+    Arguments
+    ---------
+    durations : sequence of float
+        Seconds of each utterance.
+    max_batch_seconds : float
+        Most padded seconds in a batch.
+    rank, ranks : int
+        This process and the number of processes.
+
+    Returns
+    -------
+    list of list of int
+        Indices of this rank's batches, longest utterances first; over all
+        ranks every utterance stands in exactly one batch.
+
+    Example
+    -------
+    >>> validation_batches([1.0, 5.0, 4.0], 10.0)
+    [[1, 2], [0]]
+    """
+    order = np.argsort(-np.asarray(durations), kind="stable")
+    batches: list[list[int]] = []
+    for index in order:
+        longest = durations[batches[-1][0]] if batches else 0.0
+        if batches and longest * (len(batches[-1]) + 1) <= max_batch_seconds:
+            batches[-1].append(int(index))
+        else:
+            batches.append([int(index)])
+    return batches[rank::ranks]

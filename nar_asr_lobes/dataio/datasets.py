@@ -1,0 +1,214 @@
+"""The one audio and text pipeline: utterances -> batches.
+
+Utterance -> read_audio -> augment -> wav [S]  \\
+          -> normalised text -> pieces [U]     /  Batch
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from nar_asr_lobes.dataio.audio import read_audio
+from nar_asr_lobes.dataio.batching import Sample, StepPlan, StepSampler
+from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.dataio.tokenizer import Tokenizer
+
+WaveTransform = Callable[[np.ndarray, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded utterances.
+
+    ``ids`` and ``texts`` of the B utterances; ``seeds``, one for each random
+    draw that concerns an utterance; ``wavs`` [B, S]; ``wav_lens`` [B]
+    relative; ``samples`` [B] exact; ``tokens`` [B, U] padded with 0, and
+    ``token_lens`` [B] (no columns and zeros for unlabelled audio).
+    """
+
+    ids: list[str]
+    texts: list[str]
+    seeds: list[int]
+    wavs: torch.Tensor
+    wav_lens: torch.Tensor
+    samples: torch.Tensor
+    tokens: torch.Tensor
+    token_lens: torch.Tensor
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Move the tensors to a device."""
+        names = ("wavs", "wav_lens", "samples", "tokens", "token_lens")
+        moved = {
+            name: getattr(self, name).to(device, non_blocking=True)
+            for name in names
+        }
+        return replace(self, **moved)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of real audio, padding not counted."""
+        return float(self.samples.sum()) / 16000
+
+
+def make_batch(
+    utterances: Sequence[Utterance],
+    wavs: Sequence[np.ndarray],
+    tokens: Sequence[Sequence[int]],
+    seeds: Sequence[int],
+) -> Batch:
+    """Pad waveforms and pieces into a batch.
+
+    Arguments
+    ---------
+    utterances : sequence of Utterance
+        For ids and texts.
+    wavs : sequence of numpy.ndarray
+        Float32 samples, each [S].
+    tokens : sequence of sequence of int
+        Pieces of each; empty for unlabelled audio.
+    seeds : sequence of int
+        One for each utterance.
+
+    Returns
+    -------
+    Batch
+
+    Example
+    -------
+    >>> batch = make_batch(
+    ...     [Utterance("a", "a.wav", 0.1, "hi")],
+    ...     [np.zeros(1600, dtype=np.float32)],
+    ...     [[1, 2]],
+    ...     [0],
+    ... )
+    >>> batch.wavs.shape, batch.tokens.tolist()
+    (torch.Size([1, 1600]), [[1, 2]])
+    """
+    samples = torch.tensor([len(wav) for wav in wavs])
+    token_lens = torch.tensor([len(row) for row in tokens])
+    padded = torch.zeros(len(wavs), int(samples.max()))
+    pieces = torch.zeros(len(wavs), int(token_lens.max()), dtype=torch.long)
+    for i, (wav, row) in enumerate(zip(wavs, tokens, strict=True)):
+        padded[i, : len(wav)] = torch.from_numpy(np.ascontiguousarray(wav))
+        pieces[i, : len(row)] = torch.tensor(row, dtype=torch.long)
+    return Batch(
+        ids=[u.id for u in utterances],
+        texts=[u.text or "" for u in utterances],
+        seeds=list(seeds),
+        wavs=padded,
+        wav_lens=samples / padded.shape[1],
+        samples=samples,
+        tokens=pieces,
+        token_lens=token_lens,
+    )
+
+
+class SpeechDataset(Dataset):
+    """Utterances, read and augmented when asked for.
+
+    Arguments
+    ---------
+    utterances : sequence of Utterance
+        The data.
+    tokenizer : Tokenizer, optional
+        Encodes the texts; without it the audio is unlabelled.
+    augment : callable, optional
+        (wav, seed) -> wav.
+    cache : bool
+        Whether to keep the decoded audio in memory as int16 (32 kB/s); for
+        sets of a few hours that are read many times.
+
+    Example
+    -------
+    >>> len(SpeechDataset([Utterance("a", "a.wav", 1.0)]))
+    1
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        tokenizer: Tokenizer | None = None,
+        augment: WaveTransform | None = None,
+        cache: bool = False,
+    ):
+        self.utterances = list(utterances)
+        self.augment = augment
+        self.tokens = [
+            tokenizer.encode(u.text or "") if tokenizer else []
+            for u in self.utterances
+        ]
+        self.cached: dict[int, np.ndarray] | None = {} if cache else None
+
+    def __len__(self) -> int:
+        """Count the utterances."""
+        return len(self.utterances)
+
+    def _read(self, index: int) -> np.ndarray:
+        if self.cached is None:
+            return read_audio(self.utterances[index].audio)
+        if index not in self.cached:
+            wav = read_audio(self.utterances[index].audio)
+            self.cached[index] = np.round(wav.clip(-1, 1) * 32767).astype(
+                np.int16
+            )
+        return self.cached[index].astype(np.float32) / 32767
+
+    def batch(self, samples: Sequence[Sample]) -> Batch:
+        """Read and augment some samples into one batch."""
+        wavs = [self._read(s.index) for s in samples]
+        if self.augment is not None:
+            wavs = [
+                self.augment(wav, s.seed)
+                for wav, s in zip(wavs, samples, strict=True)
+            ]
+        return make_batch(
+            [self.utterances[s.index] for s in samples],
+            wavs,
+            [self.tokens[s.index] for s in samples],
+            [s.seed for s in samples],
+        )
+
+    def __getitem__(self, plan: StepPlan) -> list[Batch]:
+        """Read all micro-batches of a step."""
+        return [self.batch(samples) for samples in plan.micro_batches]
+
+
+def step_loader(
+    dataset: SpeechDataset, sampler: StepSampler, workers: int = 0
+) -> DataLoader:
+    """Load the steps of a sampler; each item is a list of micro-batches.
+
+    Arguments
+    ---------
+    dataset : SpeechDataset
+        What to read.
+    sampler : StepSampler
+        What makes a step.
+    workers : int
+        Processes that read ahead; 0 reads in this one.
+
+    Returns
+    -------
+    torch.utils.data.DataLoader
+
+    Example
+    -------
+    >>> sampler = StepSampler([1.0], global_batch=1, steps=1)
+    >>> utterances = [Utterance("a", "a.wav", 1.0)]
+    >>> len(step_loader(SpeechDataset(utterances), sampler))
+    1
+    """
+    # A generator of its own: the loader draws a number when it starts, which
+    # would otherwise come from the stream that a resume has restored.
+    return DataLoader(
+        dataset,
+        sampler=sampler,
+        batch_size=None,
+        num_workers=workers,
+        generator=torch.Generator(),
+    )

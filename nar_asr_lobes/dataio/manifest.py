@@ -1,0 +1,284 @@
+"""Manifests: one utterance a line, as JSON, below a header line.
+
+    {"data_root": "/corpora/librispeech"}
+    {"id": "1-2-3", "audio": "1/2/1-2-3.flac", "duration": 3.2, "text": "a b"}
+
+JSON lines rather than CSV, because a transcript with a quote, a comma or a
+dollar sign then needs no rules of its own. Error messages name the file, the
+line and the id, and never quote a transcript: it may be confidential.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nar_asr_lobes.errors import UserError
+
+_REQUIRED = ("id", "audio", "duration")
+_OPTIONAL = ("text", "speaker")
+_SHOWN = 3  # faults quoted in one message; the rest is counted
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One stretch of speech: the unit of training and of evaluation.
+
+    Arguments
+    ---------
+    id : str
+        Unique name within its split.
+    audio : str
+        Path of the audio file, absolute or relative to the data root.
+    duration : float
+        Length in seconds.
+    text : str, optional
+        Transcript; None for unlabelled speech.
+    speaker : str, optional
+        Who speaks, where it is known.
+
+    Example
+    -------
+    >>> Utterance("u1", "audio/u1.flac", 1.5, text="good morning").duration
+    1.5
+    """
+
+    id: str
+    audio: str
+    duration: float
+    text: str | None = None
+    speaker: str | None = None
+
+
+def refuse(faults: Sequence[str], remedy: str) -> None:
+    """Raise one error for all faults found in one place; nothing if none.
+
+    Arguments
+    ---------
+    faults : sequence of str
+        What is wrong, each with its file and line or its id.
+    remedy : str
+        What the user can do about it.
+
+    Raises
+    ------
+    UserError
+        Counts the faults and quotes the first three.
+
+    Example
+    -------
+    >>> refuse([], "nothing to do")
+    >>> refuse(["a.tsv:2: no id", "a.tsv:5: no id"], "correct these lines")
+    Traceback (most recent call last):
+    nar_asr_lobes.errors.UserError: 2 faults: a.tsv:2: no id, a.tsv:5: no \
+id; correct these lines
+    """
+    if not faults:
+        return
+    count = f"{len(faults)} faults: " if len(faults) > 1 else ""
+    shown = ", ".join(faults[:_SHOWN])
+    more = len(faults) - _SHOWN
+    tail = f" and {more} more" if more > 0 else ""
+    raise UserError(f"{count}{shown}{tail}; {remedy}")
+
+
+def read_manifest(
+    path: str | os.PathLike, data_root: str | os.PathLike | None = None
+) -> list[Utterance]:
+    """Read a manifest and check every line of it.
+
+    Arguments
+    ---------
+    path : str or path
+        The manifest.
+    data_root : str or path, optional
+        Folder that relative audio paths start from, instead of the one in the
+        manifest's header (which is relative to the manifest's own folder).
+
+    Returns
+    -------
+    list of Utterance
+        In the order of the file, with `audio` resolved against the data root.
+
+    Raises
+    ------
+    UserError
+        For a missing or empty manifest and for damaged lines: not JSON, a
+        missing or unknown key, a wrong type, an id used twice, a duration
+        that is not a finite number above 0. All bad lines are counted.
+
+    Example
+    -------
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> rows = [Utterance("u1", "u1.wav", 1.0)]
+    >>> write_manifest(folder / "train.jsonl", rows, folder)
+    1
+    >>> read_manifest(folder / "train.jsonl", "/corpus")[0].audio
+    '/corpus/u1.wav'
+    """
+    path = Path(path)
+    lines = _json_lines(path)
+    root = _read_header(path, lines, data_root)
+    rows, faults, first_use = [], [], {}
+    for number, record, fault in lines:
+        fault = fault or _fault(record)
+        if not fault:
+            first = first_use.setdefault(record["id"], number)
+            if first != number:
+                fault = f"id {record['id']} already stands in line {first}"
+        if fault:
+            faults.append(f"{path}:{number}: {fault}")
+            continue
+        record["audio"] = os.path.join(root, record["audio"])
+        rows.append(Utterance(**record))
+    refuse(faults, "correct or remove these lines, or prepare the data again")
+    if not rows:
+        raise UserError(
+            f"{path}: holds no utterances; prepare the data again, or remove"
+            " this split from the options"
+        )
+    return rows
+
+
+def write_manifest(
+    path: str | os.PathLike,
+    utterances: Iterable[Utterance],
+    data_root: str | os.PathLike,
+) -> int:
+    """Write a manifest that appears whole or not at all.
+
+    Arguments
+    ---------
+    path : str or path
+        The file to write; its folder is made when missing.
+    utterances : iterable of Utterance
+        Audio paths below `data_root` are stored relative to it, so that a
+        corpus can move.
+    data_root : str or path
+        Stored in the header as an absolute path.
+
+    Returns
+    -------
+    int
+        How many utterances were written.
+
+    Raises
+    ------
+    UserError
+        For an utterance that `read_manifest` would refuse.
+
+    Example
+    -------
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> write_manifest(folder / "a.jsonl", [], folder)
+    0
+    """
+    path = Path(path)
+    root = os.path.abspath(data_root)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(_dump({"data_root": root}))
+            count = _write_rows(file, utterances, root, path)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp's 0600 would lock others out
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return count
+
+
+def _write_rows(file, utterances, root: str, path: Path) -> int:
+    count = 0
+    for row in utterances:
+        audio = os.path.normpath(os.path.join(root, row.audio))
+        if audio.startswith(root + os.sep):
+            audio = os.path.relpath(audio, root)
+        record = {**vars(row), "audio": audio}
+        record = {k: v for k, v in record.items() if v is not None}
+        fault = _fault(record)
+        if fault:
+            raise UserError(
+                f"{path}: utterance {row.id!r}: {fault}; correct the"
+                " preparation of this data set"
+            )
+        file.write(_dump(record))
+        count += 1
+    return count
+
+
+def _dump(record: dict) -> str:
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, dict, str | None]]:
+    """Yield line number, record and fault; blank lines are left out."""
+    try:
+        file = open(path, "rb")
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot read this manifest ({error.strerror}); prepare"
+            " the data first"
+        ) from error
+    with file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield number, *_parse(line)
+
+
+def _parse(line: bytes) -> tuple[dict, str | None]:
+    try:
+        record = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        return {}, "not UTF-8 text"
+    except json.JSONDecodeError as error:
+        return {}, f"not valid JSON ({error.msg} at character {error.colno})"
+    except RecursionError:
+        return {}, "not valid JSON (nested too deeply)"
+    if not isinstance(record, dict):
+        return {}, 'not a JSON object such as {"id": …, "audio": …}'
+    return record, None
+
+
+def _read_header(path: Path, lines: Iterator, data_root) -> str:
+    number, record, fault = next(lines, (1, {}, "the file is empty"))
+    if not fault and not (
+        set(record) == {"data_root"} and isinstance(record["data_root"], str)
+    ):
+        fault = 'the header {"data_root": "FOLDER"} is missing'
+    if fault:
+        raise UserError(f"{path}:{number}: {fault}; prepare the data again")
+    if data_root is not None:
+        return os.fspath(data_root)
+    return os.path.join(path.parent, record["data_root"])
+
+
+def _fault(record: dict) -> str | None:
+    """Say what makes this record unusable, or None."""
+    missing = [key for key in _REQUIRED if key not in record]
+    unknown = sorted(set(record) - {*_REQUIRED, *_OPTIONAL})
+    if missing:
+        return f"key {missing[0]!r} is missing"
+    if unknown:
+        allowed = ", ".join(_REQUIRED + _OPTIONAL)
+        return f"unknown key {unknown[0]!r} (allowed: {allowed})"
+    for key in ("id", "audio"):
+        if not isinstance(record[key], str) or not record[key].strip():
+            return f"{key!r} is not a non-empty string"
+    for key in _OPTIONAL:
+        if not isinstance(record.get(key), (str, type(None))):
+            return f"{key!r} is not a string"
+    duration = record["duration"]
+    if isinstance(duration, bool) or not isinstance(duration, (int, float)):
+        return "'duration' is not a number of seconds"
+    if not 0 < duration < math.inf:
+        return f"the duration {duration} is not a finite number above 0"
+    return None

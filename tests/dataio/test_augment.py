@@ -1,0 +1,96 @@
+"""Speed and noise are what they promise, and come from the seed alone."""
+
+import numpy as np
+import pytest
+
+from nar_asr_lobes.dataio.augment import WaveAugment, add_noise, change_speed
+
+
+def tone(hertz, samples):
+    time = np.arange(samples) / 16000
+    return (0.3 * np.sin(2 * np.pi * hertz * time)).astype(np.float32)
+
+
+def snr_db(clean, noisy):
+    noise = noisy.astype(np.float64) - clean
+    return 10 * np.log10(np.sum(np.square(clean)) / np.sum(np.square(noise)))
+
+
+def peak_hertz(wav):
+    power = np.abs(np.fft.rfft(wav * np.hanning(len(wav)), 1 << 17))
+    return power.argmax() * 16000 / (1 << 17)
+
+
+@pytest.mark.parametrize("samples", [1, 999, 16000, 20011])
+@pytest.mark.parametrize("speed", [0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25])
+def test_speed_changes_the_length(speed, samples):
+    out = change_speed(tone(500, samples), speed)
+    assert 0 <= len(out) - samples / speed < 1
+    assert out.dtype == np.float32
+
+
+@pytest.mark.parametrize("speed", [0.9, 1.1])
+def test_speed_changes_the_pitch_and_not_the_level(speed):
+    out = change_speed(tone(500, 16000), speed)
+    assert abs(peak_hertz(out) - 500 * speed) < 1
+    assert abs(np.abs(out[2000:-2000]).max() - 0.3) < 0.01
+
+
+@pytest.mark.parametrize("samples", [400, 16000, 80000])
+@pytest.mark.parametrize("wanted", [-5.0, 5.0, 30.0])
+def test_noise_has_the_wanted_level(wanted, samples):
+    wav = tone(500, samples)
+    noisy = add_noise(wav, wanted, np.random.default_rng(1))
+    assert abs(snr_db(wav, noisy) - wanted) < 0.05
+    assert noisy.dtype == np.float32
+
+
+def test_noise_has_many_colours():
+    shares = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        noise = add_noise(np.ones(16000, np.float32), 10.0, rng) - 1
+        power = np.abs(np.fft.rfft(noise)) ** 2
+        shares.append(power[:2000].sum() / power.sum())  # below 2 kHz
+    assert min(shares) < 0.25 < 0.9 < max(shares)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 400])
+def test_silence_stays_silent_and_scraps_stay_finite(samples):
+    rng = np.random.default_rng(0)
+    silence = np.zeros(samples, np.float32)
+    assert not add_noise(silence, 10.0, rng).any()
+    assert np.isfinite(add_noise(silence + 0.5, 10.0, rng)).all()
+
+
+def test_the_seed_decides_everything():
+    augment = WaveAugment(noise_prob=1.0)
+    wav = tone(500, 8000)
+    kept = wav.copy()
+    outs = [augment(wav, seed) for seed in range(20)]
+    np.random.seed(3)
+    for seed, out in enumerate(outs):
+        np.testing.assert_array_equal(augment(wav, seed), out)
+    assert len({out.tobytes() for out in outs}) == 20
+    np.testing.assert_array_equal(wav, kept)
+
+
+def test_draws_follow_the_options():
+    augment = WaveAugment(speeds=(0.9, 1.1), noise_prob=0.25, snr_db=(10, 20))
+    wav = tone(500, 3000)
+    clean = {len(x): x for x in (change_speed(wav, s) for s in (0.9, 1.1))}
+    lengths, levels = [], []
+    for seed in range(600):
+        out = augment(wav, seed)
+        lengths.append(len(out))
+        if not np.array_equal(out, clean[len(out)]):
+            levels.append(snr_db(clean[len(out)], out))
+    assert abs(lengths.count(min(lengths)) / 600 - 0.5) < 0.1
+    assert abs(len(levels) / 600 - 0.25) < 0.08
+    assert 9.9 < min(levels) < 11 and 19 < max(levels) < 20.1
+
+
+def test_nothing_asked_is_nothing_done():
+    wav = tone(500, 3000)
+    augment = WaveAugment(speeds=[1.0], noise_prob=0.0)
+    np.testing.assert_array_equal(augment(wav, 1), wav)
