@@ -1,0 +1,1 @@
+"""The network: frontend, encoder, decoder, masks, quantiser and the model."""

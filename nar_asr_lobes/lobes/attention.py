@@ -1,0 +1,147 @@
+"""Attention with rotary positions on scaled_dot_product_attention.
+
+Positions are given in frames, not in slots: a decoder slot i of U queries
+from frame (i + 0.5) T / U, so that cross-attention starts out monotonic.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+def rotary_angles(
+    positions: torch.Tensor, head_dim: int, base: float = 10000.0
+) -> torch.Tensor:
+    """Compute the angles of rotary position embedding.
+
+    Su et al., RoFormer, https://arxiv.org/abs/2104.09864.
+
+    Arguments
+    ---------
+    positions : torch.Tensor
+        Positions in frames (may be fractions), shape [B or 1, N].
+    head_dim : int
+        Width of a head, even.
+    base : float
+        Longest wavelength is about 2 pi base frames.
+
+    Returns
+    -------
+    torch.Tensor
+        Angles, shape [B or 1, 1, N, head_dim / 2].
+
+    Example
+    -------
+    >>> rotary_angles(torch.arange(3.0)[None], 8).shape
+    torch.Size([1, 1, 3, 4])
+    """
+    steps = torch.arange(0, head_dim, 2, device=positions.device) / head_dim
+    return (positions[..., None] * base ** (-steps)).unsqueeze(1)
+
+
+def rotate(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
+    """Rotate the pairs of x [B, H, N, d] by angles [B, 1, N, d / 2].
+
+    Example
+    -------
+    >>> x = torch.randn(1, 1, 2, 4)
+    >>> torch.equal(rotate(x, torch.zeros(1, 1, 2, 2)), x)
+    True
+    """
+    first, second = x.chunk(2, dim=-1)
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    return torch.cat(
+        [first * cos - second * sin, first * sin + second * cos], dim=-1
+    )
+
+
+class Attention(nn.Module):
+    """Multi-head attention of queries over a memory.
+
+    Arguments
+    ---------
+    d_model : int
+        Width D.
+    heads : int
+        Number of heads; divides D into even parts.
+
+    There is no dropout on the attention weights: it would rule out the fused
+    kernels, and the residual branches have theirs.
+
+    Example
+    -------
+    >>> attention = Attention(16, 2)
+    >>> x, angles = torch.randn(1, 5, 16), rotary_angles(torch.zeros(1, 5), 8)
+    >>> mask = torch.ones(1, 1, 1, 5, dtype=torch.bool)
+    >>> attention(x, x, angles, angles, mask).shape
+    torch.Size([1, 5, 16])
+    """
+
+    def __init__(self, d_model: int, heads: int):
+        super().__init__()
+        if d_model % (2 * heads):
+            raise ValueError(
+                f"d_model {d_model} does not split into {heads} even heads"
+            )
+        self.heads = heads
+        self.query = nn.Linear(d_model, d_model)
+        self.key_value = nn.Linear(d_model, 2 * d_model)
+        self.output = nn.Linear(d_model, d_model)
+
+    def _split(self, x: torch.Tensor) -> torch.Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        memory: torch.Tensor,
+        query_angles: torch.Tensor,
+        key_angles: torch.Tensor,
+        mask: torch.Tensor,
+    ) -> torch.Tensor:
+        """Attend from x [B, N, D] to memory [B, M, D].
+
+        ``mask`` [B, 1, 1, M] is True where memory is valid.
+        """
+        key, value = self.key_value(memory).chunk(2, dim=-1)
+        out = F.scaled_dot_product_attention(
+            rotate(self._split(self.query(x)), query_angles),
+            rotate(self._split(key), key_angles),
+            self._split(value),
+            attn_mask=mask,
+        )
+        return self.output(out.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Sequential):
+    """Two linear layers with GELU between.
+
+    Example
+    -------
+    >>> FeedForward(8, 32)(torch.randn(2, 8)).shape
+    torch.Size([2, 8])
+    """
+
+    def __init__(self, d_model: int, ffn_dim: int):
+        super().__init__(
+            nn.Linear(d_model, ffn_dim),
+            nn.GELU(),
+            nn.Linear(ffn_dim, d_model),
+        )
+
+
+def attention_mask(valid: torch.Tensor) -> torch.Tensor:
+    """Shape a validity mask [B, M] for attention, [B, 1, 1, M].
+
+    An utterance without a valid frame attends to its padding: its output is
+    never read, and NaN would spread to the others' gradients.
+
+    Example
+    -------
+    >>> attention_mask(torch.tensor([[True, False], [False, False]])).squeeze()
+    tensor([[ True, False],
+            [ True,  True]])
+    """
+    return (valid | ~valid.any(1, keepdim=True))[:, None, None, :]

@@ -1,0 +1,177 @@
+"""Pre-norm Transformer encoder over frames.
+
+frames [B, T, D] -> N x (convolutional position, self-attention, feed-forward)
+                 -> LayerNorm -> states [B, T, D]
+
+Every layer adds a short depthwise convolution before its attention: a local
+position signal that a small model learns from little data sooner than it
+learns to attend locally.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from nar_asr_lobes.lobes.attention import (
+    Attention,
+    FeedForward,
+    attention_mask,
+    rotary_angles,
+)
+from nar_asr_lobes.lobes.lengths import valid_mask
+
+LayerHook = Callable[[int, torch.Tensor], torch.Tensor]
+"""Called after layer i (1-based) with x [B, T, D]; returns the new x."""
+
+
+class ConvPosition(nn.Module):
+    """Depthwise convolution over valid frames, gated.
+
+    Arguments
+    ---------
+    d_model : int
+        Width D.
+    kernel : int
+        Frames, odd.
+
+    Example
+    -------
+    >>> conv = ConvPosition(8, 5)
+    >>> conv(torch.randn(1, 6, 8), torch.ones(1, 6, 1)).shape
+    torch.Size([1, 6, 8])
+    """
+
+    def __init__(self, d_model: int, kernel: int):
+        super().__init__()
+        if kernel % 2 == 0:
+            raise ValueError(f"conv_kernel must be odd, not {kernel}")
+        self.gate = nn.Linear(d_model, 2 * d_model)
+        self.conv = nn.Conv1d(
+            d_model, d_model, kernel, padding=kernel // 2, groups=d_model
+        )
+        self.norm = nn.LayerNorm(d_model)
+        self.output = nn.Linear(d_model, d_model)
+
+    def forward(self, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        """Convolve x [B, T, D]; ``valid`` [B, T, 1] is 0 on padding."""
+        x = nn.functional.glu(self.gate(x), dim=-1) * valid
+        x = self.conv(x.mT).mT
+        return self.output(nn.functional.silu(self.norm(x)))
+
+
+class EncoderLayer(nn.Module):
+    """Convolutional position, self-attention, feed-forward, all pre-norm.
+
+    Arguments
+    ---------
+    d_model, heads, ffn_dim, conv_kernel : int
+        Width, heads, inner width and convolution kernel in frames.
+    dropout : float
+        Dropout on every residual branch.
+
+    Example
+    -------
+    >>> layer = EncoderLayer(16, 2, 32, 5, 0.0)
+    >>> valid = torch.ones(1, 6, dtype=torch.bool)
+    >>> angles = rotary_angles(torch.arange(6.0)[None], 8)
+    >>> layer(torch.randn(1, 6, 16), valid, angles).shape
+    torch.Size([1, 6, 16])
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        heads: int,
+        ffn_dim: int,
+        conv_kernel: int,
+        dropout: float,
+    ):
+        super().__init__()
+        self.conv_norm = nn.LayerNorm(d_model)
+        self.conv = ConvPosition(d_model, conv_kernel)
+        self.attention_norm = nn.LayerNorm(d_model)
+        self.attention = Attention(d_model, heads)
+        self.ffn_norm = nn.LayerNorm(d_model)
+        self.ffn = FeedForward(d_model, ffn_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: torch.Tensor, valid: torch.Tensor, angles: torch.Tensor
+    ) -> torch.Tensor:
+        """Update x [B, T, D]; ``valid`` [B, T], ``angles`` of the frames."""
+        x = x + self.dropout(self.conv(self.conv_norm(x), valid[..., None]))
+        y = self.attention_norm(x)
+        y = self.attention(y, y, angles, angles, attention_mask(valid))
+        x = x + self.dropout(y)
+        return x + self.dropout(self.ffn(self.ffn_norm(x)))
+
+
+class TransformerEncoder(nn.Module):
+    """A stack of encoder layers.
+
+    Arguments
+    ---------
+    layers : int
+        Number of layers.
+    d_model, heads, ffn_dim, conv_kernel : int
+        As in ``EncoderLayer``.
+    dropout : float
+        Dropout on every residual branch.
+
+    Example
+    -------
+    >>> encoder = TransformerEncoder(2, 16, 2, 32, 5)
+    >>> encoder(torch.randn(2, 6, 16), torch.tensor([6, 4])).shape
+    torch.Size([2, 6, 16])
+    """
+
+    def __init__(
+        self,
+        layers: int,
+        d_model: int,
+        heads: int,
+        ffn_dim: int,
+        conv_kernel: int,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.head_dim = d_model // heads
+        self.layers = nn.ModuleList(
+            EncoderLayer(d_model, heads, ffn_dim, conv_kernel, dropout)
+            for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(d_model)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        lengths: torch.Tensor,
+        hook: LayerHook | None = None,
+    ) -> torch.Tensor:
+        """Encode frames.
+
+        Arguments
+        ---------
+        x : torch.Tensor
+            Frames, shape [B, T, D].
+        lengths : torch.Tensor
+            Valid frames, shape [B].
+        hook : callable, optional
+            Called after each layer but the last; may return a changed x.
+
+        Returns
+        -------
+        torch.Tensor
+            States, shape [B, T, D]; padding is not cleared.
+        """
+        valid = valid_mask(lengths, x.shape[1])
+        frames = torch.arange(x.shape[1], device=x.device)
+        angles = rotary_angles(frames[None].float(), self.head_dim)
+        for number, layer in enumerate(self.layers, start=1):
+            x = layer(x, valid, angles)
+            if hook is not None and number < len(self.layers):
+                x = hook(number, x)
+        return self.norm(x)

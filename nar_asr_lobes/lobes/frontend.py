@@ -1,0 +1,142 @@
+"""Strided convolutions on the raw waveform, with exact lengths.
+
+wav [B, S] -> stem.features [B, C, F] -> (masks) -> stem.subsample [B, C', T]
+           -> LayerNorm, Linear -> [B, T, D]
+
+Convolutions have no padding, so a valid frame reads valid samples only, and
+every statistic over time counts valid frames only: a batch gives, utterance by
+utterance, what batch size one gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from nar_asr_lobes.lobes.lengths import (
+    absolute_lengths,
+    conv_output_lengths,
+    valid_mask,
+)
+from nar_asr_lobes.lobes.stems import GaborStem, Wav2Vec2Stem
+
+FeatureMasker = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Masks features [B, C, F] inside their valid lengths [B]."""
+
+
+class WaveformFrontend(nn.Module):
+    """Waveform to encoder frames.
+
+    Arguments
+    ---------
+    stem : torch.nn.Module
+        A ``GaborStem`` or ``Wav2Vec2Stem``.
+    stem_channels : int
+        Channels the stem gives.
+    d_model : int
+        Width D of the frames.
+    dropout : float
+        Dropout on the frames.
+
+    Example
+    -------
+    >>> frontend = WaveformFrontend(GaborStem(8, 16), 16, d_model=32)
+    >>> frames, lengths = frontend(
+    ...     torch.randn(2, 16000), torch.tensor([1.0, 0.5])
+    ... )
+    >>> frames.shape, lengths.tolist()
+    (torch.Size([2, 21, 32]), [21, 9])
+    """
+
+    def __init__(
+        self,
+        stem: GaborStem | Wav2Vec2Stem,
+        stem_channels: int,
+        d_model: int,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.stem = stem
+        self.norm = nn.LayerNorm(stem_channels)
+        self.projection = nn.Linear(stem_channels, d_model)
+        self.dropout = nn.Dropout(dropout)
+
+    def output_lengths(self, samples: torch.Tensor) -> torch.Tensor:
+        """Count the frames of utterances of ``samples`` samples."""
+        lengths = self.stem.feature_lengths(samples)
+        for kernel, stride in self.stem.subsampling:
+            lengths = conv_output_lengths(lengths, kernel, stride)
+        return lengths
+
+    def min_samples(self) -> int:
+        """Count the samples that one frame needs."""
+        counts = torch.arange(1, 8000)
+        return int(counts[self.output_lengths(counts) > 0][0])
+
+    def forward(
+        self,
+        wavs: torch.Tensor,
+        wav_lens: torch.Tensor,
+        masker: FeatureMasker | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute frames.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            Waveforms at 16 kHz, padded, shape [B, S].
+        wav_lens : torch.Tensor
+            Relative lengths in [0, 1], shape [B].
+        masker : callable, optional
+            Masks the stem's features, shape [B, C, F], in place of the
+            spectrogram that a raw-waveform model does not have.
+
+        Returns
+        -------
+        frames : torch.Tensor
+            Shape [B, T, D]; padding frames are zero.
+        lengths : torch.Tensor
+            Valid frames, shape [B], int64.
+        """
+        samples = absolute_lengths(wav_lens, wavs.shape[1])
+        short = self.min_samples() - wavs.shape[1]
+        wavs = F.pad(normalize_wavs(wavs, samples), (0, max(0, short)))
+        features = self.stem.features(wavs, samples)
+        feature_lengths = self.stem.feature_lengths(samples)
+        if masker is not None:
+            features = masker(features, feature_lengths)
+        frames = self.stem.subsample(features, feature_lengths)
+        frames = self.dropout(self.projection(self.norm(frames.mT)))
+        lengths = self.output_lengths(samples)
+        return frames * valid_mask(lengths, frames.shape[1])[..., None], lengths
+
+
+def normalize_wavs(wavs: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
+    """Bring each waveform to zero mean and unit variance; padding stays zero.
+
+    Arguments
+    ---------
+    wavs : torch.Tensor
+        Waveforms, shape [B, S].
+    samples : torch.Tensor
+        Valid samples, shape [B].
+
+    Returns
+    -------
+    torch.Tensor
+        Shape [B, S]. Digital silence stays silence.
+
+    Example
+    -------
+    >>> out = normalize_wavs(torch.tensor([[2.0, 4.0, 9.0]]), torch.tensor([2]))
+    >>> [round(x, 3) for x in out[0].tolist()]
+    [-1.0, 1.0, 0.0]
+    """
+    valid = valid_mask(samples, wavs.shape[1])
+    count = samples.clamp_min(1).unsqueeze(1)
+    centred = (wavs - (wavs * valid).sum(1, keepdim=True) / count) * valid
+    variance = centred.square().sum(1, keepdim=True) / count
+    return centred * torch.rsqrt(variance + 1e-7)

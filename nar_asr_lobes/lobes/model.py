@@ -1,0 +1,250 @@
+"""The recogniser: encoder, CTC head and parallel decoder.
+
+wavs [B, S] -> SpeechEncoder -> states [B, T, D] -> CTC head -> [B, T, V]
+                                       |
+                       tokens [B, U] -> NarDecoder -> [B, U, V]
+
+``SpeechEncoder`` is the part that pre-training and fine-tuning share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from nar_asr_lobes.lobes.alignment import token_frames
+from nar_asr_lobes.lobes.config import ModelConfig
+from nar_asr_lobes.lobes.encoder import LayerHook, TransformerEncoder
+from nar_asr_lobes.lobes.frontend import FeatureMasker, WaveformFrontend
+from nar_asr_lobes.lobes.nar_decoder import NarDecoder
+from nar_asr_lobes.lobes.stems import SAMPLE_RATE, GaborStem, Wav2Vec2Stem
+
+
+@dataclass
+class Encoded:
+    """What the encoder knows of a batch.
+
+    ``states`` [B, T, D]; ``lengths`` [B] valid frames; ``log_probs``
+    [B, T, V] of the CTC head; ``inter_log_probs``, the same read after the
+    intermediate layers.
+    """
+
+    states: torch.Tensor
+    lengths: torch.Tensor
+    log_probs: torch.Tensor
+    inter_log_probs: list[torch.Tensor]
+
+
+class SpeechEncoder(nn.Module):
+    """Waveform to states: the part that is pre-trained.
+
+    Arguments
+    ---------
+    config : ModelConfig
+        The sizes.
+
+    Example
+    -------
+    >>> encoder = SpeechEncoder(ModelConfig.tiny())
+    >>> states, lengths = encoder(torch.randn(1, 16000), torch.ones(1))
+    >>> states.shape, lengths.tolist()
+    (torch.Size([1, 21, 32]), [21])
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        if config.stem == "gabor":
+            stem = GaborStem(config.stem_filters, config.stem_channels)
+        else:
+            stem = Wav2Vec2Stem(config.stem_channels, config.stem_norm)
+        self.frontend = WaveformFrontend(
+            stem, config.stem_channels, config.d_model, config.dropout
+        )
+        self.layers = TransformerEncoder(
+            config.encoder_layers,
+            config.d_model,
+            config.heads,
+            config.ffn_dim,
+            config.conv_kernel,
+            config.dropout,
+        )
+
+    def forward(
+        self,
+        wavs: torch.Tensor,
+        wav_lens: torch.Tensor,
+        masker: FeatureMasker | None = None,
+        hook: LayerHook | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give states [B, T, D] and their valid lengths [B]."""
+        frames, lengths = self.frontend(wavs, wav_lens, masker)
+        return self.layers(frames, lengths, hook), lengths
+
+
+class NarAsr(nn.Module):
+    """Encoder, CTC head and non-autoregressive decoder.
+
+    Arguments
+    ---------
+    config : ModelConfig
+        The sizes; kept as ``config``.
+    vocab_size : int
+        V, the tokenizer's size, with the blank at 0.
+
+    Example
+    -------
+    >>> model = build_model(ModelConfig.tiny(), vocab_size=12).eval()
+    >>> encoded = model.encode(torch.randn(1, 16000), torch.ones(1))
+    >>> encoded.log_probs.shape
+    torch.Size([1, 21, 12])
+    >>> tokens = torch.tensor([[3, model.mask_id]])
+    >>> model.decode(encoded, tokens, torch.tensor([2])).shape
+    torch.Size([1, 2, 12])
+    """
+
+    def __init__(self, config: ModelConfig, vocab_size: int):
+        super().__init__()
+        self.config = config
+        self.vocab_size = vocab_size
+        self.mask_id = vocab_size
+        self.encoder = SpeechEncoder(config)
+        self.ctc_head = nn.Linear(config.d_model, vocab_size)
+        self.condition = (
+            nn.Linear(vocab_size, config.d_model)
+            if config.self_condition
+            else None
+        )
+        if self.condition is not None:
+            # Zero, so that a pre-trained encoder is untouched at the start.
+            nn.init.zeros_(self.condition.weight)
+            nn.init.zeros_(self.condition.bias)
+        self.decoder = NarDecoder(
+            vocab_size,
+            config.decoder_layers,
+            config.d_model,
+            config.heads,
+            config.ffn_dim,
+            config.dropout,
+        )
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds from one frame to the next."""
+        return self.encoder.frontend.stem.frame_stride / SAMPLE_RATE
+
+    def output_lengths(self, samples: torch.Tensor) -> torch.Tensor:
+        """Count the frames of utterances of ``samples`` samples."""
+        return self.encoder.frontend.output_lengths(samples)
+
+    def _ctc(self, states: torch.Tensor) -> torch.Tensor:
+        return torch.log_softmax(self.ctc_head(states).float(), dim=-1)
+
+    def encode(
+        self,
+        wavs: torch.Tensor,
+        wav_lens: torch.Tensor,
+        masker: FeatureMasker | None = None,
+    ) -> Encoded:
+        """Encode waveforms and read the CTC head.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            16 kHz samples, shape [B, S].
+        wav_lens : torch.Tensor
+            Relative lengths in [0, 1], shape [B].
+        masker : callable, optional
+            Masks the stem's features (training only).
+
+        Returns
+        -------
+        Encoded
+            States, lengths and log-probabilities.
+        """
+        inter = []
+
+        def read_ctc(number: int, x: torch.Tensor) -> torch.Tensor:
+            if number not in self.config.inter_ctc_layers:
+                return x
+            inter.append(self._ctc(self.encoder.layers.norm(x)))
+            if self.condition is None:
+                return x
+            return x + self.condition(inter[-1].exp().to(x.dtype))
+
+        states, lengths = self.encoder(wavs, wav_lens, masker, read_ctc)
+        return Encoded(states, lengths, self._ctc(states), inter)
+
+    def decode(
+        self,
+        encoded: Encoded,
+        tokens: torch.Tensor,
+        token_lens: torch.Tensor,
+        slot_frames: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Predict all slots in parallel; see ``NarDecoder.forward``."""
+        return self.decoder(
+            tokens, token_lens, encoded.states, encoded.lengths, slot_frames
+        )
+
+    def forward(
+        self,
+        wavs: torch.Tensor,
+        wav_lens: torch.Tensor,
+        tokens: torch.Tensor,
+        token_lens: torch.Tensor,
+        mask: torch.Tensor,
+        masker: FeatureMasker | None = None,
+    ) -> tuple[Encoded, torch.Tensor]:
+        """Encode and decode in one call, as training under DDP needs it.
+
+        Arguments
+        ---------
+        wavs, wav_lens, masker :
+            As for ``encode``.
+        tokens : torch.Tensor
+            Reference pieces, shape [B, U].
+        token_lens : torch.Tensor
+            Their number, shape [B].
+        mask : torch.Tensor
+            True where the decoder does not see the piece, shape [B, U].
+
+        Returns
+        -------
+        encoded : Encoded
+            Of the encoder.
+        log_probs : torch.Tensor
+            Of the decoder, shape [B, U, V].
+        """
+        encoded = self.encode(wavs, wav_lens, masker)
+        frames = token_frames(
+            encoded.log_probs, encoded.lengths, tokens, token_lens
+        )
+        seen = tokens.masked_fill(mask, self.mask_id)
+        return encoded, self.decode(encoded, seen, token_lens, frames)
+
+
+def build_model(config: ModelConfig | dict, vocab_size: int) -> NarAsr:
+    """Build a recogniser.
+
+    Arguments
+    ---------
+    config : ModelConfig or dict
+        The sizes; a dictionary's unknown key is a ``UserError``.
+    vocab_size : int
+        The tokenizer's size.
+
+    Returns
+    -------
+    NarAsr
+        With random weights.
+
+    Example
+    -------
+    >>> build_model({"d_model": 32, "heads": 2}, 12).config.d_model
+    32
+    """
+    if isinstance(config, dict):
+        config = ModelConfig.from_dict(config)
+    return NarAsr(config, vocab_size)

@@ -1,0 +1,244 @@
+"""The two convolution stems that read raw waveforms.
+
+``GaborStem`` (25 Hz, x640) starts as a bank of mel-spaced Gabor filters and
+stays learnable; it is what learns from a few hours. ``Wav2Vec2Stem`` (50 Hz,
+x320) is the stack of wav2vec 2.0 (Baevski et al.,
+https://arxiv.org/abs/2006.11477), so that published weights fit.
+
+wav [B, S] -> features [B, C, F] -> (masks) -> subsample -> [B, C', T]
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from nar_asr_lobes.lobes.lengths import conv_output_lengths, valid_mask
+
+SAMPLE_RATE = 16000
+
+
+class UtteranceNorm(nn.Module):
+    """Normalise each channel over the valid frames of its own utterance.
+
+    Group normalisation with one channel a group, as in wav2vec 2.0's first
+    layer, but blind to padding.
+
+    Arguments
+    ---------
+    channels : int
+        Number of channels C.
+    eps : float
+        Added to the variance.
+
+    Example
+    -------
+    >>> norm = UtteranceNorm(2)
+    >>> x = torch.randn(1, 2, 50)
+    >>> y = norm(F.pad(x, (0, 7)), torch.tensor([50]))
+    >>> torch.allclose(y[..., :50], norm(x, torch.tensor([50])), atol=1e-6)
+    True
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Normalise x [B, C, F]; frames beyond ``lengths`` become zero."""
+        valid = valid_mask(lengths, x.shape[-1]).unsqueeze(1)
+        count = lengths.clamp_min(1).view(-1, 1, 1)
+        mean = (x * valid).sum(-1, keepdim=True) / count
+        centred = (x - mean) * valid
+        var = centred.square().sum(-1, keepdim=True) / count
+        scaled = centred * torch.rsqrt(var + self.eps)
+        return (
+            scaled * self.weight.unsqueeze(-1) + self.bias.unsqueeze(-1) * valid
+        )
+
+
+def gabor_filters(filters: int, kernel: int) -> torch.Tensor:
+    """Make mel-spaced Gabor filters, cosine and sine parts.
+
+    Each filter is a Gaussian-windowed sinusoid whose bandwidth is the width
+    of its mel triangle, as far as the kernel can hold it (Zeghidour et al.,
+    LEAF, https://arxiv.org/abs/2101.08596).
+
+    Arguments
+    ---------
+    filters : int
+        Number of centre frequencies between 60 and 7800 Hz.
+    kernel : int
+        Filter length in samples.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape [2 * filters, 1, kernel]; unit energy for each pair.
+
+    Example
+    -------
+    >>> gabor_filters(40, 400).shape
+    torch.Size([80, 1, 400])
+    """
+    low, high = (2595 * math.log10(1 + f / 700) for f in (60.0, 7800.0))
+    mels = torch.linspace(low, high, filters + 2, dtype=torch.float64)
+    hertz = 700 * (10 ** (mels / 2595) - 1)
+    centre = hertz[1:-1, None]
+    half_width = (hertz[2:] - hertz[:-2])[:, None] / 2
+    time = torch.arange(kernel, dtype=torch.float64) - (kernel - 1) / 2
+    time = time / SAMPLE_RATE
+    # A Gaussian with this deviation in time has -3 dB at half_width in Hz.
+    sigma = math.sqrt(math.log(2) / 2) / (math.pi * half_width)
+    sigma = sigma.clamp_max(kernel / SAMPLE_RATE / 5)
+    window = torch.exp(-0.5 * (time / sigma) ** 2)
+    phase = 2 * math.pi * centre * time
+    bank = torch.cat([window * phase.cos(), window * phase.sin()])
+    energy = bank.square().sum(-1).view(2, filters).sum(0).repeat(2)
+    return (bank / energy.sqrt()[:, None]).unsqueeze(1).float()
+
+
+class GaborStem(nn.Module):
+    """Learnable Gabor energies, then two strided convolutions: 25 Hz.
+
+    conv k400/s40 (quadrature pairs) -> squared modulus -> low-pass k10/s4 ->
+    log -> UtteranceNorm (100 Hz, ``filters`` channels in mel order) ->
+    conv k5/s2 -> conv k5/s2.
+
+    Arguments
+    ---------
+    filters : int
+        Number of filter pairs.
+    channels : int
+        Output channels.
+
+    Example
+    -------
+    >>> stem = GaborStem(filters=8, channels=16)
+    >>> lengths = torch.tensor([16000])
+    >>> features = stem.features(torch.randn(1, 16000), lengths)
+    >>> features.shape[-1] == stem.feature_lengths(lengths).item()
+    True
+    """
+
+    ordered_channels = True  # low to high frequency: frequency masks fit
+    frame_stride = 640
+    subsampling = ((5, 2), (5, 2))
+
+    def __init__(self, filters: int = 80, channels: int = 192):
+        super().__init__()
+        self.filters = filters
+        self.feature_channels = filters
+        self.gabor = nn.Conv1d(1, 2 * filters, 400, stride=40, bias=False)
+        self.gabor.weight.data = gabor_filters(filters, 400)
+        self.lowpass = nn.Conv1d(
+            filters, filters, 10, stride=4, groups=filters, bias=False
+        )
+        window = torch.hann_window(12, periodic=False)[1:-1]
+        self.lowpass.weight.data = (
+            (window / window.sum()).expand(filters, 1, 10).clone()
+        )
+        self.norm = UtteranceNorm(filters)
+        self.conv1 = nn.Conv1d(filters, channels, 5, stride=2)
+        self.conv2 = nn.Conv1d(channels, channels, 5, stride=2)
+
+    def feature_lengths(self, samples: torch.Tensor) -> torch.Tensor:
+        """Count the 100 Hz feature frames of ``samples``."""
+        pairs = conv_output_lengths(samples, 400, 40)
+        return conv_output_lengths(pairs, 10, 4)
+
+    def features(
+        self, wavs: torch.Tensor, samples: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute normalised log energies [B, filters, F] of wavs [B, S]."""
+        # Rounding to bfloat16 is noise at -50 dB: pauses would not be in
+        # training what they are in recognition.
+        with torch.autocast(wavs.device.type, enabled=False):
+            pairs = self.gabor(wavs.float().unsqueeze(1))
+            real, imaginary = pairs.chunk(2, dim=1)
+            energy = self.lowpass(real.square() + imaginary.square())
+        # The waveform has unit variance, so the floor is 60 dB below it; it
+        # counts as zero, so that rounding cannot turn silence into features.
+        log_energy = torch.log1p(1e6 * energy.clamp_min(0))
+        return self.norm(log_energy, self.feature_lengths(samples))
+
+    def subsample(
+        self, features: torch.Tensor, lengths: torch.Tensor
+    ) -> torch.Tensor:
+        """Bring features [B, filters, F] to frames [B, channels, T]."""
+        return F.gelu(self.conv2(F.gelu(self.conv1(features))))
+
+
+class Wav2Vec2Stem(nn.Module):
+    """The seven convolutions of wav2vec 2.0: 50 Hz.
+
+    Arguments
+    ---------
+    channels : int
+        Channels of every layer (512 in the published models).
+    norm : str
+        ``"group"`` (Base: the first layer normalised over time) or
+        ``"layer"`` (Large: every layer normalised over channels).
+    bias : bool
+        Whether the convolutions have a bias.
+
+    Example
+    -------
+    >>> stem = Wav2Vec2Stem(channels=8)
+    >>> stem.feature_lengths(torch.tensor([400, 16000])).tolist()
+    [1, 49]
+    """
+
+    ordered_channels = False
+    frame_stride = 320
+    subsampling = ()
+    layout = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))
+
+    def __init__(
+        self, channels: int = 512, norm: str = "group", bias: bool = False
+    ):
+        super().__init__()
+        self.feature_channels = channels
+        sizes = [1] + [channels] * len(self.layout)
+        self.convs = nn.ModuleList(
+            nn.Conv1d(sizes[i], sizes[i + 1], kernel, stride=stride, bias=bias)
+            for i, (kernel, stride) in enumerate(self.layout)
+        )
+        for conv in self.convs:
+            nn.init.kaiming_normal_(conv.weight)
+        self.first_norm = UtteranceNorm(channels) if norm == "group" else None
+        self.layer_norms = nn.ModuleList(
+            nn.LayerNorm(channels) for _ in self.layout if norm == "layer"
+        )
+
+    def feature_lengths(self, samples: torch.Tensor) -> torch.Tensor:
+        """Count the 50 Hz frames of ``samples``."""
+        for kernel, stride in self.layout:
+            samples = conv_output_lengths(samples, kernel, stride)
+        return samples
+
+    def features(
+        self, wavs: torch.Tensor, samples: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute frames [B, channels, T] of wavs [B, S]."""
+        x, lengths = wavs.unsqueeze(1), samples
+        for i, conv in enumerate(self.convs):
+            x = conv(x)
+            lengths = conv_output_lengths(lengths, *self.layout[i])
+            if self.first_norm is not None and i == 0:
+                x = self.first_norm(x, lengths)
+            elif self.first_norm is None:
+                x = self.layer_norms[i](x.transpose(1, 2)).transpose(1, 2)
+            x = F.gelu(x)
+        return x
+
+    def subsample(
+        self, features: torch.Tensor, lengths: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the features: they already are the frames."""
+        return features

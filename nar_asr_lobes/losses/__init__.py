@@ -1,0 +1,1 @@
+"""Sums of losses; the trainer divides them by their global counts."""
