@@ -1,0 +1,1 @@
+"""N-gram language models over a tokenizer's pieces: training and scoring."""
