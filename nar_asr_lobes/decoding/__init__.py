@@ -1,0 +1,7 @@
+"""From CTC posteriors and the decoder to text: five modes of search.
+
+``greedy`` (best path), ``mask_predict`` (NAR decoder over the greedy result),
+``prefix_beam`` (CTC beam with a fused language model), ``rescore`` (N-best
+re-scored by the NAR decoder), ``recognizer`` (all of them over one encoder
+pass), ``tuning`` (weights from a development set), ``alignment`` (times).
+"""

@@ -1,0 +1,152 @@
+"""When each token and word was said: the best CTC path through given tokens.
+
+log_probs [T, V] + tokens [U] -> token spans [U] in frames -> word times
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torchaudio
+
+from nar_asr_lobes.dataio.tokenizer import SPACE, Tokenizer
+from nar_asr_lobes.decoding.validation import BLANK, as_log_probs
+from nar_asr_lobes.errors import UserError
+
+
+@dataclass(frozen=True)
+class TokenSpan:
+    """The frames of one token.
+
+    Arguments
+    ---------
+    token : int
+        Token id.
+    start, end : int
+        First frame, and the first frame behind it.
+    """
+
+    token: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word and when it was said.
+
+    Arguments
+    ---------
+    text : str
+        The word.
+    start, end : float
+        Seconds from the start of the utterance.
+    """
+
+    text: str
+    start: float
+    end: float
+
+
+def align(log_probs: torch.Tensor, tokens: Sequence[int]) -> list[TokenSpan]:
+    """Find each token's frames on the most probable CTC path.
+
+    Arguments
+    ---------
+    log_probs : torch.Tensor
+        CTC natural log-probabilities [T, V] of one utterance, no padding.
+    tokens : sequence of int
+        Token ids [U], none of them blank.
+
+    Returns
+    -------
+    list of TokenSpan
+        One per token, in order and not overlapping.
+
+    Raises
+    ------
+    UserError
+        If the tokens do not fit into T frames, or the posteriors are not
+        log-probabilities.
+
+    Example
+    -------
+    >>> frames = torch.tensor([[.1, .9], [.8, .2], [.4, .6], [.3, .7]]).log()
+    >>> [(span.start, span.end) for span in align(frames, [1, 1])]
+    [(0, 1), (2, 4)]
+    """
+    values = torch.from_numpy(as_log_probs(log_probs)).float()
+    if not tokens:
+        return []
+    repeats = sum(a == b for a, b in zip(tokens, tokens[1:], strict=False))
+    if len(tokens) + repeats > len(values):
+        raise UserError(
+            f"{len(tokens)} tokens with {repeats} repeats cannot be aligned "
+            f"to {len(values)} frames; CTC needs a frame for each token and "
+            "one between equal neighbours"
+        )
+    path, _ = torchaudio.functional.forced_align(
+        values[None],
+        torch.tensor([list(tokens)], dtype=torch.int32),
+        blank=BLANK,
+    )
+    return _spans(path[0].tolist())
+
+
+def _spans(path: list[int]) -> list[TokenSpan]:
+    """Turn a path [T] of labels into its runs of tokens."""
+    spans, start = [], 0
+    for frame in range(1, len(path) + 1):
+        if frame == len(path) or path[frame] != path[start]:
+            if path[start] != BLANK:
+                spans.append(TokenSpan(path[start], start, frame))
+            start = frame
+    return spans
+
+
+def word_times(
+    spans: Sequence[TokenSpan], tokenizer: Tokenizer, frame_seconds: float
+) -> list[Word]:
+    """Join the spans of tokens to words.
+
+    Arguments
+    ---------
+    spans : sequence of TokenSpan
+        From ``align``.
+    tokenizer : Tokenizer
+        The tokens' tokenizer; a piece that starts with "▁" starts a word.
+    frame_seconds : float
+        Seconds from one frame to the next.
+
+    Returns
+    -------
+    list of Word
+        In order. A space's own frames belong to no word.
+
+    Example
+    -------
+    >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> tokenizer = CharTokenizer(" ab")
+    >>> ids = tokenizer.encode("ab a")
+    >>> spans = [TokenSpan(t, 2 * i, 2 * i + 1) for i, t in enumerate(ids)]
+    >>> word_times(spans, tokenizer, 0.5)
+    [Word(text='ab', start=0.0, end=1.5), Word(text='a', start=3.0, end=3.5)]
+    """
+    groups = []
+    for span in spans:
+        piece = tokenizer.pieces[span.token]
+        if piece.startswith(SPACE) or not groups:
+            groups.append([])
+        if piece != SPACE:
+            groups[-1].append(span)
+    return [
+        Word(
+            tokenizer.decode(span.token for span in group),
+            group[0].start * frame_seconds,
+            group[-1].end * frame_seconds,
+        )
+        for group in groups
+        if group
+    ]

@@ -1,0 +1,120 @@
+"""What the searches hand over: hypotheses, and the options of the beam."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from nar_asr_lobes.limits import require_count, require_number
+
+
+class LanguageModel(Protocol):
+    """What a search asks of a language model over the tokenizer's pieces.
+
+    ``NgramLM`` is one. States are values: scoring never changes them, so a
+    search may keep the state of every prefix.
+    """
+
+    def start(self) -> object:
+        """Return the state at the start of a sentence."""
+
+    def score(self, state: object, token_id: int) -> tuple[float, object]:
+        """Return the token's natural log-probability (<= 0), next state."""
+
+    def final(self, state: object) -> float:
+        """Return the natural log-probability of the sentence's end."""
+
+    def sentence(self, tokens: list[int]) -> float:
+        """Return the natural log-probability of a whole sentence."""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One token sequence a search proposes, and where its score comes from.
+
+    Arguments
+    ---------
+    tokens : tuple of int
+        Token ids, never the blank.
+    score : float
+        What the search ranks by; comparable inside one mode only.
+    ctc : float
+        Natural log of the CTC probability. Greedy: of the best path; beam: of
+        the paths that survived; elsewhere: of all paths, exact.
+    lm : float
+        Natural log of the language model's probability with the sentence end,
+        unweighted; 0 where no language model was asked.
+    bonus : float
+        The token bonus as it entered the score: weight times length.
+    decoder : float or None
+        Natural log from the NAR decoder (its pseudo-log-likelihood, or for
+        mask-predict the sum over the slots it filled); None if not asked.
+
+    Example
+    -------
+    >>> Hypothesis(tokens=(3, 1), score=-1.5, ctc=-1.5).lm
+    0.0
+    """
+
+    tokens: tuple[int, ...]
+    score: float
+    ctc: float
+    lm: float = 0.0
+    bonus: float = 0.0
+    decoder: float | None = None
+
+
+@dataclass(frozen=True)
+class BeamOptions:
+    """Options of the CTC prefix beam search.
+
+    ``None`` for the last three and a beam larger than the number of prefixes
+    make the search exact.
+
+    Arguments
+    ---------
+    beam_size : int
+        Prefixes kept after each frame.
+    lm_weight : float
+        Weight of the language model's natural log-probability, >= 0. At 0 the
+        language model is not asked at all.
+    token_bonus : float
+        Added to the score for each token, against the language model's
+        preference for short sentences.
+    max_candidates : int or None
+        Best tokens of a frame that may extend a prefix; None for all.
+    min_log_prob : float or None
+        Tokens of a frame below this natural log-probability extend no prefix
+        (the frame's best one always may); None for no limit.
+    blank_threshold : float or None
+        Runs of frames whose blank is more probable than this become one frame
+        that is surely blank; 0.5 to 1, None for never.
+
+    Raises
+    ------
+    UserError
+        If a value is no number, NaN or outside its limits.
+
+    Example
+    -------
+    >>> BeamOptions(beam_size=5, lm_weight=0.4).token_bonus
+    0.0
+    """
+
+    beam_size: int = 5
+    lm_weight: float = 0.0
+    token_bonus: float = 0.0
+    max_candidates: int | None = 20
+    min_log_prob: float | None = -8.0
+    blank_threshold: float | None = 0.999
+
+    def __post_init__(self):
+        require_count("beam_size", self.beam_size)
+        require_number("lm_weight", self.lm_weight, minimum=0.0)
+        require_number("token_bonus", self.token_bonus)
+        if self.max_candidates is not None:
+            require_count("max_candidates", self.max_candidates)
+        if self.min_log_prob is not None:
+            require_number("min_log_prob", self.min_log_prob, maximum=0.0)
+        if self.blank_threshold is not None:
+            require_number("blank_threshold", self.blank_threshold, 0.5, 1.0)

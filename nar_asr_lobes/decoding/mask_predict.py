@@ -1,0 +1,214 @@
+"""Mask-predict: the NAR decoder fills what the CTC result is unsure of.
+
+    CTC greedy tokens [U] -> unsure ones masked -> decoder -> the surest
+    predictions kept -> decoder ... -> tokens [U]
+
+Higuchi et al. 2020, Mask-CTC (arXiv:2005.08700). The length stays that of the
+CTC result. B utterances, U tokens, T frames, V labels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from nar_asr_lobes.decoding.encoded import decode_slots, posteriors, take
+from nar_asr_lobes.decoding.greedy import GreedyPath, greedy_paths
+from nar_asr_lobes.decoding.hypotheses import Hypothesis
+from nar_asr_lobes.decoding.rescore import ctc_scores
+from nar_asr_lobes.decoding.validation import BLANK
+from nar_asr_lobes.limits import require_count, require_number
+from nar_asr_lobes.lobes.alignment import token_frames
+
+if TYPE_CHECKING:
+    from nar_asr_lobes.lobes.model import Encoded, NarAsr
+
+
+@dataclass(frozen=True)
+class MaskPredictOptions:
+    """Options of mask-predict.
+
+    Arguments
+    ---------
+    threshold : float
+        Tokens whose CTC probability is below it are masked; 0 keeps the
+        greedy result, 1 masks all but certain tokens.
+    passes : int
+        Decoder passes at most; one with fewer masks takes one per pass.
+    ctc_weight : float
+        Share of the CTC posterior at the token's peak frame in the choice of
+        the token that fills a mask, 0 (decoder alone) to 1.
+
+    Raises
+    ------
+    UserError
+        If a value is NaN or outside its limits.
+
+    Example
+    -------
+    >>> MaskPredictOptions(threshold=0.9).passes
+    10
+    """
+
+    threshold: float = 0.99
+    passes: int = 10
+    ctc_weight: float = 0.0
+
+    def __post_init__(self):
+        require_number("threshold", self.threshold, 0.0, 1.0)
+        require_count("passes", self.passes)
+        require_number("ctc_weight", self.ctc_weight, 0.0, 1.0)
+
+
+@dataclass
+class _Slots:
+    """The tokens of a batch while their masks are filled.
+
+    ``tokens`` [B, U] holds the mask id where ``masked`` [B, U] and in the
+    padding; ``frames`` [B, U] tells when each was spoken; ``filled`` [B] sums
+    the decoder's log-probabilities of the tokens put in so far.
+    """
+
+    tokens: torch.Tensor
+    frames: torch.Tensor
+    lengths: torch.Tensor
+    masked: torch.Tensor
+    filled: torch.Tensor
+
+
+def mask_predict(
+    model: NarAsr, encoded: Encoded, options: MaskPredictOptions
+) -> list[Hypothesis]:
+    """Refine the CTC greedy result of each utterance with the NAR decoder.
+
+    Arguments
+    ---------
+    model : NarAsr
+        Gives the decoder, in evaluation mode.
+    encoded : Encoded
+        Its encoder's output for B utterances.
+    options : MaskPredictOptions
+        What is masked, and in how many passes it is filled.
+
+    Returns
+    -------
+    list of Hypothesis
+        One per utterance, in order. ``score`` is the natural log of the kept
+        tokens' CTC confidences and the filled tokens' decoder probabilities,
+        multiplied; ``ctc`` the exact CTC score of the tokens.
+
+    Raises
+    ------
+    UserError
+        If posteriors or decoder outputs hold NaN.
+    """
+    paths = greedy_paths(encoded.log_probs, encoded.lengths)
+    slots = _masked_slots(encoded, paths, model.mask_id, options)
+    evidence = _evidence(encoded, paths) if options.ctc_weight > 0 else None
+    masks = slots.masked.sum(dim=1)
+    passes = masks.clamp(max=options.passes)
+    for done in range(int(passes.max()) if len(paths) else 0):
+        rows = (passes > done).nonzero().squeeze(1)
+        # as many each time, and what the division leaves over in the last
+        quota = masks[rows] // passes[rows]
+        last = passes[rows] == done + 1
+        quota = torch.where(last, masks[rows], quota)
+        _fill(model, encoded, slots, rows, quota, options, evidence)
+    return _hypotheses(encoded, paths, slots, options)
+
+
+def _masked_slots(
+    encoded: Encoded,
+    paths: list[GreedyPath],
+    mask_id: int,
+    options: MaskPredictOptions,
+) -> _Slots:
+    """Pad the greedy tokens to one batch and mask the unsure ones."""
+    device = encoded.states.device
+    width = max((len(path.tokens) for path in paths), default=0)
+    tokens = torch.full((len(paths), width), mask_id)
+    masked = torch.zeros(len(paths), width, dtype=torch.bool)
+    for row, path in enumerate(paths):
+        tokens[row, : len(path.tokens)] = torch.tensor(path.tokens)
+        masked[row, : len(path.tokens)] = torch.from_numpy(
+            _unsure(path, options)
+        )
+    lengths = torch.tensor([len(path.tokens) for path in paths])
+    tokens, masked = tokens.to(device), masked.to(device)
+    lengths = lengths.to(device)
+    return _Slots(
+        tokens=tokens.masked_fill(masked, mask_id),
+        frames=token_frames(
+            encoded.log_probs, encoded.lengths, tokens, lengths
+        ),
+        lengths=lengths,
+        masked=masked,
+        filled=torch.zeros(len(paths), dtype=torch.float64, device=device),
+    )
+
+
+def _unsure(path: GreedyPath, options: MaskPredictOptions) -> np.ndarray:
+    """Tell which tokens [U] of a path the CTC layer is unsure of."""
+    return np.exp(path.log_confidences) < options.threshold
+
+
+def _evidence(encoded: Encoded, paths: list[GreedyPath]) -> torch.Tensor:
+    """Gather each token's CTC posterior, without the blank: [B, U, V]."""
+    peaks = torch.nn.utils.rnn.pad_sequence(
+        [torch.from_numpy(path.peaks) for path in paths], batch_first=True
+    ).to(encoded.log_probs.device)
+    rows = torch.arange(len(paths), device=peaks.device)[:, None]
+    log_probs = encoded.log_probs[rows, peaks].clone()
+    log_probs[..., BLANK] = -math.inf
+    return log_probs.log_softmax(dim=-1)
+
+
+def _fill(model, encoded, slots, rows, quota, options, evidence) -> None:
+    """Put tokens into the surest ``quota`` [R] masks of utterances ``rows``."""
+    log_probs = decode_slots(
+        model,
+        take(encoded, rows),
+        slots.tokens[rows],
+        slots.lengths[rows],
+        slots.frames[rows],
+    )
+    choice = log_probs
+    if evidence is not None:
+        choice = torch.lerp(log_probs, evidence[rows], options.ctc_weight)
+        choice[..., BLANK] = -math.inf
+    sureness, best = choice.max(dim=-1)
+    sureness = sureness.masked_fill(~slots.masked[rows], -math.inf)
+    order = sureness.argsort(dim=1, descending=True, stable=True)
+    now = (order.argsort(dim=1) < quota[:, None]) & slots.masked[rows]
+    slots.tokens[rows] = torch.where(now, best, slots.tokens[rows])
+    slots.masked[rows] &= ~now
+    gained = log_probs.gather(2, best[..., None]).squeeze(2).double()
+    slots.filled[rows] += gained.masked_fill(~now, 0.0).sum(dim=1)
+
+
+def _hypotheses(
+    encoded: Encoded,
+    paths: list[GreedyPath],
+    slots: _Slots,
+    options: MaskPredictOptions,
+) -> list[Hypothesis]:
+    """Cut the padding off and score what came out."""
+    found = []
+    for path, tokens, filled, log_probs in zip(
+        paths,
+        slots.tokens.tolist(),
+        slots.filled.tolist(),
+        posteriors(encoded),
+        strict=True,
+    ):
+        tokens = tuple(tokens[: len(path.tokens)])
+        kept = path.log_confidences[~_unsure(path, options)].sum()
+        [ctc] = ctc_scores(log_probs, [tokens])
+        found.append(
+            Hypothesis(tokens, float(kept) + filled, ctc, decoder=filled)
+        )
+    return found

@@ -1,0 +1,265 @@
+"""N-best re-scored by the NAR decoder, in one batch per utterance.
+
+    N token sequences [U] -> rows with complementary masks [N * M, U]
+        -> decoder -> log-probability of each token while it is masked
+        -> pseudo-log-likelihood (PLL) of each sequence
+
+Row j of the M masks positions i with i mod M == j, so each token is predicted
+once, seeing the others. The final score is
+
+    S(y) = (1 - ctc_weight) * PLL(y) + ctc_weight * log p_ctc(y)
+           + lm_weight * log p_LM(y) + token_bonus * |y|
+
+with the exact CTC score of all paths, not the beam's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from nar_asr_lobes.decoding.encoded import decode_slots, posteriors, take
+from nar_asr_lobes.decoding.hypotheses import Hypothesis, LanguageModel
+from nar_asr_lobes.decoding.validation import BLANK
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.limits import require_count, require_number
+from nar_asr_lobes.lobes.alignment import token_frames
+
+if TYPE_CHECKING:
+    from nar_asr_lobes.lobes.model import Encoded, NarAsr
+
+
+@dataclass(frozen=True)
+class RescoreOptions:
+    """Options of the re-scoring of an N-best.
+
+    Arguments
+    ---------
+    ctc_weight : float
+        Share of the exact CTC score against the decoder's
+        pseudo-log-likelihood, 0 to 1.
+    lm_weight : float
+        Weight of the language model's natural log-probability, >= 0.
+    token_bonus : float
+        Added for each token.
+    masks : int
+        Number of complementary masks M: decoder rows per hypothesis.
+    include_nar : bool
+        Whether the result of mask-predict joins the candidates.
+
+    Raises
+    ------
+    UserError
+        If a value is NaN or outside its limits.
+
+    Example
+    -------
+    >>> RescoreOptions(lm_weight=0.4).masks
+    4
+    """
+
+    ctc_weight: float = 0.3
+    lm_weight: float = 0.0
+    token_bonus: float = 0.0
+    masks: int = 4
+    include_nar: bool = False
+
+    def __post_init__(self):
+        require_number("ctc_weight", self.ctc_weight, 0.0, 1.0)
+        require_number("lm_weight", self.lm_weight, minimum=0.0)
+        require_number("token_bonus", self.token_bonus)
+        require_count("masks", self.masks)
+
+
+def ctc_scores(
+    log_probs: torch.Tensor, sequences: Sequence[Sequence[int]]
+) -> list[float]:
+    """Score token sequences by all their CTC paths.
+
+    Arguments
+    ---------
+    log_probs : torch.Tensor
+        Natural log-probabilities [T, V] of one utterance, without padding.
+    sequences : sequence of sequences of int
+        Token ids, none of them blank.
+
+    Returns
+    -------
+    list of float
+        Natural log-probability of each; minus infinity for one that does not
+        fit into T frames.
+
+    Example
+    -------
+    >>> frames = torch.tensor([[.6, .4], [.6, .4]]).log()
+    >>> [round(score, 3) for score in ctc_scores(frames, [[], [1], [1, 1]])]
+    [-1.022, -0.446, -inf]
+    """
+    frames = len(log_probs)
+    if not sequences:
+        return []
+    if frames == 0:
+        return [-float("inf") if len(tokens) else 0.0 for tokens in sequences]
+    targets, lengths = _pad(sequences, padding=1)
+    count = len(lengths)
+    losses = torch.nn.functional.ctc_loss(
+        log_probs.detach().cpu().double()[:, None].expand(-1, count, -1),
+        targets,
+        torch.full((count,), frames),
+        lengths,
+        blank=BLANK,
+        reduction="none",
+    )
+    return (-losses).tolist()
+
+
+def pseudo_log_likelihoods(
+    model: NarAsr,
+    encoded: Encoded,
+    row: int,
+    sequences: Sequence[Sequence[int]],
+    masks: int = 4,
+) -> list[float]:
+    """Score token sequences of one utterance in a single decoder pass.
+
+    Arguments
+    ---------
+    model : NarAsr
+        Gives the decoder, in evaluation mode.
+    encoded : Encoded
+        Its encoder's output for a batch.
+    row : int
+        The utterance in the batch.
+    sequences : sequence of sequences of int
+        Token ids, none of them blank.
+    masks : int
+        Number of complementary masks M.
+
+    Returns
+    -------
+    list of float
+        Sum over each sequence's tokens of their natural log-probability while
+        masked; 0 for an empty sequence.
+
+    Raises
+    ------
+    UserError
+        If the decoder's outputs hold NaN.
+    """
+    tokens, lengths = _pad(sequences, padding=model.mask_id)
+    slots = torch.arange(tokens.shape[1])
+    hidden = slots % masks == torch.arange(masks)[:, None]  # [M, U]
+    hidden = hidden & (slots < lengths[:, None, None])  # [N, M, U]
+    # a sequence shorter than M leaves masks that hide nothing
+    sequence, mask = hidden.any(dim=2).nonzero(as_tuple=True)
+    totals = torch.zeros(len(lengths), dtype=torch.float64)
+    if len(sequence) == 0:
+        return totals.tolist()
+    hidden, targets = hidden[sequence, mask], tokens[sequence]
+    device = encoded.states.device
+    rows = torch.full((len(sequence),), row, device=device)
+    part, token_lens = take(encoded, rows), lengths[sequence].to(device)
+    log_probs = decode_slots(
+        model,
+        part,
+        targets.masked_fill(hidden, model.mask_id).to(device),
+        token_lens,
+        token_frames(
+            part.log_probs, part.lengths, targets.to(device), token_lens
+        ),
+    )
+    # the padding's target must be a column that exists
+    index = targets.masked_fill(~hidden, 1).to(device)
+    scores = log_probs.gather(2, index[..., None]).squeeze(2).cpu().double()
+    scores = scores.masked_fill(~hidden, 0.0).sum(dim=1)
+    return totals.index_add(0, sequence, scores).tolist()
+
+
+def rescore(
+    model: NarAsr,
+    encoded: Encoded,
+    nbest: Sequence[Sequence[Hypothesis]],
+    options: RescoreOptions,
+    lm: LanguageModel | None = None,
+) -> list[list[Hypothesis]]:
+    """Rank each utterance's hypotheses anew, the decoder having its say.
+
+    Arguments
+    ---------
+    model : NarAsr
+        Gives the decoder, in evaluation mode.
+    encoded : Encoded
+        Its encoder's output for B utterances.
+    nbest : sequence of sequences of Hypothesis
+        The candidates of each utterance, at least one each; only their tokens
+        count, and of equal ones the first.
+    options : RescoreOptions
+        Weights and number of masks.
+    lm : LanguageModel or None
+        Language model over the same tokens; its unweighted score is part of
+        the result even at weight 0.
+
+    Returns
+    -------
+    list of list of Hypothesis
+        The candidates with all their scores, best first.
+
+    Raises
+    ------
+    UserError
+        If the decoder's outputs hold NaN, or ``lm_weight`` is above 0 without
+        a language model.
+    """
+    if options.lm_weight > 0 and lm is None:
+        raise UserError(
+            f"lm_weight is {options.lm_weight} but there is no language "
+            "model; give one or set the weight to 0"
+        )
+    results = []
+    for row, log_probs in enumerate(posteriors(encoded)):
+        sequences = list(dict.fromkeys(h.tokens for h in nbest[row]))
+        ctc = ctc_scores(log_probs, sequences)
+        decoder = pseudo_log_likelihoods(
+            model, encoded, row, sequences, options.masks
+        )
+        found = [
+            _combine(sequence, *scores, options, lm)
+            for sequence, *scores in zip(sequences, ctc, decoder, strict=True)
+        ]
+        results.append(sorted(found, key=lambda h: -h.score))
+    return results
+
+
+def _combine(
+    tokens: tuple[int, ...],
+    ctc: float,
+    decoder: float,
+    options: RescoreOptions,
+    lm: LanguageModel | None,
+) -> Hypothesis:
+    """Weigh the parts of one candidate's score."""
+    lm_score = lm.sentence(list(tokens)) if lm is not None else 0.0
+    bonus = options.token_bonus * len(tokens)
+    score = (1 - options.ctc_weight) * decoder + bonus
+    # a weight of 0 must also silence a score of minus infinity
+    if options.ctc_weight > 0:
+        score += options.ctc_weight * ctc
+    if options.lm_weight > 0:
+        score += options.lm_weight * lm_score
+    return Hypothesis(tokens, score, ctc, lm_score, bonus, decoder)
+
+
+def _pad(
+    sequences: Sequence[Sequence[int]], padding: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Make one LongTensor [N, U] of token sequences, and their lengths [N]."""
+    lengths = torch.tensor([len(tokens) for tokens in sequences])
+    padded = torch.nn.utils.rnn.pad_sequence(
+        [torch.tensor(tokens, dtype=torch.long) for tokens in sequences],
+        batch_first=True,
+        padding_value=padding,
+    )
+    return padded, lengths

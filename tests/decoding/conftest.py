@@ -1,0 +1,80 @@
+"""Lattices, a toy language model and a tiny recogniser for the searches."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from nar_asr_lobes.lobes.model import ModelConfig, build_model
+
+
+class BigramLM:
+    """A random bigram; its states are the tokens so far.
+
+    ``asked`` collects every (prefix, token) that was scored.
+    """
+
+    def __init__(self, size, seed):
+        rng = np.random.default_rng(seed)
+        table = rng.dirichlet(np.ones(size), size=size)  # column 0: end
+        self.table = np.log(np.maximum(table, 1e-6)).tolist()
+        self.asked = []
+
+    def start(self):
+        return ()
+
+    def score(self, state, token_id):
+        self.asked.append((state, token_id))
+        previous = state[-1] if state else 0
+        return self.table[previous][token_id], (*state, token_id)
+
+    def final(self, state):
+        return self.table[state[-1] if state else 0][0]
+
+    def sentence(self, tokens):
+        pairs = zip([0, *tokens], [*tokens, 0], strict=True)
+        return sum(self.table[a][b] for a, b in pairs)
+
+
+@pytest.fixture
+def bigram():
+    """Make a language model over ids 1..size-1."""
+    return BigramLM
+
+
+@pytest.fixture
+def lattice():
+    """Make log-probabilities [T, V]; some zero probabilities if wanted."""
+
+    def make(frames, size, rng, spread=1.0, zeros=0.0):
+        logits = rng.normal(scale=spread, size=(frames, size))
+        impossible = rng.random((frames, size)) < zeros
+        impossible[:, int(rng.integers(size))] = False
+        logits[impossible] = -math.inf
+        logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        return torch.from_numpy(logits)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A tiny random recogniser of 9 outputs, blank less likely than not."""
+    torch.manual_seed(3)
+    model = build_model(ModelConfig.tiny(), vocab_size=9).eval()
+    with torch.no_grad():
+        model.ctc_head.weight.mul_(6.0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def batch(model):
+    """Three utterances of different lengths, encoded together."""
+    generator = torch.Generator().manual_seed(1)
+    wavs = torch.randn(3, 24000, generator=generator)
+    wav_lens = torch.tensor([0.6, 1.0, 0.3])
+    for row, length in enumerate((14400, 24000, 7200)):
+        wavs[row, length:] = 0
+    with torch.inference_mode():
+        return wavs, wav_lens, model.encode(wavs, wav_lens)
