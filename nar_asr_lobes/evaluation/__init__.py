@@ -1,0 +1,1 @@
+"""How good the transcripts are: error counts, alignments and a table."""

@@ -1,0 +1,152 @@
+"""Recognise a test set in every mode and count the errors.
+
+utterances -> batches of similar length -> Recognizer -> texts, in input order
+           -> ErrorCounts, alignments, real-time factor of each mode
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nar_asr_lobes.dataio.batching import Sample, validation_batches
+from nar_asr_lobes.dataio.checks import check_utterances, summarize
+from nar_asr_lobes.dataio.datasets import SpeechDataset
+from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.decoding.recognizer import Recognition, Recognizer
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.evaluation.report import ModeResult
+from nar_asr_lobes.evaluation.wer import score, write_alignments
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Recognized:
+    """Texts of one mode in input order, and the seconds it took."""
+
+    texts: list[str]
+    seconds: float = 0.0
+
+
+def recognize_all(
+    recognizer: Recognizer,
+    utterances: Sequence[Utterance],
+    modes: Sequence[str] | None = None,
+    max_batch_seconds: float = 120.0,
+    device: torch.device | str = "cpu",
+) -> tuple[dict[str, Recognized], float]:
+    """Recognise utterances in batches of similar length.
+
+    Arguments
+    ---------
+    recognizer : Recognizer
+        Model, tokenizer, options and language model.
+    utterances : sequence of Utterance
+        What to recognise; every file must be readable.
+    modes : sequence of str, optional
+        Decoding modes; all that are possible when not given.
+    max_batch_seconds : float
+        Padded seconds of a batch.
+    device : torch.device or str
+        Where the model is.
+
+    Returns
+    -------
+    recognized : dict of str to Recognized
+        For each mode; its seconds hold the shared encoder pass and the
+        mode's own search, not the reading of files.
+    audio_seconds : float
+        Seconds of audio recognised.
+    """
+    dataset = SpeechDataset(utterances)
+    durations = [u.duration for u in utterances]
+    found: dict[str, Recognized] = {}
+    audio_seconds = 0.0
+    for indices in validation_batches(durations, max_batch_seconds):
+        batch = dataset.batch([Sample(i, i) for i in indices]).to(device)
+        audio_seconds += batch.seconds
+        recognition = recognizer.recognize(batch.wavs, batch.wav_lens, modes)
+        _collect(found, recognition, indices, len(utterances))
+    return found, audio_seconds
+
+
+def _collect(
+    found: dict[str, Recognized],
+    recognition: Recognition,
+    indices: list[int],
+    total: int,
+) -> None:
+    for mode, result in recognition.modes.items():
+        mine = found.setdefault(mode, Recognized([""] * total))
+        mine.seconds += recognition.encoder_seconds + result.seconds
+        for index, text in zip(indices, result.texts, strict=True):
+            mine.texts[index] = text
+
+
+def evaluate_split(
+    recognizer: Recognizer,
+    utterances: Sequence[Utterance],
+    folder: Path,
+    modes: Sequence[str] | None = None,
+    max_batch_seconds: float = 120.0,
+    device: torch.device | str = "cpu",
+) -> list[ModeResult]:
+    """Evaluate one test set; write an alignment file for each mode.
+
+    Arguments
+    ---------
+    recognizer, modes, max_batch_seconds, device :
+        As for ``recognize_all``.
+    utterances : sequence of Utterance
+        With transcripts. Those whose audio is unusable or whose transcript is
+        empty are left out, counted and named in the log.
+    folder : Path
+        Gets ``MODE.txt`` with the alignment of every utterance.
+
+    Returns
+    -------
+    list of ModeResult
+        In the order of the modes.
+
+    Raises
+    ------
+    UserError
+        When no utterance is usable.
+    """
+    usable, findings = check_utterances(
+        utterances, max_seconds=float("inf"), read=True
+    )
+    empty = [u.id for u in usable if not (u.text or "").split()]
+    usable = [u for u in usable if (u.text or "").split()]
+    if findings:
+        logger.warning("left out of the test set: %s", summarize(findings))
+    if empty:
+        logger.warning(
+            "left out of the test set: %d without a transcript: %s",
+            len(empty),
+            ", ".join(empty[:10]),
+        )
+    if not usable:
+        raise UserError(
+            f"{folder.name}: no utterance of the test set is usable; the log "
+            "names the fault of each"
+        )
+    found, audio_seconds = recognize_all(
+        recognizer, usable, modes, max_batch_seconds, device
+    )
+    ids, references = [u.id for u in usable], [u.text or "" for u in usable]
+    folder.mkdir(parents=True, exist_ok=True)
+    results = []
+    for mode, recognized in found.items():
+        counts = score(ids, references, recognized.texts)
+        path = folder / f"{mode}.txt"
+        write_alignments(path, ids, references, recognized.texts)
+        results.append(
+            ModeResult(mode, counts, recognized.seconds, audio_seconds)
+        )
+    return results

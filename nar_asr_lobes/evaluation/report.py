@@ -1,0 +1,151 @@
+"""One table over the modes of recognition, as text and for JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nar_asr_lobes.evaluation.wer import ErrorCounts
+
+_HEADER = ("mode", "WER %", "S", "D", "I", "words", "CER %", "RTF")
+
+
+@dataclass(frozen=True)
+class ModeResult:
+    """What one mode of recognition reached on one test set.
+
+    Arguments
+    ---------
+    mode : str
+        Name of the mode, for example "beam5_lm".
+    counts : ErrorCounts
+        Its errors.
+    seconds : float
+        Time that recognition took.
+    audio_seconds : float
+        Length of the audio recognised, above 0.
+
+    Example
+    -------
+    >>> from nar_asr_lobes.evaluation.wer import score
+    >>> counts = score(["u1"], ["no chest pain"], ["no pain"])
+    >>> ModeResult("nar", counts, seconds=0.5, audio_seconds=10.0).rtf
+    0.05
+    """
+
+    mode: str
+    counts: ErrorCounts
+    seconds: float
+    audio_seconds: float
+
+    def __post_init__(self) -> None:
+        if not (self.audio_seconds > 0 and math.isfinite(self.seconds)):
+            raise ValueError(
+                f"mode {self.mode}: {self.seconds} s for "
+                f"{self.audio_seconds} s of audio; both must be measured"
+            )
+
+    @property
+    def rtf(self) -> float:
+        """Real-time factor: seconds of work for one second of audio."""
+        return self.seconds / self.audio_seconds
+
+
+def format_table(results: Sequence[ModeResult]) -> str:
+    """Lay the results out as lines of text, one mode a line.
+
+    Arguments
+    ---------
+    results : sequence of ModeResult
+        In the order in which they shall stand.
+
+    Returns
+    -------
+    str
+        The table, without a line break at its end.
+
+    Example
+    -------
+    >>> from nar_asr_lobes.evaluation.wer import score
+    >>> counts = score(["u1"], ["no chest pain"], ["no pain"])
+    >>> print(format_table([ModeResult("nar", counts, 0.5, 10.0)]))
+    mode  WER %  S  D  I  words  CER %    RTF
+    nar   33.33  0  1  0      3  46.15  0.050
+    """
+    rows = [_HEADER, *map(_cells, results)]
+    widths = [
+        max(len(row[column]) for row in rows) for column in range(len(_HEADER))
+    ]
+    return "\n".join(_line(row, widths) for row in rows)
+
+
+def to_dict(
+    results: Sequence[ModeResult],
+) -> dict[str, dict[str, float | int]]:
+    """Give the results as plain numbers, ready for JSON.
+
+    Arguments
+    ---------
+    results : sequence of ModeResult
+        Each mode once.
+
+    Returns
+    -------
+    dict
+        For each mode "wer", "cer" (fractions), "rtf", "utterances",
+        "wrong_utterances", "words", "substitutions", "deletions",
+        "insertions" and "hits". Raises ValueError when a mode stands twice.
+
+    Example
+    -------
+    >>> from nar_asr_lobes.evaluation.wer import score
+    >>> counts = score(["u1"], ["no chest pain"], ["no chest"])
+    >>> numbers = to_dict([ModeResult("nar", counts, 0.5, 10.0)])["nar"]
+    >>> round(numbers["wer"], 3), numbers["deletions"], numbers["rtf"]
+    (0.333, 1, 0.05)
+    """
+    table = {result.mode: _numbers(result) for result in results}
+    if len(table) != len(results):
+        raise ValueError("a mode stands twice among the results")
+    return table
+
+
+def _numbers(result: ModeResult) -> dict[str, float | int]:
+    counts = result.counts
+    return {
+        "wer": counts.wer,
+        "cer": counts.cer,
+        "rtf": result.rtf,
+        "utterances": counts.utterances,
+        "wrong_utterances": counts.wrong_utterances,
+        "words": counts.reference_words,
+        "substitutions": counts.substitutions,
+        "deletions": counts.deletions,
+        "insertions": counts.insertions,
+        "hits": counts.hits,
+    }
+
+
+def _cells(result: ModeResult) -> tuple[str, ...]:
+    counts = result.counts
+    return (
+        result.mode,
+        f"{100 * counts.wer:.2f}",
+        str(counts.substitutions),
+        str(counts.deletions),
+        str(counts.insertions),
+        str(counts.reference_words),
+        f"{100 * counts.cer:.2f}",
+        f"{result.rtf:.3f}",
+    )
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    """The first column stands left, the numbers right."""
+    cells = [row[0].ljust(widths[0])]
+    cells += [
+        cell.rjust(width)
+        for cell, width in zip(row[1:], widths[1:], strict=True)
+    ]
+    return "  ".join(cells).rstrip()

@@ -1,0 +1,260 @@
+"""Word and character error rates with their counts, and the alignments.
+
+references [N], hypotheses [N] -> score -> ErrorCounts
+
+N is the number of utterances. All counts are summed over the utterances before
+they are divided, so long utterances weigh more than short ones. The texts are
+compared as given: bring both to one style with dataio.text first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jiwer
+
+from nar_asr_lobes.errors import UserError
+
+_GAP = "*"
+_MARKS = {"equal": "", "substitute": "S", "delete": "D", "insert": "I"}
+
+
+@dataclass(frozen=True)
+class ErrorCounts:
+    """Errors of a set of hypotheses against their references.
+
+    Arguments
+    ---------
+    utterances : int
+        Number of utterances compared.
+    wrong_utterances : int
+        Those with at least one word error.
+    hits, substitutions, deletions, insertions : int
+        Words, in an alignment with the fewest errors.
+    character_errors, reference_characters : int
+        The same for characters; the space between two words is one.
+
+    Example
+    -------
+    >>> counts = score(["u1"], ["no chest pain"], ["no chest pains today"])
+    >>> counts.substitutions, counts.deletions, counts.insertions, counts.hits
+    (1, 0, 1, 2)
+    >>> round(counts.wer, 3), counts.reference_words
+    (0.667, 3)
+    """
+
+    utterances: int
+    wrong_utterances: int
+    hits: int
+    substitutions: int
+    deletions: int
+    insertions: int
+    character_errors: int
+    reference_characters: int
+
+    @property
+    def reference_words(self) -> int:
+        """Number of words in all references."""
+        return self.hits + self.substitutions + self.deletions
+
+    @property
+    def word_errors(self) -> int:
+        """Substitutions, deletions and insertions together."""
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def wer(self) -> float:
+        """Word error rate as a fraction; above 1 with many insertions."""
+        return self.word_errors / self.reference_words
+
+    @property
+    def cer(self) -> float:
+        """Character error rate as a fraction."""
+        return self.character_errors / self.reference_characters
+
+
+def score(
+    ids: Sequence[str], references: Sequence[str], hypotheses: Sequence[str]
+) -> ErrorCounts:
+    """Count the errors of hypotheses against references.
+
+    Arguments
+    ---------
+    ids : sequence of str
+        Unique names of the utterances, [N], N at least 1.
+    references : sequence of str
+        What was said, [N]; at least one word each.
+    hypotheses : sequence of str
+        What was recognised, [N]; an empty one counts as deletions.
+
+    Returns
+    -------
+    ErrorCounts
+        Raises UserError, with the ids, for an empty reference or an id that
+        stands twice, and ValueError for lists of different lengths.
+
+    Example
+    -------
+    >>> counts = score(["a", "b"], ["yes", "oh no"], ["yes", ""])
+    >>> counts.deletions, round(counts.wer, 3), counts.wrong_utterances
+    (2, 0.667, 1)
+    """
+    _check(ids, references, hypotheses)
+    references, hypotheses = _squeeze(references), _squeeze(hypotheses)
+    words = jiwer.process_words(references, hypotheses)
+    characters = jiwer.process_characters(references, hypotheses)
+    return ErrorCounts(
+        utterances=len(ids),
+        wrong_utterances=sum(
+            any(chunk.type != "equal" for chunk in chunks)
+            for chunks in words.alignments
+        ),
+        hits=words.hits,
+        substitutions=words.substitutions,
+        deletions=words.deletions,
+        insertions=words.insertions,
+        character_errors=characters.substitutions
+        + characters.deletions
+        + characters.insertions,
+        reference_characters=characters.hits
+        + characters.substitutions
+        + characters.deletions,
+    )
+
+
+def write_alignments(
+    path: str | Path,
+    ids: Sequence[str],
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+) -> ErrorCounts:
+    """Write each utterance's alignment to a text file.
+
+    One block an utterance: its id with its counts, the reference and the
+    hypothesis in columns ("*" where one has no word), and S, D or I below a
+    wrong word. The file holds the texts in full.
+
+    Arguments
+    ---------
+    path : str or Path
+        Written anew; its folder is made when missing.
+    ids, references, hypotheses : sequences of str
+        As for score, with the same errors raised.
+
+    Returns
+    -------
+    ErrorCounts
+        The counts of score, which also stand in the file's first line.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "alignments.txt")
+    ...     _ = write_alignments(path, ["u1"], ["no chest pain"], ["no pain"])
+    ...     print(path.read_text())
+    1 utterances, 3 words, WER 33.33 % (0 S, 1 D, 0 I)
+    <BLANKLINE>
+    u1: 3 words, 0 S, 1 D, 0 I
+    REF: no chest pain
+    HYP: no *     pain
+            D
+    <BLANKLINE>
+    """
+    counts = score(ids, references, hypotheses)
+    words = jiwer.process_words(_squeeze(references), _squeeze(hypotheses))
+    rows = zip(
+        ids, words.references, words.hypotheses, words.alignments, strict=True
+    )
+    lines = [
+        f"{counts.utterances} utterances, {counts.reference_words} words, "
+        f"WER {counts.wer:.2%} ({counts.substitutions} S, "
+        f"{counts.deletions} D, {counts.insertions} I)".replace("%", " %")
+    ]
+    for row in rows:
+        lines += ["", *_align(*row)]
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return counts
+
+
+def _check(
+    ids: Sequence[str], references: Sequence[str], hypotheses: Sequence[str]
+) -> None:
+    if not len(ids) == len(references) == len(hypotheses):
+        raise ValueError(
+            f"{len(ids)} ids, {len(references)} references and "
+            f"{len(hypotheses)} hypotheses; give one of each per utterance"
+        )
+    if not ids:
+        raise UserError("no utterances to score; give at least one")
+    empty = [
+        name
+        for name, text in zip(ids, references, strict=True)
+        if not text.split()
+    ]
+    if empty:
+        raise UserError(
+            f"{_name(empty)}: the reference is empty, so a word error rate is "
+            "not defined; leave the utterance out or correct its transcript"
+        )
+    twice = [name for name, count in Counter(ids).items() if count > 1]
+    if twice:
+        raise UserError(
+            f"{_name(twice)}: the id stands more than once among the "
+            "utterances to score; keep one of them"
+        )
+
+
+def _squeeze(texts: Sequence[str]) -> list[str]:
+    """Write one plain space wherever a text has white space inside."""
+    return [" ".join(text.split()) for text in texts]
+
+
+def _name(ids: Sequence[str], shown: int = 3) -> str:
+    """The first ids, and how many more there are."""
+    more = f" and {len(ids) - shown} more" if len(ids) > shown else ""
+    return ", ".join(ids[:shown]) + more
+
+
+def _align(
+    name: str,
+    reference: list[str],
+    hypothesis: list[str],
+    chunks: list[jiwer.AlignmentChunk],
+) -> Iterator[str]:
+    """Yield the lines of one utterance's block."""
+    columns = list(_columns(reference, hypothesis, chunks))
+    marks = Counter(mark for _, _, mark in columns)
+    counts = ", ".join(f"{marks[mark]} {mark}" for mark in "SDI")
+    yield f"{name}: {len(reference)} words, {counts}"
+    widths = [max(map(len, column)) for column in columns]
+    for label, row in zip(
+        ("REF: ", "HYP: ", "     "), zip(*columns, strict=True), strict=True
+    ):
+        cells = (
+            cell.ljust(width) for cell, width in zip(row, widths, strict=True)
+        )
+        line = (label + " ".join(cells)).rstrip()
+        if line:
+            yield line
+
+
+def _columns(
+    reference: list[str],
+    hypothesis: list[str],
+    chunks: list[jiwer.AlignmentChunk],
+) -> Iterator[tuple[str, str, str]]:
+    """Yield reference word, hypothesis word and mark of each position."""
+    for chunk in chunks:
+        said = reference[chunk.ref_start_idx : chunk.ref_end_idx]
+        heard = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        length = max(len(said), len(heard))
+        said = said or [_GAP] * length
+        heard = heard or [_GAP] * length
+        for pair in zip(said, heard, strict=True):
+            yield (*pair, _MARKS[chunk.type])

@@ -1,0 +1,60 @@
+"""The table over modes, as text and as numbers."""
+
+import json
+
+import pytest
+
+from nar_asr_lobes.evaluation.report import ModeResult, format_table, to_dict
+from nar_asr_lobes.evaluation.wer import score
+
+
+def result(mode, hypothesis, seconds=1.0):
+    counts = score(["u1"], ["no chest pain today"], [hypothesis])
+    return ModeResult(mode, counts, seconds, audio_seconds=8.0)
+
+
+RESULTS = [
+    result("ctc_greedy", "no chess pane", seconds=0.4),
+    result("nar_beam5_lm", "no chest pain today", seconds=0.8),
+]
+
+
+def test_table_has_a_line_for_each_mode_in_order():
+    header, greedy, rescored = format_table(RESULTS).splitlines()
+    assert header.split() == "mode WER % S D I words CER % RTF".split()
+    assert greedy.split()[:6] == ["ctc_greedy", "75.00", "2", "1", "0", "4"]
+    assert greedy.split()[-1] == "0.050"
+    assert rescored.split() == (
+        ["nar_beam5_lm", "0.00", "0", "0", "0", "4", "0.00", "0.100"]
+    )
+
+
+def test_columns_are_aligned():
+    lines = format_table(RESULTS).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert lines[1].index("75.00") - lines[2].index("0.00") == -1
+
+
+def test_numbers_are_fractions_and_survive_json():
+    numbers = json.loads(json.dumps(to_dict(RESULTS)))
+    assert list(numbers) == ["ctc_greedy", "nar_beam5_lm"]
+    greedy = numbers["ctc_greedy"]
+    assert greedy["wer"] == 0.75
+    assert greedy["cer"] == pytest.approx(RESULTS[0].counts.cer)
+    assert greedy["rtf"] == pytest.approx(0.05)
+    assert greedy["utterances"] == greedy["wrong_utterances"] == 1
+    assert [
+        greedy[name] for name in ("words", "hits", "substitutions", "deletions")
+    ] == [4, 1, 2, 1]
+    assert numbers["nar_beam5_lm"]["wrong_utterances"] == 0
+
+
+def test_a_mode_that_stands_twice_is_refused():
+    with pytest.raises(ValueError, match="twice"):
+        to_dict([RESULTS[0], RESULTS[0]])
+
+
+@pytest.mark.parametrize(("seconds", "audio"), [(1.0, 0.0), (float("nan"), 2)])
+def test_unmeasured_times_are_refused(seconds, audio):
+    with pytest.raises(ValueError, match="mode nar"):
+        ModeResult("nar", RESULTS[0].counts, seconds, audio)
