@@ -1,0 +1,247 @@
+"""From a run's configuration to what trains, and to its best weights.
+
+RunConfig + tokenizer -> objective -> model (-> pre-trained encoder) -> NarBrain
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from speechbrain.utils.run_opts import RunOptions
+from speechbrain.utils.train_logger import (
+    FileTrainLogger,
+    TensorboardLogger,
+    TrainLogger,
+)
+from torch import nn
+
+from nar_asr_lobes.dataio.datasets import WaveTransform
+from nar_asr_lobes.dataio.tokenizer import Tokenizer
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lobes.model import ModelConfig, NarAsr
+from nar_asr_lobes.training.brain import NarBrain
+from nar_asr_lobes.training.checkpoint import CheckpointFolder
+from nar_asr_lobes.training.config import LogConfig, RunConfig
+from nar_asr_lobes.training.objectives import Objective
+from nar_asr_lobes.training.options import TrainOptions
+from nar_asr_lobes.training.scheduler import WarmupCosine
+
+logger = logging.getLogger(__name__)
+
+
+def make_brain(
+    config: RunConfig, tokenizer: Tokenizer | None, run_opts: RunOptions
+) -> NarBrain:
+    """Put the parts of a run together.
+
+    Arguments
+    ---------
+    config : RunConfig
+        The run.
+    tokenizer : Tokenizer, optional
+        For a fine-tuning.
+    run_opts : RunOptions
+        SpeechBrain's options.
+
+    Returns
+    -------
+    NarBrain
+        Ready to fit.
+
+    Raises
+    ------
+    UserError
+        When a section is missing or cannot be used, or the pre-trained
+        encoder does not fit.
+    """
+    for name in ("optim", "objective"):
+        if getattr(config, name) is None:
+            raise UserError(
+                f"{config.task}: section {name!r} is missing in the YAML; "
+                "include a fragment of hparams/"
+            )
+    sizes = ModelConfig.from_dict(config.model)
+    torch.manual_seed(config.seed)
+    objective = make_objective(config, tokenizer)
+    check_optimizer(config.optim.optimizer)
+    check_augment(config.wave_augment)
+    model = objective.build_model(sizes)
+    if config.init_from is not None:
+        load_pretrained(model, config.init_from)
+    optim, log = config.optim, config.log
+    facts = {"task": config.task, "model": sizes.to_dict()}
+    if tokenizer is not None:
+        facts["tokenizer"] = tokenizer.fingerprint
+    output = Path(config.output_folder)
+    return NarBrain(
+        model,
+        objective,
+        optim.optimizer,
+        WarmupCosine(
+            config.peak_lr, config.steps, optim.warmup_share, optim.final_lr
+        ),
+        TrainOptions(
+            max_grad_norm=optim.max_grad_norm,
+            log_interval=log.log_interval,
+            valid_interval=log.valid_interval,
+            checkpoint_interval=log.checkpoint_interval,
+            head_lr_scale=optim.head_lr_scale,
+            freeze_encoder_steps=optim.freeze_encoder_steps,
+            max_skipped=optim.max_skipped,
+            seed=config.seed,
+        ),
+        CheckpointFolder(output / "checkpoints", log.keep_checkpoints),
+        make_logger(log, output),
+        facts,
+        run_opts,
+        resolve_precision(config.precision),
+    )
+
+
+def make_objective(config: RunConfig, tokenizer: Tokenizer | None) -> Objective:
+    """Give a fine-tuning's objective its tokenizer.
+
+    Raises
+    ------
+    UserError
+        When the YAML's objective is that of another task or cannot be made.
+    """
+    labelled = tokenizer is not None
+    if callable(config.objective) != labelled:
+        wanted = "!name:…RecognitionObjective" if labelled else "!new:…"
+        raise UserError(
+            f"objective: {config.task} needs {wanted}; see the recipe's YAML "
+            "for this task"
+        )
+    if not labelled:
+        return config.objective
+    try:
+        return config.objective(tokenizer=tokenizer)
+    except TypeError as error:
+        raise UserError(f"objective: {error}; correct its keys") from error
+
+
+def check_optimizer(optimizer: Callable) -> None:
+    """Try the YAML's optimiser on one number, before anything big is built."""
+    try:
+        optimizer([nn.Parameter(torch.zeros(1))])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"optim: optimizer: {error}; correct it") from error
+
+
+def resolve_precision(precision: str) -> str:
+    """Turn ``auto`` into what this machine does fastest.
+
+    Example
+    -------
+    >>> resolve_precision("auto") in ("fp32", "bf16")
+    True
+    """
+    if precision != "auto":
+        return precision
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    native = (
+        torch.cpu._is_avx512_bf16_supported()
+        or torch.cpu._is_amx_tile_supported()
+    )
+    return "bf16" if native else "fp32"
+
+
+def check_augment(augment: WaveTransform | None) -> None:
+    """Try the YAML's waveform augmentation on a tenth of a second."""
+    if augment is None:
+        return
+    try:
+        augment(np.ones(1600, dtype=np.float32), 0)
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise UserError(
+            f"wave_augment: {error}; name a WaveAugment as in the recipe's "
+            "YAML and correct its numbers"
+        ) from error
+
+
+def make_logger(log: LogConfig, output: Path) -> TrainLogger:
+    """Choose where losses are written.
+
+    Raises
+    ------
+    UserError
+        When TensorBoard is asked for and not installed.
+    """
+    if not log.tensorboard:
+        return FileTrainLogger(str(output / "train_log.txt"), precision=3)
+    try:
+        return TensorboardLogger(str(output / "tensorboard"))
+    except ImportError as error:
+        raise UserError(
+            "log: tensorboard is not installed; run `pip install tensorboard` "
+            "or set log.tensorboard to False"
+        ) from error
+
+
+def load_pretrained(model: nn.Module, folder: str) -> None:
+    """Take over the encoder of a pre-training run.
+
+    Arguments
+    ---------
+    model : torch.nn.Module
+        Has an ``encoder`` of the same sizes.
+    folder : str
+        The run's output folder.
+
+    Raises
+    ------
+    UserError
+        When there is no whole checkpoint, or its sizes differ.
+    """
+    checkpoint = CheckpointFolder(Path(folder) / "checkpoints").newest()
+    if checkpoint is None:
+        raise UserError(
+            f"{folder}: holds no whole checkpoint; run pre-training first or "
+            "set init_from to null"
+        )
+    shared = {
+        key: value
+        for key, value in checkpoint.load("model").items()
+        if key.startswith("encoder.")
+    }
+    mine = {
+        key: value
+        for key, value in model.state_dict().items()
+        if key.startswith("encoder.")
+    }
+    wrong = [
+        key
+        for key in sorted(shared.keys() | mine.keys())
+        if key not in shared
+        or key not in mine
+        or shared[key].shape != mine[key].shape
+    ]
+    if wrong:
+        raise UserError(
+            f"{checkpoint.path}: its encoder has other sizes than this "
+            f"model's ({len(wrong)} tensors differ, the first is {wrong[0]}); "
+            "use the same model section in both YAMLs"
+        )
+    heads = checkpoint.facts["model"]["heads"]
+    if heads != model.config.heads:  # no tensor's shape would tell
+        raise UserError(
+            f"{checkpoint.path}: its encoder has {heads} heads, this model "
+            f"{model.config.heads}; use the same model section in both YAMLs"
+        )
+    model.load_state_dict({**model.state_dict(), **shared})
+    logger.info("encoder taken from %s", checkpoint.path)
+
+
+def load_best(brain: NarBrain) -> NarAsr:
+    """Load the checkpoint with the lowest score on the dev split."""
+    best = brain.checkpoints.best() or brain.checkpoints.newest()
+    brain.model.load_state_dict(best.load("model", brain.device))
+    brain.model.eval()
+    logger.info("best checkpoint: %s %s", best.path, best.facts.get("score"))
+    return brain.model

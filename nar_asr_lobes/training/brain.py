@@ -1,0 +1,345 @@
+"""The trainer: ``speechbrain.Brain``, right where the stock one is not.
+
+Kept from Brain: modules on devices, run options, mixed precision, DDP
+wrapping, compilation. Replaced: the loop. A step is a list of micro-batches
+that holds ``global_batch`` utterances over all ranks, so accumulation loses no
+window; losses are divided by their global counts; the norm of all gradients is
+clipped; a NaN on any rank reaches all through the gradient sum, so that all
+skip the step; and a checkpoint holds what an exact continuation needs.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import speechbrain as sb
+import torch
+from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.train_logger import TrainLogger
+from torch import nn
+from tqdm import tqdm
+
+from nar_asr_lobes.dataio.datasets import Batch
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.training.checkpoint import CheckpointFolder
+from nar_asr_lobes.training.distributed import (
+    gather_objects,
+    sum_over_ranks,
+    world,
+)
+from nar_asr_lobes.training.objectives import Objective, Prepared
+from nar_asr_lobes.training.options import TrainOptions
+from nar_asr_lobes.training.progress import (
+    Progress,
+    Totals,
+    random_state,
+    set_random_state,
+)
+from nar_asr_lobes.training.scheduler import WarmupCosine
+
+logger = logging.getLogger(__name__)
+
+
+class NarBrain(sb.Brain):
+    """Train one model on one objective.
+
+    Arguments
+    ---------
+    model : torch.nn.Module
+        What is trained; its ``encoder`` is the shared part.
+    objective : Objective
+        Losses and their weights.
+    optimizer : callable
+        Takes parameter groups, such as a partial ``torch.optim.AdamW``.
+    scheduler : WarmupCosine
+        Learning rate by step.
+    options : TrainOptions
+        How to train.
+    checkpoints : CheckpointFolder
+        Where to save and from where to go on.
+    train_logger : speechbrain TrainLogger, optional
+        Gets a line every ``log_interval`` steps.
+    facts : dict, optional
+        Plain values stored in every checkpoint and compared on resume, such
+        as the tokenizer's hash.
+    run_opts : dict, optional
+        SpeechBrain's run options (device, precision, …).
+    precision : str
+        Where the run options do not say: fp32 or bf16.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        optimizer: Callable,
+        scheduler: WarmupCosine,
+        options: TrainOptions,
+        checkpoints: CheckpointFolder,
+        train_logger: TrainLogger | None = None,
+        facts: dict | None = None,
+        run_opts: dict | None = None,
+        precision: str = "fp32",
+    ):
+        super().__init__(
+            {"model": model}, optimizer, {"precision": precision}, run_opts
+        )
+        if self.precision == "fp16":
+            raise UserError(
+                "precision fp16 is not supported; use bf16, which needs no "
+                "loss scaling, or fp32"
+            )
+        self.model = self.modules["model"]  # not wrapped by DDP
+        self.objective, self.scheduler = objective, scheduler
+        self.options, self.checkpoints = options, checkpoints
+        self.train_logger, self.facts = train_logger, facts or {}
+        self.progress = Progress()
+        torch.manual_seed(options.seed + world()[0])
+
+    def init_optimizers(self):
+        """Group the parameters: vectors without decay, heads at their rate."""
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.model.named_parameters():
+            key = (name.startswith("encoder."), parameter.ndim > 1)
+            groups.setdefault(key, []).append(parameter)
+        scale = self.options.head_lr_scale
+        self.optimizer = self.opt_class(
+            [
+                {
+                    "params": parameters,
+                    "lr_scale": 1.0 if is_encoder else scale,
+                    **({} if is_matrix else {"weight_decay": 0.0}),
+                }
+                for (is_encoder, is_matrix), parameters in groups.items()
+            ]
+        )
+        self.optimizers_dict = {"opt_class": self.optimizer}
+
+    def prepare(self, batch: Batch) -> Prepared:
+        """Bring a batch to the device and make its draws."""
+        return self.objective.prepare(batch.to(self.device), self.model)
+
+    def fit_batch(self, batch: list[Batch]) -> dict[str, float]:
+        """Make one optimiser step over micro-batches of this rank.
+
+        Arguments
+        ---------
+        batch : list of Batch
+            This rank's micro-batches of the step, any number above 0.
+
+        Returns
+        -------
+        dict
+            Global averages of losses and statistics, ``loss``, ``grad_norm``,
+            ``lr`` and ``skipped`` (1.0 when a NaN or infinity was found on
+            any rank and no rank moved its weights).
+        """
+        prepared = [self.prepare(b) for b in batch]
+        local = Totals()
+        for item in prepared:
+            local.add(item.counts, item.counts)
+        counts = sum_over_ranks(local.counts, self.device)
+        local = Totals()
+        for number, item in enumerate(prepared, start=1):
+            with self.no_sync(number < len(prepared)):
+                sums = self._backward(item, counts)
+            local.add(sums, item.counts)
+        local.sums["audio_seconds"] = sum(b.seconds for b in batch)
+        sums = sum_over_ranks(local.sums, self.device)
+        self.progress.audio_seconds += sums.pop("audio_seconds")
+        averages = {n: s / counts[n] for n, s in sums.items() if counts[n]}
+        averages["loss"] = sum(
+            weight * averages.get(name, 0.0)
+            for name, weight in self.objective.weights.items()
+        )
+        averages.update(self._update(averages["loss"]))
+        self._account(batch, bool(averages["skipped"]))
+        return averages
+
+    def _backward(
+        self, item: Prepared, counts: dict[str, float]
+    ) -> dict[str, torch.Tensor]:
+        """Accumulate the gradient of (weight x global sum) / global count."""
+        with self.training_ctx:
+            sums = self.objective.sums(self.modules.model, item, training=True)
+        ranks = world()[1]  # DDP averages over ranks; we want the sum
+        loss = sum(
+            sums[name] * (weight * ranks / max(counts[name], 1.0))
+            for name, weight in self.objective.weights.items()
+        )
+        loss.backward()
+        return {name: value.detach() for name, value in sums.items()}
+
+    def _update(self, loss: float) -> dict[str, float]:
+        """Clip and step, unless something is not finite."""
+        if self.progress.step < self.options.freeze_encoder_steps:
+            for parameter in self.model.encoder.parameters():
+                parameter.grad = None
+        norm = nn.utils.clip_grad_norm_(
+            self.model.parameters(), self.options.max_grad_norm
+        ).item()
+        lr = self.scheduler.step(self.optimizer)
+        # Gradients and losses were summed over the ranks: all see the same.
+        skipped = not (np.isfinite(norm) and np.isfinite(loss))
+        if not skipped:
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return {"grad_norm": norm, "lr": lr, "skipped": float(skipped)}
+
+    def _account(self, batches: list[Batch], skipped: bool) -> None:
+        progress = self.progress
+        progress.step += 1
+        progress.skipped += skipped
+        progress.skipped_in_a_row = skipped * (progress.skipped_in_a_row + 1)
+        if skipped:
+            ids = [i for b in batches for i in b.ids]
+            logger.warning(
+                "step %d: the gradient is not finite; no rank moved its "
+                "weights; utterances on this rank: %s",
+                progress.step,
+                ", ".join(ids[:16]),
+            )
+        if progress.skipped_in_a_row > self.options.max_skipped:
+            raise UserError(
+                f"step {progress.step}: {progress.skipped_in_a_row} steps in "
+                "a row had no finite gradient; lower the learning rate or "
+                "look at the utterances named in the log"
+            )
+
+    def fit(self, train_set: Iterable, valid_set: Iterable | None = None):
+        """Train to the scheduler's last step, going on where a run stopped.
+
+        Arguments
+        ---------
+        train_set : DataLoader
+            Over a ``StepSampler``; each item is a list of micro-batches.
+        valid_set : iterable of Batch, optional
+            This rank's share of the development set.
+        """
+        self.on_fit_start()
+        self.resume()
+        train_set.sampler.start_step = self.progress.step
+        steps = self.scheduler.steps
+        bar = tqdm(
+            train_set,
+            initial=self.progress.step,
+            total=steps,
+            unit="step",
+            dynamic_ncols=True,
+            disable=self.noprogressbar or not if_main_process(),
+        )
+        self.modules.train()
+        totals, start = Totals(), (time.time(), self.progress.audio_seconds)
+        for batches in bar:
+            averages = self.fit_batch(batches)
+            step = self.progress.step
+            totals.add(averages, dict.fromkeys(averages, 1.0))
+            bar.set_postfix_str(self._describe(averages, *start))
+            last = step == steps
+            if step % self.options.log_interval == 0 or last:
+                self._log(totals.ratios(), None)
+                totals = Totals()
+            validate = step % self.options.valid_interval == 0 or last
+            score = None
+            if validate and valid_set is not None:
+                score = self.validate(valid_set)
+            if validate or step % self.options.checkpoint_interval == 0:
+                self.save(score)
+
+    def _describe(
+        self, averages: dict[str, float], start: float, seconds: float
+    ) -> str:
+        done = self.progress.audio_seconds - seconds
+        speed = done / max(1e-9, time.time() - start)
+        return (
+            f"loss {averages['loss']:.3f} lr {averages['lr']:.1e} "
+            f"norm {averages['grad_norm']:.2f} {speed:.0f} audio-h/h"
+        )
+
+    def _log(self, train: dict | None, valid: dict | None) -> None:
+        if self.train_logger is not None:
+            meta = {
+                "step": self.progress.step,
+                "skipped_steps": self.progress.skipped,
+            }
+            self.train_logger.log_stats(meta, train, valid)
+
+    def validate(self, valid_set: Iterable[Batch]) -> float:
+        """Average over the dev split, shared by the ranks; give the score."""
+        self.modules.eval()
+        totals = Totals()
+        with torch.no_grad(), self.evaluation_ctx:
+            for batch in valid_set:
+                item = self.prepare(batch)
+                sums = self.objective.sums(self.model, item, training=False)
+                totals.add(sums, item.counts)
+        self.modules.train()
+        everywhere = Totals()
+        for part in gather_objects(totals):
+            everywhere.add(part.sums, part.counts)
+        ratios = everywhere.ratios()
+        self._log(None, ratios)
+        if self.objective.score not in ratios:
+            raise UserError(
+                f"the dev split has nothing to count {self.objective.score} "
+                "on; give it longer utterances with transcripts"
+            )
+        return ratios[self.objective.score]
+
+    def save(self, score: float | None = None) -> None:
+        """Write a checkpoint from rank 0, with every rank's random state.
+
+        ``score`` is that of a validation of these very weights.
+        """
+        random_states = gather_objects(random_state())
+        if if_main_process():
+            facts = dict(self.facts)
+            if score is not None:
+                facts["score"] = score
+            self.checkpoints.save(
+                self.progress.step,
+                {
+                    "model": self.model.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "scheduler": self.scheduler.state_dict(),
+                    "progress": vars(self.progress),
+                    "random": random_states,
+                },
+                facts,
+            )
+        gather_objects(None)  # no rank runs on before the checkpoint is there
+
+    def resume(self) -> None:
+        """Go on from the newest whole checkpoint, if there is one."""
+        checkpoint = self.checkpoints.newest()
+        if checkpoint is None:
+            return
+        for key, value in self.facts.items():
+            if checkpoint.facts.get(key) != value:
+                raise UserError(
+                    f"{checkpoint.path}: was made with {key} "
+                    f"{checkpoint.facts.get(key)}, now it is {value}; give "
+                    "the old one or a new output_folder"
+                )
+        self.model.load_state_dict(checkpoint.load("model", self.device))
+        self.optimizer.load_state_dict(
+            checkpoint.load("optimizer", self.device)
+        )
+        self.scheduler.load_state_dict(checkpoint.load("scheduler"))
+        self.progress = Progress(**checkpoint.load("progress"))
+        random_states = checkpoint.load("random")
+        rank, ranks = world()
+        if len(random_states) == ranks:
+            set_random_state(random_states[rank])
+        else:
+            logger.warning(
+                "%s was written by %d processes and is continued by %d: the "
+                "data order is the same, dropout draws are new",
+                checkpoint.path,
+                len(random_states),
+                ranks,
+            )
+        logger.info("going on from %s", checkpoint.path)

@@ -1,0 +1,207 @@
+"""Checkpoints that a crash cannot damage, and that notice damage.
+
+A checkpoint is a directory ``step_N`` with files and ``checkpoint.json``,
+which holds their SHA-256, some facts and a digest of itself. It is written
+under a temporary name, flushed to disk and renamed, so it is there whole or
+not at all; a damaged one is passed over with a warning, and the one before it
+is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nar_asr_lobes.errors import UserError
+
+logger = logging.getLogger(__name__)
+META = "checkpoint.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on disk whose files were verified."""
+
+    path: Path
+    step: int
+    facts: dict[str, Any]
+
+    def load(self, name: str, device: str = "cpu") -> Any:
+        """Load one of its parts; no code from the file is run."""
+        return torch.load(
+            self.path / f"{name}.pt", map_location=device, weights_only=True
+        )
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """Hash a file.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> file = tempfile.mkdtemp() + "/a"
+    >>> _ = Path(file).write_bytes(b"abc")
+    >>> sha256(file)[:8]
+    'ba7816bf'
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _digest(meta: Mapping[str, Any]) -> str:
+    """Hash what a ``checkpoint.json`` says."""
+    text = json.dumps(meta, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    """Read a ``checkpoint.json``; ValueError where it is not as written."""
+    meta = json.loads((path / META).read_text())
+    if not isinstance(meta, dict) or meta.pop("digest", "") != _digest(meta):
+        raise ValueError(f"{META} does not match its digest")
+    return meta
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class CheckpointFolder:
+    """The checkpoints of one run.
+
+    Arguments
+    ---------
+    folder : str or path
+        Where they lie.
+    keep : int
+        How many of the newest are kept, besides the best.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> folder = CheckpointFolder(tempfile.mkdtemp())
+    >>> _ = folder.save(3, {"model": {"w": torch.ones(2)}}, {"wer": 0.5})
+    >>> newest = folder.newest()
+    >>> newest.step, newest.load("model")["w"].tolist()
+    (3, [1.0, 1.0])
+    """
+
+    def __init__(self, folder: str | os.PathLike, keep: int = 2):
+        if keep < 2:
+            raise UserError(
+                f"keep_checkpoints is {keep}; keep at least 2, so that one "
+                "remains when the newest is damaged"
+            )
+        self.folder = Path(folder)
+        self.keep = keep
+
+    def save(
+        self, step: int, parts: Mapping[str, Any], facts: Mapping[str, Any]
+    ) -> Path:
+        """Write a checkpoint, then remove those no longer needed.
+
+        Arguments
+        ---------
+        step : int
+            Names the checkpoint.
+        parts : mapping
+            Name to what ``torch.save`` writes and ``weights_only`` loads.
+        facts : mapping
+            Plain values for ``checkpoint.json``; ``"score"``, where given,
+            marks the best checkpoint (lowest), which is kept.
+
+        Returns
+        -------
+        Path
+            Of the checkpoint.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for stale in self.folder.glob(".tmp_*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        temporary = self.folder / f".tmp_step_{step}"
+        temporary.mkdir()
+        hashes = {}
+        for name, value in parts.items():
+            file = temporary / f"{name}.pt"
+            torch.save(value, file)
+            _fsync(file)
+            hashes[file.name] = sha256(file)
+        meta = {"step": step, "facts": dict(facts), "sha256": hashes}
+        meta["digest"] = _digest(meta)
+        (temporary / META).write_text(json.dumps(meta, indent=1))
+        _fsync(temporary / META)
+        _fsync(temporary)
+        final = self.folder / f"step_{step:08d}"
+        shutil.rmtree(final, ignore_errors=True)
+        os.rename(temporary, final)
+        _fsync(self.folder)
+        self._remove_old()
+        return final
+
+    def _paths(self) -> list[Path]:
+        """List the checkpoints, newest first."""
+        return sorted(self.folder.glob("step_*"), reverse=True)
+
+    def _remove_old(self) -> None:
+        best = self.best()
+        for path in self._paths()[self.keep :]:
+            if best is None or path != best.path:
+                shutil.rmtree(path)
+
+    def _verify(self, path: Path) -> Checkpoint | None:
+        """Check every file of a checkpoint; warn when one is damaged."""
+        try:
+            meta = _read_meta(path)
+            for name, digest in meta["sha256"].items():
+                if sha256(path / name) != digest:
+                    raise ValueError(f"{name} does not match its SHA-256")
+            return Checkpoint(path, meta["step"], meta["facts"])
+        except (OSError, ValueError) as error:
+            logger.warning(
+                "checkpoint %s is damaged (%s); the one before it is used",
+                path,
+                error,
+            )
+            return None
+
+    def newest(self) -> Checkpoint | None:
+        """Give the newest checkpoint that is whole, if there is one."""
+        for path in self._paths():
+            checkpoint = self._verify(path)
+            if checkpoint is not None:
+                return checkpoint
+        return None
+
+    def best(self) -> Checkpoint | None:
+        """Give the whole checkpoint with the lowest score; ties to newer."""
+        scored = []
+        for path in self._paths():
+            try:
+                score = _read_meta(path)["facts"].get("score")
+            except (OSError, ValueError):
+                continue
+            # A NaN would sort anywhere.
+            if score is not None and math.isfinite(score):
+                scored.append((score, path))
+        for _, path in sorted(scored, key=lambda pair: pair[0]):
+            checkpoint = self._verify(path)
+            if checkpoint is not None:
+                return checkpoint
+        return None

@@ -1,0 +1,322 @@
+"""What a recipe's YAML may say, and reading it.
+
+The YAML is HyperPyYAML: fragments come in with ``!include:``, keys are
+overridden on the command line with ``--key=value``, those of a section with
+``--section='{key: value}'``. Every key has a field here; a key without one is
+refused, so none can do nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ruamel.yaml
+from hyperpyyaml import load_hyperpyyaml
+
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lobes.model import ModelConfig
+from nar_asr_lobes.training.fields import fill
+
+TASKS = ("pretrain", "finetune", "evaluate")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data, and how it is fed.
+
+    Arguments
+    ---------
+    train, dev : str
+        Splits, as the recipe's ``prepare`` names them.
+    test : list of str
+        Splits to evaluate.
+    options : dict
+        Passed on to the recipe's ``prepare``.
+    text_style : str
+        Normalisation of transcripts; see ``normalize_text``.
+    min_seconds, max_seconds : float
+        Utterances outside are left out of training, counted and named.
+    check_audio : bool
+        Whether every file is decoded before training starts, so that a
+        damaged one is left out instead of stopping the run later.
+    cache : bool
+        Whether decoded audio is kept in memory (115 MB an hour).
+    workers : int
+        Processes that read audio ahead; 0 reads in the training process.
+    max_batch_seconds : float
+        Padded seconds of a micro-batch; bounds the memory.
+    bucket_steps : int
+        Steps filled together from similar lengths; 1 shuffles fully.
+    sorted_epochs : int
+        First passes that go from short to long utterances.
+    """
+
+    train: str = "train"
+    dev: str = "dev"
+    test: list[str] = field(default_factory=lambda: ["test"])
+    options: dict = field(default_factory=dict)
+    text_style: str = "none"
+    min_seconds: float = 0.1
+    max_seconds: float = 30.0
+    check_audio: bool = True
+    cache: bool = False
+    workers: int = 0
+    max_batch_seconds: float = 240.0
+    bucket_steps: int = 16
+    sorted_epochs: int = 0
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How weights are updated; the numbers are those of ``TrainOptions``.
+
+    Arguments
+    ---------
+    optimizer : callable
+        Takes parameter groups, such as ``!name:torch.optim.AdamW``.
+    final_lr, warmup_share : float
+        See ``WarmupCosine``.
+    max_grad_norm, head_lr_scale : float
+        See ``TrainOptions``.
+    freeze_encoder_steps, max_skipped : int
+        See ``TrainOptions``.
+    """
+
+    optimizer: Callable
+    final_lr: float = 1e-6
+    warmup_share: float = 0.1
+    max_grad_norm: float = 1.0
+    head_lr_scale: float = 1.0
+    freeze_encoder_steps: int = 0
+    max_skipped: int = 20
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """What is written while training.
+
+    Arguments
+    ---------
+    log_interval, valid_interval, checkpoint_interval : int
+        Optimiser steps between two of them.
+    keep_checkpoints : int
+        Newest checkpoints kept, besides the best.
+    tensorboard : bool
+        TensorBoard events instead of SpeechBrain's text file.
+    """
+
+    log_interval: int = 50
+    valid_interval: int = 500
+    checkpoint_interval: int = 500
+    keep_checkpoints: int = 2
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """Output units: ``kind`` char, unigram or bpe; ``size`` of the latter."""
+
+    kind: str = "char"
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class LmConfig:
+    """The n-gram over the tokenizer's pieces.
+
+    Arguments
+    ---------
+    order : int
+        Of the n-gram.
+    texts : list of str
+        Text files with a sentence a line, besides the training transcripts;
+        a path is relative to the data folder.
+    tune : bool
+        Whether its weight and the token bonus are tuned on the dev split.
+    """
+
+    order: int = 6
+    texts: list[str] = field(default_factory=list)
+    tune: bool = True
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run of a recipe.
+
+    Arguments
+    ---------
+    task : str
+        ``pretrain``, ``finetune`` or ``evaluate``.
+    data_folder, output_folder : str
+        Where the data set lies and where everything is written.
+    seed : int
+        Of weights, shuffling, masks and augmentation.
+    init_from : str, optional
+        Output folder of a pre-training run whose encoder is taken over.
+    bundle : str, optional
+        What ``evaluate`` evaluates.
+    steps, global_batch : int
+        Optimiser steps, and utterances of a step over all processes.
+    peak_lr : float
+        Learning rate at the end of the warm-up.
+    precision : str
+        ``fp32``, ``bf16``, or ``auto``: bf16 where the processor has
+        instructions for it. ``--precision`` goes before it.
+    data, tokenizer, model, optim, log, lm, decoding : mapping
+        Sections; see their classes (``ModelConfig``, ``DecodingOptions``).
+    modes : list of str, optional
+        Decoding modes to evaluate; all where not given.
+    objective : callable or Objective
+        What is learned.
+    wave_augment : WaveAugment, optional
+        On the waveform.
+    debug_utterances : int, optional
+        Use only so many of each split, for a quick check of a recipe.
+    """
+
+    task: str
+    data_folder: str
+    output_folder: str
+    seed: int = 1
+    init_from: str | None = None
+    bundle: str | None = None
+    steps: int = 1000
+    global_batch: int = 16
+    peak_lr: float = 5e-4
+    precision: str = "fp32"
+    data: DataConfig = field(default_factory=DataConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    model: dict = field(default_factory=dict)
+    optim: OptimConfig | None = None
+    log: LogConfig = field(default_factory=LogConfig)
+    lm: LmConfig | None = None
+    decoding: dict = field(default_factory=dict)
+    modes: list[str] | None = None
+    objective: Any = None
+    wave_augment: Any = None
+    debug_utterances: int | None = None
+
+
+SECTIONS = {
+    "data": DataConfig,
+    "tokenizer": TokenizerConfig,
+    "optim": OptimConfig,
+    "log": LogConfig,
+    "lm": LmConfig,
+}
+
+
+def load_config(path: str | os.PathLike, overrides: str = "") -> RunConfig:
+    """Read a recipe's YAML.
+
+    Arguments
+    ---------
+    path : str or path
+        The file.
+    overrides : str
+        YAML text of the keys given on the command line.
+
+    Returns
+    -------
+    RunConfig
+
+    Raises
+    ------
+    UserError
+        For a missing file, broken YAML, a missing or an unknown key, and a
+        value of the wrong kind or beyond its limit.
+    """
+    _check_overrides(path, overrides)
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = load_hyperpyyaml(
+                file, overrides, overrides_must_match=False
+            )
+    except Exception as error:  # HyperPyYAML raises whatever a tag raised
+        named = isinstance(error, OSError) or not error.args
+        reason = str(error) if named else ": ".join(map(str, error.args))
+        raise UserError(
+            f"{path}: a value cannot be made ({' '.join(reason.split())}); "
+            "correct it"
+        ) from error
+    return parse_config(values, str(path))
+
+
+def _check_overrides(path: str | os.PathLike, overrides: str) -> None:
+    """Refuse what HyperPyYAML would, in words that say what to do."""
+    given = ruamel.yaml.YAML().load(overrides) or {}
+    keys = _read_plain(path)
+    for key, node in keys.items():
+        tag = getattr(node, "tag", None)
+        if tag is not None and tag.value == "!PLACEHOLDER" and key not in given:
+            raise UserError(
+                f"{path}: key {key!r} is left to you; add --{key}=VALUE"
+            )
+    for key, value in given.items():
+        whole = key in keys and not isinstance(keys[key], dict | None)
+        if isinstance(value, dict) and whole:
+            raise UserError(
+                f"{path}: {key} is one value or a whole file there, so its "
+                f"keys cannot be given one by one; write --{key}=VALUE or "
+                f"--{key}='!include:FILE', relative to the YAML"
+            )
+
+
+def _read_plain(path: str | os.PathLike) -> dict:
+    """Read the keys and tags of a YAML as they stand; nothing is built."""
+    if not os.path.isfile(path):
+        raise UserError(f"{path}: no such file; name one of the recipe's YAMLs")
+    try:
+        found = ruamel.yaml.YAML().load(Path(path))
+    except ruamel.yaml.error.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1
+        raise UserError(
+            f"{path}:{line}: is not YAML ({error.problem}); correct this line"
+        ) from error
+    except (ruamel.yaml.error.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is not YAML; name a recipe's YAML") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: holds no keys; name a recipe's YAML")
+    return found
+
+
+def parse_config(values: dict, where: str) -> RunConfig:
+    """Turn the mapping of a YAML into a ``RunConfig``.
+
+    Arguments
+    ---------
+    values : dict
+        What HyperPyYAML gave.
+    where : str
+        The file's name, for messages.
+
+    Returns
+    -------
+    RunConfig
+
+    Example
+    -------
+    >>> parse_config({"task": "pretrain", "stepps": 3}, "a.yaml")
+    Traceback (most recent call last):
+    nar_asr_lobes.errors.UserError: a.yaml: unknown key 'stepps'; did you \
+mean 'steps'?
+    """
+    values = dict(values)
+    for name, section in SECTIONS.items():
+        if values.get(name) is not None:
+            values[name] = fill(section, values[name], f"{where}: {name}")
+    config = fill(RunConfig, values, where)
+    fill(ModelConfig, config.model, f"{where}: model")
+    for name, choices in (("task", TASKS), ("precision", PRECISIONS)):
+        if getattr(config, name) not in choices:
+            raise UserError(
+                f"{where}: {name} is {getattr(config, name)!r}; choose from "
+                + ", ".join(choices)
+            )
+    return config

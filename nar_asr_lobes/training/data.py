@@ -1,0 +1,260 @@
+"""From a data set on disk to checked manifests, tokenizer and loaders.
+
+prepare() -> manifests/ -> tokenizer -> checks -> checked/ + left_out.txt
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+from nar_asr_lobes.dataio.batching import (
+    Sample,
+    StepSampler,
+    validation_batches,
+)
+from nar_asr_lobes.dataio.checks import check_utterances, summarize
+from nar_asr_lobes.dataio.datasets import Batch, SpeechDataset, step_loader
+from nar_asr_lobes.dataio.manifest import (
+    Utterance,
+    read_manifest,
+    write_manifest,
+)
+from nar_asr_lobes.dataio.prepare import prepare_manifests
+from nar_asr_lobes.dataio.text import normalize_text
+from nar_asr_lobes.dataio.tokenizer import (
+    Tokenizer,
+    load_tokenizer,
+    train_tokenizer,
+)
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lobes.model import ModelConfig, SpeechEncoder
+from nar_asr_lobes.training.config import RunConfig
+from nar_asr_lobes.training.distributed import world
+
+logger = logging.getLogger(__name__)
+
+Prepare = Callable[..., dict[str, Iterable[Utterance]]]
+"""A recipe's parser: (data_folder, **options) -> utterances of each split."""
+
+
+def prepare_data(config: RunConfig, prepare: Prepare) -> None:
+    """Write everything that a run reads; call it on one process.
+
+    Arguments
+    ---------
+    config : RunConfig
+        The run.
+    prepare : callable
+        The recipe's parser.
+
+    Raises
+    ------
+    UserError
+        For a missing split, or when no utterance is usable.
+    """
+    output = Path(config.output_folder)
+    splits = _call_prepare(config, prepare)
+    wanted = _wanted_splits(config)
+    for name in wanted:
+        if name not in splits:
+            raise UserError(
+                f"{config.data_folder}: has no split {name!r}; the recipe "
+                f"gives {', '.join(splits)}"
+            )
+    chosen = {name: list(splits[name]) for name in wanted}
+    if config.debug_utterances:
+        chosen = {n: u[: config.debug_utterances] for n, u in chosen.items()}
+    prepare_manifests(
+        chosen,
+        output / "manifests",
+        Path(config.data_folder).absolute(),
+        config.data.text_style,
+    )
+    if config.task == "finetune":
+        _make_tokenizer(config)
+    _check(config, wanted)
+
+
+def _make_tokenizer(config: RunConfig) -> None:
+    """Train the tokenizer, unless the run has one of the kind asked for."""
+    kind, size = config.tokenizer.kind, config.tokenizer.size
+    path = tokenizer_path(config)
+    if path is None:
+        texts = [u.text or "" for u in read_split(config, config.data.train)]
+        name = "tokenizer.json" if kind == "char" else "tokenizer.model"
+        train_tokenizer(texts, kind, size).save(
+            Path(config.output_folder) / name
+        )
+    elif (path.suffix == ".json") != (kind == "char"):
+        raise UserError(
+            f"{path}: is not of kind {kind}, which tokenizer.kind asks for; "
+            "go on with the kind it has or give a new output_folder"
+        )
+
+
+def _call_prepare(config: RunConfig, prepare: Prepare) -> dict:
+    options = config.data.options
+    try:
+        inspect.signature(prepare).bind(config.data_folder, **options)
+    except TypeError as error:
+        raise UserError(
+            f"data.options: {error}; the recipe's prepare takes "
+            f"{inspect.signature(prepare)}"
+        ) from error
+    return prepare(config.data_folder, **options)
+
+
+def _wanted_splits(config: RunConfig) -> list[str]:
+    data = config.data
+    if config.task == "pretrain":
+        return [data.train, data.dev]
+    if config.task == "evaluate":
+        return list(data.test)
+    return list(dict.fromkeys([data.train, data.dev, *data.test]))
+
+
+def _check(config: RunConfig, splits: list[str]) -> None:
+    """Keep the usable utterances; count and name the others."""
+    output, data = Path(config.output_folder), config.data
+    labelled = config.task == "finetune"
+    tokenizer = run_tokenizer(config) if labelled else None
+    with torch.device("meta"):  # only its lengths are asked for, no weights
+        frontend = SpeechEncoder(ModelConfig.from_dict(config.model)).frontend
+    left_out = output / "left_out.txt"
+    left_out.write_text("", encoding="utf-8")
+    for name in splits:
+        # A test set is scored whole: what cannot be read is named there.
+        trained_on = name in (data.train, data.dev) and (
+            config.task != "evaluate"
+        )
+        utterances = read_split(config, name)
+        if trained_on:
+            utterances, findings = check_utterances(
+                utterances,
+                tokenizer,
+                lambda samples: int(
+                    frontend.output_lengths(torch.tensor(samples))
+                ),
+                data.min_seconds,
+                data.max_seconds,
+                read=data.check_audio,
+            )
+            with left_out.open("a", encoding="utf-8") as file:
+                file.writelines(f"{name}: {f}\n" for f in findings)
+            if findings:
+                logger.warning("%s: %s", name, summarize(findings))
+        if not utterances:
+            raise UserError(
+                f"{config.data_folder}: no utterance of split {name!r} is "
+                f"usable; {left_out} says why for each"
+            )
+        write_manifest(output / "checked" / f"{name}.jsonl", utterances, "/")
+
+
+def read_split(
+    config: RunConfig, split: str, checked: bool = False
+) -> list[Utterance]:
+    """Read the manifest of a split, as prepared or as checked."""
+    folder = "checked" if checked else "manifests"
+    path = Path(config.output_folder) / folder / f"{split}.jsonl"
+    return read_manifest(path)
+
+
+def tokenizer_path(config: RunConfig) -> Path | None:
+    """Find the run's tokenizer file, if it is there."""
+    output = Path(config.output_folder)
+    for name in ("tokenizer.json", "tokenizer.model"):
+        if (output / name).is_file():
+            return output / name
+    return None
+
+
+def run_tokenizer(config: RunConfig) -> Tokenizer:
+    """Load the run's tokenizer."""
+    path = tokenizer_path(config)
+    if path is None:
+        raise UserError(
+            f"{config.output_folder}: holds no tokenizer; start the run anew"
+        )
+    return load_tokenizer(path)
+
+
+def check_lm_files(config: RunConfig) -> None:
+    """Refuse text files for the language model that cannot be read."""
+    for path in _lm_files(config):
+        try:
+            with path.open(encoding="utf-8") as file:
+                file.readline()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"{path}: named in lm.texts but cannot be read; give a UTF-8 "
+                "text file with a sentence a line"
+            ) from error
+
+
+def _lm_files(config: RunConfig) -> list[Path]:
+    return [Path(config.data_folder) / name for name in config.lm.texts]
+
+
+def lm_texts(config: RunConfig) -> list[str]:
+    """Collect the sentences for the language model, normalised."""
+    texts = [u.text or "" for u in read_split(config, config.data.train)]
+    for path in _lm_files(config):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        texts += [normalize_text(x, config.data.text_style) for x in lines]
+    return [text for text in texts if text]
+
+
+def train_loader(config: RunConfig, tokenizer: Tokenizer | None) -> DataLoader:
+    """Load this rank's share of the training steps."""
+    utterances = read_split(config, config.data.train, checked=True)
+    dataset = SpeechDataset(
+        utterances, tokenizer, config.wave_augment, config.data.cache
+    )
+    rank, ranks = world()
+    sampler = StepSampler(
+        [u.duration for u in utterances],
+        config.global_batch,
+        config.steps,
+        config.data.max_batch_seconds,
+        config.data.bucket_steps,
+        rank,
+        ranks,
+        config.seed,
+        config.data.sorted_epochs,
+    )
+    return step_loader(dataset, sampler, config.data.workers)
+
+
+class ValidationSet:
+    """This rank's batches of the dev split, read anew in each pass.
+
+    Arguments
+    ---------
+    config : RunConfig
+        The run.
+    tokenizer : Tokenizer, optional
+        For labelled data.
+    """
+
+    def __init__(self, config: RunConfig, tokenizer: Tokenizer | None):
+        utterances = read_split(config, config.data.dev, checked=True)
+        self.dataset = SpeechDataset(
+            utterances, tokenizer, cache=config.data.cache
+        )
+        self.batches = validation_batches(
+            [u.duration for u in utterances],
+            config.data.max_batch_seconds,
+            *world(),
+        )
+
+    def __iter__(self) -> Iterable[Batch]:
+        """Read the batches; the seeds, and so the masks, are always equal."""
+        for batch in self.batches:
+            yield self.dataset.batch([Sample(i, i) for i in batch])

@@ -1,0 +1,59 @@
+"""The few collective operations that training needs; no-ops alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+def world() -> tuple[int, int]:
+    """Give (rank, number of processes).
+
+    Example
+    -------
+    >>> world()
+    (0, 1)
+    """
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def sum_over_ranks(
+    values: dict[str, float], device: torch.device | str
+) -> dict[str, float]:
+    """Sum named numbers over all ranks, in float64.
+
+    Every rank must give the same names.
+
+    Example
+    -------
+    >>> sum_over_ranks({"tokens": 3.0}, "cpu")
+    {'tokens': 3.0}
+    """
+    if world()[1] == 1:
+        return dict(values)
+    names = sorted(values)
+    total = torch.tensor(
+        [values[n] for n in names], dtype=torch.float64, device=device
+    )
+    dist.all_reduce(total)
+    return dict(zip(names, total.tolist(), strict=True))
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """Collect a picklable value from all ranks, on every rank.
+
+    Example
+    -------
+    >>> gather_objects("a")
+    ['a']
+    """
+    ranks = world()[1]
+    if ranks == 1:
+        return [value]
+    gathered: list[Any] = [None] * ranks
+    dist.all_gather_object(gathered, value)
+    return gathered

@@ -1,0 +1,256 @@
+"""What follows a fine-tuning: language model, tuning, evaluation, bundle."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+from pathlib import Path
+
+import torch
+
+from nar_asr_lobes.dataio.batching import Sample, validation_batches
+from nar_asr_lobes.dataio.datasets import SpeechDataset
+from nar_asr_lobes.dataio.tokenizer import Tokenizer
+from nar_asr_lobes.decoding.options import DecodingOptions
+from nar_asr_lobes.decoding.recognizer import (
+    MODES,
+    MODES_WITH_LM,
+    Recognizer,
+)
+from nar_asr_lobes.decoding.tune_options import tune_options
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.evaluation.evaluate import evaluate_split
+from nar_asr_lobes.evaluation.report import ModeResult, format_table, to_dict
+from nar_asr_lobes.inference.bundle import (
+    BundleCard,
+    load_bundle,
+    write_bundle,
+)
+from nar_asr_lobes.lm.ngram import HIGHEST_ORDER, train_ngram
+from nar_asr_lobes.lm.scorer import NgramLM
+from nar_asr_lobes.lobes.model import NarAsr
+from nar_asr_lobes.training.config import RunConfig
+from nar_asr_lobes.training.data import (
+    check_lm_files,
+    lm_texts,
+    read_split,
+)
+from nar_asr_lobes.training.stages import Stage
+
+logger = logging.getLogger(__name__)
+
+
+def check_finish(config: RunConfig) -> None:
+    """Find mistakes in what comes last before the training starts.
+
+    Raises
+    ------
+    UserError
+        For decoding options or modes that cannot work, texts that are not
+        there, and KenLM when it is needed and not installed.
+    """
+    if config.task == "pretrain":
+        return
+    DecodingOptions.from_dict(config.decoding)
+    if not config.data.test:
+        raise UserError("data: test is empty; name a split to evaluate")
+    if config.modes is not None and not config.modes:
+        raise UserError("modes: is empty; name one or set it to null for all")
+    for mode in config.modes or ():
+        if mode not in MODES:
+            raise UserError(
+                f"modes: {mode!r} is unknown; choose from {', '.join(MODES)}"
+            )
+    if config.task == "finetune":
+        _check_lm(config)
+
+
+def _check_lm(config: RunConfig) -> None:
+    asked = [mode for mode in config.modes or () if mode in MODES_WITH_LM]
+    if config.lm is None and asked:
+        raise UserError(
+            f"modes: {asked[0]} needs a language model; add the section lm"
+        )
+    if config.lm is not None:
+        if config.lm.order > HIGHEST_ORDER:
+            raise UserError(
+                f"lm: order is {config.lm.order}; give at most {HIGHEST_ORDER}"
+            )
+        check_lm_files(config)
+        if importlib.util.find_spec("kenlm") is None:
+            raise UserError(
+                "lm: the package kenlm is not installed; run `pip install "
+                "nar-asr-lobes[lm]` or set lm to null"
+            )
+
+
+def finish(
+    config: RunConfig,
+    model: NarAsr,
+    tokenizer: Tokenizer,
+    device: torch.device | str,
+    seconds: dict[str, float],
+) -> None:
+    """Train and tune the LM, evaluate, write the bundle; on one process.
+
+    Arguments
+    ---------
+    config : RunConfig
+        The run.
+    model : NarAsr
+        The best checkpoint.
+    tokenizer : Tokenizer
+        Its tokenizer.
+    device : torch.device or str
+        Where the model is.
+    seconds : dict
+        Gets the time of each stage.
+    """
+    output = Path(config.output_folder)
+    options = DecodingOptions.from_dict(config.decoding)
+    lm, lm_path = None, None
+    if config.lm is not None:
+        with Stage("lm", seconds):
+            lm_path = output / "lm.arpa"
+            report = train_ngram(
+                lm_texts(config), tokenizer, config.lm.order, lm_path
+            )
+            logger.info("n-gram: %s", report)
+            lm = NgramLM.load(lm_path, tokenizer)
+        if config.lm.tune:
+            with Stage("tune", seconds):
+                recognizer = Recognizer(model, tokenizer, options, lm)
+                options = tune(config, recognizer, device)
+    recognizer = Recognizer(model, tokenizer, options, lm)
+    results = {}
+    with Stage("evaluate", seconds):
+        for split in config.data.test:
+            results[split] = evaluate_one(config, recognizer, split, device)
+    save_results(output, results)
+    card = make_card(config, results, seconds)
+    bundle = write_bundle(
+        output / "bundle",
+        model,
+        tokenizer,
+        options,
+        lm_path=lm_path,
+        text_style=config.data.text_style,
+        card=card,
+    )
+    logger.info("bundle: %s", bundle)
+
+
+def tune(
+    config: RunConfig, recognizer: Recognizer, device: torch.device | str
+) -> DecodingOptions:
+    """Choose the decoding weights on the dev split; write ``tuning.json``."""
+    utterances = read_split(config, config.data.dev, checked=True)
+    dataset = SpeechDataset(utterances)
+    batches = [
+        dataset.batch([Sample(i, i) for i in indices]).to(device)
+        for indices in validation_batches([u.duration for u in utterances], 60)
+    ]
+    tuned = tune_options(recognizer, batches)
+    path = Path(config.output_folder) / "tuning.json"
+    path.write_text(json.dumps(tuned.report, indent=1))
+    logger.info("tuned on dev: %s", tuned.options)
+    return tuned.options
+
+
+def evaluate_one(
+    config: RunConfig,
+    recognizer: Recognizer,
+    split: str,
+    device: torch.device | str,
+) -> list[ModeResult]:
+    """Evaluate a split in the run's modes; log the table."""
+    results = evaluate_split(
+        recognizer,
+        read_split(config, split, checked=True),
+        Path(config.output_folder) / "alignments" / split,
+        config.modes,
+        device=device,
+    )
+    logger.info("%s\n%s", split, format_table(results))
+    return results
+
+
+def evaluate_bundle(config: RunConfig, device: torch.device | str) -> None:
+    """Evaluate the bundle that the YAML names on the run's test splits.
+
+    Arguments
+    ---------
+    config : RunConfig
+        The run.
+    device : torch.device or str
+        Where to recognise.
+
+    Raises
+    ------
+    UserError
+        For no bundle, a damaged one, or references that are normalised in
+        another way than the transcripts it was trained on.
+    """
+    if config.bundle is None:
+        raise UserError(
+            "evaluate: key 'bundle' is missing; give the folder that a "
+            "fine-tuning wrote"
+        )
+    bundle = load_bundle(config.bundle)
+    if config.data.text_style != bundle.text_style:
+        raise UserError(
+            f"{config.bundle}: was trained on text of style "
+            f"{bundle.text_style!r}, but data.text_style is "
+            f"{config.data.text_style!r}; error rates would be wrong, so "
+            f"set it to {bundle.text_style}"
+        )
+    recognizer = Recognizer(
+        bundle.model.to(device), bundle.tokenizer, bundle.options, bundle.lm
+    )
+    results = {
+        split: evaluate_one(config, recognizer, split, device)
+        for split in config.data.test
+    }
+    save_results(Path(config.output_folder), results)
+
+
+def save_results(output: Path, results: dict[str, list[ModeResult]]) -> None:
+    """Write ``results.json``, split -> mode -> numbers, and tables."""
+    numbers = {split: to_dict(found) for split, found in results.items()}
+    (output / "results.json").write_text(json.dumps(numbers, indent=1))
+    tables = [
+        f"{split}\n{format_table(found)}\n" for split, found in results.items()
+    ]
+    (output / "results.txt").write_text("\n".join(tables))
+
+
+def make_card(
+    config: RunConfig,
+    results: dict[str, list[ModeResult]],
+    seconds: dict[str, float],
+) -> BundleCard:
+    """Describe a fine-tuned model from what its run knows."""
+    train = read_split(config, config.data.train, checked=True)
+    hours = sum(u.duration for u in train) / 3600
+    source = Path(config.data_folder).name
+    trained_on = (
+        f"{hours:.2f} h of split `{config.data.train}` of {source} "
+        f"({len(train)} utterances), {config.steps} steps of "
+        f"{config.global_batch} utterances in "
+        f"{seconds.get(config.task, 0) / 60:.0f} minutes."
+    )
+    if config.init_from is not None:
+        trained_on += " The encoder was pre-trained on unlabelled speech."
+    split = config.data.test[0]
+    return BundleCard(
+        title=f"Speech recogniser fine-tuned on {source}",
+        trained_on=trained_on,
+        tested_on=f"split `{split}` of {source}",
+        results=to_dict(results[split]),
+        commands=["python train.py hparams/finetune.yaml"],
+        limits=[
+            "Not tested on other speakers, microphones or topics than those "
+            "of the data set."
+        ],
+    )

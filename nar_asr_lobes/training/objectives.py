@@ -1,0 +1,273 @@
+"""What a run learns: BEST-RQ on unlabelled audio, CTC + CMLM on labelled.
+
+An objective turns a batch into sums of losses and their counts. The trainer
+adds the counts of all micro-batches on all ranks before the first backward
+pass, so that every loss is divided by its global count. A name in ``weights``
+is trained on; every other one is a statistic, reported as sum / count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from nar_asr_lobes.dataio.datasets import Batch
+from nar_asr_lobes.dataio.tokenizer import Tokenizer
+from nar_asr_lobes.decoding.greedy import greedy_paths
+from nar_asr_lobes.evaluation.wer import score
+from nar_asr_lobes.limits import require_count, require_number
+from nar_asr_lobes.lobes.best_rq import BestRq
+from nar_asr_lobes.lobes.masking import (
+    SpecAugment,
+    draw_span_mask,
+    draw_token_mask,
+)
+from nar_asr_lobes.lobes.model import (
+    Encoded,
+    ModelConfig,
+    NarAsr,
+    build_model,
+)
+from nar_asr_lobes.losses.ctc import ctc_feasible, ctc_loss_sum
+from nar_asr_lobes.losses.masked import masked_token_loss_sum
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A batch with its random draws made and its counts known.
+
+    ``mask`` is [B, T] over frames (BEST-RQ) or [B, U] over slots (CMLM);
+    ``keep`` [B] marks the utterances that CTC can align; ``counts`` are the
+    denominators by name.
+    """
+
+    batch: Batch
+    mask: torch.Tensor
+    keep: torch.Tensor
+    counts: dict[str, float]
+
+
+class Objective(Protocol):
+    """What the trainer needs of an objective.
+
+    ``weights`` are those of the losses; ``score`` names the statistic by
+    which checkpoints are compared (lower is better).
+    """
+
+    weights: Mapping[str, float]
+    score: str
+
+    def build_model(self, config: ModelConfig) -> nn.Module:
+        """Build the model that this objective trains."""
+
+    def prepare(self, batch: Batch, model: nn.Module) -> Prepared:
+        """Make the random draws of a batch and count its targets."""
+
+    def sums(
+        self, model: Callable, prepared: Prepared, training: bool
+    ) -> dict[str, torch.Tensor]:
+        """Run the model; give sums, each with a count of its name."""
+
+
+class BestRqObjective:
+    """Predict the codes of hidden frames (Chiu et al., 2022).
+
+    Arguments
+    ---------
+    mask_share : float
+        Sum of span lengths over an utterance's length.
+    mask_span : int
+        Frames of a span.
+    codebooks, codes : int
+        Frozen codebooks and the codes of each.
+    spec_augment : SpecAugment, optional
+        More masks on the stem's features while training.
+
+    Example
+    -------
+    >>> sorted(BestRqObjective(0.5, 10).weights)
+    ['best_rq']
+    """
+
+    score = "best_rq"
+
+    def __init__(
+        self,
+        mask_share: float,
+        mask_span: int,
+        codebooks: int = 4,
+        codes: int = 1024,
+        spec_augment: SpecAugment | None = None,
+    ):
+        require_number("mask_share", mask_share, 0.0)
+        require_count("mask_span", mask_span)
+        require_count("codebooks", codebooks)
+        require_count("codes", codes, 2)
+        self.spec_augment = spec_augment
+        self.mask_share, self.mask_span = mask_share, mask_span
+        self.codebooks, self.codes = codebooks, codes
+        self.weights = {"best_rq": 1.0}
+
+    def build_model(self, config: ModelConfig) -> BestRq:
+        """Build the encoder with targets and classifiers."""
+        return BestRq(config, self.codebooks, self.codes)
+
+    def prepare(self, batch: Batch, model: BestRq) -> Prepared:
+        """Draw the hidden spans of each utterance."""
+        lengths = model.output_lengths(batch.samples)
+        mask = draw_span_mask(
+            batch.seeds, lengths, self.mask_share, self.mask_span
+        )
+        hidden = float(mask.sum()) * model.codebooks
+        counts = {"best_rq": hidden, "accuracy": hidden}
+        return Prepared(batch, mask, lengths > 0, counts)
+
+    def sums(
+        self, model: Callable, prepared: Prepared, training: bool
+    ) -> dict[str, torch.Tensor]:
+        """Sum cross-entropy and hits over hidden frames and codebooks."""
+        batch = prepared.batch
+        masker = None
+        if training and self.spec_augment is not None:
+            masker = self.spec_augment.masker(batch.seeds)
+        logits, targets = model(
+            batch.wavs, batch.wav_lens, prepared.mask, masker
+        )
+        logits, targets = logits.flatten(0, 1).float(), targets.flatten()
+        return {
+            "best_rq": F.cross_entropy(logits, targets, reduction="sum"),
+            "accuracy": (logits.detach().argmax(-1) == targets).sum(),
+        }
+
+
+class RecognitionObjective:
+    """CTC, intermediate CTC and masked-language-model training.
+
+    L = (1 - decoder_weight) [(1 - inter_weight) CTC + inter_weight mean of
+    the intermediate CTCs] + decoder_weight CMLM, each per token (Higuchi et
+    al., https://arxiv.org/abs/2005.08700; Lee and Watanabe,
+    https://arxiv.org/abs/2102.03216).
+
+    Arguments
+    ---------
+    tokenizer : Tokenizer
+        Turns hypotheses to words for the word error rate in validation.
+    decoder_weight, inter_weight : float
+        As above; the second counts only with intermediate layers.
+    smoothing : float
+        Label smoothing of the decoder.
+    spec_augment : SpecAugment, optional
+        Masks on the stem's features while training.
+
+    Example
+    -------
+    >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> objective = RecognitionObjective(CharTokenizer("ab"), 0.3, 0.5)
+    >>> {k: round(v, 2) for k, v in objective.weights.items()}
+    {'ctc': 0.35, 'inter_ctc': 0.35, 'cmlm': 0.3}
+    """
+
+    score = "wer"
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        decoder_weight: float,
+        inter_weight: float,
+        smoothing: float = 0.1,
+        spec_augment: SpecAugment | None = None,
+    ):
+        require_number("decoder_weight", decoder_weight, 0.0, 1.0)
+        require_number("inter_weight", inter_weight, 0.0, 1.0)
+        require_number("smoothing", smoothing, 0.0, 1.0)
+        self.tokenizer = tokenizer
+        self.smoothing = smoothing
+        self.spec_augment = spec_augment
+        encoder_weight = 1 - decoder_weight
+        self.weights = {
+            "ctc": encoder_weight * (1 - inter_weight),
+            "inter_ctc": encoder_weight * inter_weight,
+            "cmlm": decoder_weight,
+        }
+
+    def build_model(self, config: ModelConfig) -> NarAsr:
+        """Build a recogniser whose output size is the tokenizer's."""
+        return build_model(config, self.tokenizer.size)
+
+    def prepare(self, batch: Batch, model: NarAsr) -> Prepared:
+        """Draw the masked slots; leave out what CTC cannot align."""
+        lengths = model.output_lengths(batch.samples)
+        keep = ctc_feasible(batch.tokens, batch.token_lens, lengths)
+        mask = draw_token_mask(
+            batch.seeds, batch.token_lens, batch.tokens.shape[1]
+        )
+        mask = mask & keep[:, None]
+        tokens = float((batch.token_lens * keep).sum())
+        taps = len(model.config.inter_ctc_layers)
+        counts = {
+            "ctc": tokens,
+            "inter_ctc": tokens * taps,
+            "cmlm": float(mask.sum()),
+            "accuracy": float(mask.sum()),
+            "left_out": float(len(keep)),
+            "wer": float(sum(len(text.split()) for text in batch.texts)),
+        }
+        return Prepared(batch, mask, keep, counts)
+
+    def sums(
+        self, model: Callable, prepared: Prepared, training: bool
+    ) -> dict[str, torch.Tensor]:
+        """Sum the losses over tokens; in validation, also word errors."""
+        batch, mask = prepared.batch, prepared.mask
+        masker = None
+        if training and self.spec_augment is not None:
+            masker = self.spec_augment.masker(batch.seeds)
+        encoded, log_probs = model(
+            batch.wavs,
+            batch.wav_lens,
+            batch.tokens,
+            batch.token_lens,
+            mask,
+            masker,
+        )
+        filled, targets = log_probs[mask], batch.tokens[mask]
+        sums = {
+            "ctc": self._ctc(encoded.log_probs, encoded, prepared),
+            "inter_ctc": sum(
+                (
+                    self._ctc(inter, encoded, prepared)
+                    for inter in encoded.inter_log_probs
+                ),
+                start=encoded.log_probs.new_zeros(()),
+            ),
+            "cmlm": masked_token_loss_sum(filled, targets, self.smoothing),
+            "accuracy": (filled.detach().argmax(-1) == targets).sum(),
+            "left_out": (~prepared.keep).sum(),
+        }
+        if not training:
+            errors = self._word_errors(encoded, batch)
+            sums["wer"] = torch.tensor(errors)
+        return sums
+
+    @staticmethod
+    def _ctc(
+        log_probs: torch.Tensor, encoded: Encoded, prepared: Prepared
+    ) -> torch.Tensor:
+        batch = prepared.batch
+        return ctc_loss_sum(
+            log_probs,
+            encoded.lengths,
+            batch.tokens,
+            batch.token_lens,
+            prepared.keep,
+        )
+
+    def _word_errors(self, encoded: Encoded, batch: Batch) -> int:
+        paths = greedy_paths(encoded.log_probs.float(), encoded.lengths)
+        hypotheses = [self.tokenizer.decode(path.tokens) for path in paths]
+        return score(batch.ids, batch.texts, hypotheses).word_errors

@@ -1,0 +1,63 @@
+"""How far a run is: counters, running averages, random states."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+
+@dataclass
+class Progress:
+    """What was done so far; saved in every checkpoint."""
+
+    step: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    audio_seconds: float = 0.0
+
+
+@dataclass
+class Totals:
+    """Sums and counts by name, and what else a log line tells."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)
+
+    def add(self, sums: dict[str, float], counts: dict[str, float]) -> None:
+        """Add the sums and counts of a batch or step."""
+        for name, value in sums.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+            self.counts[name] = self.counts.get(name, 0.0) + counts[name]
+
+    def ratios(self) -> dict[str, float]:
+        """Give sum / count of every name that was counted."""
+        return {
+            name: self.sums[name] / count
+            for name, count in self.counts.items()
+            if count
+        }
+
+
+def random_state() -> dict:
+    """Collect this process's random states in what weights_only loads."""
+    name, keys, position, has_gauss, gauss = np.random.get_state()
+    state = {
+        "python": random.getstate(),
+        "numpy": (name, keys.tolist(), position, has_gauss, gauss),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(state: dict) -> None:
+    """Take up what ``random_state`` gave."""
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

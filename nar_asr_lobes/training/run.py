@@ -1,0 +1,167 @@
+"""The one run that all recipes share.
+
+YAML -> data -> brain -> fit -> (language model -> evaluation -> bundle)
+
+A recipe's ``train.py`` gives the command line and its ``prepare``; what
+happens is in ``run_recipe`` below, a line a stage.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import speechbrain as sb
+import torch
+from speechbrain.utils.distributed import (
+    ddp_broadcast,
+    ddp_init_group,
+    if_main_process,
+    infer_device,
+)
+from speechbrain.utils.run_opts import RunOptions
+
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.training.arguments import HELP, parse_arguments
+from nar_asr_lobes.training.assemble import load_best, make_brain
+from nar_asr_lobes.training.config import RunConfig, load_config
+from nar_asr_lobes.training.data import (
+    Prepare,
+    ValidationSet,
+    prepare_data,
+    run_tokenizer,
+    train_loader,
+)
+from nar_asr_lobes.training.finish import (
+    check_finish,
+    evaluate_bundle,
+    finish,
+)
+from nar_asr_lobes.training.stages import Stage
+
+
+def main(arguments: Sequence[str], prepare: Prepare) -> int:
+    """Run a recipe from its command line.
+
+    Arguments
+    ---------
+    arguments : sequence of str
+        The YAML file, ``--key=value`` overrides and SpeechBrain's options.
+    prepare : callable
+        The recipe's parser.
+
+    Returns
+    -------
+    int
+        0, or 2 after a user's mistake, which is printed in one sentence.
+
+    Example
+    -------
+    >>> main(["missing.yaml", "--device=cpu"], prepare=dict)
+    2
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(HELP)
+        return 0
+    try:
+        run_recipe(arguments, prepare)
+    except UserError as error:
+        # One that a loader's worker sends has its stack before the message.
+        message = str(error).splitlines()[-1]
+        message = re.sub(r"^[\w.]+Error: ", "", message)
+        print(f"error: {message}", file=sys.stderr)
+        return 2
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    return 0
+
+
+def run_recipe(arguments: Sequence[str], prepare: Prepare) -> None:
+    """Do what the YAML says, stage by stage.
+
+    Raises
+    ------
+    UserError
+        For a mistake in the YAML, the data or the options.
+    """
+    path, run_opts, overrides = parse_arguments(arguments)
+    config = load_config(path, overrides)
+    start_processes(run_opts)
+    make_output_folder(config, path, overrides)
+    seconds: dict[str, float] = {}
+    with Stage("prepare", seconds):
+        on_main(lambda: prepare_data(config, prepare))
+        on_main(lambda: check_finish(config))
+    if config.task == "evaluate":
+        device = run_opts.device or infer_device()
+        with Stage("evaluate", seconds):
+            on_main(lambda: evaluate_bundle(config, device))
+        return
+    tokenizer = run_tokenizer(config) if config.task == "finetune" else None
+    brain = make_brain(config, tokenizer, run_opts)
+    with Stage(config.task, seconds):
+        brain.fit(
+            train_loader(config, tokenizer), ValidationSet(config, tokenizer)
+        )
+    if tokenizer is not None:
+        load_best(brain)
+        if if_main_process():
+            finish(config, brain.model, tokenizer, brain.device, seconds)
+    if if_main_process():
+        times = Path(config.output_folder) / "seconds.json"
+        times.write_text(json.dumps(seconds, indent=1))
+
+
+def start_processes(run_opts: RunOptions) -> None:
+    """Join the other processes where torchrun or SLURM started several."""
+    try:
+        ddp_init_group(run_opts)
+    except ValueError as error:
+        raise UserError(
+            f"{' '.join(str(error).split())}: start one process per GPU, or "
+            "add --device=cpu --distributed_backend=gloo"
+        ) from error
+
+
+def make_output_folder(config: RunConfig, path: str, overrides: str) -> None:
+    """Make it, with the log, the resolved YAML and the versions in it."""
+    try:
+        sb.create_experiment_directory(config.output_folder, path, overrides)
+    except OSError as error:
+        raise UserError(
+            f"{config.output_folder}: cannot be written ({error.strerror}); "
+            "give another --output_folder"
+        ) from error
+
+
+def on_main(work: Callable[[], None]) -> None:
+    """Do something on the main process; a mistake there stops all of them.
+
+    Arguments
+    ---------
+    work : callable
+        What to do while the others wait.
+
+    Raises
+    ------
+    UserError
+        On every process, when ``work`` raises one.
+
+    Example
+    -------
+    >>> on_main(lambda: print("prepared"))
+    prepared
+    """
+    message = None
+    if if_main_process():
+        try:
+            work()
+        except UserError as error:
+            message = str(error)
+    message = ddp_broadcast(message)
+    if message is not None:
+        raise UserError(message)

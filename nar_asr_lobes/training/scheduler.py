@@ -1,0 +1,85 @@
+"""Linear warm-up, then a cosine down to a floor."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from nar_asr_lobes.errors import UserError
+
+
+class WarmupCosine:
+    """Learning rate by step: linear warm-up, cosine decay to a floor.
+
+    Arguments
+    ---------
+    peak_lr : float
+        Learning rate at the end of the warm-up.
+    steps : int
+        Optimiser steps of the whole run.
+    warmup_share : float
+        Share of the steps that warm up, in [0, 1).
+    final_lr : float
+        Floor, reached at the last step.
+
+    Example
+    -------
+    >>> schedule = WarmupCosine(5e-4, steps=1000)
+    >>> [f"{schedule.lr_at(s):.2e}" for s in (0, 100, 550, 1000)]
+    ['0.00e+00', '5.00e-04', '2.51e-04', '1.00e-06']
+    """
+
+    def __init__(
+        self,
+        peak_lr: float,
+        steps: int,
+        warmup_share: float = 0.1,
+        final_lr: float = 1e-6,
+    ):
+        if not 0 <= warmup_share < 1:
+            raise UserError(
+                f"warmup_share is {warmup_share}; it is a share of the steps, "
+                "from 0 to below 1"
+            )
+        if steps < 1:
+            raise UserError(f"steps is {steps}; train for at least one step")
+        self.peak_lr, self.final_lr = peak_lr, final_lr
+        self.steps, self.warmup_share = steps, warmup_share
+        self.step_count = 0
+
+    def lr_at(self, step: int) -> float:
+        """Give the learning rate after ``step`` steps."""
+        warmup = self.warmup_share * self.steps
+        if step < warmup:
+            return self.peak_lr * step / warmup
+        done = min(1.0, (step - warmup) / max(1.0, self.steps - warmup))
+        cosine = 0.5 * (1 + math.cos(math.pi * done))
+        return self.final_lr + (self.peak_lr - self.final_lr) * cosine
+
+    def step(self, optimizer: torch.optim.Optimizer) -> float:
+        """Set the next step's learning rate; return it.
+
+        A group's ``lr_scale`` multiplies it. The first step already has the
+        rate of step 1, since one at a rate of 0 would be lost.
+        """
+        self.step_count += 1
+        lr = self.lr_at(self.step_count)
+        for group in optimizer.param_groups:
+            group["lr"] = lr * group.get("lr_scale", 1.0)
+        return lr
+
+    def state_dict(self) -> dict:
+        """Give the position and what it depends on."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take up a saved position; refuse another schedule's."""
+        mine = {k: v for k, v in vars(self).items() if k != "step_count"}
+        for key, value in mine.items():
+            if state[key] != value:
+                raise UserError(
+                    f"checkpoint was made with {key} {state[key]}, now it is "
+                    f"{value}; give the old value or a new output_folder"
+                )
+        self.step_count = state["step_count"]

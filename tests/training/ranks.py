@@ -1,0 +1,183 @@
+"""What each of two processes does, for test_brain_ranks.py.
+
+``launch`` starts them with gloo on a file store; each writes what it found to
+``rank_N.pt``.
+"""
+
+import os
+from datetime import timedelta
+from functools import partial
+
+import torch
+import torch.distributed as dist
+from torch.multiprocessing import spawn
+
+from nar_asr_lobes.training.distributed import gather_objects, sum_over_ranks
+from tests.training.runs import (
+    KINDS,
+    Recorder,
+    SpySgd,
+    make_batch,
+    make_brain,
+    make_loader,
+    weights,
+)
+
+RANKS, STEPS = 2, 4
+PATIENCE = timedelta(seconds=90)  # for a rank that never comes
+
+
+def launch(folder, clips):
+    """Run ``work`` on every rank; give what each found."""
+    spawn(work, args=(str(folder), clips), nprocs=RANKS)
+    return [torch.load(folder / f"rank_{rank}.pt") for rank in range(RANKS)]
+
+
+def work(rank, folder, clips):
+    """Do everything that needs two processes, in one start of them."""
+    torch.set_num_threads(1)
+    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": RANKS}
+    os.environ.update({name: str(value) for name, value in names.items()})
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    store = f"file://{folder}/store"
+    dist.init_process_group(
+        "gloo", store, timeout=PATIENCE, rank=rank, world_size=RANKS
+    )
+    found = {"collectives": collectives(rank)}
+    for kind in KINDS:
+        place = f"{folder}/{kind}"
+        found[kind] = {
+            "equal": equal_run(kind, f"{place}_equal", clips, rank, RANKS),
+            "gradients": first_gradients(kind, place, clips, rank, RANKS),
+            "nan": nan_run(kind, f"{place}_nan", clips, rank),
+            "streams": streams(kind, f"{place}_streams"),
+            "resumed": resumed_run(kind, place, clips, rank),
+        }
+    torch.save(found, f"{folder}/rank_{rank}.pt")
+    dist.destroy_process_group()
+
+
+def collectives(rank):
+    """Sums and lists that tell whether every rank took part."""
+    values = {"b": rank + 1.0, "a": 0.5}
+    if rank == 1:  # each may have met the names in another order
+        values = dict(reversed(values.items()))
+    sums = sum_over_ranks(values, "cpu")
+    return sums, gather_objects(f"of {rank}")
+
+
+def start(kind, folder, steps, **changes):
+    """A brain whose weights are the same on every rank."""
+    torch.manual_seed(0)
+    return make_brain(kind, folder, steps, **changes)
+
+
+def fit(brain, kind, clips, rank, ranks, valid=False):
+    """Train with augmentation; give the losses of the steps."""
+    losses, fit_batch = [], brain.fit_batch
+
+    def watched(batches):
+        averages = fit_batch(batches)
+        losses.append(averages["loss"])
+        return averages
+
+    brain.fit_batch = watched
+    loader = make_loader(kind, clips, brain.scheduler.steps, True, rank, ranks)
+    parts = [[0, 1, 2], [3, 4]][rank::ranks]
+    brain.fit(
+        loader,
+        [make_batch(kind, clips, part) for part in parts] if valid else None,
+    )
+    return losses
+
+
+def equal_run(kind, folder, clips, rank, ranks):
+    """Without dropout: must not depend on the number of ranks.
+
+    Adam divides by the size of the gradient, so where that is nearly zero it
+    makes the last bits of a sum into a share of the learning rate; at 1e-4
+    they stay below 1e-6.
+    """
+    recorder = Recorder()
+    brain = start(
+        kind, folder, STEPS, spec=True, peak_lr=1e-4, train_logger=recorder
+    )
+    before = weights(brain)
+    losses = fit(brain, kind, clips, rank, ranks, valid=True)
+    plan = make_loader(kind, clips, STEPS, True, rank, ranks).sampler
+    return {
+        "losses": losses,
+        "before": before,
+        "weights": weights(brain),
+        "valid": recorder.lines[-1][2],
+        "audio_seconds": brain.progress.audio_seconds,
+        "micro_batches": [len(p.micro_batches) for p in plan],
+    }
+
+
+def first_gradients(kind, folder, clips, rank, ranks):
+    """The gradient of one step as the optimiser sees it."""
+    brain = start(
+        kind,
+        folder + "_g",
+        1,
+        optimizer=partial(SpySgd, lr=0.1),
+        max_grad_norm=1e9,
+    )
+    brain.on_fit_start()
+    brain.modules.train()
+    loader = make_loader(kind, clips, 1, rank=rank, ranks=ranks)
+    averages = brain.fit_batch(next(iter(loader)))
+    return averages, brain.optimizer.gradients
+
+
+def nan_run(kind, folder, clips, rank):
+    """A NaN in one utterance of rank 1 in the second of three steps."""
+    brain = start(kind, folder, 3)
+    brain.on_fit_start()
+    brain.modules.train()
+    trail, skipped = [], []
+    for step in range(3):
+        batch = make_batch(kind, clips, [2 * rank, 2 * rank + 1], seed=step)
+        if step == 1 and rank == 1:
+            batch.wavs[0, 500] = torch.nan
+        skipped.append(brain.fit_batch([batch])["skipped"])
+        trail.append(weights(brain))
+    return trail, skipped, brain.progress.skipped
+
+
+def streams(kind, folder):
+    """A number of this rank's own random stream."""
+    start(kind, folder, 1, seed=7)
+    return torch.rand(1).item()
+
+
+def resumed_run(kind, folder, clips, rank):
+    """With dropout: whole, and stopped and continued half-way."""
+    found = []
+    for name in ("whole", "halves"):
+        place = f"{folder}_{name}"
+        brain = start(kind, place, STEPS, dropout=0.2, checkpoint_interval=2)
+        if name == "halves":
+            stop_after(brain, 3)
+            try:
+                fit(brain, kind, clips, rank, RANKS)
+            except KeyboardInterrupt:
+                pass
+            torch.manual_seed(50)
+            brain = start(kind, place, STEPS, dropout=0.2)
+        losses = fit(brain, kind, clips, rank, RANKS)
+        found.append((losses, weights(brain)))
+    return found
+
+
+def stop_after(brain, step):
+    """Make the brain stop as if the user had pressed Ctrl+C."""
+    fit_batch = brain.fit_batch
+
+    def interrupted(batches):
+        if brain.progress.step == step:
+            raise KeyboardInterrupt
+        return fit_batch(batches)
+
+    brain.fit_batch = interrupted

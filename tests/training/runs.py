@@ -1,0 +1,141 @@
+"""Tiny training runs, for tests in one process and in several."""
+
+from functools import partial
+
+import torch
+
+from nar_asr_lobes.dataio.augment import WaveAugment
+from nar_asr_lobes.dataio.batching import Sample, StepSampler
+from nar_asr_lobes.dataio.datasets import SpeechDataset, step_loader
+from nar_asr_lobes.dataio.tokenizer import train_tokenizer
+from nar_asr_lobes.lobes.masking import SpecAugment
+from nar_asr_lobes.lobes.model import ModelConfig
+from nar_asr_lobes.training.brain import NarBrain
+from nar_asr_lobes.training.checkpoint import CheckpointFolder
+from nar_asr_lobes.training.objectives import (
+    BestRqObjective,
+    RecognitionObjective,
+)
+from nar_asr_lobes.training.options import TrainOptions
+from nar_asr_lobes.training.scheduler import WarmupCosine
+from tests.tones import TONE_TEXTS
+
+KINDS = ("pretrain", "finetune")
+TOKENIZER = train_tokenizer(TONE_TEXTS)
+
+
+def make_objective(kind, spec_augment=None):
+    """BEST-RQ, or CTC and CMLM."""
+    if kind == "pretrain":
+        return BestRqObjective(
+            0.5, 4, codebooks=2, codes=32, spec_augment=spec_augment
+        )
+    return RecognitionObjective(TOKENIZER, 0.3, 0.5, spec_augment=spec_augment)
+
+
+def make_brain(kind, folder, steps, dropout=0.0, spec=False, **changes):
+    """A brain whose weights come from the global random stream."""
+    objective = changes.pop("objective", None) or make_objective(
+        kind, SpecAugment() if spec else None
+    )
+    sizes = ModelConfig.tiny().to_dict() | {"dropout": dropout}
+    parts = {
+        "optimizer": partial(torch.optim.AdamW, betas=(0.9, 0.98)),
+        "scheduler": WarmupCosine(changes.pop("peak_lr", 1e-3), steps),
+        "train_logger": None,
+        "facts": None,
+        "precision": "fp32",
+    }
+    for name in list(parts):
+        if name in changes:
+            parts[name] = changes.pop(name)
+    return NarBrain(
+        objective.build_model(ModelConfig.from_dict(sizes)),
+        objective,
+        options=TrainOptions(**changes),
+        checkpoints=CheckpointFolder(folder),
+        run_opts={
+            "device": "cpu",
+            "noprogressbar": True,
+            "distributed_backend": "gloo",
+        },
+        **parts,
+    )
+
+
+def make_dataset(kind, clips, augment=False):
+    """The clips, with their texts only where they are used."""
+    return SpeechDataset(
+        clips,
+        TOKENIZER if kind == "finetune" else None,
+        WaveAugment(noise_prob=0.5) if augment else None,
+    )
+
+
+def make_loader(kind, clips, steps, augment=False, rank=0, ranks=1, **changes):
+    """Steps of 7 utterances, some of them in several micro-batches."""
+    options = {"global_batch": 7, "max_batch_seconds": 3.0, "bucket_steps": 2}
+    sampler = StepSampler(
+        [clip.duration for clip in clips],
+        steps=steps,
+        rank=rank,
+        ranks=ranks,
+        seed=1,
+        **{**options, **changes},
+    )
+    return step_loader(make_dataset(kind, clips, augment), sampler)
+
+
+def make_batch(kind, clips, indices, seed=0):
+    """One batch of some of the clips."""
+    samples = [Sample(i, 100 * seed + i) for i in indices]
+    return make_dataset(kind, clips).batch(samples)
+
+
+class Recorder:
+    """Stands for a train logger and keeps its lines."""
+
+    def __init__(self):
+        self.lines = []
+
+    def log_stats(self, meta, train=None, valid=None):
+        self.lines.append((meta["step"], train, valid))
+
+    def steps(self, kind):
+        """The steps with a line of training or of validation."""
+        place = {"train": 1, "valid": 2}[kind]
+        return [line[0] for line in self.lines if line[place] is not None]
+
+
+class SpySgd(torch.optim.SGD):
+    """Keeps the gradients that it steps along."""
+
+    def step(self):
+        self.gradients = [
+            [parameter.grad.clone() for parameter in group["params"]]
+            for group in self.param_groups
+        ]
+        super().step()
+
+    def norms(self):
+        """L2 norm of each group's gradient."""
+        return [
+            torch.stack([x.norm() for x in group]).norm().item()
+            for group in self.gradients
+        ]
+
+
+def weights(brain):
+    """A copy of all weights by name."""
+    return {k: v.clone() for k, v in brain.model.state_dict().items()}
+
+
+def assert_same_weights(one, two, atol=None):
+    """Equal bit for bit, or within atol."""
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        assert value.isfinite().all(), name
+        if atol is None:
+            assert torch.equal(value, two[name]), name
+        else:
+            assert (value - two[name]).abs().max() <= atol, name

@@ -1,0 +1,86 @@
+"""Two processes train like one (gloo, on this machine)."""
+
+import pytest
+import torch
+
+from tests.training.ranks import (
+    RANKS,
+    equal_run,
+    first_gradients,
+    launch,
+)
+from tests.training.runs import KINDS, assert_same_weights
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory, tone_clips):
+    """What each rank found."""
+    return launch(tmp_path_factory.mktemp("ranks"), tone_clips)
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return request.param
+
+
+def test_sums_and_lists_are_of_all_ranks(found):
+    for rank in range(RANKS):
+        sums, gathered = found[rank]["collectives"]
+        assert sums == {"a": 1.0, "b": 3.0}
+        assert gathered == ["of 0", "of 1"]
+
+
+def test_two_processes_equal_one(found, kind, tmp_path, tone_clips):
+    one = equal_run(kind, tmp_path, tone_clips, rank=0, ranks=1)
+    two = [found[rank][kind]["equal"] for rank in range(RANKS)]
+    assert len(one["losses"]) == 4
+    for rank in two:
+        assert rank["losses"] == pytest.approx(one["losses"], abs=1e-6)
+        assert rank["valid"] == pytest.approx(one["valid"], abs=1e-6)
+        assert_same_weights(rank["weights"], one["weights"], atol=1e-6)
+        assert rank["audio_seconds"] == pytest.approx(one["audio_seconds"])
+    assert_same_weights(two[0]["weights"], two[1]["weights"])
+    # The weights moved, and the ranks had unlike work.
+    moved = {
+        name: (value - one["before"][name]).abs().max()
+        for name, value in one["weights"].items()
+    }
+    assert moved["encoder.frontend.stem.gabor.weight"] > 1e-4
+    assert two[0]["micro_batches"] != two[1]["micro_batches"]
+
+
+def test_the_gradient_is_that_of_one_process(found, kind, tmp_path, tone_clips):
+    averages, one = first_gradients(kind, str(tmp_path), tone_clips, 0, 1)
+    for rank in range(RANKS):
+        theirs, two = found[rank][kind]["gradients"]
+        assert theirs == pytest.approx(averages, rel=1e-5)
+        for x, y in zip(sum(one, []), sum(two, []), strict=True):
+            scale = x.abs().max().item() + 1e-3
+            torch.testing.assert_close(y, x, atol=1e-5 * scale, rtol=0)
+
+
+def test_a_nan_on_one_rank_skips_the_step_on_both(found, kind):
+    (trail, skipped, count), (other, same, again) = (
+        found[rank][kind]["nan"] for rank in range(RANKS)
+    )
+    assert skipped == same == [0.0, 1.0, 0.0]
+    assert count == again == 1
+    for mine, theirs in zip(trail, other, strict=True):
+        assert_same_weights(mine, theirs)  # and finite
+    assert_same_weights(trail[1], trail[0])
+    assert not torch.equal(
+        trail[2]["encoder.layers.norm.weight"],
+        trail[1]["encoder.layers.norm.weight"],
+    )
+
+
+def test_each_rank_has_its_own_random_stream(found, kind):
+    draws = {found[rank][kind]["streams"] for rank in range(RANKS)}
+    assert len(draws) == RANKS
+
+
+def test_two_processes_resume_bit_for_bit(found, kind):
+    for rank in range(RANKS):
+        whole, halves = found[rank][kind]["resumed"]
+        assert halves[0] == whole[0][2:]
+        assert_same_weights(halves[1], whole[1])

@@ -1,0 +1,118 @@
+"""What follows a fine-tuning, and the evaluation of the bundle it wrote."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from nar_asr_lobes.dataio.pieces import CharTokenizer
+from nar_asr_lobes.decoding.recognizer import MODES
+from nar_asr_lobes.inference.folder import INDEX
+from nar_asr_lobes.lm.ngram import train_ngram
+from nar_asr_lobes.training.checkpoint import sha256
+from tests.training.tiny_recipe import copy_of, finished_runs, run_tiny
+
+
+@pytest.fixture
+def finished(tmp_path_factory):
+    """A folder with ``data``, ``pretrain`` and ``finetune``; to read only."""
+    return finished_runs(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    """A copy of its corpus, with the fine-tuning in ``out``."""
+    shutil.copytree(finished / "finetune", tmp_path / "out")
+    return copy_of(finished, tmp_path)
+
+
+def evaluate(folder, *options):
+    """Evaluate the bundle into a folder of its own."""
+    bundle = f"--bundle={folder / 'out' / 'bundle'}"
+    target = f"--output_folder={folder / 'evaluated'}"
+    outcome = run_tiny(folder, "evaluate", bundle, target, *options)
+    return folder / "evaluated", outcome
+
+
+def test_the_card_says_what_the_run_was(finished):
+    card = (finished / "finetune" / "bundle" / "README.md").read_text()
+    assert "2 steps of 4 utterances" in card
+    assert "10 utterances" in card
+    assert "pre-trained" not in card  # this one had no init_from
+    for mode in MODES:
+        assert mode in card
+
+
+def test_the_language_model_learns_from_the_texts_named(folder):
+    (folder / "data" / "more.txt").write_text("ant ant ant\ntea\n")
+    shutil.rmtree(folder / "out")
+    option = "--lm={texts: [more.txt], order: 2, tune: True}"
+    assert run_tiny(folder, "finetune", option).code == 0
+    sidecar = json.loads((folder / "out" / "lm.arpa.json").read_text())
+    assert (sidecar["lines_used"], sidecar["order"]) == (12, 2)
+    surface = json.loads((folder / "out" / "tuning.json").read_text())
+    assert {"mask_predict", "rescore"} < set(surface)
+
+
+def test_only_the_modes_asked_for_are_evaluated(folder):
+    out, outcome = evaluate(folder, "--modes=[nar, beam5]")
+    assert outcome.code == 0, outcome.err
+    results = json.loads((out / "results.json").read_text())
+    assert list(results["test"]) == ["nar", "beam5"]
+    assert "nar " in (out / "results.txt").read_text()
+
+
+def test_without_a_language_model_three_modes_are_left(folder):
+    shutil.rmtree(folder / "out")
+    assert run_tiny(folder, "finetune", "--lm=null").code == 0
+    results = json.loads((folder / "out" / "results.json").read_text())
+    assert list(results["test"]) == ["ctc_greedy", "nar", "beam5"]
+    _, outcome = evaluate(folder, "--modes=[beam5_lm]")
+    assert "beam5_lm" in outcome.error and "language model" in outcome.error
+
+
+def swap_lm(bundle):
+    tokenizer = CharTokenizer(" xyz")
+    train_ngram(["x y", "z x"], tokenizer, 2, bundle / "lm.arpa")
+
+
+def swap_lm_and_hashes(bundle):
+    swap_lm(bundle)
+    index = json.loads((bundle / INDEX).read_text())
+    index["sha256"] = {name: sha256(bundle / name) for name in index["sha256"]}
+    (bundle / INDEX).write_text(json.dumps(index))
+
+
+def lose_tokenizer(bundle):
+    (bundle / "tokenizer").unlink()
+
+
+def lose_audio(bundle):
+    shutil.rmtree(bundle.parents[1] / "data" / "audio")
+
+
+def keep_all(bundle):
+    """Damage nothing."""
+
+
+@pytest.mark.parametrize(
+    ("damage", "option", "message"),
+    [
+        (swap_lm, "", "lm.arpa.*: .*; copy or download the bundle again"),
+        (swap_lm_and_hashes, "", "lm.arpa: .* made with another tokenizer"),
+        (lose_tokenizer, "", "bundle/tokenizer: .*; copy or download the bun"),
+        (lose_audio, "", "test: no utterance of the test set is usable; the"),
+        (
+            keep_all,
+            "--data={text_style: english}",
+            "bundle: was trained on text of style 'none', .* set it to none",
+        ),
+        (keep_all, "--data={test: [tset]}", "has no split 'tset'; the recipe"),
+        (keep_all, "--modes=[beam9]", "modes: 'beam9' is unknown; choose"),
+    ],
+)
+def test_what_does_not_fit_is_refused(folder, damage, option, message):
+    damage(folder / "out" / "bundle")
+    _, outcome = evaluate(folder, *[option] * bool(option))
+    assert re.search(message, outcome.error), outcome.error

@@ -1,0 +1,217 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from nar_asr_lobes.dataio.batching import Sample
+from nar_asr_lobes.dataio.datasets import SpeechDataset
+from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.decoding.greedy import greedy_paths
+from nar_asr_lobes.evaluation.wer import score
+from nar_asr_lobes.lobes.alignment import token_frames
+from nar_asr_lobes.lobes.config import ModelConfig
+from nar_asr_lobes.lobes.masking import SpecAugment, draw_span_mask
+from tests.training.runs import (
+    KINDS,
+    TOKENIZER,
+    make_batch,
+    make_objective,
+)
+
+TINY = ModelConfig.tiny()
+
+
+def sums_of(objective, model, batch, training=False):
+    """Sums and counts of a batch, as numbers."""
+    prepared = objective.prepare(batch, model)
+    sums = objective.sums(model, prepared, training)
+    numbers = {name: value.item() for name, value in sums.items()}
+    return numbers, prepared.counts
+
+
+def built(kind, **options):
+    """An objective and its model, in evaluation."""
+    torch.manual_seed(0)
+    objective = make_objective(kind, **options)
+    return objective, objective.build_model(TINY).eval()
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return request.param
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_batch_is_the_sum_of_its_utterances(kind, training, tone_clips):
+    objective, model = built(kind, spec_augment=SpecAugment())
+    batch = make_batch(kind, tone_clips, range(8))
+    sums, counts = sums_of(objective, model, batch, training)
+    assert sums.keys() >= objective.weights.keys()
+    assert sums.keys() <= counts.keys()
+    total = dict.fromkeys([*sums, *counts], 0.0)
+    counted = dict.fromkeys(counts, 0.0)
+    for index in range(8):
+        alone = make_batch(kind, tone_clips, [index])
+        one, its = sums_of(objective, model, alone, training)
+        for name in one:
+            total[name] += one[name]
+        for name in its:
+            counted[name] += its[name]
+    assert counted == counts
+    for name, value in sums.items():
+        assert value == pytest.approx(total[name], rel=1e-5), name
+
+
+def test_masks_of_the_features_are_for_training_only(kind, tone_clips):
+    masked, model = built(kind, spec_augment=SpecAugment())
+    plain = make_objective(kind)
+    batch = make_batch(kind, tone_clips, range(4))
+    assert sums_of(masked, model, batch) == sums_of(plain, model, batch)
+    with_masks, without = (
+        sums_of(objective, model, batch, training=True)[0]
+        for objective in (masked, plain)
+    )
+    assert with_masks != without
+
+
+def test_draws_come_from_the_seeds(kind, tone_clips):
+    objective, model = built(kind)
+    one, same, other = (
+        objective.prepare(make_batch(kind, tone_clips, [2, 3], seed), model)
+        for seed in (4, 4, 5)
+    )
+    assert torch.equal(one.mask, same.mask)
+    assert not torch.equal(one.mask, other.mask)
+
+
+def test_best_rq_is_cross_entropy_over_the_hidden_frames(tone_clips):
+    objective, model = built("pretrain")
+    batch = make_batch("pretrain", tone_clips, range(4))
+    sums, counts = sums_of(objective, model, batch)
+    prepared = objective.prepare(batch, model)
+    lengths = model.output_lengths(batch.samples)
+    drawn = draw_span_mask(batch.seeds, lengths, 0.5, 4)
+    assert torch.equal(prepared.mask, drawn)
+    logits, targets = model(batch.wavs, batch.wav_lens, prepared.mask)
+    loss = hits = 0.0
+    for row, codes in zip(logits, targets, strict=True):
+        for scores, code in zip(row, codes, strict=True):
+            loss += F.cross_entropy(scores, code).item()
+            hits += scores.argmax().item() == code.item()
+    assert counts == {"best_rq": targets.numel(), "accuracy": targets.numel()}
+    assert targets.numel() == 2 * prepared.mask.sum()
+    assert sums["best_rq"] == pytest.approx(loss, rel=1e-5)
+    assert sums["accuracy"] == hits
+
+
+def test_recognition_losses_are_what_the_model_says(tone_clips):
+    objective, model = built("finetune")
+    batch = make_batch("finetune", tone_clips, range(4))
+    prepared = objective.prepare(batch, model)
+    sums, counts = sums_of(objective, model, batch)
+    encoded = model.encode(batch.wavs, batch.wav_lens)
+
+    def ctc(log_probs):
+        return F.ctc_loss(
+            log_probs.transpose(0, 1),
+            batch.tokens,
+            encoded.lengths,
+            batch.token_lens,
+            reduction="sum",
+        ).item()
+
+    assert sums["ctc"] == pytest.approx(ctc(encoded.log_probs), rel=1e-5)
+    inter = sum(map(ctc, encoded.inter_log_probs))
+    assert len(encoded.inter_log_probs) == 1
+    assert sums["inter_ctc"] == pytest.approx(inter, rel=1e-5)
+    frames = token_frames(
+        encoded.log_probs, encoded.lengths, batch.tokens, batch.token_lens
+    )
+    seen = batch.tokens.masked_fill(prepared.mask, model.mask_id)
+    filled = model.decode(encoded, seen, batch.token_lens, frames)
+    filled = filled[prepared.mask]
+    targets = batch.tokens[prepared.mask]
+    cmlm = F.cross_entropy(
+        filled[:, 1:], targets - 1, reduction="sum", label_smoothing=0.1
+    )
+    assert sums["cmlm"] == pytest.approx(cmlm.item(), rel=1e-5)
+    assert sums["accuracy"] == (filled.argmax(-1) == targets).sum().item()
+    pieces = batch.token_lens.sum().item()
+    assert counts["ctc"] == counts["inter_ctc"] == pieces
+    assert counts["cmlm"] == counts["accuracy"] == prepared.mask.sum().item()
+
+
+def test_inter_ctc_is_the_mean_over_its_layers(tone_clips):
+    """Three readings of the same quality weigh as much as one."""
+    sizes = TINY.to_dict() | {
+        "encoder_layers": 4,
+        "inter_ctc_layers": [1, 2, 3],
+    }
+    objective = make_objective("finetune")
+    model = objective.build_model(ModelConfig.from_dict(sizes)).eval()
+    batch = make_batch("finetune", tone_clips, range(4))
+    _, counts = sums_of(objective, model, batch)
+    assert counts["inter_ctc"] == 3 * counts["ctc"] > 0
+
+
+def test_word_errors_are_counted_in_validation(tone_clips):
+    objective, model = built("finetune")
+    batch = make_batch("finetune", tone_clips, range(8))
+    sums, counts = sums_of(objective, model, batch)
+    encoded = model.encode(batch.wavs, batch.wav_lens)
+    paths = greedy_paths(encoded.log_probs, encoded.lengths)
+    guesses = [TOKENIZER.decode(path.tokens) for path in paths]
+    found = score(batch.ids, batch.texts, guesses)
+    assert sums["wer"] == found.word_errors > 0
+    assert counts["wer"] == sum(len(text.split()) for text in batch.texts)
+    assert "wer" not in sums_of(objective, model, batch, training=True)[0]
+
+
+@pytest.mark.parametrize("text", ["oo no " * 9, ""], ids=["long", "empty"])
+def test_what_ctc_cannot_align_is_counted_and_adds_nothing(text, tone_clips):
+    objective, model = built("finetune")
+    clip = tone_clips[0]
+    other = Utterance("other", clip.audio, clip.duration, text)
+    dataset = SpeechDataset([*tone_clips[:3], other], TOKENIZER)
+    samples = [Sample(i, 10 + i) for i in range(4)]
+    whole, whole_counts = sums_of(
+        objective, model, dataset.batch(samples), True
+    )
+    kept, kept_counts = sums_of(
+        objective, model, dataset.batch(samples[:3]), True
+    )
+    for name in ("ctc", "inter_ctc", "cmlm", "accuracy"):
+        assert whole[name] == pytest.approx(kept[name], rel=1e-5), name
+        assert whole_counts[name] == kept_counts[name]
+    assert (whole["left_out"], whole_counts["left_out"]) == (1, 4)
+    assert (kept["left_out"], kept_counts["left_out"]) == (0, 3)
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.1, 0.16])
+def test_a_batch_of_scraps_gives_zero_and_every_gradient(
+    kind, seconds, tone_clips
+):
+    """Shorter than a frame; under DDP each weight must get its gradient."""
+    objective, model = built(kind)
+    dataset = SpeechDataset(
+        tone_clips[:2],
+        TOKENIZER if kind == "finetune" else None,
+        augment=lambda wav, seed: wav[: int(16000 * seconds)],
+    )
+    batch = dataset.batch([Sample(0, 0), Sample(1, 1)])
+    prepared = objective.prepare(batch, model)
+    sums = objective.sums(model, prepared, training=True)
+    loss = sum(sums[name] for name in objective.weights)
+    loss.backward()
+    assert loss.item() == 0
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert not parameter.grad.any(), name
+
+
+def test_weights_share_one_between_them(kind):
+    assert sum(make_objective(kind).weights.values()) == pytest.approx(1)
+
+
+def test_the_output_size_is_the_tokenizers():
+    _, model = built("finetune")
+    assert model.vocab_size == TOKENIZER.size == len(TOKENIZER.pieces)

@@ -1,0 +1,189 @@
+"""One run from its command line: help, paths, going on, refusing to."""
+
+import json
+import re
+import shutil
+
+import pytest
+import torch
+
+from nar_asr_lobes.dataio.pieces import CharTokenizer
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.training.checkpoint import CheckpointFolder
+from nar_asr_lobes.training.run import on_main
+from tests.recipes.librispeech_tree import corrupt
+from tests.recipes.running import call
+from tests.training.tiny_recipe import (
+    TEXT,
+    copy_of,
+    edit_row,
+    finished_runs,
+    prepare,
+    run_tiny,
+)
+
+
+@pytest.fixture
+def finished(tmp_path_factory):
+    """A folder with ``data``, ``pretrain`` and ``finetune``; to read only."""
+    return finished_runs(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    """A copy of its corpus and YAMLs."""
+    return copy_of(finished, tmp_path)
+
+
+@pytest.fixture
+def started(finished, folder):
+    """The same with the fine-tuning in ``out``."""
+    shutil.copytree(finished / "finetune", folder / "out")
+    return folder
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help(flag):
+    outcome = call(["a.yaml", flag], prepare)
+    assert outcome.code == 0 and outcome.err == ""
+    assert outcome.out.startswith("usage: python train.py")
+
+
+def test_a_recipe_runs_from_any_folder_with_relative_paths(
+    folder, tmp_path_factory, monkeypatch
+):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (folder / "data").rename(elsewhere / "corpus")
+    (elsewhere / "corpus" / "lm.txt").write_text("ten ants eat\n")
+    monkeypatch.chdir(elsewhere)
+    options = ["--data_folder=corpus", "--output_folder=results/a"]
+    yaml = folder / "finetune.yaml"
+    outcome = call([yaml, *options, "--lm={texts: [lm.txt]}"], prepare)
+    assert outcome.code == 0, outcome.err
+    assert {path.name for path in elsewhere.iterdir()} == {"corpus", "results"}
+    # What was written can be read from another folder again.
+    monkeypatch.chdir(elsewhere / "results")
+    options = ["--data_folder=../corpus", "--bundle=a/bundle"]
+    outcome = call([folder / "evaluate.yaml", *options], prepare)
+    assert outcome.code == 0, outcome.err
+
+
+def test_times_of_all_stages_are_kept(finished):
+    seconds = json.loads((finished / "finetune" / "seconds.json").read_text())
+    assert list(seconds) == ["prepare", "finetune", "lm", "evaluate"]
+
+
+def test_a_finetuning_starts_from_the_pretrained_encoder(finished, folder):
+    """With all frozen, the encoder is the one that was pre-trained."""
+    options = [
+        f"--init_from={finished / 'pretrain'}",
+        "--optim={freeze_encoder_steps: 2}",
+    ]
+    assert run_tiny(folder, "finetune", *options).code == 0
+    given, taken = (
+        CheckpointFolder(path / "checkpoints").newest().load("model")
+        for path in (finished / "pretrain", folder / "out")
+    )
+    names = [name for name in taken if name.startswith("encoder.")]
+    assert len(names) > 10
+    for name in names:
+        assert torch.equal(given[name], taken[name]), name
+
+
+def test_a_complete_run_is_evaluated_but_not_trained_again(started):
+    checkpoints = CheckpointFolder(started / "out" / "checkpoints")
+    before = checkpoints.newest()
+    kept = {path: path.read_bytes() for path in before.path.iterdir()}
+    (started / "out" / "results.json").unlink()
+    outcome = run_tiny(started, "finetune")
+    assert outcome.code == 0 and not outcome.losses
+    assert f"going on from {before.path}" in outcome.out
+    assert checkpoints.newest() == before
+    assert {path: path.read_bytes() for path in before.path.iterdir()} == kept
+    assert (started / "out" / "results.json").is_file()
+
+
+def test_a_lost_tokenizer_is_made_again_from_the_same_text(started):
+    kept = (started / "out" / "tokenizer.json").read_bytes()
+    (started / "out" / "tokenizer.json").unlink()
+    assert run_tiny(started, "finetune").code == 0
+    assert (started / "out" / "tokenizer.json").read_bytes() == kept
+
+
+def keep_all(out):
+    """Damage nothing."""
+
+
+def change_tokenizer(out):
+    CharTokenizer(" abcdefghijklmnopqrstuvwxyz").save(out / "tokenizer.json")
+
+
+def cut_tokenizer(out):
+    path = out / "tokenizer.json"
+    path.write_text(path.read_text()[:-20])
+
+
+def forget_tokenizer(out):
+    """The one trained in its place has a letter more."""
+    (out / "tokenizer.json").unlink()
+    edit_row(out.parent / "data", "train3", TEXT, "ten x")
+
+
+@pytest.mark.parametrize(
+    ("damage", "option", "message"),
+    [
+        (change_tokenizer, "", "step_00000002: was made with tokenizer .*; gi"),
+        (forget_tokenizer, "", "step_00000002: was made with tokenizer .*; gi"),
+        (cut_tokenizer, "", "tokenizer.json: this tokenizer file is damaged"),
+        (
+            keep_all,
+            "--tokenizer={kind: bpe, size: 9}",
+            "tokenizer.json: is not of kind bpe, .* give a new output_folder",
+        ),
+        (keep_all, "--steps=3", "checkpoint was made with steps 2, now it is"),
+        (keep_all, "--model={ffn_dim: 32}", "step_00000002: was made with mod"),
+    ],
+)
+def test_a_run_does_not_go_on_with_something_else(
+    started, damage, option, message
+):
+    damage(started / "out")
+    before = (started / "out" / "results.json").read_bytes()
+    outcome = run_tiny(started, "finetune", *[option] * bool(option))
+    assert re.search(message, outcome.error), outcome.error
+    assert CheckpointFolder(started / "out" / "checkpoints").newest().step == 2
+    assert (started / "out" / "results.json").read_bytes() == before
+
+
+def test_a_pretraining_does_not_go_on_from_a_finetuning(started):
+    outcome = run_tiny(started, "pretrain")
+    assert "was made with task finetune, now it is pretrain" in outcome.error
+
+
+def test_an_encoder_of_other_sizes_is_refused(finished, folder):
+    options = [f"--init_from={finished / 'pretrain'}", "--model={ffn_dim: 32}"]
+    outcome = run_tiny(folder, "finetune", *options)
+    assert re.search(
+        r"step_00000002: its encoder has other sizes .*\(\d+ tensors differ, "
+        "the first is encoder.*; use the same model section",
+        outcome.error,
+    )
+
+
+def test_a_damaged_pretraining_is_no_start(finished, folder):
+    shutil.copytree(finished / "pretrain", folder / "pretrain")
+    for weights in (folder / "pretrain").rglob("model.pt"):
+        corrupt(weights, "truncated")
+    outcome = run_tiny(folder, "finetune", f"--init_from={folder / 'pretrain'}")
+    assert "pretrain: holds no whole checkpoint" in outcome.error
+    assert "step_00000002 is damaged" in outcome.out
+
+
+def test_only_a_mistake_is_passed_on_to_all_processes():
+    def mistake():
+        raise UserError("a.tsv: is not there; check the path")
+
+    with pytest.raises(UserError, match="a.tsv: is not there; check the path"):
+        on_main(mistake)
+    with pytest.raises(ZeroDivisionError):
+        on_main(lambda: 1 / 0)
