@@ -1,0 +1,1 @@
+"""The command ``nar-asr``: ``main`` and one module for each sub-command."""

@@ -1,0 +1,67 @@
+"""The command ``nar-asr``.
+
+A sub-command is a module of this package with ``add_arguments(parser)`` and
+``run(arguments) -> exit status``. It imports what is slow to import inside
+``run``, so that ``nar-asr --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from nar_asr_lobes import __version__
+from nar_asr_lobes.errors import UserError
+
+COMMANDS = {
+    "transcribe": "turn audio files into text, JSON or subtitles",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Arguments
+    ---------
+    argv : sequence of str, optional
+        The arguments; by default those of the process.
+
+    Returns
+    -------
+    int
+        Exit status: 0 when all went well, 1 when some inputs failed, 2 for a
+        mistake of the user, which is printed as one line.
+
+    Example
+    -------
+    >>> main(["transcribe", "a.wav", "--bundle", "nowhere"])
+    2
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130  # as a shell reports it
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nar-asr", description="Non-autoregressive speech recognition."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        module = import_module(f"nar_asr_lobes.cli.{name}")
+        command = commands.add_parser(name, help=summary, description=summary)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

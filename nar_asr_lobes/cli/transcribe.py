@@ -1,0 +1,166 @@
+"""``nar-asr transcribe FILE... --bundle DIR``: audio files to text."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.inference.formats import FORMATS
+
+if TYPE_CHECKING:
+    from nar_asr_lobes.inference.transcriber import Transcriber
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="wav, flac, mp3, ogg or opus; any rate, any number of channels",
+    )
+    parser.add_argument(
+        "--bundle",
+        required=True,
+        metavar="DIR",
+        help="folder with the model, as a fine-tuning writes it",
+    )
+    parser.add_argument(
+        "--mode", help="decoding mode, such as nar or beam5_lm (the bundle's)"
+    )
+    parser.add_argument(
+        "--format", choices=list(FORMATS), default="txt", help="(txt)"
+    )
+    parser.add_argument(
+        "--output-dir",
+        metavar="DIR",
+        help="write NAME.FORMAT for each file there instead of printing",
+    )
+    parser.add_argument(
+        "--threads", type=_count, metavar="N", help="processor cores to use"
+    )
+    parser.add_argument(
+        "--max-seconds", type=float, metavar="S", help="longest file (3600)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Transcribe the files.
+
+    Arguments
+    ---------
+    arguments : argparse.Namespace
+        As declared by ``add_arguments``.
+
+    Returns
+    -------
+    int
+        0 when all files were done, 1 when some failed; each of these is named
+        on stderr.
+
+    Raises
+    ------
+    UserError
+        For a bundle, mode or output folder that cannot be used.
+    """
+    targets = _targets(arguments)
+    transcriber = _transcriber(arguments)
+    failed = 0
+    for transcript in transcriber.transcribe(arguments.files):
+        if transcript.error:
+            failed += 1
+            _print(transcript.error + "\n", sys.stderr)
+            continue
+        content = FORMATS[arguments.format](transcript)
+        if targets:
+            _write(targets[transcript.path], content)
+            continue
+        if arguments.format == "txt" and len(arguments.files) > 1:
+            content = f"{transcript.path}: {content}"
+        _print(content, sys.stdout)
+    if failed and len(arguments.files) > 1:
+        count = f"{failed} of {len(arguments.files)} files"
+        _print(f"{count} could not be transcribed\n", sys.stderr)
+    return 1 if failed else 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
+    return int(text)
+
+
+def _transcriber(arguments: argparse.Namespace) -> Transcriber:
+    # Seconds of imports, which --help shall not wait for.
+    import torch
+
+    from nar_asr_lobes.dataio.audio import MAX_SECONDS
+    from nar_asr_lobes.inference.bundle import load_bundle
+    from nar_asr_lobes.inference.transcriber import Transcriber
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    return Transcriber(
+        load_bundle(arguments.bundle),
+        arguments.mode,
+        max_seconds=arguments.max_seconds or MAX_SECONDS,
+    )
+
+
+def _targets(arguments: argparse.Namespace) -> dict[str, Path]:
+    """Name the file to write for each input; none when printing."""
+    if not arguments.output_dir:
+        if arguments.format == "srt" and len(arguments.files) > 1:
+            raise UserError(
+                "subtitles of several files cannot be printed one after the "
+                "other; give --output-dir"
+            )
+        return {}
+    folder = Path(arguments.output_dir)
+    sources: dict[Path, str] = {}
+    for path in arguments.files:
+        target = folder / f"{Path(path).stem}.{arguments.format}"
+        other = sources.setdefault(target, path)
+        if other != path:
+            raise UserError(
+                f"{other} and {path} would both be written to {target}; "
+                "transcribe them into different folders"
+            )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_written(folder, error) from error
+    return {path: target for target, path in sources.items()}
+
+
+def _write(path: Path, content: str) -> None:
+    """Write a file that appears whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_bytes(_encodable(content).encode())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _not_written(path, error) from error
+
+
+def _print(text: str, stream: TextIO) -> None:
+    stream.write(_encodable(text))
+    stream.flush()
+
+
+def _encodable(text: str) -> str:
+    """Show the bytes of a file name that is not UTF-8 as escapes."""
+    return text.encode(errors="surrogateescape").decode(
+        errors="backslashreplace"
+    )
+
+
+def _not_written(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{path}: cannot be written ({error.strerror}); check its permissions "
+        "and the free space"
+    )

@@ -1,0 +1,320 @@
+"""A bundle: all that recognition needs, in one folder without code.
+
+    model.safetensors  tokenizer  [lm.arpa  lm.arpa.json]  inference.yaml
+    README.md (the card)          bundle.json (SHA-256 of all the others)
+
+Nothing is parsed before every file matches its SHA-256, and nothing is ever
+unpickled or instantiated by name.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import yaml
+
+from nar_asr_lobes.dataio.text import NORMALIZER_VERSION, STYLES
+from nar_asr_lobes.dataio.tokenizer import Tokenizer, load_tokenizer
+from nar_asr_lobes.decoding.options import DecodingOptions
+from nar_asr_lobes.decoding.recognizer import MODES, MODES_WITH_LM
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.inference.card import BundleCard
+from nar_asr_lobes.inference.folder import (
+    REMEDY,
+    verified_files,
+    write_text,
+    written_folder,
+)
+from nar_asr_lobes.lm.scorer import NgramLM
+from nar_asr_lobes.lm.sidecar import check_sidecar, sidecar_path
+from nar_asr_lobes.lobes.model import NarAsr, build_model
+
+FORMAT_VERSION = 1  # raise it when older versions cannot read the folder
+
+WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer"
+SETTINGS = "inference.yaml"
+CARD = "README.md"
+LM, LM_SIDECAR = "lm.arpa", "lm.arpa.json"
+
+_SETTINGS = {
+    "format_version": int,
+    "vocab_size": int,
+    "tokenizer": str,  # fingerprint
+    "text_style": str,
+    "normalizer_version": int,
+    "default_mode": str,
+    "model": dict,
+    "decoding": dict,
+}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A recogniser as it was when its training ended.
+
+    Arguments
+    ---------
+    model : NarAsr
+        In evaluation mode, on the CPU.
+    tokenizer : Tokenizer
+        The one the model was trained with.
+    lm : NgramLM or None
+        Language model over the tokenizer's pieces.
+    options : DecodingOptions
+        Of all modes, as tuned on the development set.
+    default_mode : str
+        The mode to use when the user names none.
+    text_style : str
+        How training transcripts were normalised; references must be too.
+    """
+
+    model: NarAsr
+    tokenizer: Tokenizer
+    lm: NgramLM | None
+    options: DecodingOptions
+    default_mode: str
+    text_style: str
+
+
+def write_bundle(
+    folder: str | os.PathLike,
+    model: NarAsr,
+    tokenizer: Tokenizer,
+    options: DecodingOptions,
+    *,
+    card: BundleCard,
+    lm_path: str | os.PathLike | None = None,
+    text_style: str = "none",
+    default_mode: str | None = None,
+) -> Path:
+    """Write a bundle that appears whole or not at all.
+
+    Arguments
+    ---------
+    folder : str or path
+        Where; a bundle that is there already is replaced.
+    model : NarAsr
+        The trained model, on any device.
+    tokenizer : Tokenizer
+        The one it was trained with.
+    options : DecodingOptions
+        Of all modes.
+    card : BundleCard
+        What its README says.
+    lm_path : str or path, optional
+        ARPA file of ``train_ngram``, with its sidecar beside it.
+    text_style : str
+        How the training transcripts were normalised.
+    default_mode : str, optional
+        Mode used when the user names none; else "nar_beam5_lm", or "nar"
+        without a language model.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    UserError
+        When the parts do not belong together, or the folder holds something
+        else than a bundle or cannot be written.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> from nar_asr_lobes.lobes.model import ModelConfig
+    >>> tokenizer = CharTokenizer(" ab")
+    >>> model = build_model(ModelConfig.tiny(), tokenizer.size)
+    >>> card = BundleCard("Tiny")
+    >>> folder = write_bundle(
+    ...     tempfile.mkdtemp(), model, tokenizer, DecodingOptions(), card=card
+    ... )
+    >>> load_bundle(folder).default_mode
+    'nar'
+    """
+    default_mode = default_mode or ("nar_beam5_lm" if lm_path else "nar")
+    _check_parts(model, tokenizer, lm_path, text_style, default_mode)
+    settings = {
+        "format_version": FORMAT_VERSION,
+        "vocab_size": tokenizer.size,
+        "tokenizer": tokenizer.fingerprint,
+        "text_style": text_style,
+        "normalizer_version": NORMALIZER_VERSION,
+        "default_mode": default_mode,
+        "model": model.config.to_dict(),
+        "decoding": options.to_dict(),
+    }
+    with written_folder(folder) as temporary:
+        _write_weights(temporary / WEIGHTS, model)
+        tokenizer.save(temporary / TOKENIZER)
+        if lm_path:
+            shutil.copyfile(lm_path, temporary / LM)
+            shutil.copyfile(sidecar_path(lm_path), temporary / LM_SIDECAR)
+        content = yaml.safe_dump(settings, sort_keys=False)
+        write_text(temporary / SETTINGS, content)
+        write_text(temporary / CARD, card.markdown())
+    return Path(folder)
+
+
+def load_bundle(folder: str | os.PathLike) -> Bundle:
+    """Load a bundle; no code from it is run.
+
+    Arguments
+    ---------
+    folder : str or path
+        Written by ``write_bundle``.
+
+    Returns
+    -------
+    Bundle
+        Ready for a ``Transcriber``.
+
+    Raises
+    ------
+    UserError
+        When the folder is no bundle, a file is missing or damaged, or the
+        parts do not belong together.
+    """
+    folder = Path(folder)
+    with_lm = _verify(folder)
+    settings = _read_settings(folder / SETTINGS)
+    tokenizer = load_tokenizer(folder / TOKENIZER)
+    if tokenizer.fingerprint != settings["tokenizer"]:
+        raise UserError(
+            f"{folder / TOKENIZER}: is not the tokenizer that the model was "
+            f"trained with (fingerprint {tokenizer.fingerprint[:12]} instead "
+            f"of {settings['tokenizer'][:12]}); {REMEDY}"
+        )
+    if tokenizer.size != settings["vocab_size"]:
+        raise UserError(
+            f"{folder / SETTINGS}: vocab_size is {settings['vocab_size']}, "
+            f"but the tokenizer has {tokenizer.size} pieces; {REMEDY}"
+        )
+    try:
+        options = DecodingOptions.from_dict(settings["decoding"])
+        _check_mode(settings["default_mode"], with_lm)
+    except UserError as error:
+        raise UserError(f"{folder / SETTINGS}: {error}") from error
+    return Bundle(
+        model=_load_model(folder, settings),
+        tokenizer=tokenizer,
+        lm=NgramLM.load(folder / LM, tokenizer) if with_lm else None,
+        options=options,
+        default_mode=settings["default_mode"],
+        text_style=settings["text_style"],
+    )
+
+
+def _check_parts(
+    model: NarAsr,
+    tokenizer: Tokenizer,
+    lm_path: str | os.PathLike | None,
+    text_style: str,
+    default_mode: str,
+) -> None:
+    if tokenizer.size != model.vocab_size:
+        raise UserError(
+            f"the tokenizer has {tokenizer.size} pieces but the model "
+            f"{model.vocab_size} outputs; give the tokenizer it was trained "
+            "with"
+        )
+    if text_style not in STYLES:
+        raise UserError(
+            f"text style {text_style!r} is unknown; use one of "
+            + ", ".join(STYLES)
+        )
+    _check_mode(default_mode, lm_path is not None)
+    if lm_path is not None:
+        check_sidecar(lm_path, tokenizer)
+
+
+def _check_mode(mode: str, with_lm: bool) -> None:
+    if mode not in MODES:
+        raise UserError(
+            f"default mode {mode!r} is unknown; choose from " + ", ".join(MODES)
+        )
+    if mode in MODES_WITH_LM and not with_lm:
+        raise UserError(
+            f"default mode {mode} needs a language model; add one or choose "
+            "another mode"
+        )
+
+
+def _write_weights(path: Path, model: NarAsr) -> None:
+    weights = {
+        name: value.detach().cpu().contiguous()
+        for name, value in model.state_dict().items()
+    }
+    path.write_bytes(safetensors.torch.save(weights))
+
+
+def _verify(folder: Path) -> bool:
+    """Check that all files are there and whole; tell whether one is an LM."""
+    names = verified_files(folder)
+    needed = [WEIGHTS, TOKENIZER, SETTINGS, CARD]
+    for name in needed + [LM_SIDECAR] * (LM in names):
+        if name not in names:
+            raise UserError(f"{folder / name}: is missing; {REMEDY}")
+    return LM in names
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        version = settings["format_version"]
+    except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: does not hold a bundle's settings; {REMEDY}"
+        ) from error
+    if version != FORMAT_VERSION:
+        raise UserError(
+            f"{path}: format version {version} is unknown, this program reads "
+            f"{FORMAT_VERSION}; install a version that reads it"
+        )
+    if set(settings) != set(_SETTINGS):
+        key = min(set(settings) ^ set(_SETTINGS), key=str)
+        fault = "unknown" if key in settings else "missing"
+        raise UserError(f"{path}: key {key!r} is {fault}; {REMEDY}")
+    for key, kind in _SETTINGS.items():
+        if type(settings[key]) is not kind:
+            raise UserError(f"{path}: {key!r} is no {kind.__name__}; {REMEDY}")
+    if settings["normalizer_version"] != NORMALIZER_VERSION:
+        logger.warning(
+            "%s: its transcripts were normalised by version %s, this program "
+            "has version %s; error rates cannot be compared",
+            path,
+            settings["normalizer_version"],
+            NORMALIZER_VERSION,
+        )
+    return settings
+
+
+def _load_model(folder: Path, settings: dict[str, Any]) -> NarAsr:
+    try:
+        weights = safetensors.torch.load_file(folder / WEIGHTS)
+        model = build_model(settings["model"], settings["vocab_size"])
+        model.load_state_dict(weights)
+    except UserError as error:
+        raise UserError(f"{folder / SETTINGS}: {error}") from error
+    except (
+        safetensors.SafetensorError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise UserError(
+            f"{folder / WEIGHTS}: the weights do not fit the sizes and the "
+            f"vocab_size in {SETTINGS}; {REMEDY}"
+        ) from error
+    return model.eval()

@@ -1,0 +1,78 @@
+"""The card of a bundle: what a user should know before trusting it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class BundleCard:
+    """What the README of a bundle says.
+
+    Arguments
+    ---------
+    title : str
+        Name of the model.
+    trained_on : str
+        Data sets and their hours, in Markdown.
+    tested_on : str
+        What the results were measured on.
+    results : mapping
+        For each mode its numbers as ``evaluation.report.to_dict`` gives them;
+        "wer", "cer" (fractions), "utterances" and "rtf" are shown.
+    commands : sequence of str
+        What was run to make the model.
+    limits : sequence of str
+        What the model was not made for or not tested on, a sentence each.
+
+    Example
+    -------
+    >>> card = BundleCard("Demo", trained_on="1 h of synthetic speech")
+    >>> card.markdown().splitlines()[0]
+    '# Demo'
+    """
+
+    title: str
+    trained_on: str = ""
+    tested_on: str = ""
+    results: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    commands: Sequence[str] = ()
+    limits: Sequence[str] = ()
+
+    def markdown(self) -> str:
+        """Lay the card out as Markdown; what is not known is said."""
+        results = _table(self.results) if self.results else "Not measured."
+        if self.tested_on:
+            results = f"On {self.tested_on}:\n\n{results}"
+        parts = [
+            f"# {self.title}",
+            "## Use",
+            _code(["nar-asr transcribe FILE... --bundle THIS_FOLDER"]),
+            "## Trained on",
+            self.trained_on or "Not stated.",
+            "## Results",
+            results,
+            "## Made with",
+            _code(self.commands) if self.commands else "Not stated.",
+            "## Limits",
+            "\n".join(f"- {limit}" for limit in self.limits) or "Not stated.",
+        ]
+        return "\n\n".join(parts) + "\n"
+
+
+def _code(commands: Sequence[str]) -> str:
+    return "\n".join(["```bash", *commands, "```"])
+
+
+def _table(results: Mapping[str, Mapping[str, float]]) -> str:
+    rows = [
+        "| mode | WER % | CER % | utterances | real-time factor |",
+        "|---|---|---|---|---|",
+    ]
+    rows += [
+        f"| {mode} | {100 * numbers['wer']:.2f} | {100 * numbers['cer']:.2f} "
+        f"| {numbers['utterances']} | {numbers['rtf']:.3f} |"
+        for mode, numbers in results.items()
+    ]
+    return "\n".join(rows)

@@ -1,0 +1,274 @@
+"""Files of any length and format to text with word times.
+
+files -> read_audio -> pieces of <= 25 s -> batches of similar length
+      -> Recognizer -> words with times -> one Transcript per file, in order
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import numpy as np
+import torch
+
+from nar_asr_lobes.dataio.audio import (
+    MAX_SECONDS,
+    SAMPLE_RATE,
+    AudioError,
+    read_audio,
+)
+from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
+from nar_asr_lobes.decoding.encoded import posteriors
+from nar_asr_lobes.decoding.hypotheses import Hypothesis
+from nar_asr_lobes.decoding.recognizer import MODES, MODES_WITH_LM, Recognizer
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.inference.bundle import Bundle
+from nar_asr_lobes.inference.chunking import split_at_quiet
+
+BATCH_SECONDS = 100.0  # of padded audio
+_POOL = 4  # batches read ahead, so that pieces of like length can meet
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was said in one file.
+
+    Arguments
+    ---------
+    path : str
+        The file.
+    seconds : float
+        Its length; 0 if it could not be read.
+    text : str
+        What was said; empty if nothing was, or the file could not be read.
+    words : tuple of Word
+        The words of the text, in order, with their times in the file.
+    error : str or None
+        One sentence on why the file could not be read.
+    """
+
+    path: str
+    seconds: float
+    text: str
+    words: tuple[Word, ...] = ()
+    error: str | None = None
+
+
+@dataclass
+class _Chunk:
+    """A piece of a file: where it starts, its samples, what was found."""
+
+    start: float  # seconds
+    wav: np.ndarray
+    text: str = ""
+    words: list[Word] = field(default_factory=list)
+
+
+@dataclass
+class _File:
+    path: str
+    seconds: float = 0.0
+    chunks: list[_Chunk] = field(default_factory=list)
+    error: str | None = None
+
+
+class Transcriber:
+    """Turns audio files into text.
+
+    Arguments
+    ---------
+    bundle : Bundle
+        From ``load_bundle``.
+    mode : str or None
+        Decoding mode; None for the bundle's own.
+    device : str
+        Where the model runs, such as "cpu" or "cuda".
+    max_seconds : float
+        Longest file accepted.
+    batch_seconds : float
+        Audio recognised at once, padding included.
+
+    Raises
+    ------
+    UserError
+        For an unknown mode or device, or a mode without its language model.
+
+    Example
+    -------
+    >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> from nar_asr_lobes.decoding.options import DecodingOptions
+    >>> from nar_asr_lobes.lobes.model import ModelConfig, build_model
+    >>> tokenizer = CharTokenizer(" ab")
+    >>> model = build_model(ModelConfig.tiny(), tokenizer.size)
+    >>> options = DecodingOptions()
+    >>> bundle = Bundle(model, tokenizer, None, options, "nar", "none")
+    >>> [found] = Transcriber(bundle).transcribe(["no.wav"])
+    >>> found.error
+    'no.wav: is missing; check the path'
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        mode: str | None = None,
+        device: str = "cpu",
+        max_seconds: float = MAX_SECONDS,
+        batch_seconds: float = BATCH_SECONDS,
+    ):
+        self.mode = mode or bundle.default_mode
+        _check_mode(self.mode, bundle)
+        self.device = _usable_device(device)
+        self.recognizer = Recognizer(
+            bundle.model.to(self.device),
+            bundle.tokenizer,
+            bundle.options,
+            bundle.lm,
+        )
+        self.max_seconds = max_seconds
+        self.batch_seconds = batch_seconds
+
+    def transcribe(
+        self, paths: Iterable[str | os.PathLike]
+    ) -> Iterator[Transcript]:
+        """Transcribe files.
+
+        Arguments
+        ---------
+        paths : iterable of str or path
+            Audio files of any format, rate, number of channels and length.
+
+        Yields
+        ------
+        Transcript
+            One per file, in order. A file that cannot be read has an
+            ``error`` and does not keep the others from being done.
+
+        Raises
+        ------
+        UserError
+            If the model's outputs are not numbers (damaged weights).
+        """
+        pool: list[_File] = []
+        for path in paths:
+            pool.append(self._read(os.fspath(path)))
+            seconds = sum(file.seconds for file in pool)
+            if seconds >= _POOL * self.batch_seconds:
+                yield from self._finish(pool)
+                pool = []
+        yield from self._finish(pool)
+
+    def _read(self, path: str) -> _File:
+        try:
+            wav = read_audio(path, self.max_seconds)
+        except AudioError as error:
+            return _File(path, error=str(error))
+        except UnicodeEncodeError:  # soundfile's, on the way to libsndfile
+            fault = "has a name that is not UTF-8; rename it"
+            return _File(path, error=f"{path}: {fault}")
+        chunks = [
+            _Chunk(start / SAMPLE_RATE, wav[start:end])
+            for start, end in split_at_quiet(wav)
+        ]
+        return _File(path, len(wav) / SAMPLE_RATE, chunks)
+
+    def _finish(self, files: list[_File]) -> Iterator[Transcript]:
+        chunks = [chunk for file in files for chunk in file.chunks]
+        chunks.sort(key=lambda chunk: len(chunk.wav))
+        for batch in _batches(chunks, int(self.batch_seconds * SAMPLE_RATE)):
+            self._recognize(batch)
+        for file in files:
+            yield Transcript(
+                path=file.path,
+                seconds=file.seconds,
+                text=" ".join(chunk.text for chunk in file.chunks).strip(),
+                words=tuple(w for chunk in file.chunks for w in chunk.words),
+                error=file.error,
+            )
+
+    def _recognize(self, batch: list[_Chunk]) -> None:
+        """Put texts and words into the chunks of a batch."""
+        lengths = torch.tensor([len(chunk.wav) for chunk in batch])
+        wavs = torch.nn.utils.rnn.pad_sequence(
+            [torch.from_numpy(chunk.wav) for chunk in batch], batch_first=True
+        )
+        found = self.recognizer.recognize(
+            wavs.to(self.device),
+            (lengths / wavs.shape[1]).to(self.device),
+            [self.mode],
+        )
+        result = found.modes[self.mode]
+        for chunk, text, best, log_probs in zip(
+            batch,
+            result.texts,
+            result.best,
+            posteriors(found.encoded),
+            strict=True,
+        ):
+            chunk.text = text
+            chunk.words = self._words(log_probs, best, chunk.start)
+
+    def _words(
+        self, log_probs: torch.Tensor, best: Hypothesis, start: float
+    ) -> list[Word]:
+        words = word_times(
+            _token_spans(log_probs, best),
+            self.recognizer.tokenizer,
+            self.recognizer.model.frame_seconds,
+        )
+        return [Word(w.text, start + w.start, start + w.end) for w in words]
+
+
+def _check_mode(mode: str, bundle: Bundle) -> None:
+    if mode not in MODES:
+        raise UserError(
+            f"unknown decoding mode {mode!r}; choose from " + ", ".join(MODES)
+        )
+    if mode in MODES_WITH_LM and bundle.lm is None:
+        raise UserError(
+            f"decoding mode {mode} needs a language model, which this bundle "
+            f"lacks; use {bundle.default_mode}"
+        )
+
+
+def _usable_device(name: str) -> torch.device:
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"device {name!r} cannot be used on this machine; use cpu"
+        ) from error
+    return torch.device(name)
+
+
+def _batches(chunks: list[_Chunk], limit: int) -> Iterator[list[_Chunk]]:
+    """Group chunks, shortest first, into batches of ``limit`` samples."""
+    batch: list[_Chunk] = []
+    for chunk in chunks:
+        if batch and (len(batch) + 1) * len(chunk.wav) > limit:
+            yield batch
+            batch = []
+        batch.append(chunk)
+    if batch:
+        yield batch
+
+
+def _token_spans(log_probs: torch.Tensor, best: Hypothesis) -> list[TokenSpan]:
+    """Find the frames of each token, for results of the NAR decoder as well.
+
+    The decoder can put equal tokens on neighbouring frames, for which CTC has
+    no path (its score is then -inf): they are aligned as one and share its
+    frames.
+    """
+    if math.isfinite(best.ctc):
+        return align(log_probs, best.tokens)
+    runs = [(token, len(list(run))) for token, run in groupby(best.tokens)]
+    spans = align(log_probs, [token for token, _ in runs])
+    return [
+        span
+        for span, (_, count) in zip(spans, runs, strict=True)
+        for _ in range(count)
+    ]

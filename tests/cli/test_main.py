@@ -1,0 +1,75 @@
+"""The entry point: help, mistakes, exit status."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from nar_asr_lobes import __version__
+from nar_asr_lobes.cli.main import COMMANDS, main
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["transcribe", "--help"]])
+def test_help_names_every_command(capsys, arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in COMMANDS)
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert (stop.value.code, capsys.readouterr().out.strip()) == (
+        0,
+        __version__,
+    )
+
+
+@pytest.mark.parametrize("arguments", [[], ["sing"], ["transcribe"]])
+def test_wrong_usage_ends_with_2(capsys, arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "usage: nar-asr" in capsys.readouterr().err
+
+
+def test_a_mistake_is_one_line_without_a_traceback(capsys, tmp_path):
+    assert main(["transcribe", "a.wav", "--bundle", str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"error: {tmp_path}: is not a bundle")
+    assert err.count("\n") == 1
+
+
+def test_help_does_not_wait_for_heavy_imports():
+    code = (
+        "import sys; from nar_asr_lobes.cli import main; main._parser(); "
+        "print({'torch', 'numpy', 'soundfile'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def test_as_a_program(bundle_folder, files, tmp_path):
+    command = [sys.executable, "-m", "nar_asr_lobes.cli.main", "transcribe"]
+    command += [*files, "gone.wav", "--bundle", str(bundle_folder)]
+    command += ["--format", "json", "--threads", "1"]
+    done = subprocess.run(
+        [*command, "--output-dir", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == (
+        "gone.wav: is missing; check the path\n"
+        "1 of 4 files could not be transcribed\n"
+    )
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["a.json", "b.json", "c.json"]

@@ -1,0 +1,146 @@
+"""`nar-asr transcribe`, called as a function."""
+
+import json
+import os
+import sys
+
+import pytest
+import torch
+
+from nar_asr_lobes.cli.main import main
+from nar_asr_lobes.inference.bundle import load_bundle
+from nar_asr_lobes.inference.formats import to_json, to_srt
+from nar_asr_lobes.inference.transcriber import Transcriber
+
+
+@pytest.fixture
+def expected(bundle_folder, files):
+    """What the transcriber itself finds in the files."""
+    found = list(Transcriber(load_bundle(bundle_folder)).transcribe(files))
+    assert len({transcript.text for transcript in found}) == len(files)
+    return found
+
+
+@pytest.fixture
+def transcribe(bundle_folder, capsys):
+    """Call the command; give its status, stdout and stderr."""
+
+    def call(*arguments):
+        status = main(
+            ["transcribe", *arguments, "--bundle", str(bundle_folder)]
+        )
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def test_one_file_prints_its_text_only(transcribe, files, expected):
+    assert transcribe(files[0]) == (0, expected[0].text + "\n", "")
+
+
+def test_several_files_are_named(transcribe, files, expected):
+    status, out, err = transcribe(*files)
+    assert (status, err) == (0, "")
+    assert out.splitlines() == [f"{t.path}: {t.text}" for t in expected]
+
+
+def test_json_is_a_line_for_each_file(transcribe, files, expected):
+    status, out, _ = transcribe(*files, "--format", "json")
+    assert status == 0
+    assert out == "".join(map(to_json, expected))
+    assert [json.loads(line)["path"] for line in out.splitlines()] == files
+
+
+def test_srt_of_one_file(transcribe, files, expected):
+    assert transcribe(files[1], "--format", "srt")[1] == to_srt(expected[1])
+
+
+def test_srt_of_several_files_needs_a_folder(transcribe, files, tmp_path):
+    status, out, err = transcribe(*files, "--format", "srt")
+    assert (status, out) == (2, "")
+    assert "give --output-dir" in err
+    folder = tmp_path / "new" / "out"
+    status, out, err = transcribe(
+        *files, "--format", "srt", "--output-dir", str(folder)
+    )
+    assert (status, out, err) == (0, "", "")
+    written = sorted(path.name for path in folder.iterdir())
+    assert written == ["a.srt", "b.srt", "c.srt"]
+
+
+def test_the_text_of_each_file_is_in_its_own_file(
+    transcribe, files, expected, tmp_path
+):
+    (tmp_path / "a.txt").write_text("of the last run")
+    assert transcribe(*files, "--output-dir", str(tmp_path))[0] == 0
+    for transcript, name in zip(expected, "abc", strict=True):
+        content = (tmp_path / f"{name}.txt").read_text()
+        assert content == transcript.text + "\n"
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_two_files_never_share_an_output(transcribe, files, tmp_path):
+    other = str(tmp_path / "ward" / "a.mp3")
+    status, _, err = transcribe(files[0], other, "--output-dir", str(tmp_path))
+    assert status == 2
+    assert f"{files[0]} and {other} would both be written to" in err
+    assert not (tmp_path / "a.txt").exists()
+
+
+def test_bad_files_are_named_and_the_others_done(transcribe, files, expected):
+    status, out, err = transcribe("gone.wav", files[0], "lost.wav")
+    assert status == 1
+    assert out == f"{files[0]}: {expected[0].text}\n"
+    assert err.splitlines() == [
+        "gone.wav: is missing; check the path",
+        "lost.wav: is missing; check the path",
+        "2 of 3 files could not be transcribed",
+    ]
+    assert transcribe("gone.wav")[0] == 1
+
+
+def test_mode_and_limit_reach_the_transcriber(
+    transcribe, files, bundle_folder, expected
+):
+    greedy = Transcriber(load_bundle(bundle_folder), "ctc_greedy")
+    [found] = greedy.transcribe(files[:1])
+    assert found.text != expected[0].text  # the bundle's mode is nar
+    assert transcribe(files[0], "--mode", "ctc_greedy")[1] == f"{found.text}\n"
+    status, _, err = transcribe(files[0], "--max-seconds", "0.5")
+    assert status == 1 and "longer than the limit of 0.5 s" in err
+
+
+def test_threads(transcribe, files, monkeypatch):
+    used = []
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    assert transcribe(files[0], "--threads", "3")[0] == 0
+    assert used == [3]
+    for wrong in ("0", "-1", "many"):
+        with pytest.raises(SystemExit):
+            transcribe(files[0], "--threads", wrong)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--mode", "beam6"], "error: unknown decoding mode 'beam6'"),
+        (["--mode", "beam5_lm"], "error: decoding mode beam5_lm needs"),
+        (["--output-dir", "{file}/out"], "error: {file}/out: cannot be writt"),
+        (["--output-dir", "{file}"], "error: {file}: cannot be written"),
+    ],
+)
+def test_mistakes_end_with_2(transcribe, files, arguments, message):
+    arguments = [word.format(file=files[1]) for word in arguments]
+    status, out, err = transcribe(files[0], *arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith(message.format(file=files[1]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux")
+def test_a_file_name_that_is_not_utf8(transcribe, files, expected, tmp_path):
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav")
+    os.rename(files[0], name)
+    status, out, err = transcribe(name, files[1])
+    assert (status, out) == (1, f"{files[1]}: {expected[1].text}\n")
+    shown = f"{tmp_path}/caf\\xe9.wav"
+    assert err.startswith(f"{shown}: has a name that is not UTF-8; rename it\n")

@@ -1,0 +1,243 @@
+"""Bundles: what is loaded is what was written, or one clear sentence."""
+
+import logging
+import shutil
+from dataclasses import replace
+
+import pytest
+import safetensors.torch
+import torch
+import yaml
+
+from nar_asr_lobes.dataio.tokenizer import CharTokenizer, train_tokenizer
+from nar_asr_lobes.decoding.hypotheses import BeamOptions
+from nar_asr_lobes.decoding.options import DecodingOptions
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.inference.bundle import load_bundle, write_bundle
+from nar_asr_lobes.inference.card import BundleCard
+from nar_asr_lobes.lm.scorer import NgramLM
+from nar_asr_lobes.lobes.model import ModelConfig, build_model
+
+OPTIONS = DecodingOptions(beam_lm=BeamOptions(beam_size=3, lm_weight=0.7))
+CARD = BundleCard("Tones")
+
+
+@pytest.fixture
+def edit(folder, rehash):
+    """Change settings of a bundle behind its index's back."""
+
+    def change(**changes):
+        path = folder / "inference.yaml"
+        settings = {**yaml.safe_load(path.read_text()), **changes}
+        kept = {k: v for k, v in settings.items() if v is not None}
+        path.write_text(yaml.safe_dump(kept))
+        rehash(folder)
+
+    return change
+
+
+def test_what_is_loaded_is_what_was_written(
+    tmp_path, model, tokenizer, lm_path, speak
+):
+    folder = write_bundle(
+        tmp_path / "bundle",
+        model.train(),
+        tokenizer,
+        OPTIONS,
+        card=BundleCard("Tones", limits=["Sine waves only."]),
+        lm_path=lm_path,
+        text_style="english",
+    )
+    bundle = load_bundle(folder)
+    assert not bundle.model.training
+    wav, whole = torch.from_numpy(speak("abc ad"))[None], torch.ones(1)
+    with torch.inference_mode():
+        found = bundle.model.encode(wav, whole)
+        expected = model.eval().encode(wav, whole)
+    assert torch.equal(found.log_probs, expected.log_probs)
+    assert bundle.tokenizer.fingerprint == tokenizer.fingerprint
+    assert bundle.options == OPTIONS
+    assert bundle.default_mode == "nar_beam5_lm"
+    assert bundle.text_style == "english"
+    lm = NgramLM.load(lm_path, tokenizer)
+    assert bundle.lm.sentence([2, 3, 1]) == lm.sentence([2, 3, 1])
+    assert "- Sine waves only." in (folder / "README.md").read_text()
+
+
+def test_a_copy_elsewhere_needs_nothing_of_the_original(
+    tmp_path, model, tokenizer, lm_path
+):
+    folder = write_bundle(
+        tmp_path / "a", model, tokenizer, OPTIONS, card=CARD, lm_path=lm_path
+    )
+    shutil.move(folder, tmp_path / "b")
+    assert load_bundle(tmp_path / "b").lm is not None
+
+
+def test_a_sentencepiece_tokenizer_and_a_bundle_written_twice(tmp_path, model):
+    tokenizer = train_tokenizer(["ab ba", "aab"], "unigram", 6)
+    other = build_model(ModelConfig.tiny(), 6)
+    small = CharTokenizer("ab")
+    parts = [
+        (build_model(ModelConfig.tiny(), 3), small),
+        (other, tokenizer),
+    ]
+    for each, its_tokenizer in parts:
+        folder = write_bundle(
+            tmp_path / "bundle", each, its_tokenizer, OPTIONS, card=CARD
+        )
+    bundle = load_bundle(folder)
+    assert bundle.tokenizer.pieces == tokenizer.pieces
+    assert bundle.default_mode == "nar" and bundle.lm is None
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"tokenizer": CharTokenizer("xyz")}, "4 pieces but the model 6"),
+        ({"text_style": "latin"}, "'latin' is unknown"),
+        ({"default_mode": "beam6"}, "default mode 'beam6' is unknown"),
+        ({"default_mode": "beam5_lm"}, "beam5_lm needs a language model"),
+        ({"lm_path": "nowhere.arpa"}, "nowhere.arpa: there is no language"),
+    ],
+)
+def test_parts_that_do_not_belong_together_are_not_written(
+    tmp_path, model, tokenizer, changes, message
+):
+    parts = {"model": model, "tokenizer": tokenizer, "options": OPTIONS}
+    with pytest.raises(UserError, match=message):
+        write_bundle(tmp_path / "b", **{**parts, "card": CARD, **changes})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_language_model_of_another_tokenizer_is_refused(
+    tmp_path, tokenizer, lm_path, rehash
+):
+    other = CharTokenizer(" abce")
+    parts = (build_model(ModelConfig.tiny(), 6), other, OPTIONS)
+    with pytest.raises(UserError, match="made with another tokenizer"):
+        write_bundle(tmp_path / "b", *parts, card=CARD, lm_path=lm_path)
+    folder = write_bundle(
+        tmp_path / "b", *parts[:1], tokenizer, OPTIONS,
+        card=CARD, lm_path=lm_path,
+    )  # fmt: skip
+    other.save(folder / "tokenizer")
+    settings = yaml.safe_load((folder / "inference.yaml").read_text())
+    settings["tokenizer"] = other.fingerprint
+    (folder / "inference.yaml").write_text(yaml.safe_dump(settings))
+    rehash(folder)
+    with pytest.raises(UserError, match="lm.arpa: .* another tokenizer"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "tokenizer", "inference.yaml", "README.md"]
+)
+def test_a_missing_or_damaged_file_is_named_before_anything_is_parsed(
+    folder, name
+):
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{name}: is damaged"):
+        load_bundle(folder)
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=f"{name}: is missing"):
+        load_bundle(folder)
+
+
+def test_a_file_the_index_does_not_list_counts_as_missing(folder, rehash):
+    index = folder / "bundle.json"
+    index.write_text(index.read_text().replace('"tokenizer"', '"README.md"'))
+    rehash(folder)
+    with pytest.raises(UserError, match="bundle/tokenizer: is missing"):
+        load_bundle(folder)
+
+
+def test_a_folder_that_is_no_bundle(tmp_path):
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(UserError, match="is not a bundle"):
+            load_bundle(folder)
+
+
+def test_another_tokenizer_is_refused(folder, rehash):
+    CharTokenizer(" abce").save(folder / "tokenizer")
+    rehash(folder)
+    with pytest.raises(UserError, match="is not the tokenizer that the model"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"vocab_size": 7}, "vocab_size is 7, but the tokenizer has 6 pieces"),
+        ({"format_version": 2}, "format version 2 is unknown.*reads 1"),
+        ({"format_version": None}, "does not hold a bundle's settings"),
+        ({"text_style": None}, "key 'text_style' is missing"),
+        ({"plugin": "x"}, "key 'plugin' is unknown"),
+        ({"default_mode": "beam5_lm"}, "yaml: .*beam5_lm needs a language"),
+        ({"vocab_size": "6"}, "'vocab_size' is no int"),
+        ({"decoding": {"beam": {"width": 5}}}, "yaml: .*unknown key width"),
+        ({"model": {"wide": 5}}, "yaml: .*unknown key wide"),
+        ({"model": {}}, "weights do not fit the sizes"),
+        ({"model": {"d_model": "big"}}, "weights do not fit the sizes"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(edit, folder, changes, message):
+    edit(**changes)
+    with pytest.raises(UserError, match=message):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("content", ["", "- 1", "a: [", "a: 2001-99-99"])
+def test_settings_that_are_none(folder, rehash, content):
+    (folder / "inference.yaml").write_text(content)
+    rehash(folder)
+    with pytest.raises(UserError, match="does not hold a bundle's settings"):
+        load_bundle(folder)
+
+
+def test_no_code_is_run(folder, rehash, tmp_path):
+    trap = tmp_path / "trap"
+    path = folder / "inference.yaml"
+    path.write_text(
+        path.read_text().replace(
+            "text_style: none",
+            f"text_style: !!python/object/apply:os.mkdir ['{trap}']",
+        )
+    )
+    rehash(folder)
+    with pytest.raises(UserError, match="does not hold a bundle's settings"):
+        load_bundle(folder)
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "vocabulary", "pickle"])
+def test_weights_of_something_else(folder, rehash, damage, model):
+    path = folder / "model.safetensors"
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:1000])
+    elif damage == "pickle":
+        torch.save(model.state_dict(), path)
+    else:
+        weights = build_model(model.config, 9).state_dict()
+        safetensors.torch.save_file(weights, path)
+    rehash(folder)
+    with pytest.raises(UserError, match="model.safetensors: the weights do no"):
+        load_bundle(folder)
+
+
+def test_another_normaliser_is_worth_a_warning(edit, folder, caplog):
+    with caplog.at_level(logging.WARNING):
+        load_bundle(folder)
+    assert caplog.text == ""
+    edit(normalizer_version=0)
+    load_bundle(folder)
+    assert "error rates cannot be compared" in caplog.text
+
+
+def test_sizes_come_back(folder, model, tokenizer):
+    config = replace(model.config, encoder_layers=3, inter_ctc_layers=[1, 2])
+    write_bundle(folder, build_model(config, 6), tokenizer, OPTIONS, card=CARD)
+    assert load_bundle(folder).model.config == config

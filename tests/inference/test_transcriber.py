@@ -1,0 +1,206 @@
+"""Files of all kinds to text with word times."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from nar_asr_lobes.decoding.hypotheses import Hypothesis
+from nar_asr_lobes.decoding.options import DecodingOptions
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.inference.bundle import Bundle
+from nar_asr_lobes.inference.transcriber import Transcriber, _token_spans
+from nar_asr_lobes.lm.scorer import NgramLM
+
+RATE = 16000
+LETTER = 0.12  # seconds
+FRAME = 0.04
+
+
+@pytest.fixture
+def bundle(model, tokenizer):
+    return Bundle(model, tokenizer, None, DecodingOptions(), "beam5", "none")
+
+
+@pytest.fixture
+def clips(tmp_path, speak):
+    """Six texts of different lengths, and their WAV files."""
+    texts = ["abc", "d", "ab cd ab cd", "ca", "dd b a", "bad cab dab"]
+    paths = []
+    for number, text in enumerate(texts):
+        paths.append(tmp_path / f"{number}.wav")
+        soundfile.write(paths[-1], speak(text, 0.003, number), RATE)
+    return texts, paths
+
+
+def texts_of(transcripts):
+    return [transcript.text for transcript in transcripts]
+
+
+def test_files_become_texts_in_order(bundle, clips):
+    texts, paths = clips
+    found = list(Transcriber(bundle).transcribe(paths))
+    assert texts_of(found) == texts
+    assert [t.path for t in found] == [str(path) for path in paths]
+    for transcript in found:
+        assert transcript.error is None
+        assert " ".join(w.text for w in transcript.words) == transcript.text
+        file = soundfile.info(transcript.path)
+        assert transcript.seconds == pytest.approx(file.duration)
+
+
+def test_word_times_are_where_the_words_are(bundle, clips):
+    [_, _, found, *_] = Transcriber(bundle).transcribe(clips[1])
+    for number, word in enumerate(found.words):
+        start = LETTER * (1 + 3 * number)  # a pause, then words of 2 letters
+        assert word.start == pytest.approx(start, abs=2 * FRAME)
+        # CTC finds letters, not where they end.
+        assert start + LETTER <= word.end <= start + 2 * LETTER + FRAME
+
+
+@pytest.mark.parametrize(
+    "mode", ["ctc_greedy", "nar", "beam5", "beam5_lm", "nar_beam5_lm"]
+)
+def test_together_equals_one_by_one(bundle, tokenizer, lm_path, clips, mode):
+    bundle = replace(bundle, lm=NgramLM.load(lm_path, tokenizer))
+    one = Transcriber(bundle, mode, batch_seconds=0.001)
+    many = Transcriber(bundle, mode)
+    assert list(one.transcribe(clips[1])) == list(many.transcribe(clips[1]))
+
+
+def test_batches_keep_to_their_limit_and_mix_files(bundle, clips, monkeypatch):
+    transcriber = Transcriber(bundle, batch_seconds=2.0)
+    shapes = []
+    recognize = transcriber.recognizer.recognize
+
+    def watched(wavs, *arguments):
+        shapes.append(tuple(wavs.shape))
+        return recognize(wavs, *arguments)
+
+    monkeypatch.setattr(transcriber.recognizer, "recognize", watched)
+    assert texts_of(transcriber.transcribe(clips[1])) == clips[0]
+    assert max(count for count, _ in shapes) > 1
+    assert all(n * size <= 2 * RATE for n, size in shapes if n > 1)
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("a.flac", {}),
+        ("a.mp3", {}),
+        ("a.ogg", {"format": "OGG", "subtype": "VORBIS"}),
+        ("a.opus", {"format": "OGG", "subtype": "OPUS"}),
+        ("8k.wav", {"rate": 8000}),
+        ("44k.flac", {"rate": 44100}),
+        ("stereo.wav", {"channels": 2}),
+        ("8k-stereo.mp3", {"rate": 8000, "channels": 2}),
+    ],
+)
+def test_every_format_gives_the_same_text(
+    bundle, tmp_path, speak, name, options
+):
+    options = dict(options)
+    rate = options.pop("rate", RATE)
+    wav = speak("bad cab dab", 0.001)
+    places = np.arange(int(len(wav) / RATE * rate)) * RATE / rate
+    # Bands above 4 kHz are empty, so that this resampling is good enough.
+    wav = np.interp(places, np.arange(len(wav)), wav)
+    wav = np.stack([wav] * options.pop("channels", 1), axis=1)
+    soundfile.write(tmp_path / name, wav, rate, **options)
+    [found] = Transcriber(bundle).transcribe([tmp_path / name])
+    assert (found.error, found.text) == (None, "bad cab dab")
+
+
+def test_long_audio_is_read_to_its_end(bundle, tmp_path, speak):
+    rng = random.Random(4)
+    words = ["".join(rng.choices("abcd", k=3)) for _ in range(130)]
+    wav = np.concatenate([speak(word, 0.001) for word in words])
+    assert 3 * 25 < len(wav) / RATE < 100
+    soundfile.write(tmp_path / "long.flac", wav, RATE)
+    [found] = Transcriber(bundle).transcribe([tmp_path / "long.flac"])
+    assert found.text.split() == words
+    assert [word.text for word in found.words] == words
+    for number, word in enumerate(found.words):
+        start = LETTER * (5 * number + 1)
+        assert word.start == pytest.approx(start, abs=2 * FRAME)
+
+
+def test_a_bad_file_is_reported_and_the_others_are_done(
+    bundle, clips, tmp_path
+):
+    texts, paths = clips
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "notes.wav").write_text("no audio at all")
+    soundfile.write(
+        tmp_path / "nan.wav", np.full(800, np.nan), RATE, subtype="FLOAT"
+    )
+    bad = [tmp_path / name for name in ("empty.wav", "notes.wav", "nan.wav")]
+    bad.append(tmp_path / "nowhere.wav")
+    mixed = [x for pair in zip(paths, bad, strict=False) for x in pair]
+    found = list(Transcriber(bundle).transcribe(mixed))
+    assert texts_of(found[::2]) == texts[:4]
+    for transcript, path in zip(found[1::2], bad, strict=True):
+        assert transcript.error.startswith(f"{path}: ")
+        assert "\n" not in transcript.error
+        assert (transcript.text, transcript.words) == ("", ())
+
+
+def test_a_file_beyond_the_limit_is_reported(bundle, clips):
+    [found] = Transcriber(bundle, max_seconds=0.1).transcribe(clips[1][:1])
+    assert "longer than the limit of 0.1 s" in found.error
+
+
+@pytest.mark.parametrize("samples", [1, 399, 3000, 16000])
+@pytest.mark.parametrize("mode", ["ctc_greedy", "nar", "beam5"])
+def test_audio_too_short_or_silent_is_an_empty_text(
+    bundle, tmp_path, samples, mode
+):
+    soundfile.write(tmp_path / "a.wav", np.zeros(samples), RATE)
+    [found] = Transcriber(bundle, mode).transcribe([tmp_path / "a.wav"])
+    assert (found.text, found.words, found.error) == ("", (), None)
+    assert found.seconds == samples / RATE
+
+
+def test_results_come_before_all_files_are_read(bundle, clips):
+    read = []
+
+    def paths():
+        for path in clips[1]:
+            read.append(path)
+            yield path
+
+    transcriber = Transcriber(bundle, batch_seconds=0.1)
+    assert next(transcriber.transcribe(paths())).text == clips[0][0]
+    assert len(read) < len(clips[1])
+
+
+def test_no_files_no_transcripts(bundle):
+    assert list(Transcriber(bundle).transcribe([])) == []
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"mode": "beam6"}, "'beam6'; choose from ctc_greedy, nar"),
+        ({"mode": "beam5_lm"}, "which this bundle lacks; use beam5"),
+        ({"device": "abacus"}, "device 'abacus' cannot be used"),
+    ],
+)
+def test_what_cannot_be_used_is_one_sentence(bundle, arguments, message):
+    with pytest.raises(UserError, match=message):
+        Transcriber(bundle, **arguments)
+
+
+def test_equal_neighbours_of_the_decoder_share_their_frames():
+    """CTC needs a blank between equal tokens; the decoder does not."""
+    log_probs = torch.full((3, 3), 0.01)
+    log_probs[[0, 1, 2], [1, 1, 2]] = 0.98
+    possible = Hypothesis((1, 2), score=-1.0, ctc=-1.0)
+    not_possible = Hypothesis((1, 1, 2, 2), score=-1.0, ctc=float("-inf"))
+    first, last = _token_spans(log_probs.log(), possible)
+    assert _token_spans(log_probs.log(), not_possible) == (
+        [first, first, last, last]
+    )
