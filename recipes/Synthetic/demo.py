@@ -1,0 +1,96 @@
+"""The whole path on a corpus made here: ``make demo``.
+
+Speaks the corpus, pre-trains, fine-tunes, trains and tunes the language model,
+evaluates the five modes, writes ``results/demo/summary.json`` and transcribes
+one audio file with the bundle.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from synthetic_prepare import prepare
+
+from nar_asr_lobes.dataio.manifest import Utterance, read_manifest
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.inference.bundle import load_bundle
+from nar_asr_lobes.inference.transcriber import Transcriber
+from nar_asr_lobes.training.run import main as run
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE.parent.parent / "results" / "demo"
+
+
+def main() -> int:
+    """Run every stage; give the exit status."""
+    start = time.time()
+    seconds: dict[str, float] = {}
+    say("1/4 speaking the corpus (espeak-ng, 39 voices plus noise)")
+    prepare(str(RESULTS / "data"))
+    seconds["synthesis"] = round(time.time() - start, 1)
+    say(f"    {seconds['synthesis']:.0f} s")
+    for number, task in ((2, "pretrain"), (3, "finetune")):
+        say(f"{number}/4 {task}: python train.py hparams/{task}.yaml")
+        started = time.time()
+        status = run(recipe_arguments(task), prepare)
+        if status:
+            return status
+        say(f"    {time.time() - started:.0f} s")
+        times = json.loads((RESULTS / task / "seconds.json").read_text())
+        prepared = times.pop("prepare")
+        seconds = {**seconds, f"prepare_{task}": prepared, **times}
+    bundle = RESULTS / "finetune" / "bundle"
+    test = json.loads((RESULTS / "finetune" / "results.json").read_text())
+    summary = {
+        "test": test["test"],
+        "seconds": seconds,
+        "bundle": str(bundle),
+    }
+    (RESULTS / "summary.json").write_text(json.dumps(summary, indent=1))
+    say("4/4 results on 200 sentences and 6 voices not in training")
+    print((RESULTS / "finetune" / "results.txt").read_text())
+    for name, taken in seconds.items():
+        say(f"    {name:18s} {taken:6.1f} s")
+    say(f"    in all             {time.time() - start:6.1f} s")
+    show_transcript(bundle)
+    return 0
+
+
+def recipe_arguments(task: str) -> list[str]:
+    """Give the command line of one stage."""
+    arguments = [
+        str(HERE / "hparams" / f"{task}.yaml"),
+        f"--data_folder={RESULTS / 'data'}",
+        f"--output_folder={RESULTS / task}",
+    ]
+    if task == "finetune":
+        arguments.append(f"--init_from={RESULTS / 'pretrain'}")
+    return arguments
+
+
+def show_transcript(bundle: Path) -> None:
+    """Transcribe the first test file and name it."""
+    manifest = RESULTS / "finetune" / "manifests" / "test.jsonl"
+    first: Utterance = read_manifest(manifest)[0]
+    transcript = next(
+        iter(Transcriber(load_bundle(bundle)).transcribe([first.audio]))
+    )
+    say(f"spoken:     {first.text}")
+    say(f"recognised: {transcript.text}")
+    say(f"nar-asr transcribe {first.audio} --bundle {bundle}")
+
+
+def say(text: str) -> None:
+    """Print a line at once."""
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

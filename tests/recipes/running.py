@@ -1,0 +1,86 @@
+"""Calling a recipe in this process, as its train.py does.
+
+arguments -> main(arguments, prepare) -> exit status and both streams
+"""
+
+import importlib
+import io
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+from nar_asr_lobes.training.run import main
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+TINY = "--model=!include:../../../hparams/model/tiny.yaml"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call left: its exit status, what it printed and wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line with which a mistake is told."""
+        assert self.code == 2, f"exit status {self.code}: {self.err}"
+        assert "Traceback" not in self.err + self.out
+        lines = [x for x in self.err.splitlines() if x.startswith("error: ")]
+        assert len(lines) == 1, self.err
+        assert self.err.endswith(f"{lines[0]}\n")
+        return lines[0]
+
+    @property
+    def losses(self) -> list[float]:
+        """The losses that the progress bar showed."""
+        return [float(x) for x in re.findall(r"loss ([^\s,\]]+)", self.err)]
+
+
+def call(arguments: Sequence[str], prepare: Callable) -> Outcome:
+    """Run a recipe's command line and put the process back as it was."""
+    out, err = io.StringIO(), io.StringIO()
+    with _own_process(), redirect_stdout(out), redirect_stderr(err):
+        code = main(list(map(str, arguments)), prepare)
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def run(recipe: str, task: str, *options: str) -> Outcome:
+    """Run one YAML of a recipe."""
+    yaml = RECIPES / recipe / "hparams" / f"{task}.yaml"
+    return call([yaml, *options], parser(recipe))
+
+
+def parser(recipe: str) -> Callable:
+    """Import a recipe's ``prepare``."""
+    folder = str(RECIPES / recipe)
+    with mock.patch.object(sys, "path", [folder, *sys.path]):
+        return importlib.import_module(f"{recipe.lower()}_prepare").prepare
+
+
+@contextmanager
+def _own_process() -> Iterator[None]:
+    """Undo what a run changes for good: the logging and the exception hook.
+
+    Without a PATH, SpeechBrain does not list the installed packages, which
+    would take most of a short run's time.
+    """
+    root = logging.getLogger()
+    handlers, level, hook = root.handlers[:], root.level, sys.excepthook
+    try:
+        with mock.patch.dict(os.environ, {"PATH": ""}):
+            yield
+    finally:
+        for handler in root.handlers:
+            if handler not in handlers:
+                handler.close()
+        root.handlers[:], sys.excepthook = handlers, hook
+        root.setLevel(level)

@@ -1,0 +1,229 @@
+"""Each recipe's parser finds its splits, in trees of the published layout."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from nar_asr_lobes.dataio.prepare import UTTERANCE_COLUMNS, prepare_manifests
+from nar_asr_lobes.errors import UserError
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+def parser(folder, module):
+    """Load a recipe's `prepare`, as its train.py does."""
+    path = RECIPES / folder / f"{module}.py"
+    spec = importlib.util.spec_from_file_location(module, path)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded.prepare
+
+
+librispeech = parser("LibriSpeech", "librispeech_prepare")
+arabic = parser("ArabicCommands", "arabiccommands_prepare")
+speechocean = parser("Speechocean762", "speechocean762_prepare")
+
+
+def make_librispeech(root, split, speaker, texts):
+    """Write one chapter; return its folder."""
+    folder = root / split / str(speaker) / "7"
+    folder.mkdir(parents=True)
+    lines = []
+    for number, text in enumerate(texts):
+        name = f"{speaker}-7-{number:04d}"
+        soundfile.write(folder / f"{name}.flac", np.zeros(8000), 16000)
+        lines.append(f"{name} {text}\n")
+    (folder / f"{speaker}-7.trans.txt").write_text("".join(lines))
+    return folder
+
+
+@pytest.fixture
+def libri(tmp_path):
+    """Return a tree with three speakers and the options that fit it."""
+    make_librispeech(tmp_path, "train-clean-100", 1, ["A B", "C"])
+    make_librispeech(tmp_path, "dev-clean", 2, ["D"])
+    make_librispeech(tmp_path, "test-clean", 3, ["E", "F G"])
+    options = {
+        "train": ["train-clean-100"],
+        "dev": ["dev-clean"],
+        "test": ["test-clean"],
+        "pool": ["train-clean-100"],
+    }
+    return tmp_path, options
+
+
+def test_librispeech(libri, tmp_path):
+    root, options = libri
+    splits = librispeech(str(root), **options)
+    assert [(u.id, u.text, u.speaker) for u in splits["train"]] == [
+        ("1-7-0000", "A B", "1"),
+        ("1-7-0001", "C", "1"),
+    ]
+    assert splits["train"][0].duration == 0.5
+    assert Path(splits["train"][0].audio).is_file()
+    assert [u.text for u in splits["dev"]] == ["D"]
+    assert splits["test"] == splits["test-clean"]
+    assert [(u.id, u.text) for u in splits["pool"]] == [
+        ("1-7-0000", None),
+        ("1-7-0001", None),
+    ]
+    assert set(splits) == {"train", "dev", "test", "test-clean", "pool"}
+    prepare_manifests(splits, tmp_path / "save", root, "english")
+
+
+def test_librispeech_joins_folders_and_leaves_splits_out(libri):
+    root, options = libri
+    chapter = make_librispeech(root, "unlab-600", 9, ["X"])
+    (chapter / "9-7.trans.txt").unlink()
+    make_librispeech(root, "test-other", 4, ["H"])
+    splits = librispeech(
+        str(root),
+        train=[],
+        dev=[],
+        test=["test-clean", "test-other"],
+        pool=["dev-clean", "unlab-600"],
+    )
+    assert set(splits) == {"test", "test-clean", "test-other", "pool"}
+    assert [u.id[0] for u in splits["test"]] == ["3", "3", "4"]
+    assert [u.id for u in splits["pool"]] == ["2-7-0000", "9-7-0000"]
+
+
+def test_librispeech_default_splits_are_the_published_ones(libri):
+    with pytest.raises(UserError, match="train-clean-360: no audio found;"):
+        librispeech(str(libri[0]))
+
+
+def test_librispeech_names_every_damaged_file(libri):
+    root, options = libri
+    folder = root / "train-clean-100" / "1" / "7"
+    (folder / "1-7-0000.flac").write_bytes(b"garbage")
+    (folder / "1-7-0001.flac").rename(folder / "1-7-0002.flac")
+    with (folder / "1-7.trans.txt").open("a") as file:
+        file.write("1-7-0003\n")
+    with pytest.raises(UserError) as caught:
+        librispeech(str(root), **options)
+    message = str(caught.value)
+    assert message.startswith("5 faults: ")
+    assert "1-7.trans.txt:3: no text" in message
+    assert "1-7-0000.flac: cannot be read as audio" in message
+    assert "1-7-0002.flac: no transcript" in message
+
+
+def test_librispeech_refuses_an_id_with_two_transcripts(libri):
+    root, options = libri
+    file = root / "dev-clean" / "2" / "7" / "2-7.trans.txt"
+    file.write_text("2-7-0000 D\n2-7-0000 OTHER\n")
+    with pytest.raises(UserError, match="2-7.trans.txt:2: no text, or an id"):
+        librispeech(str(root), **options)
+    file.write_bytes(b"2-7-0000 \xff\n")
+    with pytest.raises(UserError, match="not UTF-8 text"):
+        librispeech(str(root), **options)
+
+
+def make_table(folder, rows):
+    """Write utterances.tsv from (id, speaker, split, text)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["\t".join(UTTERANCE_COLUMNS)]
+    lines += [
+        f"{name}\taudio/{name}.opus\t{speaker}\t{split}\t1.0\t{text}"
+        for name, speaker, split, text in rows
+    ]
+    (folder / "utterances.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_arabic_commands(tmp_path):
+    rows = [
+        ("a", "1", "train", "خلف"),
+        ("b", "2", "val", "أمام"),
+        ("c", "3", "test", "خلف"),
+    ]
+    splits = arabic(str(make_table(tmp_path, rows)))
+    found = {name: [u.id for u in rows] for name, rows in splits.items()}
+    assert found == {"train": ["a"], "dev": ["b"], "test": ["c"], "pool": ["a"]}
+    assert splits["train"][0].text == "خلف" and splits["pool"][0].text is None
+    make_table(tmp_path, rows[:1])
+    with pytest.raises(UserError, match="split 'val' is missing"):
+        arabic(str(tmp_path))
+
+
+@pytest.fixture
+def ocean(tmp_path):
+    """Return a small speechocean762 with a data set beside it."""
+    rows = [
+        (f"{split}{speaker}", f"{split}{speaker}", split, f"text {speaker}")
+        for split, speakers in (("train", range(20)), ("test", range(15, 30)))
+        for speaker in speakers
+    ]
+    make_table(
+        tmp_path / "yoruba",
+        [("y", "y1", "test", "o"), ("train0", "y1", "", "")],
+    )
+    return make_table(tmp_path / "speechocean762", rows)
+
+
+def test_speechocean_development_speakers(ocean):
+    splits = speechocean(str(ocean), dev_speakers=4)
+    speakers = {k: {u.speaker for u in v} for k, v in splits.items()}
+    assert len(speakers["dev"]) == 4 and len(speakers["train"]) == 16
+    assert not speakers["dev"] & speakers["train"]
+    assert not speakers["test"] & (speakers["dev"] | speakers["train"])
+    again = speechocean(str(ocean), dev_speakers=4)
+    assert again == splits
+    fewer = speechocean(str(ocean), dev_speakers=3)
+    assert {u.speaker for u in fewer["dev"]} < speakers["dev"]
+
+
+def test_speechocean_choice_is_the_same_everywhere(ocean):
+    splits = speechocean(str(ocean), dev_speakers=4)
+    found = sorted(u.speaker for u in splits["dev"])
+    assert found == ["train0", "train1", "train14", "train5"]
+
+
+def test_speechocean_unseen_sentences(ocean):
+    splits = speechocean(str(ocean), dev_speakers=4)
+    assert len(splits["test"]) == 15 and len(splits["test_unseen"]) == 10
+    seen = {u.text for u in [*splits["train"], *splits["dev"]]}
+    assert not seen & {u.text for u in splits["test_unseen"]}
+    assert {u.text for u in splits["test"]} & seen
+
+
+def test_speechocean_pool(ocean):
+    splits = speechocean(str(ocean), dev_speakers=4)
+    pool = splits["pool"]
+    assert [u.id for u in pool[-2:]] == ["yoruba-y", "yoruba-train0"]
+    assert len(pool) == 22 == len({u.id for u in pool})
+    assert all(u.text is None for u in pool)
+    tested = {u.speaker for u in splits["test"]}
+    assert not tested & {u.speaker for u in pool}
+    prepare_manifests(splits, ocean / "save", ocean)
+
+
+def test_speechocean_pool_never_has_a_test_speaker(ocean):
+    with (ocean / "utterances.tsv").open("a") as file:
+        file.write("x\ta.opus\ttest20\ttrain\t1.0\ttext\n")
+    splits = speechocean(str(ocean), dev_speakers=4)
+    assert "test20" not in {u.speaker for u in splits["pool"]}
+
+
+@pytest.mark.parametrize("count", [0, 20, 99])
+def test_speechocean_dev_speakers_are_limited(ocean, count):
+    with pytest.raises(
+        UserError, match="train has 20 speakers; choose 1 to 19"
+    ):
+        speechocean(str(ocean), dev_speakers=count)
+
+
+def test_speechocean_missing_split(ocean):
+    make_table(ocean, [("a", "1", "train", "x"), ("b", "2", "train", "x")])
+    with pytest.raises(UserError, match="split 'test' is missing"):
+        speechocean(str(ocean), dev_speakers=1)
+
+
+@pytest.mark.parametrize("prepare", [arabic, speechocean])
+def test_missing_folder(tmp_path, prepare):
+    with pytest.raises(UserError, match="utterances.tsv: cannot read"):
+        prepare(str(tmp_path / "no"))

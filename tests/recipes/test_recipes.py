@@ -1,0 +1,196 @@
+"""Every YAML of every recipe runs: a few steps on data made here."""
+
+import json
+import math
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from nar_asr_lobes.dataio.manifest import read_manifest
+from nar_asr_lobes.decoding.options import DecodingOptions
+from nar_asr_lobes.decoding.recognizer import MODES
+from nar_asr_lobes.inference.bundle import load_bundle
+from nar_asr_lobes.inference.transcriber import Transcriber
+from nar_asr_lobes.training.checkpoint import CheckpointFolder
+from nar_asr_lobes.training.config import load_config
+from nar_asr_lobes.training.scheduler import WarmupCosine
+from tests.recipes.librispeech_tree import (
+    make_arabic_commands,
+    make_librispeech,
+    make_speechocean,
+)
+from tests.recipes.running import RECIPES, TINY, run
+
+TASKS = ("pretrain", "finetune", "evaluate")
+# What each recipe needs besides the options of all: its data, and keys.
+MAKERS = {
+    "LibriSpeech": make_librispeech,
+    "Synthetic": lambda root: root,
+    "ArabicCommands": make_arabic_commands,
+    "Speechocean762": make_speechocean,
+}
+SYNTHETIC = "{train: 9, dev: 3, test: 3, extra: 1, lm_sentences: 60}"
+EXTRA = {
+    "LibriSpeech": {
+        "pretrain": ["--data={workers: 0}"],
+        "finetune": ["--data={workers: 0}", "--tokenizer={size: 12}"],
+    },
+    "Synthetic": {task: [f"--data={{options: {SYNTHETIC}}}"] for task in TASKS},
+}
+ROWS = [(recipe, task) for recipe in MAKERS for task in TASKS]
+STEPS = 3
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Return a function that runs a YAML, and those it builds on, once."""
+    root = tmp_path_factory.mktemp("recipes")
+
+    @cache
+    def data(recipe):
+        return MAKERS[recipe](root / recipe / "data")
+
+    @cache
+    def outcome(recipe, task):
+        if recipe == "Synthetic":
+            pytest.importorskip("espeakng_loader", reason="no extra demo")
+        folder = root / recipe
+        options = [
+            f"--data_folder={data(recipe)}",
+            f"--output_folder={folder / task}",
+            "--debug_utterances=8",
+            *EXTRA.get(recipe, {}).get(task, []),
+        ]
+        if task == "evaluate":
+            outcome(recipe, "finetune")
+            options += [f"--bundle={folder / 'finetune' / 'bundle'}"]
+        else:
+            options += [TINY, f"--steps={STEPS}", "--global_batch=4"]
+        if task == "finetune":
+            outcome(recipe, "pretrain")
+            options += [f"--init_from={folder / 'pretrain'}"]
+        return folder / task, run(recipe, task, *options)
+
+    return outcome
+
+
+def test_every_yaml_has_a_row():
+    found = {
+        (path.parent.parent.name, path.stem)
+        for path in RECIPES.glob("*/hparams/*.yaml")
+    }
+    assert found == set(ROWS)
+
+
+@pytest.mark.parametrize(("recipe", "task"), ROWS)
+def test_yaml_runs_to_the_end(runs, recipe, task):
+    folder, outcome = runs(recipe, task)
+    assert outcome.code == 0, outcome.err
+    assert "Traceback" not in outcome.err
+    assert (folder / "left_out.txt").read_text() == ""
+    assert (folder / "hyperparams.yaml").is_file()
+    assert "prepare: done in" in (folder / "log.txt").read_text()
+    if task != "evaluate":
+        assert outcome.losses and all(map(math.isfinite, outcome.losses))
+        newest = CheckpointFolder(folder / "checkpoints").newest()
+        assert newest.step == STEPS
+        assert math.isfinite(newest.facts["score"])
+        weights = newest.load("model").values()
+        assert all(torch.isfinite(weight).all() for weight in weights)
+        assert json.loads((folder / "seconds.json").read_text())[task] > 0
+        assert list(folder.glob("tensorboard/events*")) or (
+            "loss: " in (folder / "train_log.txt").read_text()
+        )
+
+
+@pytest.mark.parametrize("recipe", MAKERS)
+def test_finetuning_ends_in_numbers_and_a_bundle(runs, recipe):
+    folder, _ = runs(recipe, "finetune")
+    results = check_results(folder, recipe)
+    for split in results:
+        files = {
+            path.stem for path in (folder / "alignments" / split).iterdir()
+        }
+        assert files == set(MODES)
+    clips = read_manifest(folder / "manifests" / f"{next(iter(results))}.jsonl")
+    transcriber = Transcriber(load_bundle(folder / "bundle"))
+    [found] = transcriber.transcribe([clips[0].audio])
+    assert transcriber.mode == "nar_beam5_lm"
+    assert found.error is None
+    assert found.seconds == pytest.approx(clips[0].duration, abs=1e-3)
+
+
+@pytest.mark.parametrize("recipe", MAKERS)
+def test_evaluation_of_the_bundle_gives_the_same_numbers(runs, recipe):
+    wanted = check_results(runs(recipe, "finetune")[0], recipe)
+    found = check_results(runs(recipe, "evaluate")[0], recipe)
+    for numbers in (wanted, found):
+        for modes in numbers.values():
+            for mode in modes.values():
+                assert mode.pop("rtf") > 0
+    assert found == wanted
+
+
+def check_results(folder: Path, recipe: str) -> dict:
+    """Read results.json; its splits and modes are those of the YAML."""
+    results = json.loads((folder / "results.json").read_text())
+    assert list(results) == config(recipe, folder.name).data.test
+    for modes in results.values():
+        assert list(modes) == list(MODES)
+        for numbers in modes.values():
+            assert numbers["utterances"] > 0
+            assert 0 <= numbers["wer"] < math.inf
+    return results
+
+
+def config(recipe: str, task: str):
+    """Read a YAML as it stands in the tree, with nothing overridden."""
+    path = RECIPES / recipe / "hparams" / f"{task}.yaml"
+    given = "data_folder: x" if "!PLACEHOLDER" in path.read_text() else ""
+    return load_config(path, given)
+
+
+def masks(objective) -> tuple[int, int]:
+    """The numbers of frequency and time masks of an objective."""
+    keywords = getattr(objective, "keywords", None) or vars(objective)
+    augment = keywords["spec_augment"]
+    return augment.freq_masks, augment.time_masks
+
+
+def test_librispeech_states_the_full_pretraining():
+    run = config("LibriSpeech", "pretrain")
+    assert run.task == "pretrain" and run.data.train == "pool"
+    assert run.global_batch == 2048
+    assert masks(run.objective) == (2, 2)
+    optim = run.optim
+    assert optim.optimizer.func is torch.optim.AdamW
+    assert optim.max_grad_norm == 1.0
+    schedule = WarmupCosine(
+        run.peak_lr, run.steps, optim.warmup_share, optim.final_lr
+    )
+    steps = [0, run.steps // 20, run.steps // 10, run.steps]
+    rates = [schedule.lr_at(step) for step in steps]
+    assert rates == pytest.approx([0, 2.5e-4, 5e-4, 1e-6])
+
+
+def test_librispeech_states_the_full_finetuning():
+    run = config("LibriSpeech", "finetune")
+    assert run.task == "finetune" and run.init_from == "results/pretrain"
+    assert run.peak_lr == 1e-5
+    assert run.optim.optimizer.func is torch.optim.AdamW
+    assert run.optim.max_grad_norm == 1.0
+    assert masks(run.objective) == (2, 2)
+    options = DecodingOptions.from_dict(run.decoding)
+    assert options.beam.beam_size == options.beam_lm.beam_size == 5
+    assert run.lm.tune and run.modes is None
+    pretrain = config("LibriSpeech", "pretrain")
+    assert run.model == pretrain.model
+
+
+@pytest.mark.parametrize("task", ["finetune", "evaluate"])
+def test_librispeech_is_tested_on_both_official_sets(task):
+    run = config("LibriSpeech", task)
+    assert run.data.test == ["test-clean", "test-other"]
+    assert run.data.text_style == "english"
