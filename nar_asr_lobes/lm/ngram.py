@@ -26,8 +26,6 @@ from nar_asr_lobes.lm.sidecar import (
     write_sidecar,
 )
 
-HIGHEST_ORDER = 6  # KenLM, as pip builds it, reads no longer n-grams
-
 _log = logging.getLogger(__name__)
 
 
@@ -164,11 +162,8 @@ def _estimate(
 
 def _thresholds(order: int, prune: Sequence[int]) -> tuple[int, ...]:
     """Check the order and fill the thresholds up to it."""
-    if not 1 <= order <= HIGHEST_ORDER:
-        raise UserError(
-            f"n-gram order {order} is not in 1..{HIGHEST_ORDER}; choose one"
-            " that is, such as 4"
-        )
+    if order < 1:
+        raise UserError(f"n-gram order {order} is below 1; choose 4, say")
     prune = tuple(prune) or (0,)
     if len(prune) > order or prune[0] != 0 or list(prune) != sorted(prune):
         raise UserError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import re
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -154,6 +156,42 @@ class NgramLM:
     ) -> tuple[float, kenlm.State]:
         after = self._new_state()
         return self._model.BaseScore(state, word, after) * _LN10, after
+
+
+def highest_order() -> int:
+    """Return the longest n-gram that the installed KenLM reads.
+
+    It is set when KenLM is built (environment variable MAX_ORDER), 6 unless
+    said otherwise, and told only in the error for a longer one.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    UserError
+        KenLM is not installed.
+
+    Example
+    -------
+    >>> highest_order() >= 6
+    True
+    """
+    kenlm = _import_kenlm()
+    config = kenlm.Config()
+    config.show_progress = False
+    config.arpa_complain = kenlm.ARPALoadComplain.NONE
+    counts = "".join(f"ngram {order}=1\n" for order in range(1, 100))
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "head.arpa")
+        with open(path, "w", encoding="ascii") as file:
+            file.write(f"\\data\\\n{counts}\n\\1-grams:\n")
+        try:
+            kenlm.Model(path, config)
+        except OSError as error:
+            return int(re.search(r"to support up to (\d+)", str(error))[1])
+    raise AssertionError("KenLM read the head of a model without n-grams")
 
 
 def _import_kenlm() -> ModuleType:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 from pathlib import Path
@@ -27,8 +26,8 @@ from nar_asr_lobes.inference.bundle import (
     load_bundle,
     write_bundle,
 )
-from nar_asr_lobes.lm.ngram import HIGHEST_ORDER, train_ngram
-from nar_asr_lobes.lm.scorer import NgramLM
+from nar_asr_lobes.lm.ngram import train_ngram
+from nar_asr_lobes.lm.scorer import NgramLM, highest_order
 from nar_asr_lobes.lobes.model import NarAsr
 from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.data import (
@@ -73,15 +72,13 @@ def _check_lm(config: RunConfig) -> None:
             f"modes: {asked[0]} needs a language model; add the section lm"
         )
     if config.lm is not None:
-        if config.lm.order > HIGHEST_ORDER:
-            raise UserError(
-                f"lm: order is {config.lm.order}; give at most {HIGHEST_ORDER}"
-            )
         check_lm_files(config)
-        if importlib.util.find_spec("kenlm") is None:
+        limit = highest_order()
+        if config.lm.order > limit:
             raise UserError(
-                "lm: the package kenlm is not installed; run `pip install "
-                "nar-asr-lobes[lm]` or set lm to null"
+                f"lm: order is {config.lm.order}, but KenLM as installed reads"
+                f" at most {limit}; give that, or build KenLM again with the"
+                f" environment variable MAX_ORDER={config.lm.order}"
             )
 
 

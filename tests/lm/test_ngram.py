@@ -107,9 +107,9 @@ def test_same_text_gives_the_same_file(tmp_path):
     assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
 
 
-@pytest.mark.parametrize("order", [-1, 0, 7])
+@pytest.mark.parametrize("order", [-1, 0])
 def test_order_out_of_range(tmp_path, order):
-    with pytest.raises(UserError, match=rf"order {order} is not in 1\.\.6"):
+    with pytest.raises(UserError, match=f"order {order} is below 1"):
         train_ngram(["ab"], TOKENIZER, order, tmp_path / "lm.arpa")
     assert os.listdir(tmp_path) == []
 
