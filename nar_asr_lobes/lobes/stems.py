@@ -159,13 +159,30 @@ class GaborStem(nn.Module):
         # Rounding to bfloat16 is noise at -50 dB: pauses would not be in
         # training what they are in recognition.
         with torch.autocast(wavs.device.type, enabled=False):
-            pairs = self.gabor(wavs.float().unsqueeze(1))
+            pairs = self._filter(wavs.float())
             real, imaginary = pairs.chunk(2, dim=1)
             energy = self.lowpass(real.square() + imaginary.square())
         # The waveform has unit variance, so the floor is 60 dB below it; it
         # counts as zero, so that rounding cannot turn silence into features.
         log_energy = torch.log1p(1e6 * energy.clamp_min(0))
         return self.norm(log_energy, self.feature_lengths(samples))
+
+    def _filter(self, wavs: torch.Tensor) -> torch.Tensor:
+        """Convolve [B, S] with the filters, a stride of samples as channels.
+
+        The same sums as ``self.gabor(wavs.unsqueeze(1))``, in two thirds of
+        its time on a CPU.
+        """
+        stride = self.gabor.stride[0]
+        whole = wavs.shape[1] // stride * stride
+        blocks = wavs[:, :whole].unflatten(1, (-1, stride)).mT
+        weight = self.gabor.weight.squeeze(1).unflatten(1, (-1, stride)).mT
+        return F.conv1d(blocks, weight)
+
+    def freeze_filters(self) -> None:
+        """Take what reads the waveform out of the training."""
+        for part in (self.gabor, self.lowpass):
+            part.requires_grad_(False)
 
     def subsample(
         self, features: torch.Tensor, lengths: torch.Tensor
@@ -236,6 +253,10 @@ class Wav2Vec2Stem(nn.Module):
                 x = self.layer_norms[i](x.transpose(1, 2)).transpose(1, 2)
             x = F.gelu(x)
         return x
+
+    def freeze_filters(self) -> None:
+        """Take the convolutions and their norms out of the training."""
+        self.requires_grad_(False)
 
     def subsample(
         self, features: torch.Tensor, lengths: torch.Tensor

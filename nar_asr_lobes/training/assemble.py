@@ -73,6 +73,8 @@ def make_brain(
     if config.init_from is not None:
         load_pretrained(model, config.init_from)
     optim, log = config.optim, config.log
+    if optim.freeze_filters:
+        model.encoder.frontend.stem.freeze_filters()
     facts = {"task": config.task, "model": sizes.to_dict()}
     if tokenizer is not None:
         facts["tokenizer"] = tokenizer.fingerprint

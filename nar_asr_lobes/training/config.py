@@ -85,6 +85,8 @@ class OptimConfig:
         See ``TrainOptions``.
     freeze_encoder_steps, max_skipped : int
         See ``TrainOptions``.
+    freeze_filters : bool
+        Whether the stem's filters on the waveform keep their start.
     """
 
     optimizer: Callable
@@ -93,6 +95,7 @@ class OptimConfig:
     max_grad_norm: float = 1.0
     head_lr_scale: float = 1.0
     freeze_encoder_steps: int = 0
+    freeze_filters: bool = False
     max_skipped: int = 20
 
 

@@ -2,12 +2,14 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from nar_asr_lobes.lobes.attention import (
     Attention,
     attention_mask,
     rotary_angles,
     rotate,
+    scaled_attention,
 )
 from nar_asr_lobes.lobes.lengths import valid_mask
 
@@ -61,6 +63,18 @@ def test_attention_equals_a_naive_loop():
     torch.testing.assert_close(
         out, naive(attention, x[0], memory[0]), atol=1e-5, rtol=0
     )
+
+
+def test_mixed_precision_rounds_the_inputs_only():
+    """The sums over the memory are float32's, with and without autocast."""
+    query, key, value = torch.randn(3, 1, 2, 7, 8).bfloat16()
+    mask = torch.ones(1, 1, 1, 7, dtype=torch.bool)
+    wanted = F.scaled_dot_product_attention(
+        query.float(), key.float(), value.float(), mask
+    )
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = scaled_attention(query, key, value, mask)
+    assert torch.equal(out, wanted.bfloat16())
 
 
 def test_only_distances_count():

@@ -111,6 +111,34 @@ def test_energies_are_the_same_in_mixed_precision():
         assert torch.equal(stem.features(wavs, lengths), features)
 
 
+@pytest.mark.parametrize("samples", [400, 439, 440, 8037])
+def test_filtering_in_blocks_is_the_convolution(samples):
+    stem, wavs = GaborStem(20, 16), torch.randn(2, samples)
+    wanted = stem.gabor(wavs.unsqueeze(1))
+    blocks = stem._filter(wavs)
+    torch.testing.assert_close(blocks, wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("stem", [GaborStem(20, 16), Wav2Vec2Stem(16)])
+def test_frozen_filters_get_no_gradient(stem):
+    stem.freeze_filters()
+    lengths = torch.tensor([4000])
+    features = stem.features(torch.randn(1, 4000), lengths)
+    frames = stem.subsample(features, lengths)
+    learns = [n for n, p in stem.named_parameters() if p.requires_grad]
+    if isinstance(stem, GaborStem):
+        frames.sum().backward()
+        gets = [n for n, p in stem.named_parameters() if p.grad is not None]
+        assert learns == gets
+        assert {name.split(".")[0] for name in gets} == {
+            "norm",
+            "conv1",
+            "conv2",
+        }
+    else:
+        assert not learns and not frames.requires_grad
+
+
 class KeepAll(nn.Module):
     """Stands for the norm and changes nothing."""
 
