@@ -8,6 +8,8 @@ one audio file with the bundle.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,7 +20,6 @@ from nar_asr_lobes.dataio.manifest import Utterance, read_manifest
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.inference.transcriber import Transcriber
-from nar_asr_lobes.training.run import main as run
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent.parent / "results" / "demo"
@@ -33,9 +34,9 @@ def main() -> int:
     seconds["synthesis"] = round(time.time() - start, 1)
     say(f"    {seconds['synthesis']:.0f} s")
     for number, task in ((2, "pretrain"), (3, "finetune")):
-        say(f"{number}/4 {task}: python train.py hparams/{task}.yaml")
+        say(f"{number}/4 {task}: train.py hparams/{task}.yaml, two processes")
         started = time.time()
-        status = run(recipe_arguments(task), prepare)
+        status = run(task)
         if status:
             return status
         say(f"    {time.time() - started:.0f} s")
@@ -59,16 +60,22 @@ def main() -> int:
     return 0
 
 
-def recipe_arguments(task: str) -> list[str]:
-    """Give the command line of one stage."""
-    arguments = [
+def run(task: str) -> int:
+    """Train on two processes, which two cores are faster with than threads."""
+    processes = min(2, os.cpu_count() or 1)
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+        f"--nproc_per_node={processes}",
+        str(HERE / "train.py"),
         str(HERE / "hparams" / f"{task}.yaml"),
+        *("--device=cpu", "--distributed_backend=gloo"),
         f"--data_folder={RESULTS / 'data'}",
         f"--output_folder={RESULTS / task}",
     ]
     if task == "finetune":
-        arguments.append(f"--init_from={RESULTS / 'pretrain'}")
-    return arguments
+        command.append(f"--init_from={RESULTS / 'pretrain'}")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, check=False).returncode
 
 
 def show_transcript(bundle: Path) -> None:
