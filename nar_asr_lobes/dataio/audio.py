@@ -141,6 +141,8 @@ def check_file(path: str | os.PathLike) -> int:
     Traceback (most recent call last):
     nar_asr_lobes.dataio.audio.AudioError: no.wav: is missing; check the path
     """
+    if os.path.isdir(path):
+        raise audio_error(path, "is a folder", "name the files in it")
     if not os.path.isfile(path):
         raise audio_error(path, "is missing", "check the path")
     size = os.path.getsize(path)

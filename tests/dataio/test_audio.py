@@ -109,7 +109,7 @@ def test_info_is_the_header(tmp_path):
 def test_missing_folder_and_empty_file(tmp_path):
     (tmp_path / "empty.wav").write_bytes(b"")
     assert refused(tmp_path / "no.wav") == "is missing"
-    assert refused(tmp_path) == "is missing"
+    assert refused(tmp_path) == "is a folder"
     assert refused(tmp_path / "empty.wav") == "is empty (0 bytes)"
     with pytest.raises(AudioError, match="is empty"):
         check_file(tmp_path / "empty.wav")
