@@ -9,6 +9,7 @@ import torch
 
 from nar_asr_lobes.dataio.pieces import CharTokenizer
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lobes.stems import gabor_filters
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.run import on_main
 from tests.recipes.librispeech_tree import corrupt
@@ -88,6 +89,16 @@ def test_a_finetuning_starts_from_the_pretrained_encoder(finished, folder):
     assert len(names) > 10
     for name in names:
         assert torch.equal(given[name], taken[name]), name
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_frozen_filters_keep_their_start(folder, frozen):
+    option = f"--optim={{freeze_filters: {frozen}}}"
+    assert run_tiny(folder, "finetune", option).code == 0
+    newest = CheckpointFolder(folder / "out" / "checkpoints").newest()
+    filters = newest.load("model")["encoder.frontend.stem.gabor.weight"]
+    start = gabor_filters(filters.shape[0] // 2, filters.shape[-1])
+    assert torch.equal(filters, start) == frozen
 
 
 def test_a_complete_run_is_evaluated_but_not_trained_again(started):
