@@ -11,63 +11,27 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import random
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-import soundfile
 from synthetic_grammar import Grammar, read_grammar
 
-from nar_asr_lobes.dataio.audio import SAMPLE_RATE
-from nar_asr_lobes.dataio.prepare import UTTERANCE_COLUMNS
-from nar_asr_lobes.dataio.synth import (
-    NOISE_COLOURS,
-    Espeak,
-    babble_noise,
-    coloured_noise,
-    mix_noise,
+from nar_asr_lobes.dataio.spoken import (
+    ENGLISH_VOICES,
+    Sentence,
+    is_spoken,
+    plan_voices,
+    speak_plan,
+    write_lines,
 )
 from nar_asr_lobes.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 # No variant (what stands after the plus sign) is in two of the three lists.
-TRAIN_VOICES = (
-    "en-us+m1",
-    "en-us+f1",
-    "en-us+m3",
-    "en-us+f4",
-    "en-us+Andy",
-    "en-us+linda",
-    "en-us+edward",
-    "en-us+Annie",
-    "en-us+zac",
-    "en-us+mike2",
-    "en+m2",
-    "en+f2",
-    "en+Alex",
-    "en+aunty",
-    "en-gb-x-rp+robert",
-    "en-gb-x-rp+f5",
-    "en-gb-scotland+m4",
-    "en-gb-scotland+belinda",
-    "en-us+adam",
-    "en-us+anika",
-    "en-us+benjamin",
-    "en-us+caleb",
-    "en-us+david",
-    "en-us+ed",
-    "en-us+john",
-    "en-us+paul",
-    "en-us+steph",
-    "en-us+travis",
-    "en+quincy",
-    "en-gb-x-rp+max",
-)
+TRAIN_VOICES = ENGLISH_VOICES
 DEV_VOICES = ("en-us+Michael", "en-us+grandma", "en+shelby")
 TEST_VOICES = (
     "en-us+f3",
@@ -83,12 +47,6 @@ _VOICES = {
     "dev": DEV_VOICES,
     "test": TEST_VOICES,
 }
-_SPEEDS = (140, 200)  # words a minute
-_PITCHES = (30, 70)
-_SILENCE = (0.05, 0.3)  # seconds before and after the sentence
-_LEVELS = (-32.0, -20.0)  # RMS in dB below full scale
-_BABBLE_TALKERS = 6
-_NOISES = (*NOISE_COLOURS, "babble")
 
 
 @dataclass(frozen=True)
@@ -126,18 +84,6 @@ class CorpusOptions:
             raise UserError("snr_low is above snr_high; exchange the two")
 
 
-@dataclass(frozen=True)
-class Sentence:
-    """One line of the plan: what is said, by whom, and how."""
-
-    id: str
-    split: str
-    text: str
-    voice: str
-    speed: int
-    pitch: int
-
-
 def read_options(options: dict[str, object]) -> CorpusOptions:
     """Turn a recipe's options into CorpusOptions.
 
@@ -164,22 +110,15 @@ def make_corpus(folder: Path, options: CorpusOptions) -> None:
     options : CorpusOptions
         What to make.
     """
-    marker = folder / "corpus.json"
-    wanted = json.dumps(asdict(options), indent=1) + "\n"
-    if marker.exists():
-        if marker.read_text(encoding="utf-8") != wanted:
-            raise UserError(
-                f"{marker}: this corpus was made with other options; delete "
-                f"the folder {folder} or name another one"
-            )
+    marker = json.dumps(asdict(options), indent=1)
+    if is_spoken(folder, marker):
         return
-    (folder / "audio").mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     grammar = read_grammar(Path(__file__).with_name("grammar.txt"))
     plan, lm_lines = _plan(grammar, options)
-    _write_lines(folder / "lm.txt", lm_lines)
-    rows = ["\t".join(UTTERANCE_COLUMNS), *_render(folder, plan, options)]
-    _write_lines(folder / "utterances.tsv", rows)
-    _write_lines(marker, [wanted.rstrip("\n")])
+    write_lines(folder / "lm.txt", lm_lines)
+    snr_db = (options.snr_low, options.snr_high)
+    speak_plan(folder, plan, snr_db, options.seed, marker)
     logger.info("made %d utterances in %s", len(plan), folder)
 
 
@@ -196,85 +135,7 @@ def _plan(
         count = getattr(options, split)
         texts = list(islice(grammar.unique(rng, taken), count))
         taken.update(texts)
-        plan += _assign_voices(split, texts, rng)
+        plan += plan_voices(split, texts, _VOICES[split], rng)
     rng = random.Random(options.seed * 10 + 9)
     lm_lines = islice(grammar.unique(rng, held_out), options.lm_sentences)
     return plan, list(lm_lines)
-
-
-def _assign_voices(
-    split: str, texts: list[str], rng: random.Random
-) -> list[Sentence]:
-    """Give each sentence a voice in turn and its own speed and pitch."""
-    voices = _VOICES[split]
-    return [
-        Sentence(
-            id=f"{split}-{index:05d}",
-            split=split,
-            text=text,
-            voice=voices[index % len(voices)],
-            speed=rng.randint(*_SPEEDS),
-            pitch=rng.randint(*_PITCHES),
-        )
-        for index, text in enumerate(texts)
-    ]
-
-
-def _render(
-    folder: Path, plan: list[Sentence], options: CorpusOptions
-) -> Iterator[str]:
-    """Write the audio files; yield the rows of the table."""
-    talkers = _speak_babble(plan)
-    with Espeak() as espeak:
-        for index, line in enumerate(plan):
-            rng = np.random.default_rng([options.seed, index])
-            said = espeak.speak(line.text, line.voice, line.speed, line.pitch)
-            samples = _disturb(said, talkers, options, rng)
-            audio = f"audio/{line.id}.flac"
-            soundfile.write(
-                folder / audio, samples, SAMPLE_RATE, subtype="PCM_16"
-            )
-            duration = f"{len(samples) / SAMPLE_RATE:.4f}"
-            yield "\t".join(
-                (line.id, audio, line.voice, line.split, duration, line.text)
-            )
-
-
-def _speak_babble(plan: list[Sentence]) -> list[np.ndarray]:
-    """Let training voices say training sentences, to be mixed as babble."""
-    lines = [line for line in plan if line.split == "train"]
-    lines = (lines * _BABBLE_TALKERS)[: 5 * _BABBLE_TALKERS]
-    with Espeak() as espeak:
-        said = [espeak.speak(line.text, line.voice) for line in lines]
-    return [
-        np.concatenate(said[talker::_BABBLE_TALKERS])
-        for talker in range(_BABBLE_TALKERS)
-    ]
-
-
-def _disturb(
-    speech: np.ndarray,
-    talkers: list[np.ndarray],
-    options: CorpusOptions,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Add silence around the speech, then noise, and set the level."""
-    before, after = (rng.uniform(*_SILENCE, 2) * SAMPLE_RATE).astype(int)
-    speech = np.pad(speech, (before, after))
-    kind = _NOISES[rng.integers(len(_NOISES))]
-    if kind == "babble":
-        noise = babble_noise(talkers, len(speech), rng)
-    else:
-        noise = coloured_noise(len(speech), kind, rng)
-    snr_db = rng.uniform(options.snr_low, options.snr_high)
-    mixed = mix_noise(speech, noise, snr_db)
-    level = 10 ** (rng.uniform(*_LEVELS) / 20)
-    scaled = mixed * level / np.sqrt(np.mean(mixed**2))
-    return np.clip(scaled, -1.0, 1.0)
-
-
-def _write_lines(path: Path, lines: list[str]) -> None:
-    """Write a text file so that it is either whole or not there."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(temporary, path)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from nar_asr_lobes.dataio import spoken
 from nar_asr_lobes.dataio.audio import read_audio
 from nar_asr_lobes.errors import UserError
 
@@ -111,9 +112,7 @@ def test_an_unfinished_corpus_is_made_again(prepare, tmp_path):
 
 def test_a_finished_corpus_is_left_alone(prepare, tmp_path, monkeypatch):
     before = prepare(tmp_path, **SMALL)
-    monkeypatch.setattr(
-        importlib.import_module("synthetic_corpus"), "Espeak", None
-    )
+    monkeypatch.setattr(spoken, "Espeak", None)
     assert prepare(tmp_path, **SMALL) == before
 
 
@@ -140,7 +139,7 @@ def test_voices_are_many_and_no_variant_is_in_two_splits(recipe):
 def test_every_voice_can_be_heard(recipe, prepare):
     corpus = recipe("synthetic_corpus")
     voices = corpus.TRAIN_VOICES + corpus.DEV_VOICES + corpus.TEST_VOICES
-    with corpus.Espeak() as espeak:
+    with spoken.Espeak() as espeak:
         said = [espeak.speak("no chest pain", voice) for voice in voices]
     assert all(np.std(wav) > 0.01 for wav in said)
     assert len({wav.tobytes() for wav in said}) == len(voices)

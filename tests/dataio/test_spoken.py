@@ -1,0 +1,45 @@
+"""Texts spoken into a folder, once."""
+
+import numpy as np
+import pytest
+
+from nar_asr_lobes.dataio import spoken
+from nar_asr_lobes.dataio.audio import read_audio
+from nar_asr_lobes.errors import UserError
+
+TEXTS = ["no chest pain", "no fever", "he sleeps well"]
+VOICES = ["en-us+f3", "en+m2"]
+
+
+@pytest.fixture
+def speak(tmp_path):
+    """Speak into the folder of this test."""
+    pytest.importorskip("espeakng_loader", reason="extra demo not installed")
+    return lambda texts, **options: spoken.speak_texts(
+        tmp_path, texts, VOICES, **options
+    )
+
+
+def test_every_text_is_spoken_in_turn(speak):
+    rows = speak(TEXTS)
+    assert [row.text for row in rows] == TEXTS
+    assert [row.speaker for row in rows] == [*VOICES, VOICES[0]]
+    for row in rows:
+        wav = read_audio(row.audio)
+        assert row.duration == pytest.approx(len(wav) / 16000, abs=1e-3)
+        assert np.std(wav) > 0.01
+
+
+def test_what_is_spoken_is_not_spoken_again(speak, monkeypatch):
+    first = speak(TEXTS)
+    monkeypatch.setattr(spoken, "Espeak", None)
+    assert speak(TEXTS) == first
+
+
+@pytest.mark.parametrize("options", [{"seed": 2}, {"snr_db": (0.0, 1.0)}])
+def test_a_folder_of_something_else_is_refused(speak, options):
+    speak(TEXTS)
+    with pytest.raises(UserError, match="made with other options; delete"):
+        speak(TEXTS, **options)
+    with pytest.raises(UserError, match="made with other options; delete"):
+        speak(TEXTS[:2])
