@@ -112,11 +112,14 @@ def _call_prepare(config: RunConfig, prepare: Prepare) -> dict:
 
 def _wanted_splits(config: RunConfig) -> list[str]:
     data = config.data
-    if config.task == "pretrain":
-        return [data.train, data.dev]
     if config.task == "evaluate":
         return list(data.test)
-    return list(dict.fromkeys([data.train, data.dev, *data.test]))
+    test = data.test if config.task == "finetune" else []
+    return list(dict.fromkeys([*_train_splits(config), data.dev, *test]))
+
+
+def _train_splits(config: RunConfig) -> list[str]:
+    return [config.data.train, *config.data.extra_train]
 
 
 def _check(config: RunConfig, splits: list[str]) -> None:
@@ -130,7 +133,7 @@ def _check(config: RunConfig, splits: list[str]) -> None:
     left_out.write_text("", encoding="utf-8")
     for name in splits:
         # A test set is scored whole: what cannot be read is named there.
-        trained_on = name in (data.train, data.dev) and (
+        trained_on = name in (*_train_splits(config), data.dev) and (
             config.task != "evaluate"
         )
         utterances = read_split(config, name)
@@ -213,7 +216,11 @@ def lm_texts(config: RunConfig) -> list[str]:
 
 def train_loader(config: RunConfig, tokenizer: Tokenizer | None) -> DataLoader:
     """Load this rank's share of the training steps."""
-    utterances = read_split(config, config.data.train, checked=True)
+    utterances = [
+        utterance
+        for split in dict.fromkeys(_train_splits(config))
+        for utterance in read_split(config, split, checked=True)
+    ]
     dataset = SpeechDataset(
         utterances, tokenizer, config.wave_augment, config.data.cache
     )
