@@ -16,13 +16,15 @@ from pathlib import Path
 
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.prepare import tsv_utterances
+from nar_asr_lobes.dataio.spoken import speak_texts
+from nar_asr_lobes.dataio.text import normalize_text
 from nar_asr_lobes.errors import UserError
 
 _SIBLINGS = ("arabic_commands", "kathleen_en", "swahili", "yoruba")
 
 
 def prepare(
-    data_folder: str, dev_speakers: int = 12
+    data_folder: str, dev_speakers: int = 12, spoken_folder: str | None = None
 ) -> dict[str, Iterable[Utterance]]:
     """List the utterances of every split.
 
@@ -34,6 +36,9 @@ def prepare(
         join the pool.
     dev_speakers : int
         How many of the train speakers make the development set.
+    spoken_folder : str, optional
+        Where espeak-ng's reading of the sentences of "train" and of
+        kathleen_en is, or is to be made (about a minute, 250 MB).
 
     Returns
     -------
@@ -41,7 +46,8 @@ def prepare(
         "train" and "dev" (disjoint speakers), "test" (official),
         "test_unseen" (test without the sentences that the official train set
         has too) and "pool": audio without text for pre-training, of train,
-        dev and the data sets beside; no test speaker is in it.
+        dev and the data sets beside; no test speaker is in it. With a
+        spoken_folder also "spoken".
 
     Raises
     ------
@@ -61,14 +67,29 @@ def prepare(
     seen = {row.text for row in official}
     held_out = {row.speaker for row in test}
     pool = [row for row in official if row.speaker not in held_out]
-    return {
-        "train": [row for row in official if row.speaker not in dev],
+    train = [row for row in official if row.speaker not in dev]
+    splits = {
+        "train": train,
         "dev": [row for row in official if row.speaker in dev],
         "test": test,
         "test_unseen": [row for row in test if row.text not in seen],
         "pool": [replace(row, text=None) for row in pool]
         + _siblings(Path(data_folder).absolute().parent),
     }
+    if spoken_folder is not None:
+        texts = _sentences(train, Path(data_folder).absolute().parent)
+        splits["spoken"] = speak_texts(spoken_folder, texts)
+    return splits
+
+
+def _sentences(train: list[Utterance], folder: Path) -> list[str]:
+    """Different sentences to be spoken, those of train first."""
+    rows = list(train)
+    if (folder / "kathleen_en" / "utterances.tsv").is_file():
+        for split in tsv_utterances(folder / "kathleen_en").values():
+            rows += split
+    texts = (normalize_text(row.text or "", "english") for row in rows)
+    return [text for text in dict.fromkeys(texts) if text]
 
 
 def _smallest_hashes(speakers: set[str | None], count: int) -> set[str]:

@@ -209,6 +209,21 @@ def test_speechocean_pool_never_has_a_test_speaker(ocean):
     assert "test20" not in {u.speaker for u in splits["pool"]}
 
 
+def test_speechocean_sentences_are_spoken(ocean):
+    """Those of train and of kathleen_en, in lower case, once, and no others."""
+    pytest.importorskip("espeakng_loader", reason="extra demo not installed")
+    rows = [("k1", "k", "", "Text 8"), ("k2", "k", "", "Two, Birds!")]
+    make_table(ocean.parent / "kathleen_en", rows)
+    options = {"dev_speakers": 4, "spoken_folder": str(ocean / "spoken")}
+    splits = speechocean(str(ocean), **options)
+    wanted = [u.text for u in splits["train"]] + ["two birds"]
+    assert [u.text for u in splits["spoken"]] == wanted
+    assert all(Path(u.audio).is_file() for u in splits["spoken"])
+    dev_only = {u.text for u in splits["dev"]} - set(wanted)
+    assert len(dev_only) == 4
+    assert speechocean(str(ocean), **options) == splits
+
+
 @pytest.mark.parametrize("count", [0, 20, 99])
 def test_speechocean_dev_speakers_are_limited(ocean, count):
     with pytest.raises(
