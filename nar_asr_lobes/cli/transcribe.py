@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=_count, metavar="N", help="processor cores to use"
     )
     parser.add_argument(
-        "--max-seconds", type=float, metavar="S", help="longest file (3600)"
+        "--max-seconds", type=_seconds, metavar="S", help="longest file (3600)"
     )
 
 
@@ -92,6 +93,16 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds")
+    return seconds
 
 
 def _transcriber(arguments: argparse.Namespace) -> Transcriber:

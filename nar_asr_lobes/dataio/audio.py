@@ -182,6 +182,10 @@ def audio_info(
     """
     path = os.fspath(path)
     size = check_file(path)
+    if os.fsencode(path).lower().endswith(b".raw"):
+        raise audio_error(
+            path, "has no header that gives its rate", "convert it to WAV"
+        )
     try:
         _refuse_cut_container(path, size)
         found = soundfile.info(path)

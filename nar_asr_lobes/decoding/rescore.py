@@ -72,6 +72,10 @@ class RescoreOptions:
         require_number("lm_weight", self.lm_weight, minimum=0.0)
         require_number("token_bonus", self.token_bonus)
         require_count("masks", self.masks)
+        if not isinstance(self.include_nar, bool):
+            raise UserError(
+                f"include_nar is {self.include_nar!r}; give True or False"
+            )
 
 
 def ctc_scores(

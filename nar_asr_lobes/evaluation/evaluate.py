@@ -14,13 +14,13 @@ from pathlib import Path
 import torch
 
 from nar_asr_lobes.dataio.batching import Sample, validation_batches
-from nar_asr_lobes.dataio.checks import check_utterances, summarize
+from nar_asr_lobes.dataio.checks import Finding, check_utterances, summarize
 from nar_asr_lobes.dataio.datasets import SpeechDataset
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.decoding.recognizer import Recognition, Recognizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.report import ModeResult
-from nar_asr_lobes.evaluation.wer import score, write_alignments
+from nar_asr_lobes.evaluation.wer import write_alignments
 
 logger = logging.getLogger(__name__)
 
@@ -104,9 +104,10 @@ def evaluate_split(
         As for ``recognize_all``.
     utterances : sequence of Utterance
         With transcripts. Those whose audio is unusable or whose transcript is
-        empty are left out, counted and named in the log.
+        empty are left out and counted in the log.
     folder : Path
-        Gets ``MODE.txt`` with the alignment of every utterance.
+        Gets ``MODE.txt`` with the alignment of every utterance, and
+        ``left_out.txt`` with the fault of each that was left out.
 
     Returns
     -------
@@ -119,33 +120,33 @@ def evaluate_split(
         When no utterance is usable.
     """
     usable, findings = check_utterances(
-        utterances, max_seconds=float("inf"), read=True
+        utterances, min_seconds=0.0, max_seconds=float("inf"), read=True
     )
-    empty = [u.id for u in usable if not (u.text or "").split()]
+    findings += [
+        Finding(u.id, u.audio, "has an empty transcript", "add it")
+        for u in usable
+        if not (u.text or "").split()
+    ]
     usable = [u for u in usable if (u.text or "").split()]
+    folder.mkdir(parents=True, exist_ok=True)
+    left_out = folder / "left_out.txt"
+    left_out.write_text("".join(f"{f}\n" for f in findings), encoding="utf-8")
     if findings:
         logger.warning("left out of the test set: %s", summarize(findings))
-    if empty:
-        logger.warning(
-            "left out of the test set: %d without a transcript: %s",
-            len(empty),
-            ", ".join(empty[:10]),
-        )
     if not usable:
         raise UserError(
-            f"{folder.name}: no utterance of the test set is usable; the log "
-            "names the fault of each"
+            f"{folder.name}: no utterance of the test set is usable; "
+            f"{left_out} says why for each"
         )
     found, audio_seconds = recognize_all(
         recognizer, usable, modes, max_batch_seconds, device
     )
     ids, references = [u.id for u in usable], [u.text or "" for u in usable]
-    folder.mkdir(parents=True, exist_ok=True)
     results = []
     for mode, recognized in found.items():
-        counts = score(ids, references, recognized.texts)
-        path = folder / f"{mode}.txt"
-        write_alignments(path, ids, references, recognized.texts)
+        counts = write_alignments(
+            folder / f"{mode}.txt", ids, references, recognized.texts
+        )
         results.append(
             ModeResult(mode, counts, recognized.seconds, audio_seconds)
         )

@@ -86,7 +86,7 @@ def verified_files(folder: Path) -> set[str]:
     UserError
         If there is no index, or a file is missing or damaged.
     """
-    if not (folder / INDEX).is_file():
+    if not os.path.isfile(folder / INDEX):
         raise UserError(
             f"{folder}: is not a bundle ({INDEX} is missing); name the folder "
             "that a fine-tuning wrote"

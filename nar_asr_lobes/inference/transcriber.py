@@ -184,7 +184,7 @@ class Transcriber:
             yield Transcript(
                 path=file.path,
                 seconds=file.seconds,
-                text=" ".join(chunk.text for chunk in file.chunks).strip(),
+                text=" ".join(c.text for c in file.chunks if c.text),
                 words=tuple(w for chunk in file.chunks for w in chunk.words),
                 error=file.error,
             )

@@ -75,7 +75,7 @@ def train_ngram(
         tokenizer are left out and counted.
     tokenizer : Tokenizer
     order : int
-        Longest n-gram, 1 to 6.
+        Longest n-gram, from 1; `highest_order` tells what KenLM reads.
     path : str or path
         Where to write the ARPA file; `path + ".json"` is its sidecar. Each
         appears whole or not at all.

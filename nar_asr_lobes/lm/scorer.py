@@ -77,11 +77,17 @@ class NgramLM:
         Raises
         ------
         UserError
-            KenLM is not installed, a file is missing or damaged, or the
-            model belongs to another tokenizer.
+            KenLM is not installed or was built for shorter n-grams, a file
+            is missing or damaged, or the model belongs to another tokenizer.
         """
-        check_sidecar(path, tokenizer)
+        order = check_sidecar(path, tokenizer).order
         kenlm = _import_kenlm()
+        if order > highest_order():
+            raise UserError(
+                f"{path}: is of order {order}, but KenLM as installed reads "
+                f"up to {highest_order()}; build it again, with the "
+                f"environment variable MAX_ORDER={order}"
+            )
         config = kenlm.Config()
         config.show_progress = False
         config.arpa_complain = kenlm.ARPALoadComplain.NONE

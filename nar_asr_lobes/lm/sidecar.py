@@ -93,7 +93,7 @@ def check_sidecar(path: str | os.PathLike, tokenizer: Tokenizer) -> Sidecar:
     UserError
         For a missing model or sidecar, a damaged one, or another tokenizer.
     """
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise UserError(f"{path}: there is no language model; check the path")
     sidecar = _read_sidecar(path)
     if sidecar.tokenizer != tokenizer.fingerprint:

@@ -81,6 +81,9 @@ self_condition, dropout
             f"{layers} layers, choose from 1 to {layers - 1}": all(
                 0 < layer < layers for layer in self.inter_ctc_layers
             ),
+            f"inter_ctc_layers is {self.inter_ctc_layers}; name each once": (
+                len(set(self.inter_ctc_layers)) == len(self.inter_ctc_layers)
+            ),
             "self_condition is on without inter_ctc_layers; name some": (
                 bool(self.inter_ctc_layers) or not self.self_condition
             ),

@@ -3,10 +3,11 @@
 A raw-waveform model has no spectrogram, so its SpecAugment needs a place. We
 mask the normalised features of the stem, not bands and spans of the signal:
 the stem normalises every channel over the utterance, so a band taken out of
-the signal would come back as amplified leakage, while a zero here is exactly
-the channel's mean. With the Gabor stem the channels lie in mel order, so a run
-of channels is a frequency band; with the wav2vec 2.0 stem it is a run of
-learned channels, as in that model's own channel masks.
+the signal would come back as amplified leakage, while a zero here is the
+channel's mean (but for the bias that the norm learns). With the Gabor stem the
+channels lie in mel order, so a run of channels is a frequency band; with the
+wav2vec 2.0 stem it is a run of learned channels, as in that model's own channel
+masks.
 
 Every draw comes from the utterance's own seed, never from a shared stream: the
 masks do not depend on the batch, the rank or the number of processes.

@@ -141,14 +141,12 @@ class GaborStem(nn.Module):
     True
     """
 
-    ordered_channels = True  # low to high frequency: frequency masks fit
     frame_stride = 640
     subsampling = ((5, 2), (5, 2))
 
     def __init__(self, filters: int = 80, channels: int = 192):
         super().__init__()
         self.filters = filters
-        self.feature_channels = filters
         self.gabor = nn.Conv1d(1, 2 * filters, 400, stride=40, bias=False)
         self.gabor.weight.data = gabor_filters(filters, 400)
         self.lowpass = nn.Conv1d(
@@ -229,7 +227,6 @@ class Wav2Vec2Stem(nn.Module):
     [1, 49]
     """
 
-    ordered_channels = False
     frame_stride = 320
     subsampling = ()
     layout = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))
@@ -238,7 +235,6 @@ class Wav2Vec2Stem(nn.Module):
         self, channels: int = 512, norm: str = "group", bias: bool = False
     ):
         super().__init__()
-        self.feature_channels = channels
         sizes = [1] + [channels] * len(self.layout)
         self.convs = nn.ModuleList(
             nn.Conv1d(sizes[i], sizes[i + 1], kernel, stride=stride, bias=bias)

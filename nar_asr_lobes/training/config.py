@@ -144,7 +144,8 @@ class LmConfig:
         Text files with a sentence a line, besides the training transcripts;
         a path is relative to the data folder.
     tune : bool
-        Whether its weight and the token bonus are tuned on the dev split.
+        Whether its weight and the token bonus, and how much ``nar`` and
+        ``nar_beam5_lm`` trust CTC, are tuned on the dev split.
     """
 
     order: int = 6

@@ -96,6 +96,12 @@ def _make_tokenizer(config: RunConfig) -> None:
             f"{path}: is not of kind {kind}, which tokenizer.kind asks for; "
             "go on with the kind it has or give a new output_folder"
         )
+    elif kind != "char" and load_tokenizer(path).size != size:
+        raise UserError(
+            f"{path}: has {load_tokenizer(path).size} pieces, but "
+            f"tokenizer.size asks for {size}; go on with the size it has or "
+            "give a new output_folder"
+        )
 
 
 def _call_prepare(config: RunConfig, prepare: Prepare) -> dict:
@@ -115,11 +121,12 @@ def _wanted_splits(config: RunConfig) -> list[str]:
     if config.task == "evaluate":
         return list(data.test)
     test = data.test if config.task == "finetune" else []
-    return list(dict.fromkeys([*_train_splits(config), data.dev, *test]))
+    return list(dict.fromkeys([*train_splits(config), data.dev, *test]))
 
 
-def _train_splits(config: RunConfig) -> list[str]:
-    return [config.data.train, *config.data.extra_train]
+def train_splits(config: RunConfig) -> list[str]:
+    """Name the splits that are trained on."""
+    return list(dict.fromkeys([config.data.train, *config.data.extra_train]))
 
 
 def _check(config: RunConfig, splits: list[str]) -> None:
@@ -133,7 +140,7 @@ def _check(config: RunConfig, splits: list[str]) -> None:
     left_out.write_text("", encoding="utf-8")
     for name in splits:
         # A test set is scored whole: what cannot be read is named there.
-        trained_on = name in (*_train_splits(config), data.dev) and (
+        trained_on = name in (*train_splits(config), data.dev) and (
             config.task != "evaluate"
         )
         utterances = read_split(config, name)
@@ -192,8 +199,7 @@ def check_lm_files(config: RunConfig) -> None:
     """Refuse text files for the language model that cannot be read."""
     for path in _lm_files(config):
         try:
-            with path.open(encoding="utf-8") as file:
-                file.readline()
+            path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
                 f"{path}: named in lm.texts but cannot be read; give a UTF-8 "
@@ -218,7 +224,7 @@ def train_loader(config: RunConfig, tokenizer: Tokenizer | None) -> DataLoader:
     """Load this rank's share of the training steps."""
     utterances = [
         utterance
-        for split in dict.fromkeys(_train_splits(config))
+        for split in train_splits(config)
         for utterance in read_split(config, split, checked=True)
     ]
     dataset = SpeechDataset(

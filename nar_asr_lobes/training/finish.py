@@ -34,6 +34,7 @@ from nar_asr_lobes.training.data import (
     check_lm_files,
     lm_texts,
     read_split,
+    train_splits,
 )
 from nar_asr_lobes.training.stages import Stage
 
@@ -125,7 +126,7 @@ def finish(
         for split in config.data.test:
             results[split] = evaluate_one(config, recognizer, split, device)
     save_results(output, results)
-    card = make_card(config, results, seconds)
+    card = make_card(config, results)
     bundle = write_bundle(
         output / "bundle",
         model,
@@ -194,6 +195,11 @@ def evaluate_bundle(config: RunConfig, device: torch.device | str) -> None:
             "evaluate: key 'bundle' is missing; give the folder that a "
             "fine-tuning wrote"
         )
+    if config.decoding:
+        raise UserError(
+            "evaluate: key 'decoding' has no effect here, the bundle has its "
+            "own; leave it out"
+        )
     bundle = load_bundle(config.bundle)
     if config.data.text_style != bundle.text_style:
         raise UserError(
@@ -223,19 +229,17 @@ def save_results(output: Path, results: dict[str, list[ModeResult]]) -> None:
 
 
 def make_card(
-    config: RunConfig,
-    results: dict[str, list[ModeResult]],
-    seconds: dict[str, float],
+    config: RunConfig, results: dict[str, list[ModeResult]]
 ) -> BundleCard:
     """Describe a fine-tuned model from what its run knows."""
-    train = read_split(config, config.data.train, checked=True)
+    splits = train_splits(config)
+    train = [u for s in splits for u in read_split(config, s, checked=True)]
     hours = sum(u.duration for u in train) / 3600
     source = Path(config.data_folder).name
     trained_on = (
-        f"{hours:.2f} h of split `{config.data.train}` of {source} "
-        f"({len(train)} utterances), {config.steps} steps of "
-        f"{config.global_batch} utterances in "
-        f"{seconds.get(config.task, 0) / 60:.0f} minutes."
+        f"{hours:.2f} h of {source} ({', '.join(splits)}; {len(train)} "
+        f"utterances), {config.steps} steps of {config.global_batch} "
+        "utterances."
     )
     if config.init_from is not None:
         trained_on += " The encoder was pre-trained on unlabelled speech."
@@ -245,7 +249,10 @@ def make_card(
         trained_on=trained_on,
         tested_on=f"split `{split}` of {source}",
         results=to_dict(results[split]),
-        commands=["python train.py hparams/finetune.yaml"],
+        commands=[
+            "python train.py hparams/finetune.yaml "
+            f"--data_folder=/path/to/{source}"
+        ],
         limits=[
             "Not tested on other speakers, microphones or topics than those "
             "of the data set."

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from nar_asr_lobes.dataio.datasets import Batch
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.decoding.greedy import greedy_paths
+from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.wer import score
 from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.best_rq import BestRq
@@ -158,7 +159,7 @@ class RecognitionObjective:
     tokenizer : Tokenizer
         Turns hypotheses to words for the word error rate in validation.
     decoder_weight, inter_weight : float
-        As above; the second counts only with intermediate layers.
+        As above; without intermediate layers the second must be 0.
     smoothing : float
         Label smoothing of the decoder.
     spec_augment : SpecAugment, optional
@@ -196,7 +197,15 @@ class RecognitionObjective:
         }
 
     def build_model(self, config: ModelConfig) -> NarAsr:
-        """Build a recogniser whose output size is the tokenizer's."""
+        """Build a recogniser whose output size is the tokenizer's.
+
+        Raises UserError for an inter_weight without intermediate layers.
+        """
+        if self.weights["inter_ctc"] and not config.inter_ctc_layers:
+            raise UserError(
+                "objective: inter_weight is above 0, but the model has no "
+                "inter_ctc_layers; set it to 0 or name some layers"
+            )
         return build_model(config, self.tokenizer.size)
 
     def prepare(self, batch: Batch, model: NarAsr) -> Prepared:

@@ -36,11 +36,13 @@ def test_wrong_usage_ends_with_2(capsys, arguments):
     assert "usage: nar-asr" in capsys.readouterr().err
 
 
-def test_a_mistake_is_one_line_without_a_traceback(capsys, tmp_path):
-    assert main(["transcribe", "a.wav", "--bundle", str(tmp_path)]) == 2
+@pytest.mark.parametrize("name", ["", "x" * 300])
+def test_a_mistake_is_one_line_without_a_traceback(capsys, tmp_path, name):
+    folder = tmp_path / name
+    assert main(["transcribe", "a.wav", "--bundle", str(folder)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith(f"error: {tmp_path}: is not a bundle")
+    assert err.startswith(f"error: {folder}: is not a bundle")
     assert err.count("\n") == 1
 
 
@@ -53,6 +55,20 @@ def test_help_does_not_wait_for_heavy_imports():
         [sys.executable, "-c", code], capture_output=True, text=True
     )
     assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def test_a_reader_that_has_had_enough(bundle_folder, files):
+    """As in ``nar-asr transcribe … | head -1``: no traceback."""
+    command = [sys.executable, "-m", "nar_asr_lobes.cli.main", "transcribe"]
+    process = subprocess.Popen(
+        [*command, *files, "--bundle", str(bundle_folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 141
 
 
 def test_as_a_program(bundle_folder, files, tmp_path):

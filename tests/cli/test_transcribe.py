@@ -115,9 +115,13 @@ def test_threads(transcribe, files, monkeypatch):
     monkeypatch.setattr(torch, "set_num_threads", used.append)
     assert transcribe(files[0], "--threads", "3")[0] == 0
     assert used == [3]
-    for wrong in ("0", "-1", "many"):
-        with pytest.raises(SystemExit):
-            transcribe(files[0], "--threads", wrong)
+
+
+@pytest.mark.parametrize("option", ["--threads", "--max-seconds"])
+@pytest.mark.parametrize("wrong", ["0", "-1", "many", "nan", "inf"])
+def test_numbers_are_above_0(transcribe, files, option, wrong):
+    with pytest.raises(SystemExit):
+        transcribe(files[0], f"{option}={wrong}")
 
 
 @pytest.mark.parametrize(

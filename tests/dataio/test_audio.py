@@ -115,6 +115,11 @@ def test_missing_folder_and_empty_file(tmp_path):
         check_file(tmp_path / "empty.wav")
 
 
+def test_samples_without_a_header(tmp_path):
+    (tmp_path / "a.RAW").write_bytes(bytes(3200))
+    assert refused(tmp_path / "a.RAW") == "has no header that gives its rate"
+
+
 def test_no_samples(tmp_path):
     path = write(tmp_path / "a.wav", np.zeros(0))
     assert refused(path) == "holds no samples"

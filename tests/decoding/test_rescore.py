@@ -144,7 +144,12 @@ def test_equal_candidates_are_scored_once(model, batch):
 
 
 def test_wrong_options_are_one_clear_sentence(model, batch):
-    for wrong in ({"ctc_weight": 1.5}, {"masks": 0}, {"lm_weight": math.nan}):
+    for wrong in (
+        {"ctc_weight": 1.5},
+        {"masks": 0},
+        {"lm_weight": math.nan},
+        {"include_nar": "yes"},
+    ):
         with pytest.raises(UserError, match=f"^{next(iter(wrong))} is "):
             RescoreOptions(**wrong)
     with pytest.raises(UserError, match="no language model"):

@@ -128,6 +128,15 @@ def test_long_audio_is_read_to_its_end(bundle, tmp_path, speak):
         assert word.start == pytest.approx(start, abs=2 * FRAME)
 
 
+def test_silence_in_between_leaves_one_space(bundle, tmp_path, speak):
+    pause = np.zeros(60 * RATE, dtype=np.float32)
+    wav = np.concatenate([speak("bad", 0.001), pause, speak("cab", 0.001)])
+    soundfile.write(tmp_path / "pause.flac", wav, RATE)
+    [found] = Transcriber(bundle).transcribe([tmp_path / "pause.flac"])
+    assert " " in found.text
+    assert found.text.split() == found.text.split(" ")
+
+
 def test_a_bad_file_is_reported_and_the_others_are_done(
     bundle, clips, tmp_path
 ):

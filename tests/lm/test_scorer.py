@@ -9,6 +9,7 @@ import pytest
 
 from nar_asr_lobes.dataio.tokenizer import CharTokenizer, Tokenizer
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lm import scorer
 from nar_asr_lobes.lm.corpus import lm_words
 from nar_asr_lobes.lm.ngram import train_ngram
 from nar_asr_lobes.lm.scorer import NgramLM
@@ -145,6 +146,14 @@ def test_file_that_kenlm_refuses(tmp_path):
     sha256 = hash_file(path)
     write_sidecar(path, dataclasses.replace(report.sidecar, sha256=sha256))
     with pytest.raises(UserError, match="lm.arpa: KenLM cannot load"):
+        NgramLM.load(path, TOKENIZER)
+
+
+def test_longer_n_grams_than_kenlm_was_built_for(trained, monkeypatch):
+    path, order = trained
+    monkeypatch.setattr(scorer, "highest_order", lambda: order - 1)
+    message = f"of order {order}, .* up to {order - 1}; .* MAX_ORDER={order}$"
+    with pytest.raises(UserError, match=message):
         NgramLM.load(path, TOKENIZER)
 
 

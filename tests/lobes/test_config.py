@@ -23,6 +23,7 @@ def test_a_configuration_survives_its_dictionary():
         ({"conv_kernel": 4}, "conv_kernel is 4; make it odd"),
         ({"inter_ctc_layers": [2, 6]}, "6 layers, choose from 1 to 5"),
         ({"inter_ctc_layers": [0]}, r"inter_ctc_layers is \[0\]"),
+        ({"inter_ctc_layers": [2, 2]}, "name each once"),
         ({"self_condition": True}, "is on without inter_ctc_layers; name"),
         ({"layers": 3}, "unknown key layers; known keys are stem,"),
     ],

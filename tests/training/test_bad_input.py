@@ -100,9 +100,11 @@ def test_a_test_set_without_its_bad_files(damaged):
     results = json.loads((out / "results.json").read_text())
     assert results["test"]["ctc_greedy"]["utterances"] == 1
     log = (out / "log.txt").read_text()
-    assert "left out of the test set: 1 utterance has faults:" in log
-    assert "1 x is missing (test0)" in log
-    assert "left out of the test set: 1 without a transcript: test1" in log
+    assert "left out of the test set: 2 utterances have faults:" in log
+    lines = (out / "alignments" / "test" / "left_out.txt").read_text()
+    first, second = lines.splitlines()
+    assert first.startswith("test0: ") and "is missing" in first
+    assert second.startswith("test1: ") and "has an empty transcript" in second
 
 
 def test_why_no_utterance_is_usable_stands_in_a_file(folder):
@@ -205,6 +207,14 @@ def test_a_mode_needs_its_language_model(folder):
     options = ["--modes=[nar, beam5_lm]", "--lm=null"]
     error = run_tiny(folder, "finetune", *options).error
     assert "modes: beam5_lm needs a language model; add the section" in error
+
+
+def test_a_text_that_is_not_utf8_is_told_before_the_training(folder):
+    text = b"ten ants\n" * 9000 + b"caf\xe9\n"
+    (folder / "data" / "more.txt").write_bytes(text)
+    outcome = run_tiny(folder, "finetune", "--lm={texts: [more.txt]}")
+    assert "more.txt: named in lm.texts but cannot be read" in outcome.error
+    assert not (folder / "out" / "checkpoints").exists()
 
 
 def repeat_a_row(folder):

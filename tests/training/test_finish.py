@@ -38,7 +38,8 @@ def evaluate(folder, *options):
 def test_the_card_says_what_the_run_was(finished):
     card = (finished / "finetune" / "bundle" / "README.md").read_text()
     assert "2 steps of 4 utterances" in card
-    assert "10 utterances" in card
+    assert "h of data (train; 10 utterances)" in card
+    assert "finetune.yaml --data_folder=/path/to/data" in card
     assert "pre-trained" not in card  # this one had no init_from
     for mode in MODES:
         assert mode in card
@@ -102,13 +103,18 @@ def keep_all(bundle):
         (swap_lm, "", "lm.arpa.*: .*; copy or download the bundle again"),
         (swap_lm_and_hashes, "", "lm.arpa: .* made with another tokenizer"),
         (lose_tokenizer, "", "bundle/tokenizer: .*; copy or download the bun"),
-        (lose_audio, "", "test: no utterance of the test set is usable; the"),
+        (lose_audio, "", "usable; .*alignments/test/left_out.txt says why"),
         (
             keep_all,
             "--data={text_style: english}",
             "bundle: was trained on text of style 'none', .* set it to none",
         ),
         (keep_all, "--data={test: [tset]}", "has no split 'tset'; the recipe"),
+        (
+            keep_all,
+            "--decoding={beam_lm: {lm_weight: 0}}",
+            "evaluate: key 'decoding' has no effect here, the bundle has",
+        ),
         (keep_all, "--modes=[beam9]", "modes: 'beam9' is unknown; choose"),
     ],
 )

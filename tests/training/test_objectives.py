@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -6,10 +8,12 @@ from nar_asr_lobes.dataio.batching import Sample
 from nar_asr_lobes.dataio.datasets import SpeechDataset
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.decoding.greedy import greedy_paths
+from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.wer import score
 from nar_asr_lobes.lobes.alignment import token_frames
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.masking import SpecAugment, draw_span_mask
+from nar_asr_lobes.training.objectives import RecognitionObjective
 from tests.training.runs import (
     KINDS,
     TOKENIZER,
@@ -210,6 +214,13 @@ def test_a_batch_of_scraps_gives_zero_and_every_gradient(
 
 def test_weights_share_one_between_them(kind):
     assert sum(make_objective(kind).weights.values()) == pytest.approx(1)
+
+
+def test_an_intermediate_weight_needs_intermediate_layers():
+    config = replace(ModelConfig.tiny(), inter_ctc_layers=[])
+    with pytest.raises(UserError, match="inter_weight is above 0, but the m"):
+        RecognitionObjective(TOKENIZER, 0.3, 0.5).build_model(config)
+    RecognitionObjective(TOKENIZER, 0.3, 0.0).build_model(config)
 
 
 def test_the_output_size_is_the_tokenizers():

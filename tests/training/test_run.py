@@ -166,6 +166,12 @@ def test_a_run_does_not_go_on_with_something_else(
     assert (started / "out" / "results.json").read_bytes() == before
 
 
+def test_a_run_does_not_go_on_with_another_number_of_pieces(folder):
+    for size, message in ((20, ""), (21, "has 20 pieces, but tokenizer.size")):
+        option = f"--tokenizer={{kind: bpe, size: {size}}}"
+        assert message in run_tiny(folder, "finetune", option).err
+
+
 def test_a_pretraining_does_not_go_on_from_a_finetuning(started):
     outcome = run_tiny(started, "pretrain")
     assert "was made with task finetune, now it is pretrain" in outcome.error
