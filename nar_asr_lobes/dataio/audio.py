@@ -182,10 +182,8 @@ def audio_info(
     """
     path = os.fspath(path)
     size = check_file(path)
-    if os.fsencode(path).lower().endswith(b".raw"):
-        raise audio_error(
-            path, "has no header that gives its rate", "convert it to WAV"
-        )
+    if os.fsencode(path).lower().endswith(b".raw"):  # soundfile trusts names
+        raise audio_error(path, "has no header", "convert it to WAV")
     try:
         _refuse_cut_container(path, size)
         found = soundfile.info(path)
@@ -324,9 +322,7 @@ def _unreadable(path: str, error: Exception) -> AudioError:
 
 
 def _cut_short(path: str, detail: str) -> AudioError:
-    return audio_error(
-        path, "is cut short", "copy or download it again", detail
-    )
+    return audio_error(path, "is cut short", "copy it again", detail)
 
 
 def _refuse_cut_container(path: str, size: int) -> None:
