@@ -109,8 +109,9 @@ def speak_texts(
     Returns
     -------
     list of Utterance
-        One for each text, in order. Raises UserError when the folder holds
-        speech of other texts, and when espeakng-loader is not installed.
+        One for each text, in order. Raises UserError when there is no text,
+        when the folder holds speech of other texts, and when espeakng-loader
+        is not installed.
 
     Example
     -------
@@ -119,6 +120,8 @@ def speak_texts(
     >>> speak_texts(tempfile.mkdtemp(), ["no chest pain"])[0].text
     'no chest pain'
     """
+    if not texts:
+        raise UserError(f"{folder}: there is no text to speak; give some")
     folder = Path(folder)
     asked = repr((tuple(texts), tuple(voices), tuple(snr_db), seed))
     marker = hashlib.sha256(asked.encode()).hexdigest()
@@ -155,10 +158,16 @@ def plan_voices(
 def is_spoken(folder: Path, marker: str) -> bool:
     """Whether ``speak_plan`` has finished this folder with this marker.
 
-    Raises UserError when it has finished it with another.
+    Raises UserError when it has finished it with another, and when the folder
+    holds a data set that it did not make.
     """
     path = folder / "corpus.json"
     if not path.exists():
+        if (folder / "utterances.tsv").exists():
+            raise UserError(
+                f"{folder}: holds a data set that was not made here; name "
+                "another folder"
+            )
         return False
     if path.read_text(encoding="utf-8").strip() != marker.strip():
         raise UserError(
@@ -188,12 +197,20 @@ def speak_plan(
     seed : int
         Of the silence, noise and level.
     marker : str
-        What ``is_spoken`` compares.
+        What ``is_spoken`` compares. Raises UserError when the folder cannot
+        be written.
     """
-    (folder / "audio").mkdir(parents=True, exist_ok=True)
-    rows = ["\t".join(UTTERANCE_COLUMNS), *_render(folder, plan, snr_db, seed)]
-    write_lines(folder / "utterances.tsv", rows)
-    write_lines(folder / "corpus.json", [marker])
+    try:
+        (folder / "audio").mkdir(parents=True, exist_ok=True)
+        rows = list(_render(folder, plan, snr_db, seed))
+        rows.insert(0, "\t".join(UTTERANCE_COLUMNS))
+        write_lines(folder / "utterances.tsv", rows)
+        write_lines(folder / "corpus.json", [marker])
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be written ({error.strerror}); name another "
+            "folder"
+        ) from error
 
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:

@@ -76,6 +76,8 @@ def make_brain(
     if optim.freeze_filters:
         model.encoder.frontend.stem.freeze_filters()
     facts = {"task": config.task, "model": sizes.to_dict()}
+    for key in ("seed", "global_batch"):  # they decide on the data's order
+        facts[key] = getattr(config, key)
     if tokenizer is not None:
         facts["tokenizer"] = tokenizer.fingerprint
     output = Path(config.output_folder)
@@ -131,7 +133,7 @@ def check_optimizer(optimizer: Callable) -> None:
     """Try the YAML's optimiser on one number, before anything big is built."""
     try:
         optimizer([nn.Parameter(torch.zeros(1))])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"optim: optimizer: {error}; correct it") from error
 
 
@@ -167,6 +169,36 @@ def check_augment(augment: WaveTransform | None) -> None:
         ) from error
 
 
+class StepTensorboard(TensorboardLogger):
+    """TensorBoard with the optimiser's step as x-axis.
+
+    SpeechBrain's logger counts its calls, from 1 again after a resume.
+
+    Arguments
+    ---------
+    save_dir : str or path
+        Where the events go.
+    """
+
+    def log_stats(
+        self,
+        stats_meta: dict[str, float],
+        train_stats: dict[str, float] | None = None,
+        valid_stats: dict[str, float] | None = None,
+        test_stats: dict[str, float] | None = None,
+        verbose: bool = False,
+    ) -> None:
+        """Write numbers, ``stats_meta["step"]`` among them."""
+        if self.writer is None:  # not the main process
+            return
+        found = {"train": train_stats, "valid": valid_stats, "test": test_stats}
+        for split, stats in found.items():
+            for name, value in (stats or {}).items():
+                self.writer.add_scalar(
+                    f"{name}/{split}", value, stats_meta["step"]
+                )
+
+
 def make_logger(log: LogConfig, output: Path) -> TrainLogger:
     """Choose where losses are written.
 
@@ -178,7 +210,7 @@ def make_logger(log: LogConfig, output: Path) -> TrainLogger:
     if not log.tensorboard:
         return FileTrainLogger(str(output / "train_log.txt"), precision=3)
     try:
-        return TensorboardLogger(str(output / "tensorboard"))
+        return StepTensorboard(output / "tensorboard")
     except ImportError as error:
         raise UserError(
             "log: tensorboard is not installed; run `pip install tensorboard` "

@@ -34,6 +34,7 @@ from nar_asr_lobes.dataio.tokenizer import (
 )
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.model import ModelConfig, SpeechEncoder
+from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.distributed import world
 
@@ -82,9 +83,13 @@ def prepare_data(config: RunConfig, prepare: Prepare) -> None:
 
 
 def _make_tokenizer(config: RunConfig) -> None:
-    """Train the tokenizer, unless the run has one of the kind asked for."""
+    """Train the tokenizer, unless the run has a checkpoint made with one."""
     kind, size = config.tokenizer.kind, config.tokenizer.size
     path = tokenizer_path(config)
+    checkpoints = CheckpointFolder(Path(config.output_folder) / "checkpoints")
+    if path is not None and checkpoints.newest() is None:
+        path.unlink()  # of a run that was given up, on other texts perhaps
+        path = None
     if path is None:
         texts = [u.text or "" for u in read_split(config, config.data.train)]
         name = "tokenizer.json" if kind == "char" else "tokenizer.model"
@@ -121,6 +126,12 @@ def _wanted_splits(config: RunConfig) -> list[str]:
     if config.task == "evaluate":
         return list(data.test)
     test = data.test if config.task == "finetune" else []
+    for split in (data.dev, *test):
+        if split in data.extra_train:
+            raise UserError(
+                f"data: extra_train names {split!r}, which is evaluated; "
+                "leave it out"
+            )
     return list(dict.fromkeys([*train_splits(config), data.dev, *test]))
 
 

@@ -129,13 +129,17 @@ def start_processes(run_opts: RunOptions) -> None:
 
 def make_output_folder(config: RunConfig, path: str, overrides: str) -> None:
     """Make it, with the log, the resolved YAML and the versions in it."""
+    message = None
     try:
         sb.create_experiment_directory(config.output_folder, path, overrides)
-    except OSError as error:
-        raise UserError(
+    except OSError as error:  # on the main process, which alone writes
+        message = (
             f"{config.output_folder}: cannot be written ({error.strerror}); "
             "give another --output_folder"
-        ) from error
+        )
+    message = ddp_broadcast(message)
+    if message is not None:
+        raise UserError(message)
 
 
 def on_main(work: Callable[[], None]) -> None:

@@ -38,6 +38,7 @@ def main() -> int:
         started = time.time()
         status = run(task)
         if status:
+            say(f"stopped; to begin anew, delete {RESULTS}")
             return status
         say(f"    {time.time() - started:.0f} s")
         times = json.loads((RESULTS / task / "seconds.json").read_text())

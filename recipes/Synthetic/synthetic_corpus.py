@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import random
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -77,26 +77,12 @@ class CorpusOptions:
     seed: int = 1234
 
     def __post_init__(self) -> None:
-        for name in ("train", "dev", "test", "lm_sentences"):
-            if getattr(self, name) < 1:
-                raise UserError(f"option {name} is below 1; ask for 1 or more")
+        for name in ("train", "dev", "test", "lm_sentences", "extra"):
+            least = int(name != "extra")
+            if getattr(self, name) < least:
+                raise UserError(f"option {name} is below {least}; raise it")
         if not self.snr_low <= self.snr_high:
             raise UserError("snr_low is above snr_high; exchange the two")
-
-
-def read_options(options: dict[str, object]) -> CorpusOptions:
-    """Turn a recipe's options into CorpusOptions.
-
-    Raises UserError for a name that is none of its fields.
-    """
-    known = [field.name for field in fields(CorpusOptions)]
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise UserError(
-            f"the Synthetic corpus has no option {unknown[0]!r}; use "
-            f"{', '.join(known)}"
-        )
-    return CorpusOptions(**options)
 
 
 def make_corpus(folder: Path, options: CorpusOptions) -> None:

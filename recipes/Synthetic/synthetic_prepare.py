@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from synthetic_corpus import make_corpus, read_options
+from synthetic_corpus import CorpusOptions, make_corpus
 
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.prepare import tsv_utterances
+from nar_asr_lobes.training.fields import fill
 
 
 def prepare(data_folder: str, **options) -> dict[str, Iterable[Utterance]]:
@@ -30,7 +31,8 @@ def prepare(data_folder: str, **options) -> dict[str, Iterable[Utterance]]:
         UserError for an unknown option, a folder made with other options,
         and when espeakng-loader is not installed.
     """
-    make_corpus(Path(data_folder), read_options(options))
+    corpus = fill(CorpusOptions, options, "data.options")
+    make_corpus(Path(data_folder), corpus)
     splits = tsv_utterances(data_folder)
     pool = [*splits["train"], *splits.pop("extra", [])]
     splits["pool"] = [replace(utterance, text=None) for utterance in pool]

@@ -36,6 +36,22 @@ def test_what_is_spoken_is_not_spoken_again(speak, monkeypatch):
     assert speak(TEXTS) == first
 
 
+def test_a_data_set_of_the_user_is_not_written_over(speak, tmp_path):
+    table = tmp_path / "utterances.tsv"
+    table.write_text("id\n")
+    with pytest.raises(UserError, match="that was not made here; name anothe"):
+        speak(TEXTS)
+    assert table.read_text() == "id\n"
+
+
+def test_nothing_to_speak_and_nowhere_to_write(speak, tmp_path):
+    with pytest.raises(UserError, match="there is no text to speak; give som"):
+        speak([])
+    (tmp_path / "audio").write_text("a file")
+    with pytest.raises(UserError, match="cannot be written .*; name another"):
+        speak(TEXTS)
+
+
 @pytest.mark.parametrize("options", [{"seed": 2}, {"snr_db": (0.0, 1.0)}])
 def test_a_folder_of_something_else_is_refused(speak, options):
     speak(TEXTS)

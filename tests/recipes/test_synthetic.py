@@ -104,7 +104,8 @@ def test_audio_is_16_khz_noisy_and_as_long_as_stated(prepare, tmp_path):
 def test_an_unfinished_corpus_is_made_again(prepare, tmp_path):
     prepare(tmp_path, **SMALL)
     whole = files_of(tmp_path)
-    (tmp_path / "corpus.json").unlink()
+    for name in ("corpus.json", "utterances.tsv"):
+        (tmp_path / name).unlink()
     (tmp_path / "audio" / "test-00003.flac").write_bytes(b"half")
     prepare(tmp_path, **SMALL)
     assert files_of(tmp_path) == whole
@@ -120,10 +121,15 @@ def test_mistakes_are_named(prepare, tmp_path):
     prepare(tmp_path / "made", **SMALL)
     with pytest.raises(UserError, match="made with other options"):
         prepare(tmp_path / "made", **{**SMALL, "test": 8})
-    with pytest.raises(UserError, match="no option 'trian'; use train, dev"):
-        prepare(tmp_path / "other", trian=3)
-    with pytest.raises(UserError, match="option test is below 1"):
-        prepare(tmp_path / "other", test=0)
+    for options, message in (
+        ({"trian": 3}, "unknown key 'trian'; did you mean 'train'"),
+        ({"train": "many"}, "train is 'many'; give a whole number"),
+        ({"test": 0}, "option test is below 1"),
+        ({"extra": -1}, "option extra is below 0"),
+        ({"seed": -1}, "seed is -1; give at least 0"),
+    ):
+        with pytest.raises(UserError, match=message):
+            prepare(tmp_path / "other", **options)
     with pytest.raises(UserError, match="snr_low is above snr_high"):
         prepare(tmp_path / "other", snr_low=9.0, snr_high=1.0)
 

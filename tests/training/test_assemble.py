@@ -11,8 +11,9 @@ from nar_asr_lobes.training.assemble import (
     load_best,
     load_pretrained,
     make_brain,
+    make_logger,
 )
-from nar_asr_lobes.training.config import OptimConfig, RunConfig
+from nar_asr_lobes.training.config import LogConfig, OptimConfig, RunConfig
 from tests.training.runs import (
     TOKENIZER,
     make_objective,
@@ -47,6 +48,19 @@ def test_only_the_encoder_is_taken_over(pretrained):
     for name, value in model.state_dict().items():
         wanted = theirs if name.startswith("encoder.") else before
         assert torch.equal(value, wanted[name]), name
+
+
+def test_tensorboard_goes_on_at_the_step_of_a_resume(tmp_path):
+    reader = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator"
+    )
+    for step in (50, 100):  # each as in a process of its own
+        logger = make_logger(LogConfig(tensorboard=True), tmp_path)
+        logger.log_stats({"step": step}, {"loss": step / 10}, None)
+        logger.writer.close()
+    events = reader.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    points = [(x.step, x.value) for x in events.Scalars("loss/train")]
+    assert points == [(50, 5.0), (100, 10.0)]
 
 
 @pytest.mark.parametrize(

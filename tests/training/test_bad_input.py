@@ -43,7 +43,7 @@ LEFT_OUT = {
     "train: short": "(0.24 s) is shorter than the limit of 0.3 s; leave it",
     "train: long": "is longer than the limit of 5 s; cut it into shorter",
     "train: drifted": "is not as long as its manifest says; replace the file",
-    "train: cut": "is cut short; copy or download it again",
+    "train: cut": "is cut short; copy it again",
     "dev: dev0": "(U+0078) has characters outside the tokenizer in its",
 }
 
@@ -139,6 +139,11 @@ OPTIONS = [
         "finetune",
         "--data={extra_train: spoken}",
         "extra_train is 'spoken'; give a list such as",
+    ),
+    (
+        "finetune",
+        "--data={extra_train: [dev]}",
+        "data: extra_train names 'dev', which is evaluated; leave it out",
     ),
     (
         "finetune",

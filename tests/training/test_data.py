@@ -11,6 +11,7 @@ from nar_asr_lobes.training.data import (
     train_loader,
 )
 from tests.training.tiny_recipe import (
+    SPLIT,
     TEXT,
     copy_of,
     edit_row,
@@ -18,7 +19,7 @@ from tests.training.tiny_recipe import (
     prepare,
 )
 
-BOTH = "data: {extra_train: [test]}\n"
+BOTH = "data: {extra_train: [spoken]}\n"
 
 
 @pytest.fixture
@@ -34,15 +35,18 @@ def config_of(folder):
 
 
 def test_an_extra_split_is_trained_on_and_nothing_else(folder):
-    edit_row(folder / "data", "test1", TEXT, "ten z")
+    for name in ("train8", "train9"):
+        edit_row(folder / "data", name, SPLIT, "spoken")
+    edit_row(folder / "data", "train9", TEXT, "ten z")
     config = config_of(folder)
     prepare_data(config, prepare)
     tokenizer = run_tokenizer(config)
     loader = train_loader(config, tokenizer)
     ids = [utterance.id for utterance in loader.dataset.utterances]
     # "z" is in no transcript of train: the tokenizer has not read the extra.
-    assert ids == [*(f"train{n}" for n in range(10)), "test0", "test2"]
+    assert ids == [f"train{number}" for number in range(9)]
+    assert len(read_split(config, "train")) == 8
     train = [utterance.text for utterance in read_split(config, "train")]
     assert lm_texts(config) == train
     left_out = (folder / "out" / "left_out.txt").read_text()
-    assert left_out.startswith("test: test1")
+    assert left_out.startswith("spoken: train9")

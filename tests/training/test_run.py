@@ -151,6 +151,8 @@ def forget_tokenizer(out):
             "--tokenizer={kind: bpe, size: 9}",
             "tokenizer.json: is not of kind bpe, .* give a new output_folder",
         ),
+        (keep_all, "--seed=2", "step_00000002: was made with seed 1, now"),
+        (keep_all, "--global_batch=2", "made with global_batch 4, now it is"),
         (keep_all, "--steps=3", "checkpoint was made with steps 2, now it is"),
         (keep_all, "--model={ffn_dim: 32}", "step_00000002: was made with mod"),
     ],
@@ -170,6 +172,19 @@ def test_a_run_does_not_go_on_with_another_number_of_pieces(folder):
     for size, message in ((20, ""), (21, "has 20 pieces, but tokenizer.size")):
         option = f"--tokenizer={{kind: bpe, size: {size}}}"
         assert message in run_tiny(folder, "finetune", option).err
+
+
+def test_a_tokenizer_of_a_run_that_was_given_up_is_made_anew(folder):
+    (folder / "out").mkdir()
+    CharTokenizer(" x").save(folder / "out" / "tokenizer.json")
+    assert run_tiny(folder, "finetune").code == 0
+    assert (folder / "out" / "left_out.txt").read_text() == ""
+
+
+def test_a_pretraining_does_not_go_on_with_other_targets(finished, folder):
+    shutil.copytree(finished / "pretrain", folder / "out")
+    outcome = run_tiny(folder, "pretrain", "--objective={codes: 8}")
+    assert "step_00000002: was made with another objective" in outcome.error
 
 
 def test_a_pretraining_does_not_go_on_from_a_finetuning(started):
