@@ -38,7 +38,7 @@ def prepare(
         How many of the train speakers make the development set.
     spoken_folder : str, optional
         Where espeak-ng's reading of the sentences of "train" and of
-        kathleen_en is, or is to be made (about a minute, 250 MB).
+        kathleen_en is, or is to be made (half a minute, 160 MB).
 
     Returns
     -------
