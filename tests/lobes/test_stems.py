@@ -146,6 +146,12 @@ class KeepAll(nn.Module):
         return x
 
 
+def test_no_filter_has_subnormal_tails():
+    bank = gabor_filters(80, 400)
+    smallest = bank[bank != 0].abs().min()
+    assert smallest > torch.finfo(torch.float32).smallest_normal * 1e20
+
+
 def free_nan():
     """Fill memory that is allocated next with NaN."""
     for size in (100, 1000, 5000, 20000, 57600, 100000, 300000, 1000000):
