@@ -324,15 +324,15 @@ class NarBrain(sb.Brain):
                     f"{checkpoint.facts.get(key)}, now it is {value}; give "
                     "the old one or a new output_folder"
                 )
-        try:
-            for name in ("model", "optimizer"):
-                state = checkpoint.load(name, self.device)
+        for name in ("model", "optimizer"):
+            state = checkpoint.load(name, self.device)
+            try:
                 getattr(self, name).load_state_dict(state)
-        except (RuntimeError, ValueError) as error:
-            raise UserError(
-                f"{checkpoint.path}: was made with another objective; give "
-                "the old one or a new output_folder"
-            ) from error
+            except (RuntimeError, ValueError) as error:
+                raise UserError(
+                    f"{checkpoint.path}: was made with another objective; "
+                    "give the old one or a new output_folder"
+                ) from error
         self.scheduler.load_state_dict(checkpoint.load("scheduler"))
         self.progress = Progress(**checkpoint.load("progress"))
         random_states = checkpoint.load("random")
