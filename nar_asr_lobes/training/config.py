@@ -35,9 +35,6 @@ class DataConfig:
         Splits, as the recipe's ``prepare`` names them.
     test : list of str
         Splits to evaluate.
-    extra_train : list of str
-        Splits to train on besides; neither the tokenizer nor the language
-        model reads them. For synthetic speech of the training transcripts.
     options : dict
         Passed on to the recipe's ``prepare``.
     text_style : str
@@ -62,7 +59,6 @@ class DataConfig:
     train: str = "train"
     dev: str = "dev"
     test: list[str] = field(default_factory=lambda: ["test"])
-    extra_train: list[str] = field(default_factory=list)
     options: dict = field(default_factory=dict)
     text_style: str = "none"
     min_seconds: float = 0.1

@@ -123,21 +123,11 @@ def _call_prepare(config: RunConfig, prepare: Prepare) -> dict:
 
 def _wanted_splits(config: RunConfig) -> list[str]:
     data = config.data
+    if config.task == "pretrain":
+        return [data.train, data.dev]
     if config.task == "evaluate":
         return list(data.test)
-    test = data.test if config.task == "finetune" else []
-    for split in (data.dev, *test):
-        if split in data.extra_train:
-            raise UserError(
-                f"data: extra_train names {split!r}, which is evaluated; "
-                "leave it out"
-            )
-    return list(dict.fromkeys([*train_splits(config), data.dev, *test]))
-
-
-def train_splits(config: RunConfig) -> list[str]:
-    """Name the splits that are trained on."""
-    return list(dict.fromkeys([config.data.train, *config.data.extra_train]))
+    return list(dict.fromkeys([data.train, data.dev, *data.test]))
 
 
 def _check(config: RunConfig, splits: list[str]) -> None:
@@ -151,7 +141,7 @@ def _check(config: RunConfig, splits: list[str]) -> None:
     left_out.write_text("", encoding="utf-8")
     for name in splits:
         # A test set is scored whole: what cannot be read is named there.
-        trained_on = name in (*train_splits(config), data.dev) and (
+        trained_on = name in (data.train, data.dev) and (
             config.task != "evaluate"
         )
         utterances = read_split(config, name)
@@ -233,11 +223,7 @@ def lm_texts(config: RunConfig) -> list[str]:
 
 def train_loader(config: RunConfig, tokenizer: Tokenizer | None) -> DataLoader:
     """Load this rank's share of the training steps."""
-    utterances = [
-        utterance
-        for split in train_splits(config)
-        for utterance in read_split(config, split, checked=True)
-    ]
+    utterances = read_split(config, config.data.train, checked=True)
     dataset = SpeechDataset(
         utterances, tokenizer, config.wave_augment, config.data.cache
     )

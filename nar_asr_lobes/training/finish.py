@@ -34,7 +34,6 @@ from nar_asr_lobes.training.data import (
     check_lm_files,
     lm_texts,
     read_split,
-    train_splits,
 )
 from nar_asr_lobes.training.stages import Stage
 
@@ -232,14 +231,13 @@ def make_card(
     config: RunConfig, results: dict[str, list[ModeResult]]
 ) -> BundleCard:
     """Describe a fine-tuned model from what its run knows."""
-    splits = train_splits(config)
-    train = [u for s in splits for u in read_split(config, s, checked=True)]
+    train = read_split(config, config.data.train, checked=True)
     hours = sum(u.duration for u in train) / 3600
     source = Path(config.data_folder).name
     trained_on = (
-        f"{hours:.2f} h of {source} ({', '.join(splits)}; {len(train)} "
-        f"utterances), {config.steps} steps of {config.global_batch} "
-        "utterances."
+        f"{hours:.2f} h of split `{config.data.train}` of {source} "
+        f"({len(train)} utterances), {config.steps} steps of "
+        f"{config.global_batch} utterances."
     )
     if config.init_from is not None:
         trained_on += " The encoder was pre-trained on unlabelled speech."

@@ -54,7 +54,7 @@ def runs(tmp_path_factory):
 
     @cache
     def outcome(recipe, task):
-        if recipe in ("Synthetic", "Speechocean762"):
+        if recipe == "Synthetic":
             pytest.importorskip("espeakng_loader", reason="no extra demo")
         folder = root / recipe
         options = [
@@ -70,9 +70,6 @@ def runs(tmp_path_factory):
             options += [TINY, f"--steps={STEPS}", "--global_batch=4"]
         if task == "finetune":
             outcome(recipe, "pretrain")
-            if recipe == "Speechocean762":
-                spoken = f"{{spoken_folder: {folder / 'spoken'}}}"
-                options += [f"--data={{options: {spoken}}}"]
             options += [f"--init_from={folder / 'pretrain'}"]
         return folder / task, run(recipe, task, *options)
 

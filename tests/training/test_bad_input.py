@@ -132,21 +132,6 @@ OPTIONS = [
     ),
     (
         "finetune",
-        "--data={extra_train: [spoken]}",
-        "data: has no split 'spoken'; the recipe gives train, dev, test",
-    ),
-    (
-        "finetune",
-        "--data={extra_train: spoken}",
-        "extra_train is 'spoken'; give a list such as",
-    ),
-    (
-        "finetune",
-        "--data={extra_train: [dev]}",
-        "data: extra_train names 'dev', which is evaluated; leave it out",
-    ),
-    (
-        "finetune",
         "--data={options: {speakers: 3}}",
         "data.options: .*'speakers'; the recipe's prepare takes .data_folder",
     ),

@@ -38,7 +38,7 @@ def evaluate(folder, *options):
 def test_the_card_says_what_the_run_was(finished):
     card = (finished / "finetune" / "bundle" / "README.md").read_text()
     assert "2 steps of 4 utterances" in card
-    assert "h of data (train; 10 utterances)" in card
+    assert "h of split `train` of data (10 utterances)" in card
     assert "finetune.yaml --data_folder=/path/to/data" in card
     assert "pre-trained" not in card  # this one had no init_from
     for mode in MODES:

@@ -13,7 +13,7 @@ from nar_asr_lobes.dataio.prepare import tsv_utterances
 from tests.recipes.librispeech_tree import make_table, sentence
 from tests.recipes.running import Outcome, call
 
-SPLIT, DURATION, TEXT = 3, 4, 5  # columns of utterances.tsv
+DURATION, TEXT = 4, 5  # columns of utterances.tsv
 _HEAD = """\
 task: {task}
 data_folder: !PLACEHOLDER
