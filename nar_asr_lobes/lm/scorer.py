@@ -81,11 +81,11 @@ class NgramLM:
             is missing or damaged, or the model belongs to another tokenizer.
         """
         order = check_sidecar(path, tokenizer).order
-        kenlm = _import_kenlm()
-        if order > highest_order():
+        kenlm, highest = _import_kenlm(), highest_order()
+        if order > highest:
             raise UserError(
                 f"{path}: is of order {order}, but KenLM as installed reads "
-                f"up to {highest_order()}; build it again, with the "
+                f"up to {highest}; build it again, with the "
                 f"environment variable MAX_ORDER={order}"
             )
         config = kenlm.Config()

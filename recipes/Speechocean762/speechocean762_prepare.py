@@ -19,6 +19,7 @@ from nar_asr_lobes.dataio.prepare import tsv_utterances
 from nar_asr_lobes.dataio.spoken import speak_texts
 from nar_asr_lobes.dataio.text import normalize_text
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.limits import require_count
 
 _SIBLINGS = ("arabic_commands", "kathleen_en", "swahili", "yoruba")
 
@@ -52,9 +53,14 @@ def prepare(
     Raises
     ------
     UserError
-        For a damaged table, a missing split, or more development speakers
-        than train has.
+        For a damaged table, a missing split, an option of another kind, or
+        more development speakers than train has.
     """
+    require_count("dev_speakers", dev_speakers, minimum=0)
+    if not isinstance(spoken_folder, str | None):
+        raise UserError(
+            f"spoken_folder is {spoken_folder!r}; give a folder's name"
+        )
     found = tsv_utterances(data_folder)
     for name in ("train", "test"):
         if name not in found:

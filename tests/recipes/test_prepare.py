@@ -232,6 +232,15 @@ def test_speechocean_dev_speakers_are_limited(ocean, count):
         speechocean(str(ocean), dev_speakers=count)
 
 
+@pytest.mark.parametrize(
+    "options", [{"dev_speakers": "many"}, {"spoken_folder": 5}]
+)
+def test_speechocean_options_of_another_kind(ocean, options):
+    [(name, value)] = options.items()
+    with pytest.raises(UserError, match=f"^{name} is {value!r}; "):
+        speechocean(str(ocean), **options)
+
+
 def test_speechocean_missing_split(ocean):
     make_table(ocean, [("a", "1", "train", "x"), ("b", "2", "train", "x")])
     with pytest.raises(UserError, match="split 'test' is missing"):
