@@ -21,6 +21,7 @@ from nar_asr_lobes.lobes.attention import (
     attention_mask,
     rotary_angles,
 )
+from nar_asr_lobes.lobes.dropout import ByteDropout
 from nar_asr_lobes.lobes.lengths import valid_mask
 
 LayerHook = Callable[[int, torch.Tensor], torch.Tensor]
@@ -96,7 +97,7 @@ class EncoderLayer(nn.Module):
         self.attention = Attention(d_model, heads)
         self.ffn_norm = nn.LayerNorm(d_model)
         self.ffn = FeedForward(d_model, ffn_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = ByteDropout(dropout)
 
     def forward(
         self, x: torch.Tensor, valid: torch.Tensor, angles: torch.Tensor

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from nar_asr_lobes.lobes.dropout import ByteDropout
 from nar_asr_lobes.lobes.lengths import (
     absolute_lengths,
     conv_output_lengths,
@@ -62,7 +63,7 @@ class WaveformFrontend(nn.Module):
         self.stem = stem
         self.norm = nn.LayerNorm(stem_channels)
         self.projection = nn.Linear(stem_channels, d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = ByteDropout(dropout)
 
     def output_lengths(self, samples: torch.Tensor) -> torch.Tensor:
         """Count the frames of utterances of ``samples`` samples."""

@@ -20,6 +20,7 @@ from nar_asr_lobes.lobes.attention import (
     attention_mask,
     rotary_angles,
 )
+from nar_asr_lobes.lobes.dropout import ByteDropout
 from nar_asr_lobes.lobes.lengths import valid_mask
 
 
@@ -51,7 +52,7 @@ class DecoderLayer(nn.Module):
         self.cross_attention = Attention(d_model, heads)
         self.ffn_norm = nn.LayerNorm(d_model)
         self.ffn = FeedForward(d_model, ffn_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = ByteDropout(dropout)
 
     def forward(
         self,
@@ -116,7 +117,7 @@ class NarDecoder(nn.Module):
         )
         self.norm = nn.LayerNorm(d_model)
         self.output = nn.Linear(d_model, vocab_size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = ByteDropout(dropout)
 
     def forward(
         self,

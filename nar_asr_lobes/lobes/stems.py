@@ -176,25 +176,25 @@ class GaborStem(nn.Module):
         # Rounding to bfloat16 is noise at -50 dB: pauses would not be in
         # training what they are in recognition.
         with torch.autocast(wavs.device.type, enabled=False):
-            pairs = self._filter(wavs.float())
-            real, imaginary = pairs.chunk(2, dim=1)
-            energy = self.lowpass(real.square() + imaginary.square())
+            energy = self.lowpass(self._energies(wavs.float()))
         # The waveform has unit variance, so the floor is 60 dB below it; it
         # counts as zero, so that rounding cannot turn silence into features.
         log_energy = torch.log1p(1e6 * energy.clamp_min(0))
         return self.norm(log_energy, self.feature_lengths(samples))
 
-    def _filter(self, wavs: torch.Tensor) -> torch.Tensor:
-        """Convolve [B, S] with the filters, a stride of samples as channels.
+    def _energies(self, wavs: torch.Tensor) -> torch.Tensor:
+        """Sum the squares of each filter pair's outputs, [B, filters, P].
 
-        The same sums as ``self.gabor(wavs.unsqueeze(1))``, in two thirds of
-        its time on a CPU.
+        One matrix product instead of ``self.gabor(wavs.unsqueeze(1))``: the
+        same sums, forward and backward in three quarters of its time on a CPU.
         """
-        stride = self.gabor.stride[0]
-        whole = wavs.shape[1] // stride * stride
-        blocks = wavs[:, :whole].unflatten(1, (-1, stride)).mT
-        weight = self.gabor.weight.squeeze(1).unflatten(1, (-1, stride)).mT
-        return F.conv1d(blocks, weight)
+        (kernel,), (stride,) = self.gabor.kernel_size, self.gabor.stride
+        positions = wavs.unfold(1, kernel, stride)  # [B, P, kernel]
+        weight = self.gabor.weight.squeeze(1)
+        pairs = weight @ positions.reshape(-1, kernel).mT  # [2 filters, B P]
+        real, imaginary = pairs.chunk(2)
+        energies = real.square() + imaginary.square()
+        return energies.unflatten(1, positions.shape[:2]).transpose(0, 1)
 
     def freeze_filters(self) -> None:
         """Take what reads the waveform out of the training."""
