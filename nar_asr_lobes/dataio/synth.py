@@ -1,6 +1,7 @@
 """Speech made by espeak-ng, and noise to mix into it: data with no download.
 
 text -> Espeak.speak -> [S] at 16 kHz -> mix_noise -> [S]
+     -> Espeak.phones -> its phones
 
 S is the number of samples. espeak-ng comes as a shared library inside the
 optional package ``espeakng-loader`` and is called through ctypes. It keeps its
@@ -31,6 +32,7 @@ _UP, _DOWN = SAMPLE_RATE // _DIVISOR, ESPEAK_RATE // _DIVISOR
 _SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: the callback runs in our thread
 _DONT_EXIT = 0x8000  # report a missing data folder, do not end the process
 _UTF8 = 1
+_IPA, _BETWEEN = 2, "_"  # phonememode: alphabet, what stands between phones
 _RATE, _PITCH = 1, 3  # espeak_PARAMETER
 _SPEEDS = (80, 450)
 _PITCHES = (0, 99)
@@ -112,11 +114,7 @@ class Espeak:
         """
         library = self._open_library()
         _check_request(text, speed, pitch)
-        if library.espeak_SetVoiceByName(voice.encode()) != 0:
-            raise UserError(
-                f"espeak-ng has no voice {voice!r}; name a language file and "
-                "a variant, for example en-us+f3"
-            )
+        self._choose_voice(voice)
         library.espeak_SetParameter(_RATE, speed, 0)
         library.espeak_SetParameter(_PITCH, pitch, 0)
         # Breath and frication draw from a generator that starts at the clock.
@@ -125,6 +123,41 @@ class Espeak:
         message = text.encode() + b"\0"
         library.espeak_Synth(message, len(message), 0, 1, 0, _UTF8, None, None)
         return _to_16k(self._chunks, text)
+
+    def phones(self, text: str, voice: str) -> list[str]:
+        """Pronounce a text without saying it.
+
+        Arguments
+        ---------
+        text : str
+            One or more words.
+        voice : str
+            As for ``speak``.
+
+        Returns
+        -------
+        list of str
+            Phones in the International Phonetic Alphabet, with their marks of
+            stress and length. Raises UserError for an unknown voice.
+        """
+        library = self._open_library()
+        self._choose_voice(voice)
+        library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+        rest = ctypes.c_char_p(text.encode())
+        found: list[str] = []
+        while rest.value:  # a clause at a time
+            said = library.espeak_TextToPhonemes(
+                ctypes.byref(rest), _UTF8, _IPA | ord(_BETWEEN) << 8
+            )
+            found += said.decode().replace(" ", _BETWEEN).split(_BETWEEN)
+        return [phone for phone in found if phone]
+
+    def _choose_voice(self, voice: str) -> None:
+        if self._open_library().espeak_SetVoiceByName(voice.encode()) != 0:
+            raise UserError(
+                f"espeak-ng has no voice {voice!r}; name a language file and "
+                "a variant, for example en-us+f3"
+            )
 
     def _open_library(self) -> ctypes.CDLL:
         if self._library is None:
@@ -254,8 +287,8 @@ def _find_espeak() -> tuple[str, str]:
         import espeakng_loader
     except ImportError:
         raise UserError(
-            "speech synthesis needs espeakng-loader, which is not installed; "
-            "run: pip install 'nar-asr-lobes[demo]'"
+            "espeak-ng (voices and phones) comes with espeakng-loader, which "
+            "is not installed; run: pip install 'nar-asr-lobes[demo]'"
         ) from None
     return espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
 

@@ -29,6 +29,9 @@ class ModelConfig:
         Frames of each encoder layer's convolutional position, odd.
     inter_ctc_layers : list of int
         Encoder layers (1-based) after which the CTC head is read too.
+    inter_units : int
+        Outputs of the head that reads them, where they are other units than
+        the tokenizer's; 0 for the CTC head itself. An objective sets it.
     self_condition : bool
         Whether those readings are fed back into the encoder.
     dropout : float
@@ -43,7 +46,7 @@ class ModelConfig:
     nar_asr_lobes.errors.UserError: model: unknown key d_modle; known keys \
 are stem, stem_channels, stem_filters, stem_norm, d_model, heads, ffn_dim, \
 encoder_layers, decoder_layers, conv_kernel, inter_ctc_layers, \
-self_condition, dropout
+inter_units, self_condition, dropout
     """
 
     stem: str = "gabor"
@@ -57,6 +60,7 @@ self_condition, dropout
     decoder_layers: int = 2
     conv_kernel: int = 15
     inter_ctc_layers: list[int] = field(default_factory=list)
+    inter_units: int = 0
     self_condition: bool = False
     dropout: float = 0.1
 

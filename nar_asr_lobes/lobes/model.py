@@ -111,8 +111,13 @@ class NarAsr(nn.Module):
         self.mask_id = vocab_size
         self.encoder = SpeechEncoder(config)
         self.ctc_head = nn.Linear(config.d_model, vocab_size)
+        self.inter_head = (
+            nn.Linear(config.d_model, config.inter_units)
+            if config.inter_units
+            else None
+        )
         self.condition = (
-            nn.Linear(vocab_size, config.d_model)
+            nn.Linear(config.inter_units or vocab_size, config.d_model)
             if config.self_condition
             else None
         )
@@ -138,8 +143,8 @@ class NarAsr(nn.Module):
         """Count the frames of utterances of ``samples`` samples."""
         return self.encoder.frontend.output_lengths(samples)
 
-    def _ctc(self, states: torch.Tensor) -> torch.Tensor:
-        return torch.log_softmax(self.ctc_head(states).float(), dim=-1)
+    def _ctc(self, states: torch.Tensor, head: nn.Linear) -> torch.Tensor:
+        return torch.log_softmax(head(states).float(), dim=-1)
 
     def encode(
         self,
@@ -164,17 +169,19 @@ class NarAsr(nn.Module):
             States, lengths and log-probabilities.
         """
         inter = []
+        inter_head = self.inter_head or self.ctc_head
 
         def read_ctc(number: int, x: torch.Tensor) -> torch.Tensor:
             if number not in self.config.inter_ctc_layers:
                 return x
-            inter.append(self._ctc(self.encoder.layers.norm(x)))
+            inter.append(self._ctc(self.encoder.layers.norm(x), inter_head))
             if self.condition is None:
                 return x
             return x + self.condition(inter[-1].exp().to(x.dtype))
 
         states, lengths = self.encoder(wavs, wav_lens, masker, read_ctc)
-        return Encoded(states, lengths, self._ctc(states), inter)
+        log_probs = self._ctc(states, self.ctc_head)
+        return Encoded(states, lengths, log_probs, inter)
 
     def decode(
         self,

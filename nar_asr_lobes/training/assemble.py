@@ -26,6 +26,7 @@ from nar_asr_lobes.lobes.model import ModelConfig, NarAsr
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import LogConfig, RunConfig
+from nar_asr_lobes.training.data import run_lexicon
 from nar_asr_lobes.training.objectives import Objective
 from nar_asr_lobes.training.options import TrainOptions
 from nar_asr_lobes.training.scheduler import WarmupCosine
@@ -124,7 +125,9 @@ def make_objective(config: RunConfig, tokenizer: Tokenizer | None) -> Objective:
     if not labelled:
         return config.objective
     try:
-        return config.objective(tokenizer=tokenizer)
+        return config.objective(
+            tokenizer=tokenizer, lexicon=run_lexicon(config)
+        )
     except TypeError as error:
         raise UserError(f"objective: {error}; correct its keys") from error
 

@@ -122,10 +122,22 @@ class LogConfig:
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """Output units: ``kind`` char, unigram or bpe; ``size`` of the latter."""
+    """What the model writes, and what its intermediate layers hear.
+
+    Arguments
+    ---------
+    kind : str
+        char, unigram or bpe.
+    size : int, optional
+        Number of pieces, of the latter two.
+    phones : str, optional
+        An espeak-ng language, such as en-us, whose phones the intermediate
+        layers learn; without it they learn the pieces.
+    """
 
     kind: str = "char"
     size: int | None = None
+    phones: str | None = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,11 @@ from nar_asr_lobes.dataio.batching import (
 )
 from nar_asr_lobes.dataio.checks import check_utterances, summarize
 from nar_asr_lobes.dataio.datasets import Batch, SpeechDataset, step_loader
+from nar_asr_lobes.dataio.lexicon import (
+    Lexicon,
+    load_lexicon,
+    make_lexicon,
+)
 from nar_asr_lobes.dataio.manifest import (
     Utterance,
     read_manifest,
@@ -79,6 +84,7 @@ def prepare_data(config: RunConfig, prepare: Prepare) -> None:
     )
     if config.task == "finetune":
         _make_tokenizer(config)
+        _make_lexicon(config)
     _check(config, wanted)
 
 
@@ -107,6 +113,19 @@ def _make_tokenizer(config: RunConfig) -> None:
             f"tokenizer.size asks for {size}; go on with the size it has or "
             "give a new output_folder"
         )
+
+
+def _make_lexicon(config: RunConfig) -> None:
+    """Pronounce the words of train and dev, where the run asks for phones."""
+    voice = config.tokenizer.phones
+    if voice is None:
+        return
+    texts = [
+        utterance.text or ""
+        for split in (config.data.train, config.data.dev)
+        for utterance in read_split(config, split)
+    ]
+    make_lexicon(texts, voice).save(lexicon_path(config))
 
 
 def _call_prepare(config: RunConfig, prepare: Prepare) -> dict:
@@ -194,6 +213,18 @@ def run_tokenizer(config: RunConfig) -> Tokenizer:
             f"{config.output_folder}: holds no tokenizer; start the run anew"
         )
     return load_tokenizer(path)
+
+
+def lexicon_path(config: RunConfig) -> Path:
+    """Tell where the run keeps its phones."""
+    return Path(config.output_folder) / "lexicon.json"
+
+
+def run_lexicon(config: RunConfig) -> Lexicon | None:
+    """Load the run's phones, if it asks for them."""
+    if config.tokenizer.phones is None:
+        return None
+    return load_lexicon(lexicon_path(config))
 
 
 def check_lm_files(config: RunConfig) -> None:

@@ -9,7 +9,7 @@ is trained on; every other one is a statistic, reported as sum / count.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from nar_asr_lobes.dataio.datasets import Batch
+from nar_asr_lobes.dataio.lexicon import Lexicon
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.decoding.greedy import greedy_paths
 from nar_asr_lobes.errors import UserError
@@ -39,18 +40,40 @@ from nar_asr_lobes.losses.masked import masked_token_loss_sum
 
 
 @dataclass(frozen=True)
+class CtcTargets:
+    """Padded units [B, U], their number [B], and which rows CTC aligns [B]."""
+
+    units: torch.Tensor
+    unit_lens: torch.Tensor
+    keep: torch.Tensor
+
+    def count(self) -> float:
+        """Count the units of the rows that CTC aligns."""
+        return float((self.unit_lens * self.keep).sum())
+
+    def loss_sum(
+        self, log_probs: torch.Tensor, lengths: torch.Tensor
+    ) -> torch.Tensor:
+        """Sum the CTC loss of log_probs [B, T, V] over those rows."""
+        return ctc_loss_sum(
+            log_probs, lengths, self.units, self.unit_lens, self.keep
+        )
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A batch with its random draws made and its counts known.
 
     ``mask`` is [B, T] over frames (BEST-RQ) or [B, U] over slots (CMLM);
-    ``keep`` [B] marks the utterances that CTC can align; ``counts`` are the
-    denominators by name.
+    ``counts`` are the denominators by name. Of labelled batches, ``spoken``
+    are the targets of CTC and ``inter`` those of the intermediate layers.
     """
 
     batch: Batch
     mask: torch.Tensor
-    keep: torch.Tensor
     counts: dict[str, float]
+    spoken: CtcTargets | None = None
+    inter: CtcTargets | None = None
 
 
 class Objective(Protocol):
@@ -126,7 +149,7 @@ class BestRqObjective:
         )
         hidden = float(mask.sum()) * model.codebooks
         counts = {"best_rq": hidden, "accuracy": hidden}
-        return Prepared(batch, mask, lengths > 0, counts)
+        return Prepared(batch, mask, counts)
 
     def sums(
         self, model: Callable, prepared: Prepared, training: bool
@@ -164,6 +187,9 @@ class RecognitionObjective:
         Label smoothing of the decoder.
     spec_augment : SpecAugment, optional
         Masks on the stem's features while training.
+    lexicon : Lexicon, optional
+        The intermediate layers learn its phones instead of the tokenizer's
+        pieces; it has every word of the data.
 
     Example
     -------
@@ -182,6 +208,7 @@ class RecognitionObjective:
         inter_weight: float,
         smoothing: float = 0.1,
         spec_augment: SpecAugment | None = None,
+        lexicon: Lexicon | None = None,
     ):
         require_number("decoder_weight", decoder_weight, 0.0, 1.0)
         require_number("inter_weight", inter_weight, 0.0, 1.0)
@@ -189,6 +216,7 @@ class RecognitionObjective:
         self.tokenizer = tokenizer
         self.smoothing = smoothing
         self.spec_augment = spec_augment
+        self.lexicon = lexicon
         encoder_weight = 1 - decoder_weight
         self.weights = {
             "ctc": encoder_weight * (1 - inter_weight),
@@ -206,6 +234,8 @@ class RecognitionObjective:
                 "objective: inter_weight is above 0, but the model has no "
                 "inter_ctc_layers; set it to 0 or name some layers"
             )
+        if self.lexicon is not None:
+            config = replace(config, inter_units=self.lexicon.size)
         return build_model(config, self.tokenizer.size)
 
     def prepare(self, batch: Batch, model: NarAsr) -> Prepared:
@@ -216,17 +246,33 @@ class RecognitionObjective:
             batch.seeds, batch.token_lens, batch.tokens.shape[1]
         )
         mask = mask & keep[:, None]
-        tokens = float((batch.token_lens * keep).sum())
+        spoken = CtcTargets(batch.tokens, batch.token_lens, keep)
+        inter = spoken
+        if self.lexicon is not None:
+            inter = self._phone_targets(batch, lengths, keep)
         taps = len(model.config.inter_ctc_layers)
         counts = {
-            "ctc": tokens,
-            "inter_ctc": tokens * taps,
+            "ctc": spoken.count(),
+            "inter_ctc": inter.count() * taps,
             "cmlm": float(mask.sum()),
             "accuracy": float(mask.sum()),
             "left_out": float(len(keep)),
             "wer": float(sum(len(text.split()) for text in batch.texts)),
         }
-        return Prepared(batch, mask, keep, counts)
+        return Prepared(batch, mask, counts, spoken, inter)
+
+    def _phone_targets(
+        self, batch: Batch, lengths: torch.Tensor, keep: torch.Tensor
+    ) -> CtcTargets:
+        rows = [self.lexicon.encode(text) for text in batch.texts]
+        unit_lens = torch.tensor([len(row) for row in rows])
+        units = nn.utils.rnn.pad_sequence(
+            [torch.tensor(row, dtype=torch.long) for row in rows],
+            batch_first=True,
+        ).to(lengths.device)
+        unit_lens = unit_lens.to(lengths.device)
+        keep = keep & ctc_feasible(units, unit_lens, lengths)
+        return CtcTargets(units, unit_lens, keep)
 
     def sums(
         self, model: Callable, prepared: Prepared, training: bool
@@ -246,35 +292,24 @@ class RecognitionObjective:
         )
         filled, targets = log_probs[mask], batch.tokens[mask]
         sums = {
-            "ctc": self._ctc(encoded.log_probs, encoded, prepared),
+            "ctc": prepared.spoken.loss_sum(
+                encoded.log_probs, encoded.lengths
+            ),
             "inter_ctc": sum(
                 (
-                    self._ctc(inter, encoded, prepared)
+                    prepared.inter.loss_sum(inter, encoded.lengths)
                     for inter in encoded.inter_log_probs
                 ),
                 start=encoded.log_probs.new_zeros(()),
             ),
             "cmlm": masked_token_loss_sum(filled, targets, self.smoothing),
             "accuracy": (filled.detach().argmax(-1) == targets).sum(),
-            "left_out": (~prepared.keep).sum(),
+            "left_out": (~prepared.spoken.keep).sum(),
         }
         if not training:
             errors = self._word_errors(encoded, batch)
             sums["wer"] = torch.tensor(errors)
         return sums
-
-    @staticmethod
-    def _ctc(
-        log_probs: torch.Tensor, encoded: Encoded, prepared: Prepared
-    ) -> torch.Tensor:
-        batch = prepared.batch
-        return ctc_loss_sum(
-            log_probs,
-            encoded.lengths,
-            batch.tokens,
-            batch.token_lens,
-            prepared.keep,
-        )
 
     def _word_errors(self, encoded: Encoded, batch: Batch) -> int:
         paths = greedy_paths(encoded.log_probs.float(), encoded.lengths)

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from nar_asr_lobes.dataio.batching import Sample
 from nar_asr_lobes.dataio.datasets import SpeechDataset
+from nar_asr_lobes.dataio.lexicon import Lexicon
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.decoding.greedy import greedy_paths
 from nar_asr_lobes.errors import UserError
@@ -14,6 +15,7 @@ from nar_asr_lobes.lobes.alignment import token_frames
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.masking import SpecAugment, draw_span_mask
 from nar_asr_lobes.training.objectives import RecognitionObjective
+from tests.tones import TONE_TEXTS
 from tests.training.runs import (
     KINDS,
     TOKENIZER,
@@ -168,6 +170,53 @@ def test_word_errors_are_counted_in_validation(tone_clips):
     assert sums["wer"] == found.word_errors > 0
     assert counts["wer"] == sum(len(text.split()) for text in batch.texts)
     assert "wer" not in sums_of(objective, model, batch, training=True)[0]
+
+
+def with_phones():
+    """An objective whose intermediate layers learn two phones a word."""
+    words = sorted({w for text in TONE_TEXTS for w in text.split()})
+    lexicon = Lexicon(
+        "none",
+        ("p", "t", "k"),
+        {word: (1 + i % 3, 1 + (i // 3) % 3) for i, word in enumerate(words)},
+    )
+    torch.manual_seed(0)
+    objective = RecognitionObjective(TOKENIZER, 0.3, 0.5, lexicon=lexicon)
+    return objective, objective.build_model(TINY).eval()
+
+
+def test_intermediate_layers_learn_phones_where_there_is_a_lexicon(tone_clips):
+    objective, model = with_phones()
+    batch = make_batch("finetune", tone_clips, range(4))
+    sums, counts = sums_of(objective, model, batch)
+    encoded = model.encode(batch.wavs, batch.wav_lens)
+    [inter] = encoded.inter_log_probs
+    assert inter.shape[-1] == 4 != TOKENIZER.size
+    wanted = 0.0
+    for row, length, text in zip(
+        inter, encoded.lengths, batch.texts, strict=True
+    ):
+        units = torch.tensor([objective.lexicon.encode(text)])
+        wanted += F.ctc_loss(
+            row[:, None], units, length[None], torch.tensor([units.shape[1]]),
+            reduction="sum",
+        ).item()
+    assert sums["inter_ctc"] == pytest.approx(wanted, rel=1e-5)
+    assert counts["inter_ctc"] == 2 * sum(len(t.split()) for t in batch.texts)
+    assert counts["ctc"] == batch.token_lens.sum().item()
+
+
+def test_phones_of_what_ctc_cannot_align_add_nothing(tone_clips):
+    objective, model = with_phones()
+    clip = tone_clips[0]
+    text = " ".join(9 * TONE_TEXTS)
+    other = Utterance("other", clip.audio, clip.duration, text)
+    dataset = SpeechDataset([*tone_clips[:3], other], TOKENIZER)
+    samples = [Sample(i, 10 + i) for i in range(4)]
+    whole, whole_counts = sums_of(objective, model, dataset.batch(samples))
+    kept, kept_counts = sums_of(objective, model, dataset.batch(samples[:3]))
+    assert whole["inter_ctc"] == pytest.approx(kept["inter_ctc"], rel=1e-5)
+    assert whole_counts["inter_ctc"] == kept_counts["inter_ctc"]
 
 
 @pytest.mark.parametrize("text", ["oo no " * 9, ""], ids=["long", "empty"])
