@@ -9,8 +9,11 @@ leave the utterances out or to stop, and shows `summarize(findings)`.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 from nar_asr_lobes.dataio.audio import (
@@ -107,9 +110,11 @@ def check_utterances(
     (0, 'u1: no.wav is missing; check the path')
     """
     rules = _Rules(tokenizer, frames, min_seconds, max_seconds, read)
-    usable, findings = [], []
-    for utterance in utterances:
-        samples, faults = _check_audio(utterance, rules)
+    utterances, usable, findings = list(utterances), [], []
+    # Decoding leaves Python's lock alone, so threads share the processors.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        checked = list(pool.map(partial(_check_audio, rules=rules), utterances))
+    for utterance, (samples, faults) in zip(utterances, checked, strict=True):
         if tokenizer is not None:
             faults += _check_text(utterance, samples, rules)
         findings += faults
