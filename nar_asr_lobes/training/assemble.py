@@ -6,7 +6,7 @@ RunConfig + tokenizer -> objective -> model (-> pre-trained encoder) -> NarBrain
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from speechbrain.utils.train_logger import (
 from torch import nn
 
 from nar_asr_lobes.dataio.datasets import WaveTransform
+from nar_asr_lobes.dataio.lexicon import Lexicon
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.model import ModelConfig, NarAsr
@@ -67,12 +68,11 @@ def make_brain(
             )
     sizes = ModelConfig.from_dict(config.model)
     torch.manual_seed(config.seed)
-    objective = make_objective(config, tokenizer)
+    lexicon = run_lexicon(config)
+    objective = make_objective(config, tokenizer, lexicon)
     check_optimizer(config.optim.optimizer)
     check_augment(config.wave_augment)
     model = objective.build_model(sizes)
-    if config.init_from is not None:
-        load_pretrained(model, config.init_from)
     optim, log = config.optim, config.log
     if optim.freeze_filters:
         model.encoder.frontend.stem.freeze_filters()
@@ -81,6 +81,10 @@ def make_brain(
         facts[key] = getattr(config, key)
     if tokenizer is not None:
         facts["tokenizer"] = tokenizer.fingerprint
+    if lexicon is not None:
+        facts["phones"] = " ".join(lexicon.phones)
+    if config.init_from is not None:
+        load_pretrained(model, config.init_from, facts)
     output = Path(config.output_folder)
     return NarBrain(
         model,
@@ -107,8 +111,10 @@ def make_brain(
     )
 
 
-def make_objective(config: RunConfig, tokenizer: Tokenizer | None) -> Objective:
-    """Give a fine-tuning's objective its tokenizer.
+def make_objective(
+    config: RunConfig, tokenizer: Tokenizer | None, lexicon: Lexicon | None
+) -> Objective:
+    """Give a fine-tuning's objective its tokenizer and its phones.
 
     Raises
     ------
@@ -125,9 +131,7 @@ def make_objective(config: RunConfig, tokenizer: Tokenizer | None) -> Objective:
     if not labelled:
         return config.objective
     try:
-        return config.objective(
-            tokenizer=tokenizer, lexicon=run_lexicon(config)
-        )
+        return config.objective(tokenizer=tokenizer, lexicon=lexicon)
     except TypeError as error:
         raise UserError(f"objective: {error}; correct its keys") from error
 
@@ -221,8 +225,13 @@ def make_logger(log: LogConfig, output: Path) -> TrainLogger:
         ) from error
 
 
-def load_pretrained(model: nn.Module, folder: str) -> None:
-    """Take over the encoder of a pre-training run.
+def load_pretrained(
+    model: nn.Module, folder: str, facts: Mapping[str, object]
+) -> None:
+    """Take over the encoder of another run, and what else means the same.
+
+    CTC head and decoder come along where the tokenizer is the same, what reads
+    the intermediate layers where their units are the same too.
 
     Arguments
     ---------
@@ -230,11 +239,13 @@ def load_pretrained(model: nn.Module, folder: str) -> None:
         Has an ``encoder`` of the same sizes.
     folder : str
         The run's output folder.
+    facts : mapping
+        Of the run that begins: its ``tokenizer`` and ``phones``, if any.
 
     Raises
     ------
     UserError
-        When there is no whole checkpoint, or its sizes differ.
+        When there is no whole checkpoint, or its encoder's sizes differ.
     """
     checkpoint = CheckpointFolder(Path(folder) / "checkpoints").newest()
     if checkpoint is None:
@@ -242,23 +253,8 @@ def load_pretrained(model: nn.Module, folder: str) -> None:
             f"{folder}: holds no whole checkpoint; run pre-training first or "
             "set init_from to null"
         )
-    shared = {
-        key: value
-        for key, value in checkpoint.load("model").items()
-        if key.startswith("encoder.")
-    }
-    mine = {
-        key: value
-        for key, value in model.state_dict().items()
-        if key.startswith("encoder.")
-    }
-    wrong = [
-        key
-        for key in sorted(shared.keys() | mine.keys())
-        if key not in shared
-        or key not in mine
-        or shared[key].shape != mine[key].shape
-    ]
+    theirs, mine = checkpoint.load("model"), model.state_dict()
+    wrong = _misfits(theirs, mine, "encoder.")
     if wrong:
         raise UserError(
             f"{checkpoint.path}: its encoder has other sizes than this "
@@ -271,8 +267,31 @@ def load_pretrained(model: nn.Module, folder: str) -> None:
             f"{checkpoint.path}: its encoder has {heads} heads, this model "
             f"{model.config.heads}; use the same model section in both YAMLs"
         )
-    model.load_state_dict({**model.state_dict(), **shared})
-    logger.info("encoder taken from %s", checkpoint.path)
+    parts = ["encoder."]
+    if _same(checkpoint.facts, facts, "tokenizer"):
+        parts += ["ctc_head.", "decoder."]
+        if _same(checkpoint.facts, facts, "phones"):
+            parts += ["inter_head.", "condition."]
+    taken = [part for part in parts if not _misfits(theirs, mine, part)]
+    shared = {k: v for k, v in theirs.items() if k.startswith(tuple(taken))}
+    model.load_state_dict({**mine, **shared})
+    logger.info("taken from %s: %s", checkpoint.path, " ".join(taken))
+
+
+def _same(theirs: Mapping, mine: Mapping, name: str) -> bool:
+    return theirs.get(name) == mine.get(name)
+
+
+def _misfits(theirs: Mapping, mine: Mapping, part: str) -> list[str]:
+    """Name the tensors of a part that only one has, or in another shape."""
+    names = sorted(k for k in theirs.keys() | mine.keys() if k.startswith(part))
+    return [
+        name
+        for name in names
+        if name not in theirs
+        or name not in mine
+        or theirs[name].shape != mine[name].shape
+    ]
 
 
 def load_best(brain: NarBrain) -> NarAsr:
