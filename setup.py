@@ -27,12 +27,14 @@ INSTALL = [
     "soundfile==0.14.0",
     "numpy>=1.26,<2.5",
     "scipy>=1.11,<1.18",
+    "numba>=0.61,<0.69",  # the look-ups of the language model
     "tqdm>=4.66,<5",
     "pyyaml>=6.0,<7",
     "huggingface_hub>=0.30,<3",  # of speechbrain, which sets no upper limit
 ]
 EXTRAS = {
-    # Language models are scored with KenLM; built from source (cmake, C++).
+    # KenLM, which tests compare language models with; built from source
+    # (cmake, C++). Nothing else needs it.
     "lm": ["kenlm==0.3.0"],
     # The synthetic corpus.
     "demo": ["espeakng-loader==0.2.4"],

@@ -1,6 +1,6 @@
 """A bundle: all that recognition needs, in one folder without code.
 
-    model.safetensors  tokenizer  [lm.arpa  lm.arpa.json]  inference.yaml
+    model.safetensors  tokenizer  [lm.ngram]  inference.yaml
     README.md (the card)          bundle.json (SHA-256 of all the others)
 
 Nothing is parsed before every file matches its SHA-256, and nothing is ever
@@ -32,16 +32,15 @@ from nar_asr_lobes.inference.folder import (
     written_folder,
 )
 from nar_asr_lobes.lm.scorer import NgramLM
-from nar_asr_lobes.lm.sidecar import check_sidecar, sidecar_path
 from nar_asr_lobes.lobes.model import NarAsr, build_model
 
-FORMAT_VERSION = 1  # raise it when older versions cannot read the folder
+FORMAT_VERSION = 2  # raise it when older versions cannot read the folder
 
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer"
 SETTINGS = "inference.yaml"
 CARD = "README.md"
-LM, LM_SIDECAR = "lm.arpa", "lm.arpa.json"
+LM = "lm.ngram"
 
 _SETTINGS = {
     "format_version": int,
@@ -111,7 +110,7 @@ def write_bundle(
     card : BundleCard
         What its README says.
     lm_path : str or path, optional
-        ARPA file of ``train_ngram``, with its sidecar beside it.
+        The file *.ngram of ``train_ngram``.
     text_style : str
         How the training transcripts were normalised.
     default_mode : str, optional
@@ -160,7 +159,6 @@ def write_bundle(
         tokenizer.save(temporary / TOKENIZER)
         if lm_path:
             shutil.copyfile(lm_path, temporary / LM)
-            shutil.copyfile(sidecar_path(lm_path), temporary / LM_SIDECAR)
         content = yaml.safe_dump(settings, sort_keys=False)
         write_text(temporary / SETTINGS, content)
         write_text(temporary / CARD, card.markdown())
@@ -236,7 +234,7 @@ def _check_parts(
         )
     _check_mode(default_mode, lm_path is not None)
     if lm_path is not None:
-        check_sidecar(lm_path, tokenizer)
+        NgramLM.load(lm_path, tokenizer)
 
 
 def _check_mode(mode: str, with_lm: bool) -> None:
@@ -262,8 +260,7 @@ def _write_weights(path: Path, model: NarAsr) -> None:
 def _verify(folder: Path) -> bool:
     """Check that all files are there and whole; tell whether one is an LM."""
     names = verified_files(folder)
-    needed = [WEIGHTS, TOKENIZER, SETTINGS, CARD]
-    for name in needed + [LM_SIDECAR] * (LM in names):
+    for name in (WEIGHTS, TOKENIZER, SETTINGS, CARD):
         if name not in names:
             raise UserError(f"{folder / name}: is missing; {REMEDY}")
     return LM in names

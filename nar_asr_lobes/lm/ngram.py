@@ -1,6 +1,6 @@
 """Trains n-gram language models over a tokenizer's pieces.
 
-texts -> Corpus -> lmplz.run_lmplz  -> PATH, an ARPA file, and PATH.json
+texts -> Corpus -> lmplz.run_lmplz  -> an ARPA file -> its tables, *.ngram
                 or kneser_ney.estimate
 """
 
@@ -15,16 +15,17 @@ from pathlib import Path
 
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lm.arpa import make_loadable, read_counts, write_arpa
+from nar_asr_lobes.lm.arpa import (
+    make_loadable,
+    read_arpa,
+    read_counts,
+    write_arpa,
+)
 from nar_asr_lobes.lm.corpus import Corpus, encode_corpus, lm_words
 from nar_asr_lobes.lm.kneser_ney import estimate
 from nar_asr_lobes.lm.lmplz import find_lmplz, run_lmplz
-from nar_asr_lobes.lm.sidecar import (
-    Sidecar,
-    hash_file,
-    sidecar_path,
-    write_sidecar,
-)
+from nar_asr_lobes.lm.states import build_tables
+from nar_asr_lobes.lm.storage import NgramInfo, write_ngram
 
 _log = logging.getLogger(__name__)
 
@@ -36,9 +37,11 @@ class NgramReport:
     Arguments
     ---------
     path : path
-        The ARPA file.
-    sidecar : Sidecar
-        As written beside it: order, lines used and left out, estimator.
+        The tables; `NgramLM.load` takes them.
+    arpa : path
+        The same model in the text format that other programs read.
+    info : NgramInfo
+        As written with the tables: order, lines used and left out, estimator.
     ngrams : tuple of int
         Number of n-grams of order 1, 2, ...
     tokens : int
@@ -48,7 +51,8 @@ class NgramReport:
     """
 
     path: Path
-    sidecar: Sidecar
+    arpa: Path
+    info: NgramInfo
     ngrams: tuple[int, ...]
     tokens: int
     unknown_characters: tuple[str, ...]
@@ -75,10 +79,10 @@ def train_ngram(
         tokenizer are left out and counted.
     tokenizer : Tokenizer
     order : int
-        Longest n-gram, from 1; `highest_order` tells what KenLM reads.
+        Longest n-gram, from 1.
     path : str or path
-        Where to write the ARPA file; `path + ".json"` is its sidecar. Each
-        appears whole or not at all.
+        Where to write the ARPA file, *.arpa; the tables stand beside it,
+        *.ngram. Each appears whole or not at all.
     prune : sequence of int
         Largest count to drop, for order 1, 2, ...; non-decreasing, the last
         one is for the remaining orders too, the first one 0. (0, 0, 1)
@@ -93,18 +97,23 @@ def train_ngram(
     Raises
     ------
     UserError
-        Bad order or thresholds, no usable line, lmplz demanded but not
-        found, or it fails.
+        Bad order, thresholds or name, no usable line, lmplz demanded but
+        not found, or it fails.
 
     Example
     -------
     >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
     >>> path = tempfile.mkdtemp() + "/lm.arpa"
     >>> report = train_ngram(["ab", "b!"], CharTokenizer("ab"), 2, path)
-    >>> report.ngrams, report.sidecar.lines_left_out
+    >>> report.ngrams, report.info.lines_left_out
     ((5, 3), 1)
     """
     prune = _thresholds(order, prune)
+    path = Path(path)
+    if path.suffix != ".arpa":
+        raise UserError(
+            f"{path}: is no name for an n-gram model; let it end in .arpa"
+        )
     program = _choose_program(use_lmplz)
     corpus = encode_corpus(texts, tokenizer)
     if corpus.unknown_characters:
@@ -114,28 +123,26 @@ def train_ngram(
             corpus.lines_left_out,
             " ".join(map(repr, corpus.unknown_characters[:10])),
         )
-    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    info = NgramInfo(
+        tokenizer=tokenizer.fingerprint,
+        order=order,
+        lines_used=len(corpus.lengths),
+        lines_left_out=corpus.lines_left_out,
+        estimator="lmplz" if program else "numpy",
+    )
     words = lm_words(tokenizer)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lm") as folder:
         arpa = _estimate(program, corpus, words, order, prune, Path(folder))
-        whole = Path(folder) / "whole.arpa"
+        whole = Path(folder) / path.name
         make_loadable(arpa, whole)
-        sidecar = Sidecar(
-            tokenizer=tokenizer.fingerprint,
-            order=order,
-            sha256=hash_file(whole),
-            lines_used=len(corpus.lengths),
-            lines_left_out=corpus.lines_left_out,
-            estimator="lmplz" if program else "numpy",
-        )
-        # An older model's sidecar must not stand beside the new model.
-        sidecar_path(path).unlink(missing_ok=True)
+        tables = build_tables(read_arpa(whole, words), tokenizer.size)
+        write_ngram(path.with_suffix(".ngram"), tables, info)
         os.replace(whole, path)
-    write_sidecar(path, sidecar)
     return NgramReport(
-        path=path,
-        sidecar=sidecar,
+        path=path.with_suffix(".ngram"),
+        arpa=path,
+        info=info,
         ngrams=read_counts(path)[:order],
         tokens=len(corpus.tokens),
         unknown_characters=corpus.unknown_characters,

@@ -1,40 +1,28 @@
-"""Scores token sequences with an n-gram language model, through KenLM."""
+"""Scores token sequences with an n-gram language model."""
 
 from __future__ import annotations
 
-import math
 import os
-import re
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from types import ModuleType
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+
+import numpy as np
 
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
-from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lm.corpus import lm_words
-from nar_asr_lobes.lm.sidecar import check_sidecar
-
-if TYPE_CHECKING:
-    import kenlm
-
-_LN10 = math.log(10)
+from nar_asr_lobes.lm.lookup import score_sentence, score_token
+from nar_asr_lobes.lm.storage import NgramInfo, read_ngram
+from nar_asr_lobes.lm.tables import NgramTables
 
 
 class NgramLM:
     """An n-gram language model over a tokenizer's pieces; see `load`.
 
     A piece that the training text did not have gets the model's probability
-    of an unknown word. States are values: no method changes one, and equal
-    states predict the same.
+    of an unknown word. States are numbers, and equal ones predict the same.
 
     Arguments
     ---------
-    model : kenlm.Model
-    words : sequence of str
-        The model's word for each token id.
-    new_state : callable
-        Makes an empty `kenlm.State`.
+    tables : NgramTables
+    info : NgramInfo
 
     Example
     -------
@@ -44,20 +32,14 @@ class NgramLM:
     >>> path = tempfile.mkdtemp() + "/lm.arpa"
     >>> tokenizer = CharTokenizer("ab")
     >>> report = train_ngram(["ab", "ab", "b"], tokenizer, 2, path)
-    >>> lm = NgramLM.load(path, tokenizer)
+    >>> lm = NgramLM.load(report.path, tokenizer)
     >>> lm.sentence([1, 2]) > lm.sentence([2, 1])
     True
     """
 
-    def __init__(
-        self,
-        model: kenlm.Model,
-        words: Sequence[str],
-        new_state: Callable[[], kenlm.State],
-    ):
-        self._model = model
-        self._words = list(words)
-        self._new_state = new_state
+    def __init__(self, tables: NgramTables, info: NgramInfo):
+        self.tables = tables
+        self.info = info
 
     @classmethod
     def load(cls, path: str | os.PathLike, tokenizer: Tokenizer) -> NgramLM:
@@ -66,7 +48,7 @@ class NgramLM:
         Arguments
         ---------
         path : str or path
-            The model; its sidecar `path + ".json"` is next to it.
+            The file *.ngram.
         tokenizer : Tokenizer
             The one it was trained with.
 
@@ -77,43 +59,21 @@ class NgramLM:
         Raises
         ------
         UserError
-            KenLM is not installed or was built for shorter n-grams, a file
-            is missing or damaged, or the model belongs to another tokenizer.
+            The file is missing or damaged, or the model belongs to another
+            tokenizer.
         """
-        order = check_sidecar(path, tokenizer).order
-        kenlm, highest = _import_kenlm(), highest_order()
-        if order > highest:
-            raise UserError(
-                f"{path}: is of order {order}, but KenLM as installed reads "
-                f"up to {highest}; build it again, with the "
-                f"environment variable MAX_ORDER={order}"
-            )
-        config = kenlm.Config()
-        config.show_progress = False
-        config.arpa_complain = kenlm.ARPALoadComplain.NONE
-        try:
-            model = kenlm.Model(os.fspath(path), config)
-        except OSError as error:
-            raise UserError(
-                f"{path}: KenLM cannot load this language model ({error});"
-                " train it again"
-            ) from error
-        return cls(model, lm_words(tokenizer), kenlm.State)
+        return cls(*read_ngram(path, tokenizer))
 
-    def start(self) -> kenlm.State:
+    def start(self) -> int:
         """Return the state at the start of a sentence."""
-        state = self._new_state()
-        self._model.BeginSentenceWrite(state)
-        return state
+        return int(self.tables.start[0])
 
-    def score(
-        self, state: kenlm.State, token_id: int
-    ) -> tuple[float, kenlm.State]:
+    def score(self, state: int, token_id: int) -> tuple[float, int]:
         """Predict one token.
 
         Arguments
         ---------
-        state : kenlm.State
+        state : int
             From `start` or `score`.
         token_id : int
             In 1..size-1; the blank is no token.
@@ -128,16 +88,12 @@ class NgramLM:
         ValueError
             For an id outside 1..size-1.
         """
-        if not 0 < token_id < len(self._words):
-            raise ValueError(
-                f"id {token_id} is not in 1..{len(self._words) - 1}; remove"
-                " blanks and masks before scoring"
-            )
-        return self._score(state, self._words[token_id])
+        self._check(token_id, token_id)
+        return score_token(self.tables, state, int(token_id))
 
-    def final(self, state: kenlm.State) -> float:
+    def final(self, state: int) -> float:
         """Return the natural log-probability of ending the sentence here."""
-        return self._score(state, "</s>")[0]
+        return float(self.tables.final[state])
 
     def sentence(self, tokens: Iterable[int]) -> float:
         """Return the natural log-probability of a sentence and its end.
@@ -150,62 +106,22 @@ class NgramLM:
         Returns
         -------
         float
+
+        Raises
+        ------
+        ValueError
+            For an id outside 1..size-1.
         """
-        state, total = self.start(), 0.0
-        for token in tokens:
-            log_prob, state = self.score(state, token)
-            total += log_prob
-        return total + self.final(state)
+        ids = np.array(list(tokens), dtype=np.int64)
+        if len(ids):
+            self._check(ids.min(), ids.max())
+        return score_sentence(self.tables, ids)
 
-    def _score(
-        self, state: kenlm.State, word: str
-    ) -> tuple[float, kenlm.State]:
-        after = self._new_state()
-        return self._model.BaseScore(state, word, after) * _LN10, after
-
-
-def highest_order() -> int:
-    """Return the longest n-gram that the installed KenLM reads.
-
-    It is set when KenLM is built (environment variable MAX_ORDER), 6 unless
-    said otherwise, and told only in the error for a longer one.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    UserError
-        KenLM is not installed.
-
-    Example
-    -------
-    >>> highest_order() >= 6
-    True
-    """
-    kenlm = _import_kenlm()
-    config = kenlm.Config()
-    config.show_progress = False
-    config.arpa_complain = kenlm.ARPALoadComplain.NONE
-    counts = "".join(f"ngram {order}=1\n" for order in range(1, 100))
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "head.arpa")
-        with open(path, "w", encoding="ascii") as file:
-            file.write(f"\\data\\\n{counts}\n\\1-grams:\n")
-        try:
-            kenlm.Model(path, config)
-        except OSError as error:
-            return int(re.search(r"to support up to (\d+)", str(error))[1])
-    raise AssertionError("KenLM read the head of a model without n-grams")
-
-
-def _import_kenlm() -> ModuleType:
-    try:
-        import kenlm
-    except ImportError as error:
-        raise UserError(
-            "language models need the package kenlm, which is not installed;"
-            " run `pip install nar-asr-lobes[lm]`"
-        ) from error
-    return kenlm
+    def _check(self, lowest: int, highest: int) -> None:
+        size = len(self.tables.unigram_log_prob)
+        if lowest < 1 or highest >= size:
+            wrong = lowest if lowest < 1 else highest
+            raise ValueError(
+                f"id {wrong} is not in 1..{size - 1}; remove blanks and masks"
+                " before scoring"
+            )

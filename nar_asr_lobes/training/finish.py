@@ -27,7 +27,7 @@ from nar_asr_lobes.inference.bundle import (
     write_bundle,
 )
 from nar_asr_lobes.lm.ngram import train_ngram
-from nar_asr_lobes.lm.scorer import NgramLM, highest_order
+from nar_asr_lobes.lm.scorer import NgramLM
 from nar_asr_lobes.lobes.model import NarAsr
 from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.data import (
@@ -46,8 +46,8 @@ def check_finish(config: RunConfig) -> None:
     Raises
     ------
     UserError
-        For decoding options or modes that cannot work, texts that are not
-        there, and KenLM when it is needed and not installed.
+        For decoding options or modes that cannot work, and texts that are
+        not there.
     """
     if config.task == "pretrain":
         return
@@ -73,13 +73,6 @@ def _check_lm(config: RunConfig) -> None:
         )
     if config.lm is not None:
         check_lm_files(config)
-        limit = highest_order()
-        if config.lm.order > limit:
-            raise UserError(
-                f"lm: order is {config.lm.order}, but KenLM as installed reads"
-                f" at most {limit}; give that, or build KenLM again with the"
-                f" environment variable MAX_ORDER={config.lm.order}"
-            )
 
 
 def finish(
@@ -109,11 +102,11 @@ def finish(
     lm, lm_path = None, None
     if config.lm is not None:
         with Stage("lm", seconds):
-            lm_path = output / "lm.arpa"
             report = train_ngram(
-                lm_texts(config), tokenizer, config.lm.order, lm_path
+                lm_texts(config), tokenizer, config.lm.order, output / "lm.arpa"
             )
             logger.info("n-gram: %s", report)
+            lm_path = report.path
             lm = NgramLM.load(lm_path, tokenizer)
         if config.lm.tune:
             with Stage("tune", seconds):

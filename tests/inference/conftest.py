@@ -82,8 +82,8 @@ def lm_path(tmp_path_factory, tokenizer):
     """A bigram that was taught on 50 sentences."""
     rng = random.Random(1)
     path = tmp_path_factory.mktemp("lm") / "pieces.arpa"
-    train_ngram([sentence(rng) for _ in range(50)], tokenizer, 2, path)
-    return path
+    texts = [sentence(rng) for _ in range(50)]
+    return train_ngram(texts, tokenizer, 2, path).path
 
 
 @pytest.fixture

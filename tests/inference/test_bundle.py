@@ -99,7 +99,7 @@ def test_a_sentencepiece_tokenizer_and_a_bundle_written_twice(tmp_path, model):
         ({"text_style": "latin"}, "'latin' is unknown"),
         ({"default_mode": "beam6"}, "default mode 'beam6' is unknown"),
         ({"default_mode": "beam5_lm"}, "beam5_lm needs a language model"),
-        ({"lm_path": "nowhere.arpa"}, "nowhere.arpa: there is no language"),
+        ({"lm_path": "nowhere.ngram"}, "nowhere.ngram: there is no language"),
     ],
 )
 def test_parts_that_do_not_belong_together_are_not_written(
@@ -127,7 +127,7 @@ def test_a_language_model_of_another_tokenizer_is_refused(
     settings["tokenizer"] = other.fingerprint
     (folder / "inference.yaml").write_text(yaml.safe_dump(settings))
     rehash(folder)
-    with pytest.raises(UserError, match="lm.arpa: .* another tokenizer"):
+    with pytest.raises(UserError, match="lm.ngram: .* another tokenizer"):
         load_bundle(folder)
 
 
@@ -172,7 +172,7 @@ def test_another_tokenizer_is_refused(folder, rehash):
     "changes, message",
     [
         ({"vocab_size": 7}, "vocab_size is 7, but the tokenizer has 6 pieces"),
-        ({"format_version": 2}, "format version 2 is unknown.*reads 1"),
+        ({"format_version": 1}, "format version 1 is unknown.*reads 2"),
         ({"format_version": None}, "does not hold a bundle's settings"),
         ({"text_style": None}, "key 'text_style' is missing"),
         ({"plugin": "x"}, "key 'plugin' is unknown"),

@@ -4,6 +4,7 @@ import kenlm
 import numpy as np
 import pytest
 
+from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm import arpa
 from nar_asr_lobes.lm.arpa import make_loadable, read_counts, write_arpa
 from nar_asr_lobes.lm.kneser_ney import NgramModel, NgramTable, estimate
@@ -70,3 +71,49 @@ def test_other_orders_are_copied_as_they_are(tmp_path):
     write_arpa(tmp_path / "a", estimate(TOKENS, LENGTHS, 2), "abc")
     make_loadable(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("order", [1, 2, 6])
+def test_what_was_written_is_read_back(tmp_path, order, monkeypatch):
+    monkeypatch.setattr(arpa, "_ROWS", 2)
+    written = estimate(TOKENS, LENGTHS, order)
+    # A piece may be what other programs take for the end of a line.
+    words = ["\x85", "\u2028", "-inf", "never"]
+    write_arpa(tmp_path / "a", written, words)
+    make_loadable(tmp_path / "a", tmp_path / "b")
+    found = arpa.read_arpa(tmp_path / "b", words)
+    assert found.vocabulary.tolist() == [0, 1, 2, 3]
+    if order == 1:  # the list of bigrams that KenLM wants
+        assert found.tables.pop().words.shape == (0, 2)
+    for table, wanted in zip(found.tables, written.tables, strict=True):
+        ids = written.vocabulary + 3
+        numbers = np.concatenate([[0, 1, 2], ids])[wanted.words]
+        assert np.array_equal(table.words, numbers)
+        np.testing.assert_allclose(table.log_prob, wanted.log_prob, 1e-6)
+        backoff = 0 if wanted.backoff is None else wanted.backoff
+        np.testing.assert_allclose(table.backoff, backoff + 0 * table.backoff)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("\tc", "\td", "its word 'd' is no piece of this tokenizer"),
+        ("\t", " ", "is not a whole ARPA file"),
+        ("ngram 2=8", "ngram 2=9", "is not a whole ARPA file"),
+        ("\\3-", "\\4-", "the section of 3-grams is missing"),
+        ("\\data", "\\2-grams:\n", "it has no n-grams"),
+        ("\n-0", "\n-O", "could not convert string to float"),
+    ],
+)
+def test_files_that_are_no_model_over_these_words(tmp_path, old, new, message):
+    write_arpa(tmp_path / "a", estimate(TOKENS, LENGTHS, 3), "abc")
+    text = (tmp_path / "a").read_text()
+    assert old in text
+    (tmp_path / "a").write_text(text.replace(old, new))
+    with pytest.raises(UserError, match=f"a: .*{message}"):
+        arpa.read_arpa(tmp_path / "a", "abc")
+
+
+def test_file_that_is_missing(tmp_path):
+    with pytest.raises(UserError, match="nowhere: cannot be read"):
+        arpa.read_arpa(tmp_path / "nowhere", "abc")

@@ -1,7 +1,5 @@
 """Training: what is written, what is refused, and lmplz's numbers."""
 
-import hashlib
-import json
 import os
 import shutil
 
@@ -11,7 +9,7 @@ from nar_asr_lobes.dataio.tokenizer import CharTokenizer, train_tokenizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.ngram import train_ngram
 from nar_asr_lobes.lm.scorer import NgramLM
-from nar_asr_lobes.lm.sidecar import check_sidecar
+from nar_asr_lobes.lm.storage import NgramInfo, read_ngram
 
 TOKENIZER = CharTokenizer("ab ")
 
@@ -35,7 +33,7 @@ def test_characters_of_a_text_as_lmplz_has_them(
     path = tmp_path / "lm.arpa"
     report = train_ngram(lines, tokenizer, order, path, prune, False)
     assert_equal(read_arpa(path), reference_arpa(name))
-    assert report.sidecar.estimator == "numpy"
+    assert report.info.estimator == "numpy"
     assert len(report.ngrams) == order
     assert sum(report.ngrams) == len(reference_arpa(name))
 
@@ -58,53 +56,57 @@ def test_equal_to_lmplz_where_it_is_found(
         report = train_ngram(
             lines, tokenizer, order, path, prune[:order], use_lmplz
         )
-        found.append((read_arpa(path), report.sidecar.estimator))
-        NgramLM.load(path, tokenizer)
+        found.append((read_arpa(path), report.info.estimator))
+        NgramLM.load(report.path, tokenizer)
     assert [estimator for _, estimator in found] == ["lmplz", "numpy"]
     assert_equal(found[1][0], found[0][0])
 
 
-def test_report_and_sidecar(tmp_path):
+def test_report_and_files(tmp_path):
     lines = ["ab a", "", "b-", "ba", "b!", "b"]
     path = tmp_path / "new" / "folder" / "lm.arpa"
     report = train_ngram(lines, TOKENIZER, 2, str(path), use_lmplz=False)
-    assert report.path == path
+    assert report.arpa == path
+    assert report.path == path.parent / "lm.ngram"
     assert (report.tokens, report.ngrams[0]) == (7, 6)
     assert report.unknown_characters == ("!", "-")
-    record = json.loads((path.parent / "lm.arpa.json").read_text())
-    assert record == {
-        "format": "nar-asr-ngram-1",
-        "tokenizer": TOKENIZER.fingerprint,
-        "order": 2,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "lines_used": 3,
-        "lines_left_out": 3,
-        "estimator": "numpy",
-    }
-    assert check_sidecar(path, TOKENIZER) == report.sidecar
-    assert sorted(os.listdir(path.parent)) == ["lm.arpa", "lm.arpa.json"]
+    assert report.info == NgramInfo(TOKENIZER.fingerprint, 2, 3, 3, "numpy")
+    assert read_ngram(report.path, TOKENIZER)[1] == report.info
+    assert sorted(os.listdir(path.parent)) == ["lm.arpa", "lm.ngram"]
 
 
 def test_lines_left_out_are_told(tmp_path, caplog):
-    train_ngram(["a", "secret name"], TOKENIZER, 2, tmp_path / "a")
+    train_ngram(["a", "secret name"], TOKENIZER, 2, tmp_path / "a.arpa")
     assert "1 lines" in caplog.text
     assert "secret" not in caplog.text
 
 
 def test_training_again_replaces_the_model(tmp_path):
+    """The older one, if in use, stays as it was."""
     path = tmp_path / "lm.arpa"
-    train_ngram(["ab"], TOKENIZER, 2, path, use_lmplz=False)
-    before = NgramLM.load(path, TOKENIZER).sentence([2, 3])
+    report = train_ngram(["ab"], TOKENIZER, 2, path, use_lmplz=False)
+    older = NgramLM.load(report.path, TOKENIZER)
+    before = older.sentence([2, 3])
     train_ngram(["ba", "aa"], TOKENIZER, 3, path, use_lmplz=False)
-    after = NgramLM.load(path, TOKENIZER).sentence([2, 3])
-    assert after != before
-    assert check_sidecar(path, TOKENIZER).order == 3
+    newer = NgramLM.load(report.path, TOKENIZER)
+    assert newer.sentence([2, 3]) != before
+    assert older.sentence([2, 3]) == before
+    assert newer.info.order == 3
 
 
-def test_same_text_gives_the_same_file(tmp_path):
-    for name in "xy":
+def test_same_text_gives_the_same_files(tmp_path):
+    for name in ("x.arpa", "y.arpa"):
         train_ngram(["ab a", "b"], TOKENIZER, 3, tmp_path / name, (), False)
-    assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+    for suffix in (".arpa", ".ngram"):
+        first = (tmp_path / "x").with_suffix(suffix).read_bytes()
+        assert first == (tmp_path / "y").with_suffix(suffix).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["lm", "lm.ngram", "lm.arpa.gz"])
+def test_names_that_are_not_of_an_arpa_file(tmp_path, name):
+    with pytest.raises(UserError, match=f"{name}: .* let it end in .arpa"):
+        train_ngram(["ab"], TOKENIZER, 2, tmp_path / name)
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("order", [-1, 0])
@@ -122,17 +124,17 @@ def test_thresholds_that_make_no_model(tmp_path, prune):
 
 def test_no_usable_line_leaves_the_older_model(tmp_path):
     path = tmp_path / "lm.arpa"
-    train_ngram(["ab"], TOKENIZER, 2, path, use_lmplz=False)
+    report = train_ngram(["ab"], TOKENIZER, 2, path, use_lmplz=False)
     with pytest.raises(UserError, match="no line of text can be used"):
         train_ngram(["", "x"], TOKENIZER, 2, path, use_lmplz=False)
-    assert NgramLM.load(path, TOKENIZER).sentence([2]) < 0
+    assert NgramLM.load(report.path, TOKENIZER).sentence([2]) < 0
 
 
 def test_lmplz_is_optional_unless_demanded(tmp_path, monkeypatch):
     monkeypatch.delenv("KENLM_BIN", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     report = train_ngram(["ab"], TOKENIZER, 2, tmp_path / "lm.arpa")
-    assert report.sidecar.estimator == "numpy"
+    assert report.info.estimator == "numpy"
     with pytest.raises(UserError, match="lmplz is not on PATH; set KENLM_BIN"):
         train_ngram(["ab"], TOKENIZER, 2, tmp_path / "lm.arpa", (), True)
 
@@ -141,6 +143,6 @@ def test_lmplz_is_not_even_looked_for(tmp_path, monkeypatch):
     monkeypatch.setenv("KENLM_BIN", str(tmp_path))  # holds no lmplz
     path = tmp_path / "lm.arpa"
     report = train_ngram(["ab"], TOKENIZER, 2, path, use_lmplz=False)
-    assert report.sidecar.estimator == "numpy"
+    assert report.info.estimator == "numpy"
     with pytest.raises(UserError, match="no program lmplz"):
         train_ngram(["ab"], TOKENIZER, 2, path)

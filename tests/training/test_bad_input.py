@@ -150,7 +150,6 @@ OPTIONS = [
     ("finetune", "--init_from=no", "no: holds no whole checkpoint; run pre"),
     ("finetune", "--modes=[]", "modes: is empty; name one or set it to null"),
     ("finetune", "--modes=[beam9]", "modes: 'beam9' is unknown; choose from"),
-    ("finetune", "--lm={order: 99}", "lm: order is 99, but KenLM as inst"),
     (
         "finetune",
         "--lm={texts: [more.txt]}",
@@ -260,7 +259,6 @@ def test_a_damaged_folder_is_told_in_one_line(folder, damage, message):
 @pytest.mark.parametrize(
     ("module", "option", "message"),
     [
-        ("kenlm", "--steps=2", "the package kenlm, which is not installed; "),
         (
             "torch.utils.tensorboard",
             "--log={tensorboard: True}",

@@ -6,10 +6,11 @@ import shutil
 
 import pytest
 
-from nar_asr_lobes.dataio.pieces import CharTokenizer
+from nar_asr_lobes.dataio.tokenizer import CharTokenizer, load_tokenizer
 from nar_asr_lobes.decoding.recognizer import MODES
 from nar_asr_lobes.inference.folder import INDEX
 from nar_asr_lobes.lm.ngram import train_ngram
+from nar_asr_lobes.lm.scorer import NgramLM
 from nar_asr_lobes.training.checkpoint import sha256
 from tests.training.tiny_recipe import copy_of, finished_runs, run_tiny
 
@@ -50,8 +51,9 @@ def test_the_language_model_learns_from_the_texts_named(folder):
     shutil.rmtree(folder / "out")
     option = "--lm={texts: [more.txt], order: 2, tune: True}"
     assert run_tiny(folder, "finetune", option).code == 0
-    sidecar = json.loads((folder / "out" / "lm.arpa.json").read_text())
-    assert (sidecar["lines_used"], sidecar["order"]) == (12, 2)
+    tokenizer = load_tokenizer(folder / "out" / "bundle" / "tokenizer")
+    info = NgramLM.load(folder / "out" / "lm.ngram", tokenizer).info
+    assert (info.lines_used, info.order) == (12, 2)
     surface = json.loads((folder / "out" / "tuning.json").read_text())
     assert {"mask_predict", "rescore"} < set(surface)
 
@@ -100,8 +102,8 @@ def keep_all(bundle):
 @pytest.mark.parametrize(
     ("damage", "option", "message"),
     [
-        (swap_lm, "", "lm.arpa.*: .*; copy or download the bundle again"),
-        (swap_lm_and_hashes, "", "lm.arpa: .* made with another tokenizer"),
+        (swap_lm, "", "lm.ngram: .*; copy or download the bundle again"),
+        (swap_lm_and_hashes, "", "lm.ngram: .* made with another tokenizer"),
         (lose_tokenizer, "", "bundle/tokenizer: .*; copy or download the bun"),
         (lose_audio, "", "usable; .*alignments/test/left_out.txt says why"),
         (

@@ -1,0 +1,300 @@
+"""Files *.ngram: the tables of a language model, mapped into memory.
+
+    bytes   what
+    16      "nar-asr-ngram-2", end of line
+    32      SHA-256 of all that follows
+    8       H, length of the header
+    H       header in JSON, filled up with spaces to a multiple of 64
+    ...     the arrays of NgramTables one after the other, little-endian,
+            each filled up with zeros to a multiple of 64
+
+The arrays of a file that fits its SHA-256 are checked as well: a look-up
+checks nothing, and whoever changes a file can change its SHA-256 too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nar_asr_lobes.dataio.tokenizer import Tokenizer
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lm.tables import DTYPES, NgramTables, find_fault
+
+_FAMILY = b"nar-asr-ngram-"
+_FORMAT = _FAMILY + b"2\n"
+_HEAD = struct.Struct("<16s32sQ")
+_HASHED = 48  # where the SHA-256 starts to count
+_ALIGNMENT = 64
+_LONGEST_HEADER = 1 << 16
+
+
+@dataclass(frozen=True)
+class NgramInfo:
+    """What is known of a language model beside its tables.
+
+    Arguments
+    ---------
+    tokenizer : str
+        Fingerprint of the tokenizer whose pieces are its words.
+    order : int
+        Longest n-gram it was trained for.
+    lines_used : int
+        Lines of text it was estimated on.
+    lines_left_out : int
+        Lines that were empty or had characters outside the tokenizer.
+    estimator : str
+        "lmplz" or "numpy".
+
+    Example
+    -------
+    >>> NgramInfo("ab", 3, 10, 0, "numpy").order
+    3
+    """
+
+    tokenizer: str
+    order: int
+    lines_used: int
+    lines_left_out: int
+    estimator: str
+
+
+_TYPES = NgramInfo(str, int, int, int, str)
+
+
+def write_ngram(
+    path: str | os.PathLike, tables: NgramTables, info: NgramInfo
+) -> None:
+    """Write a model; the file appears whole or not at all.
+
+    Arguments
+    ---------
+    path : str or path
+        Where; an older model that is mapped from there stays as it was.
+    tables : NgramTables
+    info : NgramInfo
+
+    Raises
+    ------
+    UserError
+        If it cannot be written.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> from nar_asr_lobes.lm.kneser_ney import estimate
+    >>> from nar_asr_lobes.lm.states import build_tables
+    >>> model = estimate(np.array([1, 2]), np.array([2]), order=2)
+    >>> tokenizer = CharTokenizer("ab")
+    >>> info = NgramInfo(tokenizer.fingerprint, 2, 1, 0, "numpy")
+    >>> path = tempfile.mkdtemp() + "/lm.ngram"
+    >>> write_ngram(path, build_tables(model, tokenizer.size), info)
+    >>> read_ngram(path, tokenizer)[1] == info
+    True
+    """
+    lengths = NgramTables(*map(len, tables))
+    record = dataclasses.asdict(info) | {"arrays": _arrays(lengths)}
+    header = json.dumps(record).encode("ascii")
+    header += b" " * _padding(_HEAD.size + len(header))
+    digest = hashlib.sha256()
+    for part in _parts(header, tables):
+        digest.update(part)
+    target = Path(path)
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(_FORMAT + digest.digest())
+            file.writelines(_parts(header, tables))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); check its"
+            " permissions and the free space"
+        ) from error
+
+
+def read_ngram(
+    path: str | os.PathLike, tokenizer: Tokenizer
+) -> tuple[NgramTables, NgramInfo]:
+    """Map a model into memory after making sure that it is whole.
+
+    Arguments
+    ---------
+    path : str or path
+        Written by `write_ngram`.
+    tokenizer : Tokenizer
+        The one it was trained with.
+
+    Returns
+    -------
+    tuple
+        NgramTables, which need no memory of their own, and NgramInfo.
+
+    Raises
+    ------
+    UserError
+        For no file or another kind of file, a damaged one, or another
+        tokenizer.
+    """
+    content = _map(path)
+    header_length = _check_head(path, content)
+    try:
+        header = content[_HEAD.size : _HEAD.size + header_length].tobytes()
+        record = json.loads(header)
+        arrays, info = record.pop("arrays"), _info(record)
+        tables = _tables(arrays, content[_HEAD.size + header_length :])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _damaged(path, "its header says what cannot be") from error
+    except RecursionError as error:
+        raise _damaged(path, "its header is nested too deeply") from error
+    if info.tokenizer != tokenizer.fingerprint:
+        raise UserError(
+            f"{path}: this language model was made with another tokenizer"
+            f" (fingerprint {info.tokenizer[:12]}, not"
+            f" {tokenizer.fingerprint[:12]}); train it again with this one"
+        )
+    fault = find_fault(tables)
+    if len(tables.unigram_log_prob) != tokenizer.size:
+        fault = f"it is not for {tokenizer.size} pieces"
+    if fault:
+        raise _damaged(path, fault)
+    return tables, info
+
+
+def _map(path: str | os.PathLike) -> np.ndarray:
+    """Map a file, read-only, as uint8."""
+    if not os.path.isfile(path):
+        raise UserError(f"{path}: there is no language model; check the path")
+    try:
+        if os.path.getsize(path) < _HEAD.size:
+            raise _damaged(path, "it is too short")
+        # Other subclasses of ndarray are other types for numba.
+        return np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot read this language model ({error.strerror});"
+            " check its permissions"
+        ) from error
+
+
+def _check_head(path: str | os.PathLike, content: np.ndarray) -> int:
+    """Check the kind of file and its SHA-256; return the header's length."""
+    kind, sha256, length = _HEAD.unpack(content[: _HEAD.size].tobytes())
+    if not kind.startswith(_FAMILY):
+        raise UserError(
+            f"{path}: is no file of a language model's tables; name the file"
+            " *.ngram that its training wrote"
+        )
+    if kind != _FORMAT:
+        raise UserError(
+            f"{path}: this language model has another format than this"
+            " program reads; train it again, or install the version that"
+            " wrote it"
+        )
+    if hashlib.sha256(content[_HASHED:]).digest() != sha256:
+        raise _damaged(path, "its SHA-256 is not the one it names")
+    room = len(content) - _HEAD.size
+    if not 0 < length <= min(room, _LONGEST_HEADER) or _padding(
+        _HEAD.size + length
+    ):
+        raise _damaged(path, f"its header cannot be of {length} bytes")
+    return length
+
+
+def _info(record: dict[str, Any]) -> NgramInfo:
+    info = NgramInfo(**record)
+    for name, kind in dataclasses.asdict(_TYPES).items():
+        value = getattr(info, name)
+        if type(value) is not kind:
+            raise TypeError(name)
+        # Errors show parts of them.
+        if kind is str and not (value.isascii() and value.isprintable()):
+            raise ValueError(name)
+        if kind is int and value < 0:
+            raise ValueError(name)
+    return info
+
+
+def _arrays(lengths: NgramTables) -> dict[str, dict[str, str | int]]:
+    """Describe the arrays; offsets count from the end of the header."""
+    arrays, offset = {}, 0
+    for name, dtype, length in zip(
+        NgramTables._fields, DTYPES, lengths, strict=True
+    ):
+        arrays[name] = {"dtype": dtype.str, "length": length, "offset": offset}
+        offset += length * dtype.itemsize
+        offset += _padding(offset)
+    return arrays
+
+
+def _tables(arrays: dict[str, Any], payload: np.ndarray) -> NgramTables:
+    """Return views of the payload; the header describes them."""
+    lengths = NgramTables(*(arrays[n]["length"] for n in NgramTables._fields))
+    if any(type(n) is not int or n < 0 for n in lengths):
+        raise ValueError("a length is no whole number")
+    expected = _arrays(lengths)
+    if arrays != expected:
+        raise ValueError("the arrays do not follow each other")
+    views = []
+    for name, dtype in zip(NgramTables._fields, DTYPES, strict=True):
+        start = expected[name]["offset"]
+        stop = start + expected[name]["length"] * dtype.itemsize
+        views.append(payload[start:stop].view(dtype))
+    if len(payload) != stop + _padding(stop):
+        raise ValueError("the file has another length than its arrays")
+    tables = NgramTables(*views)
+    vocabulary, states = len(tables.unigram_log_prob), len(tables.backoff)
+    shape = _shape(vocabulary, states, len(tables.arc_token))
+    if lengths != shape or not vocabulary or not states:
+        raise ValueError("the lengths of the arrays do not fit together")
+    return tables
+
+
+def _shape(vocabulary: int, states: int, arcs: int) -> NgramTables:
+    return NgramTables(
+        unigram_log_prob=vocabulary,
+        unigram_state=vocabulary,
+        backoff=states,
+        backoff_state=states,
+        final=states,
+        arc_begin=states + 1,
+        arc_token=arcs,
+        arc_log_prob=arcs,
+        arc_state=arcs,
+        start=1,
+    )
+
+
+def _parts(
+    header: bytes, tables: NgramTables
+) -> Iterator[bytes | memoryview | np.ndarray]:
+    """Yield what the SHA-256 is of."""
+    yield struct.pack("<Q", len(header))
+    yield header
+    for values in tables:
+        yield values.view(np.uint8)
+        yield bytes(_padding(values.nbytes))
+
+
+def _padding(size: int) -> int:
+    return -size % _ALIGNMENT
+
+
+def _damaged(path: str | os.PathLike, fault: str) -> UserError:
+    return UserError(
+        f"{path}: this language model is damaged or was changed ({fault});"
+        " copy it again or train it again"
+    )
