@@ -1,0 +1,88 @@
+"""`nar-asr lm`, called as a function."""
+
+import pytest
+
+from nar_asr_lobes.cli.main import main
+from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.inference.bundle import load_bundle
+from nar_asr_lobes.lm.ngram import train_ngram
+from nar_asr_lobes.lm.scorer import NgramLM
+
+
+@pytest.fixture
+def tokenizer(tmp_path):
+    """A tokenizer of letters, saved."""
+    tokenizer = CharTokenizer(" abn")
+    tokenizer.save(tmp_path / "tokenizer.json")
+    return tokenizer
+
+
+def train(folder, *options, texts=("a.txt",), tokenizer="tokenizer.json"):
+    """Call the command in a folder."""
+    return main(
+        [
+            *("lm", "train", *(str(folder / name) for name in texts)),
+            *("--tokenizer", str(folder / tokenizer)),
+            *("--output", str(folder / "lm.arpa"), *options),
+        ]
+    )
+
+
+def test_it_is_the_model_of_all_lines(tokenizer, tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("a ban\n\nnab x\n")
+    (tmp_path / "b.txt").write_text("\ufeffba ba\nban")
+    assert train(tmp_path, "--order", "3", texts=("a.txt", "b.txt")) == 0
+    out = capsys.readouterr().out
+    assert "3 lines of 13 pieces used, 2 left out" in out
+    assert "outside the tokenizer: 'x'" in out
+    lines = ["a ban", "ba ba", "ban"]
+    wanted = train_ngram(lines, tokenizer, 3, tmp_path / "other.arpa")
+    path = tmp_path / "lm.ngram"
+    assert (tmp_path / "lm.arpa").read_text() == wanted.arpa.read_text()
+    lm = NgramLM.load(path, tokenizer)
+    ids = tokenizer.encode("ban a")
+    assert lm.sentence(ids) == NgramLM.load(wanted.path, tokenizer).sentence(
+        ids
+    )
+
+
+def test_options_reach_the_estimator(tokenizer, tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("ab ab\nAB, an!\n" * 2)
+    style = ("--text-style", "english")
+    assert train(tmp_path, "--order", "2", "--prune", "0", "1", *style) == 0
+    assert "order 2" in capsys.readouterr().out
+    lines = ["ab ab", "ab an"] * 2
+    wanted = train_ngram(lines, tokenizer, 2, tmp_path / "w.arpa", (0, 1))
+    assert (tmp_path / "lm.arpa").read_text() == wanted.arpa.read_text()
+
+
+def test_a_bundle_gives_its_tokenizer(bundle_folder, tmp_path, capsys):
+    tokenizer = load_bundle(bundle_folder).tokenizer
+    (tmp_path / "a.txt").write_text(tokenizer.decode([2, 3, 2]) + "\n")
+    arguments = ("--tokenizer", str(bundle_folder), "--order", "2")
+    assert train(tmp_path, *arguments) == 0
+    NgramLM.load(tmp_path / "lm.ngram", tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (None, (), "a.txt: is no file that can be read; check the path"),
+        (b"ab\n\xff\n", (), "a.txt:2: is not UTF-8 (byte 1 of the line); con"),
+        (b"xyz\n", (), "no line of text can be used for an n-gram language"),
+        (b"ab\n", ("--order", "0"), "order 0 is below 1; choose 4, say"),
+        (b"ab\n", ("--prune", "2"), "prune=(2,) does not suit an n-gram of"),
+        (b"ab\n", ("--output", "lm.txt"), "lm.txt: is no name for an n-gram"),
+        (b"ab\n", ("--tokenizer", "none"), "none: cannot read this tokenizer"),
+    ],
+)
+def test_mistakes_are_told(
+    content, options, message, tokenizer, tmp_path, capsys
+):
+    if content is not None:
+        (tmp_path / "a.txt").write_bytes(content)
+    assert train(tmp_path, *options) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert message in lines[-1]
+    assert lines[-1].startswith("error: ")
+    assert not (tmp_path / "lm.arpa").exists()
