@@ -20,7 +20,7 @@ import torch
 
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lm.prefixes import PrefixPool, PrefixStates
+from nar_asr_lobes.lm.prefixes import BatchedNeural, PrefixStates
 from nar_asr_lobes.lm.sidecar import hash_file, sidecar_path
 from nar_asr_lobes.lobes.lm import BOUNDARY, LmSizes, TransformerLm
 
@@ -32,10 +32,9 @@ _BATCH_TOKENS = 8192  # padded tokens of a batch of sentences
 class NeuralLM:
     """A Transformer language model over a tokenizer's pieces; see `load`.
 
-    ``sentences`` scores an N-best; the states that ``start`` gives serve the
-    first pass, many hypotheses at a time (see ``PrefixStates``); ``score``,
-    ``final`` and ``sentence`` make it a ``LanguageModel`` that takes one token
-    at a time. States are values: no method changes one.
+    ``sentences`` scores an N-best; ``batched`` gives what a batched search
+    asks for; ``start``, ``score``, ``final`` and ``sentence`` make it a
+    ``LanguageModel`` that takes one token at a time.
 
     Arguments
     ---------
@@ -177,10 +176,13 @@ class NeuralLM:
         scores = self.model(tokens.to(self._device), lengths.to(self._device))
         return scores.double().sum(dim=1).tolist()
 
-    def start(self, count: int = 1) -> PrefixStates:
-        """Return the states of ``count`` sentences that begin."""
-        rows = torch.zeros(count, dtype=torch.long, device=self._device)
-        return PrefixStates(PrefixPool(self.model), rows)
+    def batched(self) -> BatchedNeural:
+        """Return the model as a batched search asks for it."""
+        return BatchedNeural(self.model)
+
+    def start(self) -> PrefixStates:
+        """Return the state at the start of a sentence."""
+        return self.batched().start(1)
 
     def score(
         self, state: PrefixStates, token_id: int

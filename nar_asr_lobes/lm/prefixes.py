@@ -46,6 +46,11 @@ class PrefixPool:
         self._rows: dict[tuple[int, int], int] = {}
         self._read([-1], [BOUNDARY])
 
+    @property
+    def root(self) -> torch.Tensor:
+        """The row of <s>, shape [1]."""
+        return torch.zeros(1, dtype=torch.long, device=self._lengths.device)
+
     def __len__(self) -> int:
         """Count the prefixes read, <s> included."""
         return len(self._rows)
@@ -116,13 +121,11 @@ class PrefixStates:
 
     Example
     -------
-    >>> from nar_asr_lobes.lm.neural import NeuralLM
     >>> from nar_asr_lobes.lobes.lm import LmSizes
-    >>> lm = NeuralLM(TransformerLm(LmSizes(16, 2, 32, 1), vocab_size=4))
-    >>> states = lm.start(2).extend(torch.tensor([1, 3]))
-    >>> states = states[torch.tensor([1, 1, 0])]
-    >>> states.log_probs().shape, len(states.pool)
-    (torch.Size([3, 4]), 3)
+    >>> pool = PrefixPool(TransformerLm(LmSizes(16, 2, 32, 1), 4).eval())
+    >>> states = PrefixStates(pool, pool.root).extend(torch.tensor([3]))
+    >>> states.log_probs().shape, len(pool)
+    (torch.Size([1, 4]), 2)
     """
 
     pool: PrefixPool
@@ -132,10 +135,6 @@ class PrefixStates:
         """Count the hypotheses."""
         return len(self.rows)
 
-    def __getitem__(self, index: torch.Tensor) -> PrefixStates:
-        """Select hypotheses by their numbers [M], repeats allowed."""
-        return PrefixStates(self.pool, self.rows[index])
-
     def log_probs(self) -> torch.Tensor:
         """Predict: natural log-probabilities [N, V], the end's in column 0."""
         return self.pool.log_probs(self.rows)
@@ -143,3 +142,94 @@ class PrefixStates:
     def extend(self, tokens: torch.Tensor) -> PrefixStates:
         """Append a token [N] to each."""
         return PrefixStates(self.pool, self.pool.extend(self.rows, tokens))
+
+
+class BatchedNeural:
+    """A Transformer language model as a batched search asks for it.
+
+    It is a ``BatchedLM``: a search scores all candidates, chooses, and only
+    what it chose is read by the model. Two prefixes never have one future.
+
+    Arguments
+    ---------
+    model : TransformerLm
+        In evaluation mode; all tensors are on its device.
+
+    Example
+    -------
+    >>> from nar_asr_lobes.lobes.lm import LmSizes
+    >>> lm = BatchedNeural(TransformerLm(LmSizes(16, 2, 32, 1), 4).eval())
+    >>> states, tokens = lm.start(2), torch.tensor([[1, 3], [2, 3]])
+    >>> log_probs, after = lm.score(states, tokens)
+    >>> choice = torch.tensor([0, 0, 1]), torch.tensor([1, -1, 0])
+    >>> len(lm.select(states, after, *choice)), log_probs.shape
+    (3, torch.Size([2, 2]))
+    """
+
+    def __init__(self, model: TransformerLm):
+        self._model = model
+        self.size = model.vocab_size
+
+    def start(self, count: int) -> PrefixStates:
+        """Return the states of ``count`` hypotheses without tokens."""
+        pool = PrefixPool(self._model)
+        return PrefixStates(pool, pool.root.expand(count))
+
+    def score(
+        self, states: PrefixStates, tokens: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Predict the candidates of each hypothesis.
+
+        Arguments
+        ---------
+        states : PrefixStates
+            Of N hypotheses.
+        tokens : torch.Tensor
+            int64 [N, C], each in 1..V-1.
+
+        Returns
+        -------
+        tuple
+            Natural log-probabilities, float64 [N, C], and the tokens, which
+            are all that ``select`` needs.
+        """
+        return states.log_probs().gather(1, tokens).double(), tokens
+
+    def select(
+        self,
+        states: PrefixStates,
+        after: torch.Tensor,
+        rows: torch.Tensor,
+        columns: torch.Tensor,
+    ) -> PrefixStates:
+        """Return the states [M] of hypotheses with their chosen candidates.
+
+        Arguments
+        ---------
+        states : PrefixStates
+            Of N hypotheses.
+        after : torch.Tensor
+            From ``score``.
+        rows, columns : torch.Tensor
+            int64 [M]: hypothesis and candidate; -1 for no candidate.
+        """
+        chosen = states.rows[rows]
+        grown = (columns >= 0).nonzero().squeeze(1)
+        if len(grown):
+            tokens = after[rows[grown], columns[grown]]
+            longer = states.pool.extend(chosen[grown], tokens)
+            chosen = chosen.index_copy(0, grown, longer)
+        return PrefixStates(states.pool, chosen)
+
+    def futures(
+        self,
+        states: PrefixStates,
+        after: torch.Tensor,
+        rows: torch.Tensor,
+        columns: torch.Tensor,
+    ) -> None:
+        """Say that no two choices have equal futures."""
+
+    def final(self, states: PrefixStates) -> torch.Tensor:
+        """Return the sentence end's natural log-probability, float64 [N]."""
+        return states.log_probs()[:, BOUNDARY].double()

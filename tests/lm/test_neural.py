@@ -57,48 +57,51 @@ def test_batches_of_any_size_score_alike(lm, monkeypatch):
 def test_all_sentences_and_longer_prefixes_sum_to_one(lm):
     pieces = range(1, TOKENIZER.size)
     ended = lm.sentences([(), *[(piece,) for piece in pieces]])
-    first = lm.start(TOKENIZER.size - 1)
+    first = lm.batched().start(TOKENIZER.size - 1)
     second = first.extend(torch.tensor(pieces))
     begun = first.log_probs()[0, 1:, None] + second.log_probs()[:, 1:]
     total = sum(map(math.exp, ended)) + float(begun.exp().sum())
     assert total == pytest.approx(1.0, abs=1e-5)
 
 
-def test_states_of_many_hypotheses_equal_their_sentences(lm):
-    """Hypotheses of uneven length, selected and repeated as a beam does."""
-    states = lm.start(2)
-    totals = torch.zeros(2)
-    prefixes = [(), ()]
+def test_choices_of_many_hypotheses_equal_their_sentences(lm):
+    """Hypotheses of uneven length, chosen and repeated as a beam does."""
+    batched = lm.batched()
+    states, totals, prefixes = batched.start(2), torch.zeros(2).double(), [()]
+    prefixes *= 2
     generator = torch.Generator().manual_seed(1)
-    for _ in range(70):  # more than the pool has room for at first
-        count = int(torch.randint(1, 6, (1,), generator=generator))
-        index = torch.randint(len(states), (count,), generator=generator)
-        tokens = torch.randint(1, 8, (count,), generator=generator)
-        grown = states[index]
-        added = grown.log_probs().gather(1, tokens[:, None]).squeeze(1)
-        longer = [
-            (*prefixes[i], t)
-            for i, t in zip(index.tolist(), tokens.tolist(), strict=True)
+
+    def draw(low, high, *shape):
+        return torch.randint(low, high, shape, generator=generator)
+
+    for _ in range(90):  # more than the pool has room for at first
+        tokens = draw(1, 8, len(prefixes), 3)
+        log_probs, after = batched.score(states, tokens)
+        rows = draw(0, len(prefixes), 5)
+        columns = draw(-1, 3, 5)
+        added = log_probs[rows, columns] * (columns >= 0)
+        totals = totals[rows] + added
+        prefixes = [
+            (*prefixes[i], int(tokens[i, j])) if j >= 0 else prefixes[i]
+            for i, j in zip(rows.tolist(), columns.tolist(), strict=True)
         ]
-        # the first stays as it is besides, so that lengths differ
-        states = type(grown)(
-            grown.pool,
-            torch.cat([grown.extend(tokens).rows, states.rows[:1]]),
-        )
-        totals = torch.cat([totals[index] + added, totals[:1]])
-        prefixes = [*longer, prefixes[0]]
-    found = totals + states.log_probs()[:, 0]
+        states = batched.select(states, after, rows, columns)
     lengths = list(map(len, prefixes))
-    assert max(lengths) > min(lengths) > 10
-    assert found.tolist() == pytest.approx(lm.sentences(prefixes), abs=1e-3)
+    assert 64 < max(lengths) != min(lengths)
+    wanted = lm.sentences(prefixes)
+    found = totals + batched.final(states)
+    assert found.tolist() == pytest.approx(wanted, rel=1e-6, abs=1e-4)
 
 
 def test_equal_prefixes_are_read_once(lm):
-    states = lm.start(3).extend(torch.tensor([1, 1, 2]))
+    batched = lm.batched()
+    states = batched.start(3)
+    _, after = batched.score(states, torch.tensor([[1], [1], [2]]))
+    choice = torch.arange(3), torch.zeros(3, dtype=torch.long)
+    states = batched.select(states, after, *choice)
     assert len(states.pool) == 3  # <s> and two prefixes
-    again = states.extend(torch.tensor([4, 4, 4]))
-    assert states.extend(torch.tensor([4, 4, 4])).rows.equal(again.rows)
-    assert len(states.pool) == 5
+    kept = batched.select(states, after, choice[0], choice[1] - 1)
+    assert kept.rows.equal(states.rows) and len(states.pool) == 3
 
 
 def test_the_beam_takes_it_as_any_language_model(lm, lattice_of):
