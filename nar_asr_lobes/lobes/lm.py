@@ -1,7 +1,7 @@
 """A causal pre-norm Transformer language model over the tokenizer's pieces.
 
 <s> + tokens [B, U] -> embedding -> N x (causal self-attention, feed-forward)
-                    -> LayerNorm -> embedding's transpose -> [B, U + 1, V]
+                    -> LayerNorm -> linear -> log-probs [B, U + 1, V]
 
 The blank's id 0 is no piece, so it is the sentence's start on the way in and
 its end on the way out. Padding lies behind what is causal: it reaches no valid
@@ -202,13 +202,11 @@ class TransformerLm(nn.Module):
         self.sizes, self.vocab_size = sizes, vocab_size
         self.head_dim = sizes.d_model // sizes.heads
         self.embedding = nn.Embedding(vocab_size, sizes.d_model)
-        # The output's weights too: they start so that logits are about 1.
-        nn.init.normal_(self.embedding.weight, std=sizes.d_model**-0.5)
         self.layers = nn.ModuleList(
             CausalLayer(sizes) for _ in range(sizes.layers)
         )
         self.norm = nn.LayerNorm(sizes.d_model)
-        self.bias = nn.Parameter(torch.zeros(vocab_size))
+        self.output = nn.Linear(sizes.d_model, vocab_size)
         self.dropout = ByteDropout(sizes.dropout)
 
     def forward(
@@ -261,22 +259,15 @@ class TransformerLm(nn.Module):
         tokens = F.pad(tokens, (1, 0), value=BOUNDARY)
         positions = torch.arange(tokens.shape[1], device=tokens.device)
         angles = rotary_angles(positions[None].float(), self.head_dim)
-        x = self._embed(tokens)
+        x = self.dropout(self.embedding(tokens))
         for layer in self.layers:
             x, _, _ = layer(x, angles)
-        return self._read_out(x)
-
-    def _embed(self, tokens: torch.Tensor) -> torch.Tensor:
-        scale = self.sizes.d_model**0.5
-        return self.dropout(self.embedding(tokens) * scale)
-
-    def _read_out(self, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(self.norm(x), self.embedding.weight, self.bias).float()
+        return self.output(self.norm(x)).float()
 
     def step(
         self, tokens: torch.Tensor, past: Memory
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Read one more token in each row.
+        """Read one more token in each row; in evaluation mode.
 
         Arguments
         ---------
@@ -295,12 +286,13 @@ class TransformerLm(nn.Module):
         angles = rotary_angles(past.lengths[:, None].float(), self.head_dim)
         valid = valid_mask(past.lengths, past.keys.shape[3])
         mask = attention_mask(F.pad(valid, (0, 1), value=True))
-        x, keys, values = self._embed(tokens[:, None]), [], []
+        x, keys, values = self.embedding(tokens[:, None]), [], []
         for layer, *before in zip(
             self.layers, past.keys, past.values, strict=True
         ):
             x, key, value = layer(x, angles, before, mask)
             keys.append(key.squeeze(2))
             values.append(value.squeeze(2))
-        log_probs = self._read_out(x).squeeze(1).log_softmax(dim=-1)
+        logits = self.output(self.norm(x)).squeeze(1).float()
+        log_probs = logits.log_softmax(dim=-1)
         return log_probs, torch.stack(keys), torch.stack(values)
