@@ -49,6 +49,10 @@ class Hypothesis:
     decoder : float or None
         Natural log from the NAR decoder (its pseudo-log-likelihood, or for
         mask-predict the sum over the slots it filled); None if not asked.
+    neural : float
+        As ``lm``, of the neural language model that re-scores.
+    lodr : float
+        As ``lm``, of the low-order n-gram whose share is taken off.
 
     Example
     -------
@@ -62,6 +66,8 @@ class Hypothesis:
     lm: float = 0.0
     bonus: float = 0.0
     decoder: float | None = None
+    neural: float = 0.0
+    lodr: float = 0.0
 
 
 @dataclass(frozen=True)

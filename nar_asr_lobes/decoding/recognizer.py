@@ -27,6 +27,7 @@ from nar_asr_lobes.errors import UserError
 
 if TYPE_CHECKING:
     from nar_asr_lobes.dataio.tokenizer import Tokenizer
+    from nar_asr_lobes.lm.neural import NeuralLM
     from nar_asr_lobes.lobes.model import Encoded, NarAsr
 
 MODES = ("ctc_greedy", "nar", "beam5", "beam5_lm", "nar_beam5_lm")
@@ -90,6 +91,8 @@ class Recognizer:
         The options of each mode; None for the defaults.
     lm : LanguageModel or None
         Language model over the tokenizer's pieces.
+    neural, lodr : NeuralLM or None, LanguageModel or None
+        What re-scores besides, see ``rescore``.
 
     Raises
     ------
@@ -114,6 +117,8 @@ class Recognizer:
         tokenizer: Tokenizer,
         options: DecodingOptions | None = None,
         lm: LanguageModel | None = None,
+        neural: NeuralLM | None = None,
+        lodr: LanguageModel | None = None,
     ):
         if tokenizer.size != model.vocab_size:
             raise UserError(
@@ -124,7 +129,7 @@ class Recognizer:
         self.model = model
         self.tokenizer = tokenizer
         self.options = options or DecodingOptions()
-        self.lm = lm
+        self.lm, self.neural, self.lodr = lm, neural, lodr
 
     @torch.inference_mode()
     def recognize(
@@ -255,7 +260,13 @@ class Recognizer:
             )
         candidates = [sum(lists, []) for lists in zip(*before, strict=True)]
         return rescore(
-            self.model, encoded, candidates, options.rescore, self.lm
+            self.model,
+            encoded,
+            candidates,
+            options.rescore,
+            self.lm,
+            self.neural,
+            self.lodr,
         )
 
 

@@ -9,8 +9,11 @@ once, seeing the others. The final score is
 
     S(y) = (1 - ctc_weight) * PLL(y) + ctc_weight * log p_ctc(y)
            + lm_weight * log p_LM(y) + token_bonus * |y|
+           + neural_weight * log p_neural(y) - lodr_weight * log p_LODR(y)
 
-with the exact CTC score of all paths, not the beam's.
+with the exact CTC score of all paths, not the beam's. The last term takes off
+what the recogniser has learned of its own transcripts' language: the score of
+a low-order n-gram of them (LODR, https://arxiv.org/abs/2203.16776).
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.alignment import token_frames
 
 if TYPE_CHECKING:
+    from nar_asr_lobes.lm.neural import NeuralLM
     from nar_asr_lobes.lobes.model import Encoded, NarAsr
 
 
@@ -49,6 +53,12 @@ class RescoreOptions:
         Number of complementary masks M: decoder rows per hypothesis.
     include_nar : bool
         Whether the result of mask-predict joins the candidates.
+    neural_weight : float
+        Weight of the neural language model's natural log-probability, >= 0.
+        At 0 that model is not asked.
+    lodr_weight : float
+        Weight, >= 0, with which that of a low-order n-gram is taken off; at 0
+        that model is not asked.
 
     Raises
     ------
@@ -66,12 +76,16 @@ class RescoreOptions:
     token_bonus: float = 0.0
     masks: int = 4
     include_nar: bool = False
+    neural_weight: float = 0.0
+    lodr_weight: float = 0.0
 
     def __post_init__(self):
         require_number("ctc_weight", self.ctc_weight, 0.0, 1.0)
         require_number("lm_weight", self.lm_weight, minimum=0.0)
         require_number("token_bonus", self.token_bonus)
         require_count("masks", self.masks)
+        require_number("neural_weight", self.neural_weight, minimum=0.0)
+        require_number("lodr_weight", self.lodr_weight, minimum=0.0)
         if not isinstance(self.include_nar, bool):
             raise UserError(
                 f"include_nar is {self.include_nar!r}; give True or False"
@@ -188,6 +202,8 @@ def rescore(
     nbest: Sequence[Sequence[Hypothesis]],
     options: RescoreOptions,
     lm: LanguageModel | None = None,
+    neural: NeuralLM | None = None,
+    lodr: LanguageModel | None = None,
 ) -> list[list[Hypothesis]]:
     """Rank each utterance's hypotheses anew, the decoder having its say.
 
@@ -205,6 +221,10 @@ def rescore(
     lm : LanguageModel or None
         Language model over the same tokens; its unweighted score is part of
         the result even at weight 0.
+    neural : NeuralLM or None
+        Neural language model over the same tokens.
+    lodr : LanguageModel or None
+        Low-order n-gram of the recogniser's training transcripts.
 
     Returns
     -------
@@ -214,14 +234,19 @@ def rescore(
     Raises
     ------
     UserError
-        If the decoder's outputs hold NaN, or ``lm_weight`` is above 0 without
-        a language model.
+        If the decoder's outputs hold NaN, or a weight is above 0 without its
+        language model.
     """
-    if options.lm_weight > 0 and lm is None:
-        raise UserError(
-            f"lm_weight is {options.lm_weight} but there is no language "
-            "model; give one or set the weight to 0"
-        )
+    for weight, given in {
+        "lm_weight": lm,
+        "neural_weight": neural,
+        "lodr_weight": lodr,
+    }.items():
+        if getattr(options, weight) > 0 and given is None:
+            raise UserError(
+                f"{weight} is {getattr(options, weight)} but there is no "
+                "language model; give one or set the weight to 0"
+            )
     results = []
     for row, log_probs in enumerate(posteriors(encoded)):
         sequences = list(dict.fromkeys(h.tokens for h in nbest[row]))
@@ -229,18 +254,39 @@ def rescore(
         decoder = pseudo_log_likelihoods(
             model, encoded, row, sequences, options.masks
         )
+        fluency = _second_opinions(sequences, options, neural, lodr)
         found = [
             _combine(sequence, *scores, options, lm)
-            for sequence, *scores in zip(sequences, ctc, decoder, strict=True)
+            for sequence, *scores in zip(
+                sequences, ctc, decoder, *fluency, strict=True
+            )
         ]
         results.append(sorted(found, key=lambda h: -h.score))
     return results
+
+
+def _second_opinions(
+    sequences: Sequence[tuple[int, ...]],
+    options: RescoreOptions,
+    neural: NeuralLM | None,
+    lodr: LanguageModel | None,
+) -> tuple[list[float], list[float]]:
+    """Score by the neural model and by the n-gram that is taken off."""
+    unasked = [0.0] * len(sequences)
+    return (
+        neural.sentences(sequences) if options.neural_weight > 0 else unasked,
+        [lodr.sentence(list(tokens)) for tokens in sequences]
+        if options.lodr_weight > 0
+        else unasked,
+    )
 
 
 def _combine(
     tokens: tuple[int, ...],
     ctc: float,
     decoder: float,
+    neural: float,
+    lodr: float,
     options: RescoreOptions,
     lm: LanguageModel | None,
 ) -> Hypothesis:
@@ -253,7 +299,13 @@ def _combine(
         score += options.ctc_weight * ctc
     if options.lm_weight > 0:
         score += options.lm_weight * lm_score
-    return Hypothesis(tokens, score, ctc, lm_score, bonus, decoder)
+    if options.neural_weight > 0:
+        score += options.neural_weight * neural
+    if options.lodr_weight > 0:
+        score -= options.lodr_weight * lodr
+    return Hypothesis(
+        tokens, score, ctc, lm_score, bonus, decoder, neural, lodr
+    )
 
 
 def _pad(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -132,9 +133,8 @@ def _rescored(
     recognizer: Recognizer, encoded: list[Encoded], options: DecodingOptions
 ) -> list[list[Hypothesis]]:
     """Re-score the 5-best of every utterance with the decoder."""
-    searcher = Recognizer(
-        recognizer.model, recognizer.tokenizer, options, recognizer.lm
-    )
+    searcher = copy(recognizer)
+    searcher.options = options
     nbest: list[list[Hypothesis]] = []
     for part in encoded:
         nbest += searcher.search(part, ["nar_beam5_lm"])["nar_beam5_lm"].nbest

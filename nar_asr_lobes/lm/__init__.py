@@ -1,1 +1,1 @@
-"""N-gram language models over a tokenizer's pieces: training and scoring."""
+"""Language models over a tokenizer's pieces: n-grams and a Transformer."""

@@ -136,7 +136,7 @@ def _no_usable_line(lines: int, characters: tuple[str, ...]) -> UserError:
         shown = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in characters[:10])
         reason += f" or have characters outside the tokenizer ({shown})"
     return UserError(
-        "no line of text can be used for an n-gram language model: all of the"
+        "no line of text can be used for a language model: all of the"
         f" {lines} given are {reason}; normalise the text like the tokenizer's"
         " training text"
     )

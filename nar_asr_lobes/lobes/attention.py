@@ -119,7 +119,8 @@ def scaled_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    mask: torch.Tensor,
+    mask: torch.Tensor | None,
+    causal: bool = False,
 ) -> torch.Tensor:
     """Call scaled_dot_product_attention, in float32 on a CPU.
 
@@ -130,8 +131,10 @@ def scaled_attention(
     ---------
     query, key, value : torch.Tensor
         Shape [B, H, N or M, d].
-    mask : torch.Tensor
-        True where memory is valid, shape [B, 1, 1, M].
+    mask : torch.Tensor or None
+        True where memory is valid, shape [B, 1, 1, M]; None for everywhere.
+    causal : bool
+        Whether query i sees keys 0 to i only; then without a mask.
 
     Returns
     -------
@@ -146,10 +149,12 @@ def scaled_attention(
     torch.bfloat16
     """
     if query.device.type != "cpu":
-        return F.scaled_dot_product_attention(query, key, value, mask)
+        return F.scaled_dot_product_attention(
+            query, key, value, mask, is_causal=causal
+        )
     with torch.autocast("cpu", enabled=False):
         out = F.scaled_dot_product_attention(
-            query.float(), key.float(), value.float(), mask
+            query.float(), key.float(), value.float(), mask, is_causal=causal
         )
     return out.to(query.dtype)
 

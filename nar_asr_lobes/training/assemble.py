@@ -23,11 +23,12 @@ from nar_asr_lobes.dataio.datasets import WaveTransform
 from nar_asr_lobes.dataio.lexicon import Lexicon
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lobes.model import ModelConfig, NarAsr
+from nar_asr_lobes.lobes.model import ModelConfig
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import LogConfig, RunConfig
 from nar_asr_lobes.training.data import run_lexicon
+from nar_asr_lobes.training.lm_config import LmRunConfig
 from nar_asr_lobes.training.objectives import Objective
 from nar_asr_lobes.training.options import TrainOptions
 from nar_asr_lobes.training.scheduler import WarmupCosine
@@ -73,8 +74,7 @@ def make_brain(
     check_optimizer(config.optim.optimizer)
     check_augment(config.wave_augment)
     model = objective.build_model(sizes)
-    optim, log = config.optim, config.log
-    if optim.freeze_filters:
+    if config.optim.freeze_filters:
         model.encoder.frontend.stem.freeze_filters()
     facts = {"task": config.task, "model": sizes.to_dict()}
     for key in ("seed", "global_batch"):  # they decide on the data's order
@@ -85,6 +85,37 @@ def make_brain(
         facts["phones"] = " ".join(lexicon.phones)
     if config.init_from is not None:
         load_pretrained(model, config.init_from, facts)
+    return wrap_brain(config, model, objective, facts, run_opts)
+
+
+def wrap_brain(
+    config: RunConfig | LmRunConfig,
+    model: nn.Module,
+    objective: Objective,
+    facts: dict,
+    run_opts: RunOptions,
+) -> NarBrain:
+    """Give a model the trainer that the run's configuration describes.
+
+    Arguments
+    ---------
+    config : RunConfig or LmRunConfig
+        For the optimiser, the schedule, the log and the output folder.
+    model : torch.nn.Module
+        What is trained.
+    objective : Objective
+        On what.
+    facts : dict
+        Compared on resume.
+    run_opts : RunOptions
+        SpeechBrain's options.
+
+    Returns
+    -------
+    NarBrain
+        Ready to fit.
+    """
+    optim, log = config.optim, config.log
     output = Path(config.output_folder)
     return NarBrain(
         model,
@@ -294,7 +325,7 @@ def _misfits(theirs: Mapping, mine: Mapping, part: str) -> list[str]:
     ]
 
 
-def load_best(brain: NarBrain) -> NarAsr:
+def load_best(brain: NarBrain) -> nn.Module:
     """Load the checkpoint with the lowest score on the dev split."""
     best = brain.checkpoints.best() or brain.checkpoints.newest()
     brain.model.load_state_dict(best.load("model", brain.device))

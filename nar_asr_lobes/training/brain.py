@@ -253,10 +253,10 @@ class NarBrain(sb.Brain):
         self, averages: dict[str, float], start: float, seconds: float
     ) -> str:
         done = self.progress.audio_seconds - seconds
-        speed = done / max(1e-9, time.time() - start)
-        return (
+        speed = f" {done / max(1e-9, time.time() - start):.0f} audio-h/h"
+        return (  # text has no hours
             f"loss {averages['loss']:.3f} lr {averages['lr']:.1e} "
-            f"norm {averages['grad_norm']:.2f} {speed:.0f} audio-h/h"
+            f"norm {averages['grad_norm']:.2f}{speed if done else ''}"
         )
 
     def _log(self, train: dict | None, valid: dict | None) -> None:

@@ -248,12 +248,18 @@ def load_config(path: str | os.PathLike, overrides: str = "") -> RunConfig:
         For a missing file, broken YAML, a missing or an unknown key, and a
         value of the wrong kind or beyond its limit.
     """
+    return parse_config(read_yaml(path, overrides), str(path))
+
+
+def read_yaml(path: str | os.PathLike, overrides: str = "") -> dict:
+    """Read the keys of any run's YAML, with those of the command line.
+
+    Raises UserError for a missing file and broken YAML.
+    """
     _check_overrides(path, overrides)
     try:
         with open(path, encoding="utf-8") as file:
-            values = load_hyperpyyaml(
-                file, overrides, overrides_must_match=False
-            )
+            return load_hyperpyyaml(file, overrides, overrides_must_match=False)
     except Exception as error:  # HyperPyYAML raises whatever a tag raised
         named = isinstance(error, OSError) or not error.args
         reason = str(error) if named else ": ".join(map(str, error.args))
@@ -261,7 +267,6 @@ def load_config(path: str | os.PathLike, overrides: str = "") -> RunConfig:
             f"{path}: a value cannot be made ({' '.join(reason.split())}); "
             "correct it"
         ) from error
-    return parse_config(values, str(path))
 
 
 def _check_overrides(path: str | os.PathLike, overrides: str) -> None:

@@ -51,7 +51,13 @@ def check_finish(config: RunConfig) -> None:
     """
     if config.task == "pretrain":
         return
-    DecodingOptions.from_dict(config.decoding)
+    rescore = DecodingOptions.from_dict(config.decoding).rescore
+    for name in ("neural_weight", "lodr_weight"):
+        if getattr(rescore, name) > 0:
+            raise UserError(
+                f"decoding.rescore: {name} is {getattr(rescore, name)}, but a "
+                "run has no such language model; set it to 0"
+            )
     if not config.data.test:
         raise UserError("data: test is empty; name a split to evaluate")
     if config.modes is not None and not config.modes:

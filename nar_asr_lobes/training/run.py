@@ -1,6 +1,7 @@
 """The one run that all recipes share.
 
 YAML -> data -> brain -> fit -> (language model -> evaluation -> bundle)
+YAML -> texts -> brain -> fit -> a neural language model
 
 A recipe's ``train.py`` gives the command line and its ``prepare``; what
 happens is in ``run_recipe`` below, a line a stage.
@@ -27,7 +28,7 @@ from speechbrain.utils.run_opts import RunOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.training.arguments import HELP, parse_arguments
 from nar_asr_lobes.training.assemble import load_best, make_brain
-from nar_asr_lobes.training.config import RunConfig, load_config
+from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.data import (
     Prepare,
     ValidationSet,
@@ -40,10 +41,18 @@ from nar_asr_lobes.training.finish import (
     evaluate_bundle,
     finish,
 )
+from nar_asr_lobes.training.lm_config import LmRunConfig, load_run
+from nar_asr_lobes.training.lm_data import (
+    PrepareTexts,
+    TextValidation,
+    prepare_texts,
+    text_loader,
+)
+from nar_asr_lobes.training.lm_run import finish_lm, make_lm_brain
 from nar_asr_lobes.training.stages import Stage
 
 
-def main(arguments: Sequence[str], prepare: Prepare) -> int:
+def main(arguments: Sequence[str], prepare: Prepare | PrepareTexts) -> int:
     """Run a recipe from its command line.
 
     Arguments
@@ -80,7 +89,9 @@ def main(arguments: Sequence[str], prepare: Prepare) -> int:
     return 0
 
 
-def run_recipe(arguments: Sequence[str], prepare: Prepare) -> None:
+def run_recipe(
+    arguments: Sequence[str], prepare: Prepare | PrepareTexts
+) -> None:
     """Do what the YAML says, stage by stage.
 
     Raises
@@ -89,10 +100,13 @@ def run_recipe(arguments: Sequence[str], prepare: Prepare) -> None:
         For a mistake in the YAML, the data or the options.
     """
     path, run_opts, overrides = parse_arguments(arguments)
-    config = load_config(path, overrides)
+    config = load_run(path, overrides)
     start_processes(run_opts)
     make_output_folder(config, path, overrides)
     seconds: dict[str, float] = {}
+    if isinstance(config, LmRunConfig):
+        train_lm(config, prepare, run_opts, seconds)
+        return
     with Stage("prepare", seconds):
         on_main(lambda: prepare_data(config, prepare))
         on_main(lambda: check_finish(config))
@@ -112,8 +126,46 @@ def run_recipe(arguments: Sequence[str], prepare: Prepare) -> None:
         if if_main_process():
             finish(config, brain.model, tokenizer, brain.device, seconds)
     if if_main_process():
-        times = Path(config.output_folder) / "seconds.json"
-        times.write_text(json.dumps(seconds, indent=1))
+        write_seconds(config, seconds)
+
+
+def train_lm(
+    config: LmRunConfig,
+    prepare: PrepareTexts,
+    run_opts: RunOptions,
+    seconds: dict[str, float],
+) -> None:
+    """Do the stages of a neural language model.
+
+    Arguments
+    ---------
+    config : LmRunConfig
+        The run.
+    prepare : callable
+        The recipe's parser.
+    run_opts : RunOptions
+        SpeechBrain's options.
+    seconds : dict
+        Gets the time of each stage.
+    """
+    with Stage("prepare", seconds):
+        on_main(lambda: prepare_texts(config, prepare))
+    brain = make_lm_brain(config, run_opts)
+    with Stage(config.task, seconds):
+        brain.fit(text_loader(config), TextValidation(config))
+    load_best(brain)
+    if if_main_process():
+        with Stage("evaluate", seconds):
+            finish_lm(config, brain.model)
+        write_seconds(config, seconds)
+
+
+def write_seconds(
+    config: RunConfig | LmRunConfig, seconds: dict[str, float]
+) -> None:
+    """Write what each stage took."""
+    times = Path(config.output_folder) / "seconds.json"
+    times.write_text(json.dumps(seconds, indent=1))
 
 
 def start_processes(run_opts: RunOptions) -> None:
@@ -127,7 +179,9 @@ def start_processes(run_opts: RunOptions) -> None:
         ) from error
 
 
-def make_output_folder(config: RunConfig, path: str, overrides: str) -> None:
+def make_output_folder(
+    config: RunConfig | LmRunConfig, path: str, overrides: str
+) -> None:
     """Make it, with the log, the resolved YAML and the versions in it."""
     message = None
     try:

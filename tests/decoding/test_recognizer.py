@@ -14,6 +14,8 @@ from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
 from nar_asr_lobes.decoding.recognizer import MODES, Recognizer
 from nar_asr_lobes.decoding.rescore import RescoreOptions, rescore
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lm.neural import NeuralLM
+from nar_asr_lobes.lobes.lm import LmSizes, TransformerLm
 
 OPTIONS = DecodingOptions(mask_predict=MaskPredictOptions(threshold=0.95))
 
@@ -103,6 +105,16 @@ def test_mask_predict_can_join_the_candidates(recognizer, batch):
     ):
         expected = {h.tokens for h in beam} | {nar.tokens}
         assert {h.tokens for h in final} == expected
+
+
+def test_a_neural_model_and_lodr_reach_the_rescoring(recognizer, batch, bigram):
+    neural = NeuralLM(TransformerLm(LmSizes(16, 2, 32, 1), vocab_size=9))
+    options = RescoreOptions(neural_weight=2.0, lodr_weight=0.5)
+    recognizer.options = replace(OPTIONS, rescore=options)
+    recognizer.neural, recognizer.lodr = neural, bigram(9, 4)
+    for [best, *_] in recognizer.search(batch[2])["nar_beam5_lm"].nbest:
+        assert best.neural == pytest.approx(neural.sentence(best.tokens))
+        assert best.lodr == recognizer.lodr.sentence(best.tokens)
 
 
 def test_without_a_language_model(recognizer, batch):

@@ -14,7 +14,9 @@ from nar_asr_lobes.decoding.rescore import (
     rescore,
 )
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lm.neural import NeuralLM
 from nar_asr_lobes.lobes.alignment import token_frames
+from nar_asr_lobes.lobes.lm import LmSizes, TransformerLm
 
 SEQUENCES = [(3, 1, 4, 1, 5), (2,), (), (7, 7, 7, 8, 8, 1, 2, 3, 4), (6, 2)]
 
@@ -149,8 +151,58 @@ def test_wrong_options_are_one_clear_sentence(model, batch):
         {"masks": 0},
         {"lm_weight": math.nan},
         {"include_nar": "yes"},
+        {"neural_weight": -0.1},
+        {"lodr_weight": -0.1},
     ):
         with pytest.raises(UserError, match=f"^{next(iter(wrong))} is "):
             RescoreOptions(**wrong)
-    with pytest.raises(UserError, match="no language model"):
-        rescore(model, batch[2], [[]] * 3, RescoreOptions(lm_weight=0.5))
+    for weight in ("lm_weight", "neural_weight", "lodr_weight"):
+        options = RescoreOptions(**{weight: 0.5})
+        with pytest.raises(UserError, match=f"^{weight} is .* no language mo"):
+            rescore(model, batch[2], [[]] * 3, options)
+
+
+@pytest.fixture
+def neural():
+    generator = torch.Generator().manual_seed(7)
+    lm = TransformerLm(LmSizes(16, 2, 32, 1), vocab_size=9)
+    with torch.no_grad():
+        for parameter in lm.parameters():
+            parameter += torch.randn(parameter.shape, generator=generator)
+    return NeuralLM(lm)
+
+
+@torch.inference_mode()
+def test_a_neural_model_and_lodr_enter_with_their_weights(
+    model, batch, bigram, neural
+):
+    lodr = bigram(9, 3)
+    nbest = [hypotheses(SEQUENCES)] * 3
+    plain = rescore(model, batch[2], nbest, RescoreOptions(0.3))
+    options = RescoreOptions(0.3, neural_weight=0.6, lodr_weight=0.2)
+    found = rescore(
+        model, batch[2], nbest, options, neural=neural, lodr=lodr
+    )
+    for before, after in zip(plain, found, strict=True):
+        scores = {h.tokens: h.score for h in before}
+        for h in after:
+            assert h.neural == pytest.approx(neural.sentence(h.tokens))
+            assert h.lodr == lodr.sentence(h.tokens)
+            added = 0.6 * h.neural - 0.2 * h.lodr
+            assert h.score == pytest.approx(scores[h.tokens] + added)
+        ranked = [h.score for h in after]
+        assert ranked == sorted(ranked, reverse=True)
+    order = [[h.tokens for h in rows] for rows in found]
+    assert order != [[h.tokens for h in rows] for rows in plain]
+
+
+@torch.inference_mode()
+def test_at_weight_0_nothing_changes_and_no_model_is_asked(
+    model, batch, bigram
+):
+    nbest = [hypotheses(SEQUENCES)] * 3
+    options = RescoreOptions(lm_weight=0.5, token_bonus=0.2)
+    lm, silent = bigram(9, 0), object()
+    plain = rescore(model, batch[2], nbest, options, lm)
+    found = rescore(model, batch[2], nbest, options, lm, silent, silent)
+    assert found == plain  # to the bit

@@ -149,6 +149,11 @@ OPTIONS = [
     ),
     ("finetune", "--init_from=no", "no: holds no whole checkpoint; run pre"),
     ("finetune", "--modes=[]", "modes: is empty; name one or set it to null"),
+    (
+        "finetune",
+        "--decoding={rescore: {neural_weight: 0.3}}",
+        "decoding.rescore: neural_weight is 0.3, but a run has no such",
+    ),
     ("finetune", "--modes=[beam9]", "modes: 'beam9' is unknown; choose from"),
     (
         "finetune",

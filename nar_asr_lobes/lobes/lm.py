@@ -1,0 +1,298 @@
+"""A causal pre-norm Transformer language model over the tokenizer's pieces.
+
+<s> + tokens [B, U] -> embedding -> N x (causal self-attention, feed-forward)
+                    -> LayerNorm -> linear -> log-probs [B, U + 1, V]
+
+The blank's id 0 is no piece, so it is the sentence's start on the way in and
+its end on the way out. Padding lies behind what is causal: it reaches no valid
+position, so a sentence scores the same in a batch as alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.limits import require_count, require_number
+from nar_asr_lobes.lobes.attention import (
+    Attention,
+    FeedForward,
+    attention_mask,
+    rotary_angles,
+    rotate,
+    scaled_attention,
+)
+from nar_asr_lobes.lobes.dropout import ByteDropout
+from nar_asr_lobes.lobes.lengths import valid_mask
+
+BOUNDARY = 0  # <s> as input, </s> as output
+
+
+@dataclass(frozen=True)
+class LmSizes:
+    """The sizes of a Transformer language model, plain numbers.
+
+    Arguments
+    ---------
+    d_model, heads, ffn_dim : int
+        Width, attention heads and feed-forward width of all layers.
+    layers : int
+        Depth.
+    dropout : float
+        On the embeddings and every residual branch.
+
+    Example
+    -------
+    >>> LmSizes.from_dict({"d_model": 64, "heads": 2}).layers
+    6
+    >>> LmSizes.from_dict({"width": 64})
+    Traceback (most recent call last):
+    nar_asr_lobes.errors.UserError: model: unknown key width; known keys are \
+d_model, heads, ffn_dim, layers, dropout
+    """
+
+    d_model: int = 384
+    heads: int = 6
+    ffn_dim: int = 1536
+    layers: int = 6
+    dropout: float = 0.1
+
+    def __post_init__(self):
+        """Refuse sizes that do not fit together."""
+        for name in ("d_model", "heads", "ffn_dim", "layers"):
+            require_count(name, getattr(self, name))
+        require_number("dropout", self.dropout, 0.0, 0.99)
+        if self.d_model % (2 * self.heads):
+            raise UserError(
+                f"model: d_model {self.d_model} does not split into "
+                f"{self.heads} even heads; make it a multiple of "
+                f"{2 * self.heads}"
+            )
+
+    @classmethod
+    def from_dict(cls, values: dict) -> LmSizes:
+        """Make sizes; refuse keys that are unknown."""
+        known = [f.name for f in fields(cls)]
+        for key in values:
+            if key not in known:
+                raise UserError(
+                    f"model: unknown key {key}; known keys are "
+                    + ", ".join(known)
+                )
+        return cls(**values)
+
+    def to_dict(self) -> dict:
+        """Give the sizes as a plain dictionary."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Keys and values of tokens that were read, in all layers.
+
+    ``keys`` and ``values`` are [L, B, H, P, d], ``lengths`` [B] says how many
+    of the P are valid.
+    """
+
+    keys: torch.Tensor
+    values: torch.Tensor
+    lengths: torch.Tensor
+
+
+class CausalAttention(Attention):
+    """Self-attention to what came before, and to what is remembered.
+
+    Example
+    -------
+    >>> attention = CausalAttention(16, 2)
+    >>> angles = rotary_angles(torch.arange(5.0)[None], 8)
+    >>> out, key, value = attention(torch.randn(1, 5, 16), angles)
+    >>> out.shape, key.shape
+    (torch.Size([1, 5, 16]), torch.Size([1, 2, 5, 8]))
+    """
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        angles: torch.Tensor,
+        past: tuple[torch.Tensor, torch.Tensor] | None = None,
+        mask: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Attend from x [B, N, D] to itself; return its keys and values too.
+
+        With ``past``, keys and values [B, H, P, d], N is 1 and ``mask``
+        [B, 1, 1, P + 1] is True where a position is valid.
+        """
+        key, value = self.key_value(x).chunk(2, dim=-1)
+        key, value = rotate(self._split(key), angles), self._split(value)
+        query = rotate(self._split(self.query(x)), angles)
+        if past is None:
+            out = scaled_attention(query, key, value, None, causal=True)
+        else:
+            keys = torch.cat([past[0], key], dim=2)
+            values = torch.cat([past[1], value], dim=2)
+            out = scaled_attention(query, keys, values, mask)
+        return self.output(out.transpose(1, 2).flatten(2)), key, value
+
+
+class CausalLayer(nn.Module):
+    """Causal self-attention and feed-forward, both pre-norm.
+
+    Arguments
+    ---------
+    sizes : LmSizes
+        Width, heads, inner width and dropout.
+
+    Example
+    -------
+    >>> layer = CausalLayer(LmSizes(16, 2, 32))
+    >>> angles = rotary_angles(torch.arange(5.0)[None], 8)
+    >>> layer(torch.randn(1, 5, 16), angles)[0].shape
+    torch.Size([1, 5, 16])
+    """
+
+    def __init__(self, sizes: LmSizes):
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(sizes.d_model)
+        self.attention = CausalAttention(sizes.d_model, sizes.heads)
+        self.ffn_norm = nn.LayerNorm(sizes.d_model)
+        self.ffn = FeedForward(sizes.d_model, sizes.ffn_dim)
+        self.dropout = ByteDropout(sizes.dropout)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        angles: torch.Tensor,
+        past: tuple[torch.Tensor, torch.Tensor] | None = None,
+        mask: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Update x [B, N, D]; arguments as in ``CausalAttention``."""
+        y, key, value = self.attention(
+            self.attention_norm(x), angles, past, mask
+        )
+        x = x + self.dropout(y)
+        return x + self.dropout(self.ffn(self.ffn_norm(x))), key, value
+
+
+class TransformerLm(nn.Module):
+    """Predict each piece of a sentence from those before it, and its end.
+
+    Arguments
+    ---------
+    sizes : LmSizes
+        Sizes of the stack.
+    vocab_size : int
+        V, the tokenizer's size with the blank.
+
+    Example
+    -------
+    >>> model = TransformerLm(LmSizes(16, 2, 32, 1), vocab_size=5)
+    >>> tokens = torch.tensor([[1, 4, 2], [3, 0, 0]])
+    >>> lens = torch.tensor([3, 1])
+    >>> model(tokens, lens).shape, model.log_probs(tokens, lens).shape
+    (torch.Size([2, 4]), torch.Size([2, 4, 5]))
+    """
+
+    def __init__(self, sizes: LmSizes, vocab_size: int):
+        super().__init__()
+        self.sizes, self.vocab_size = sizes, vocab_size
+        self.head_dim = sizes.d_model // sizes.heads
+        self.embedding = nn.Embedding(vocab_size, sizes.d_model)
+        self.layers = nn.ModuleList(
+            CausalLayer(sizes) for _ in range(sizes.layers)
+        )
+        self.norm = nn.LayerNorm(sizes.d_model)
+        self.output = nn.Linear(sizes.d_model, vocab_size)
+        self.dropout = ByteDropout(sizes.dropout)
+
+    def forward(
+        self, tokens: torch.Tensor, token_lens: torch.Tensor
+    ) -> torch.Tensor:
+        """Score sentences piece by piece.
+
+        Arguments
+        ---------
+        tokens : torch.Tensor
+            Pieces 1 .. V-1 padded with 0, shape [B, U].
+        token_lens : torch.Tensor
+            Valid pieces, shape [B].
+
+        Returns
+        -------
+        torch.Tensor
+            Natural log-probability of each piece, then of the end, then 0;
+            shape [B, U + 1].
+        """
+        targets = F.pad(tokens, (0, 1), value=BOUNDARY)
+        scores = -F.cross_entropy(
+            self._logits(tokens).flatten(0, 1),
+            targets.flatten(),
+            reduction="none",
+        ).view_as(targets)
+        return scores * valid_mask(token_lens + 1, targets.shape[1])
+
+    def log_probs(
+        self, tokens: torch.Tensor, token_lens: torch.Tensor
+    ) -> torch.Tensor:
+        """Predict every position of sentences.
+
+        Arguments
+        ---------
+        tokens, token_lens : torch.Tensor
+            As in ``forward``.
+
+        Returns
+        -------
+        torch.Tensor
+            Natural log-probabilities, shape [B, U + 1, V]; column 0 is the
+            sentence's end, and behind a sentence's end all are 0.
+        """
+        log_probs = self._logits(tokens).log_softmax(dim=-1)
+        valid = valid_mask(token_lens + 1, log_probs.shape[1])
+        return log_probs * valid[..., None]
+
+    def _logits(self, tokens: torch.Tensor) -> torch.Tensor:
+        tokens = F.pad(tokens, (1, 0), value=BOUNDARY)
+        positions = torch.arange(tokens.shape[1], device=tokens.device)
+        angles = rotary_angles(positions[None].float(), self.head_dim)
+        x = self.dropout(self.embedding(tokens))
+        for layer in self.layers:
+            x, _, _ = layer(x, angles)
+        return self.output(self.norm(x)).float()
+
+    def step(
+        self, tokens: torch.Tensor, past: Memory
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Read one more token in each row; in evaluation mode.
+
+        Arguments
+        ---------
+        tokens : torch.Tensor
+            The token, or 0 at the sentence's start, shape [B].
+        past : Memory
+            Of the tokens before it, from the start's 0 on.
+
+        Returns
+        -------
+        log_probs : torch.Tensor
+            Of what comes next, shape [B, V].
+        keys, values : torch.Tensor
+            Of this token, shape [L, B, H, d].
+        """
+        angles = rotary_angles(past.lengths[:, None].float(), self.head_dim)
+        valid = valid_mask(past.lengths, past.keys.shape[3])
+        mask = attention_mask(F.pad(valid, (0, 1), value=True))
+        x, keys, values = self.embedding(tokens[:, None]), [], []
+        for layer, *before in zip(
+            self.layers, past.keys, past.values, strict=True
+        ):
+            x, key, value = layer(x, angles, before, mask)
+            keys.append(key.squeeze(2))
+            values.append(value.squeeze(2))
+        logits = self.output(self.norm(x)).squeeze(1).float()
+        log_probs = logits.log_softmax(dim=-1)
+        return log_probs, torch.stack(keys), torch.stack(values)
