@@ -63,7 +63,7 @@ class ConvPosition(nn.Module):
         # transposing: half the time of ``self.conv(x.mT).mT`` on a CPU.
         row = nn.functional.conv2d(
             x.mT.unsqueeze(2),
-            self.conv.weight.unsqueeze(2),
+            self.conv.weight.squeeze(1)[:, None, None],
             self.conv.bias,
             padding=(0, self.conv.padding[0]),
             groups=self.conv.groups,
