@@ -16,6 +16,7 @@ EXACT = BeamOptions(
     max_candidates=None,
     min_log_prob=None,
     blank_threshold=None,
+    recombine=False,
 )
 
 
