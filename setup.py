@@ -27,6 +27,7 @@ INSTALL = [
     "soundfile==0.14.0",
     "numpy>=1.26,<2.5",
     "scipy>=1.11,<1.18",
+    "numba>=0.61,<0.70",  # compiles the beam search
     "tqdm>=4.66,<5",
     "pyyaml>=6.0,<7",
     "huggingface_hub>=0.30,<3",  # of speechbrain, which sets no upper limit

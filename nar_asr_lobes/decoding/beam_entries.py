@@ -11,8 +11,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from nar_asr_lobes.compiled import inner, outer
 from nar_asr_lobes.decoding.prefix_trie import NONE
 
 IMPOSSIBLE = -math.inf
@@ -49,14 +49,14 @@ class Work(NamedTuple):
     lost: np.ndarray
 
 
-@njit(nogil=True, cache=True)
+@outer
 def new_work(size: int, beam_size: int) -> Work:
     """Make room for the entries of a frame."""
     heap = np.empty(min(size, beam_size), np.int64)
     return Work(np.empty(size, ENTRY), heap, np.empty(size, ENTRY))
 
 
-@njit(nogil=True, cache=True)
+@inner
 def log_add(a: float, b: float) -> float:
     """Return log(exp(a) + exp(b)) without overflow."""
     if a < b:
@@ -66,7 +66,7 @@ def log_add(a: float, b: float) -> float:
     return a
 
 
-@njit(nogil=True, cache=True)
+@inner
 def merge_stays(work: Work, count: int) -> int:
     """Mark the entries that can never again overtake another one.
 
@@ -86,7 +86,7 @@ def merge_stays(work: Work, count: int) -> int:
     return lost
 
 
-@njit(nogil=True, cache=True)
+@inner
 def find_rival(
     entries: np.ndarray, stays: int, first: int, new: int
 ) -> int:
@@ -106,7 +106,7 @@ def find_rival(
     return NONE
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _dominates(a, b):
     """Whether both kinds of paths are at least as good in ``a``."""
     return (
@@ -115,7 +115,7 @@ def _dominates(a, b):
     )
 
 
-@njit(nogil=True, cache=True)
+@inner
 def lose(work: Work, lost: int, loser: int, winner: int) -> int:
     """Note an entry that lost; return how many there are."""
     work.entries[loser].winner = winner
@@ -123,14 +123,14 @@ def lose(work: Work, lost: int, loser: int, winner: int) -> int:
     return lost + 1
 
 
-@njit(nogil=True, cache=True)
+@inner
 def refuses(work: Work, kept: int, score: float) -> bool:
     """Whether an entry of at most this score would be turned away."""
     full = kept == len(work.heap)
     return full and score <= work.entries[work.heap[0]].score
 
 
-@njit(nogil=True, cache=True)
+@inner
 def push(work: Work, kept: int, entry: int) -> int:
     """Add to the heap of the best, whose root is the worst of them."""
     heap = work.heap
@@ -149,7 +149,7 @@ def push(work: Work, kept: int, entry: int) -> int:
     return kept + 1
 
 
-@njit(nogil=True, cache=True)
+@inner
 def sort_heap(work: Work, kept: int) -> None:
     """Turn the heap into a list, best first."""
     for last in range(kept - 1, 0, -1):
@@ -158,14 +158,14 @@ def sort_heap(work: Work, kept: int) -> None:
         _sink(work, last, entry)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _worse(work, a, b):
     """Order entries by score; of equal ones the later is worse."""
     left, right = work.entries[a].score, work.entries[b].score
     return left < right or (left == right and a > b)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _sink(work, kept, entry):
     """Put an entry in the place of the root and order the heap."""
     heap, place = work.heap, 0

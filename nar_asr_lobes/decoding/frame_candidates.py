@@ -1,10 +1,12 @@
 """The tokens of one frame that may extend a prefix, compiled.
 
-    row [V] -> blocks with a token above the bar -> heap of the best -> sorted
+    row [V] -> highest of each column [64] -> bar -> heap of the best -> sorted
 
-Most of a row lies far below the bar. It is compared with it block by block, in
-the loop without branches that compilers turn into vector instructions, and only
-blocks with something above are looked at token by token.
+Most of a row lies far below what is looked for. A first pass takes the highest
+of every 64th token, in the loop without branches that compilers turn into
+vector instructions; where more columns than tokens wanted lie above the floor,
+their own highest ones already say how probable a token must be. Only columns
+with something above are looked at token by token.
 """
 
 from __future__ import annotations
@@ -12,15 +14,17 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
-_BLOCK = 64
+from nar_asr_lobes.compiled import inner, outer
+
+COLUMNS = 64
 # In float32, where a value is above 1e-4 exactly if it is above this one.
 HIGHEST = np.float32(1e-4)
 BAD = -1
+_RANGE, _HALVINGS = 16.0, 12
 
 
-@njit(nogil=True, cache=True)
+@inner
 def any_above(values: np.ndarray, bar: float) -> bool:
     """Tell whether a value of float32 [N] is NaN or above a float32 bar."""
     above = 0
@@ -29,7 +33,7 @@ def any_above(values: np.ndarray, bar: float) -> bool:
     return above != 0
 
 
-@njit(nogil=True, cache=True)
+@inner
 def pick_candidates(
     row: np.ndarray,
     shift: np.ndarray,
@@ -37,6 +41,7 @@ def pick_candidates(
     slack: float,
     tokens: np.ndarray,
     scores: np.ndarray,
+    highest: np.ndarray,
 ) -> int:
     """Find the best tokens of a frame.
 
@@ -49,10 +54,12 @@ def pick_candidates(
     floor : float
         A token must be more probable; the most probable one always counts.
     slack : float
-        The highest shift, at least 0.
+        The highest minus the lowest shift of a token.
     tokens, scores : np.ndarray
         Where the result goes, best first, of equal ones the lowest id:
         int32 and float64 [C].
+    highest : np.ndarray
+        Room for a number for each column, float32 [COLUMNS].
 
     Returns
     -------
@@ -60,30 +67,70 @@ def pick_candidates(
         How many were found, at most C; ``BAD`` if the row cannot hold
         log-probabilities.
     """
-    if not row[0] <= HIGHEST:
+    if any_above(row, HIGHEST):
         return BAD
-    count, bar = 0, floor
-    for start in range(1, len(row), _BLOCK):
-        stop = min(start + _BLOCK, len(row))
-        # rounding to float32 must not raise the bar
-        if not any_above(row[start:stop], np.float32(bar - 1e-6 * abs(bar))):
-            continue
-        for token in range(start, stop):
-            if row[token] <= bar:
-                continue
-            if not row[token] <= HIGHEST:
-                return BAD
-            score = row[token] + shift[token]
-            count = _push(tokens, scores, count, token, score)
-            if count == len(tokens):
-                bar = max(floor, scores[0] - slack)
-    if count == 0:
+    _column_maxima(row[1:], highest)
+    best = highest[0]
+    for value in highest:
+        best = max(best, value)
+    if not best > floor:
         return _most_probable(row, shift, tokens, scores)
+    bar = _bar(highest, best, floor, len(tokens)) - slack
+    count = 0
+    for column in range(COLUMNS):
+        if highest[column] > floor and highest[column] >= bar:
+            for token in range(column + 1, len(row), COLUMNS):
+                value = row[token]
+                if value > floor and value >= bar:
+                    score = value + shift[token]
+                    count = _push(tokens, scores, count, token, score)
     _sort(tokens, scores, count)
     return count
 
 
-@njit(nogil=True, cache=True)
+@inner
+def _column_maxima(labels, highest):
+    """Take the highest of the tokens with the same remainder."""
+    highest[:] = -np.inf
+    for start in range(0, len(labels) - COLUMNS + 1, COLUMNS):
+        part = labels[start : start + COLUMNS]
+        for column in range(COLUMNS):
+            highest[column] = max(highest[column], part[column])
+    rest = labels[len(labels) // COLUMNS * COLUMNS :]
+    for column in range(len(rest)):
+        highest[column] = max(highest[column], rest[column])
+
+
+@inner
+def _bar(highest, best, floor, count):
+    """Find a value that at least so many columns reach, by halving.
+
+    It need not be the highest such value: the heap takes the best of the few
+    tokens too many.
+    """
+    low = np.float32(max(floor, best - _RANGE))
+    high = best
+    if _reaching(highest, low) <= count:
+        return -math.inf
+    for _ in range(_HALVINGS):
+        middle = (low + high) * np.float32(0.5)
+        if _reaching(highest, middle) >= count:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@inner
+def _reaching(highest, bar):
+    """Count the columns with a token as probable as that."""
+    reaching = 0
+    for value in highest:
+        reaching += value >= bar
+    return reaching
+
+
+@outer
 def _most_probable(row, shift, tokens, scores):
     """Make the most probable token the only candidate."""
     best = 1
@@ -96,7 +143,7 @@ def _most_probable(row, shift, tokens, scores):
     return 1
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _push(tokens, scores, count, token, score):
     """Add to the heap, or when that is full replace its worst."""
     if count == len(tokens):
@@ -115,7 +162,7 @@ def _push(tokens, scores, count, token, score):
     return count + 1
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _sink(tokens, scores, count, token, score):
     """Put an entry in the place of the root, the worst, and order the heap."""
     place = 0
@@ -134,7 +181,7 @@ def _sink(tokens, scores, count, token, score):
     scores[place], tokens[place] = score, token
 
 
-@njit(nogil=True, cache=True)
+@outer
 def _sort(tokens, scores, count):
     """Turn the heap into a list, best first."""
     for last in range(count - 1, 0, -1):
@@ -143,7 +190,7 @@ def _sort(tokens, scores, count):
         _sink(tokens, scores, last, token, score)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _worse(score, token, other_score, other_token):
     """Order by score; of equal ones the higher id is worse."""
     return score < other_score or (

@@ -9,13 +9,15 @@ the loser. Best first, each from the one it differs from at the last merge.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from nar_asr_lobes.compiled import outer
 from nar_asr_lobes.decoding.prefix_trie import NONE, Trie, spell
 
 # ``node`` (for a loser that never was in the beam NONE: then ``parent`` and
-# ``token``) is the front; from ``cut`` on the tokens are those of ``base``, an
-# earlier hypothesis of the list, or none.
+# ``token``) is the front; from ``cut`` on the tokens are those of ``origin``,
+# an earlier hypothesis of the list, or none. ``frame``: when the first token
+# behind the front got into the beam, or for a loser that never did, when it
+# lost; only merges before it happened to what the front stands for.
 FINAL = np.dtype(
     [
         ("score", np.float64),
@@ -25,14 +27,15 @@ FINAL = np.dtype(
         ("node", np.int32),
         ("parent", np.int32),
         ("token", np.int32),
-        ("base", np.int32),
+        ("origin", np.int32),
         ("cut", np.int32),
+        ("frame", np.int32),
     ],
     align=True,
 )
 
 
-@njit(nogil=True, cache=True)
+@outer
 def fill_nbest(
     trie: Trie,
     finals: np.ndarray,
@@ -87,7 +90,7 @@ def fill_nbest(
     return parts[:done], tokens[: begins[done]]
 
 
-@njit(nogil=True, cache=True)
+@outer
 def _write(trie, final, tokens, begins, place):
     """Spell one hypothesis out."""
     if final.node != NONE:
@@ -95,13 +98,13 @@ def _write(trie, final, tokens, begins, place):
     else:
         length = spell(trie, final.parent, place) + 1
         place[length - 1] = final.token
-    if final.base != NONE:
-        tail = begins[final.base] + final.cut
+    if final.origin != NONE:
+        tail = begins[final.origin] + final.cut
         for i in range(len(place) - length):
             place[length + i] = tokens[tail + i]
 
 
-@njit(nogil=True, cache=True)
+@outer
 def _is_known(tokens, begins, last):
     """Whether an earlier hypothesis has the last one's tokens."""
     begin, length = begins[last], begins[last + 1] - begins[last]
@@ -118,17 +121,21 @@ def _is_known(tokens, begins, last):
     return False
 
 
-@njit(nogil=True, cache=True)
+@outer
 def _branch(trie, final, base, queue, taken, queued, lm_weight, token_bonus):
     """Queue what comes from a hypothesis by undoing one merge in its front.
 
     Only in the front: merges behind it were undone, or not, by its base.
     """
     node = final.node if final.node != NONE else final.parent
+    frame = final.frame
     while node != NONE:
         index = trie.nodes[node].merge
         while index != NONE:
             merge = trie.merges[index]
+            index = merge.next
+            if merge.frame >= frame:
+                continue
             other = _other(final, merge, lm_weight, token_bonus)
             if queued < len(queue) or other[0] > queue[queued - 1].score:
                 place = _open_place(queue, taken, queued, other[0])
@@ -136,14 +143,15 @@ def _branch(trie, final, base, queue, taken, queued, lm_weight, token_bonus):
                 new = queue[place]
                 new.score, new.ctc, new.lm, new.length = other
                 new.node, new.parent = merge.node, merge.parent
-                new.token, new.base = merge.token, base
+                new.token, new.origin = merge.token, base
                 new.cut = trie.nodes[node].length
-            index = merge.next
+                new.frame = frame if merge.node != NONE else merge.frame
+        frame = trie.nodes[node].frame
         node = trie.nodes[node].parent
     return queued
 
 
-@njit(nogil=True, cache=True)
+@outer
 def _other(final, merge, lm_weight, token_bonus):
     """Score, CTC, language model and length with the loser in front."""
     ctc = final.ctc - merge.ctc_gap
@@ -154,7 +162,7 @@ def _other(final, merge, lm_weight, token_bonus):
     return min(score, final.score), ctc, lm, length
 
 
-@njit(nogil=True, cache=True)
+@outer
 def _open_place(queue, taken, queued, score):
     """Move what is worse up by one; a full queue loses its worst."""
     place = min(queued, len(queue) - 1)

@@ -126,7 +126,7 @@ def _search(
             f"{len(tables.unigram_log_prob)}; use the tokenizer's own"
         )
     shift = _shift(options, log_prior, size)
-    settings = _settings(options, size, float(shift.max()))
+    settings = _settings(options, size, float(np.ptp(shift[1:])))
     good, parts, tokens = search(values, shift, tables, settings)
     if not good:
         as_log_probs(values, where)  # says what is wrong
@@ -157,7 +157,7 @@ def _shift(
     return shift
 
 
-def _settings(options: BeamOptions, size: int, highest: float) -> Settings:
+def _settings(options: BeamOptions, size: int, slack: float) -> Settings:
     """Translate the options for the compiled search."""
     floor, sure = options.min_log_prob, options.blank_threshold
     limit = options.max_candidates
@@ -169,7 +169,7 @@ def _settings(options: BeamOptions, size: int, highest: float) -> Settings:
         token_bonus=float(options.token_bonus),
         floor=-math.inf if floor is None else float(floor),
         sure=math.inf if sure is None else math.log(sure),
-        slack=highest,
+        slack=slack,
         use_lm=use_lm,
         recombine=options.recombine and use_lm,
     )

@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from nar_asr_lobes.compiled import inner, outer
 from nar_asr_lobes.decoding.beam_entries import (
     ENTRY,
     IMPOSSIBLE,
@@ -30,6 +30,7 @@ from nar_asr_lobes.decoding.beam_entries import (
 )
 from nar_asr_lobes.decoding.frame_candidates import (
     BAD,
+    COLUMNS,
     HIGHEST,
     any_above,
     pick_candidates,
@@ -59,7 +60,7 @@ class Settings(NamedTuple):
     floor, sure : float
         Least log-probability of a candidate; that of a sure blank.
     slack : float
-        The highest shift of a token, at least 0.
+        The highest minus the lowest shift of a token.
     use_lm, recombine : bool
         Whether the language model is asked, and equal futures are merged.
     """
@@ -75,7 +76,7 @@ class Settings(NamedTuple):
     recombine: bool
 
 
-@njit(nogil=True, cache=True)
+@outer
 def search(
     log_probs: np.ndarray,
     shift: np.ndarray,
@@ -104,6 +105,7 @@ def search(
     """
     tokens = np.empty(settings.max_candidates, np.int32)
     scores = np.empty(settings.max_candidates, np.float64)
+    highest = np.empty(COLUMNS, np.float32)
     trie = new_trie(tables.start[0] if settings.use_lm else 0)
     work = new_work(64, settings.beam_size)
     beam = _first_beam(trie)
@@ -116,7 +118,7 @@ def search(
             run, running = run + row[0], True
             continue
         found = pick_candidates(
-            row, shift, settings.floor, settings.slack, tokens, scores
+            row, shift, settings.floor, settings.slack, tokens, scores, highest
         )
         if found == BAD:
             return False, np.empty((0, 4)), tokens
@@ -130,17 +132,27 @@ def search(
         _stay(beam, count, row, shift, trie, work)
         lost = merge_stays(work, count) if settings.recombine else 0
         kept, lost = _extend(
-            beam[:count], tokens[:found], scores, trie, tables, work, lost,
+            beam[:count],
+            tokens[:found],
+            scores,
+            trie,
+            tables,
+            work,
+            lost,
             settings,
         )
-        beam, count = _select(beam, count, kept, trie, work), kept
-        _remember(trie, work, lost, settings.beam_size)
+        _leave(beam, count, trie)
+        if len(beam) < kept:
+            beam = np.empty(len(work.heap), ENTRY)
+        _select(beam, kept, trie, work, frame)
+        count = kept
+        _remember(trie, work, lost, frame, settings.beam_size)
     if running:
         _pass_blank(beam, count, run)
-    return _finish(beam, count, trie, tables, settings)
+    return _finish(beam, count, len(log_probs), trie, tables, settings)
 
 
-@njit(nogil=True, cache=True)
+@outer
 def _first_beam(trie):
     """The beam of the empty prefix."""
     beam = np.empty(1, ENTRY)
@@ -152,7 +164,7 @@ def _first_beam(trie):
     return beam
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _pass_blank(beam, count, log_prob):
     """Take the beam through a run of sure blanks; its order stays.
 
@@ -165,7 +177,7 @@ def _pass_blank(beam, count, log_prob):
         prefix.blank, prefix.label = prefix.total, IMPOSSIBLE
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _stay(beam, count, row, shift, trie, work):
     """Enter the beam's prefixes, one frame on.
 
@@ -187,7 +199,7 @@ def _stay(beam, count, row, shift, trie, work):
         entry.score = entry.total + entry.offset
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _extend(beam, tokens, scores, trie, tables, work, lost, settings):
     """Enter the prefixes with one more token and heap the best entries.
 
@@ -208,10 +220,10 @@ def _extend(beam, tokens, scores, trie, tables, work, lost, settings):
                 if k == 0:
                     return kept, lost
                 break
-            if not _child(beam[k], tokens[c], scores[c], trie, tables, settings,
-                          entries[total]):
-                continue
-            if refuses(work, kept, entries[total].score):
+            new = entries[total]
+            if not _child(
+                beam[k], tokens[c], scores[c], trie, tables, settings, new
+            ) or refuses(work, kept, new.score):
                 continue
             rival = NONE
             if settings.recombine:
@@ -219,17 +231,17 @@ def _extend(beam, tokens, scores, trie, tables, work, lost, settings):
             if rival == NONE:
                 total += 1
                 continue
-            if entries[rival].score < entries[total].score:
-                better = entries[total:total + 1].copy()
-                entries[total] = entries[rival]
-                entries[rival] = better[0]
+            if entries[rival].score < new.score:
+                work.lost[lost] = entries[rival]
+                entries[rival] = new
+                entries[total] = work.lost[lost]
             lost = lose(work, lost, total, rival)
         for i in range(first, total):
             kept = push(work, kept, i)
     return kept, lost
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _child(prefix, token, score, trie, tables, settings, entry):
     """Make an entry of a prefix and one more token, if it needs one."""
     # a label behind itself needs a blank in between
@@ -254,34 +266,34 @@ def _child(prefix, token, score, trie, tables, settings, entry):
     return True
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _offset(settings, lm, length):
     """Weigh the language model and the length."""
     return settings.lm_weight * lm + settings.token_bonus * length
 
 
-@njit(nogil=True, cache=True)
-def _select(beam, count, kept, trie, work):
-    """Make the entries of the heap the beam, best first."""
-    sort_heap(work, kept)
+@inner
+def _leave(beam, count, trie):
+    """Mark the beam's prefixes as outside of it."""
     for k in range(count):
         trie.nodes[beam[k].node].slot = NONE
-    if len(beam) < kept:
-        beam = np.empty(len(work.heap), ENTRY)
+
+
+@inner
+def _select(beam, kept, trie, work, frame):
+    """Make the entries of the heap the beam, best first."""
+    sort_heap(work, kept)
     for k in range(kept):
         entry = work.entries[work.heap[k]]
         if entry.node == NONE:
-            entry.node = add_node(
-                trie, entry.parent, entry.token, entry.state, entry.length,
-                entry.lm,
-            )
+            new = entry.parent, entry.token, entry.state, entry.length, entry.lm
+            entry.node = add_node(trie, frame, new)
         trie.nodes[entry.node].slot = k
         beam[k] = entry
-    return beam
 
 
-@njit(nogil=True, cache=True)
-def _remember(trie, work, lost, limit):
+@inner
+def _remember(trie, work, lost, frame, limit):
     """Note who lost against a prefix that got into the beam."""
     for i in range(lost):
         loser = work.lost[i]
@@ -293,6 +305,7 @@ def _remember(trie, work, lost, limit):
         add_merge(
             trie,
             winner.node,
+            frame,
             limit,
             (loser.parent, loser.token, loser.node),
             (
@@ -304,8 +317,8 @@ def _remember(trie, work, lost, limit):
         )
 
 
-@njit(nogil=True, cache=True)
-def _finish(beam, count, trie, tables, settings):
+@outer
+def _finish(beam, count, frames, trie, tables, settings):
     """Add the sentence end and spell the hypotheses out."""
     finals = np.empty(count, FINAL)
     for k in range(count):
@@ -322,7 +335,7 @@ def _finish(beam, count, trie, tables, settings):
         final.score, final.ctc, final.lm = score, beam[k].total, lm
         final.length, final.node = beam[k].length, beam[k].node
         final.parent, final.token = NONE, NONE
-        final.base, final.cut = NONE, 0
+        final.origin, final.cut, final.frame = NONE, 0, frames
     parts, tokens = fill_nbest(
         trie,
         finals,

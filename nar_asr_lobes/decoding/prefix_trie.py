@@ -11,18 +11,20 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from nar_asr_lobes.compiled import inner, outer
 
 NONE = -1
 
-# ``slot``: place in the beam, NONE outside. ``merge``: head of the list of
-# merges that it won.
+# ``frame``: when it got into the beam. ``slot``: place in the beam, NONE
+# outside. ``merge``: head of the list of merges that it won.
 NODE = np.dtype(
     [
         ("parent", np.int32),
         ("token", np.int32),
         ("state", np.int32),
         ("length", np.int32),
+        ("frame", np.int32),
         ("slot", np.int32),
         ("merge", np.int32),
         ("lm", np.float64),
@@ -37,6 +39,7 @@ MERGE = np.dtype(
         ("parent", np.int32),
         ("token", np.int32),
         ("node", np.int32),
+        ("frame", np.int32),
         ("length_gap", np.int32),
         ("score_gap", np.float64),
         ("ctc_gap", np.float64),
@@ -55,19 +58,19 @@ class Trie(NamedTuple):
     count: np.ndarray
 
 
-@njit(nogil=True, cache=True)
+@outer
 def new_trie(state: int) -> Trie:
     """Make a trie of the empty prefix, in the first place of the beam."""
     nodes = np.empty(1024, NODE)
     table = np.full(2048, NONE, np.int32)
     count = np.zeros(2, np.int64)
     trie = Trie(nodes, table, np.empty(1024, MERGE), count)
-    add_node(trie, NONE, NONE, state, 0, 0.0)
+    add_node(trie, -1, (NONE, NONE, state, 0, 0.0))
     nodes[0].slot = 0
     return trie
 
 
-@njit(nogil=True, cache=True)
+@outer
 def reserve(trie: Trie, nodes: int, merges: int) -> Trie:
     """Return the trie with room for so many more."""
     count = trie.count
@@ -89,7 +92,7 @@ def reserve(trie: Trie, nodes: int, merges: int) -> Trie:
     return larger
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _place(trie, parent, token):
     """Where in the table a node is, or would be put."""
     mask = len(trie.table) - 1
@@ -103,31 +106,46 @@ def _place(trie, parent, token):
     return place
 
 
-@njit(nogil=True, cache=True)
+@inner
 def find_node(trie: Trie, parent: int, token: int) -> int:
     """Return the parent's child of this token, NONE if there is none."""
     return trie.table[_place(trie, parent, token)]
 
 
-@njit(nogil=True, cache=True)
+@inner
 def add_node(
-    trie: Trie, parent: int, token: int, state: int, length: int, lm: float
+    trie: Trie, frame: int, new: tuple[int, int, int, int, float]
 ) -> int:
-    """Add a child that is not there yet and return it."""
+    """Add a child that is not there yet and return it.
+
+    Arguments
+    ---------
+    trie : Trie
+        Changed in place.
+    frame : int
+        When it got into the beam.
+    new : tuple
+        Its parent, token, state, length and language model score.
+
+    Returns
+    -------
+    int
+        The node.
+    """
     index = trie.count[0]
     trie.count[0] += 1
     node = trie.nodes[index]
-    node.parent, node.token, node.state = parent, token, state
-    node.length, node.lm = length, lm
-    node.slot, node.merge = NONE, NONE
-    trie.table[_place(trie, parent, token)] = index
+    node.parent, node.token, node.state, node.length, node.lm = new
+    node.frame, node.slot, node.merge = frame, NONE, NONE
+    trie.table[_place(trie, node.parent, node.token)] = index
     return index
 
 
-@njit(nogil=True, cache=True)
+@inner
 def add_merge(
     trie: Trie,
     winner: int,
+    frame: int,
     limit: int,
     loser: tuple[int, int, int],
     gaps: tuple[int, float, float, float],
@@ -140,6 +158,8 @@ def add_merge(
         Changed in place.
     winner : int
         The node it lost against.
+    frame : int
+        When.
     limit : int
         Merges kept for each winner, those with the smallest gap of scores.
     loser : tuple
@@ -152,9 +172,10 @@ def add_merge(
     while index != NONE:
         merge = trie.merges[index]
         if merge.parent == loser[0] and merge.token == loser[1]:
-            worst = index  # the same again, a frame later
-            length = limit
-            break
+            # the same again, frames later: what followed the winner by then
+            # did not follow the loser, so the first time counts
+            merge.score_gap = min(merge.score_gap, gaps[1])
+            return
         if worst == NONE or merge.score_gap > trie.merges[worst].score_gap:
             worst = index
         length += 1
@@ -167,11 +188,12 @@ def add_merge(
     elif gaps[1] >= trie.merges[worst].score_gap:
         return
     merge = trie.merges[worst]
+    merge.frame = frame
     merge.parent, merge.token, merge.node = loser
     merge.length_gap, merge.score_gap, merge.ctc_gap, merge.lm_gap = gaps
 
 
-@njit(nogil=True, cache=True)
+@outer
 def spell(trie: Trie, node: int, tokens: np.ndarray) -> int:
     """Write the tokens of a node to the front; return how many there are."""
     length = trie.nodes[node].length

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from numba import njit
-
+from nar_asr_lobes.compiled import inner
 from nar_asr_lobes.lm.tables import NgramTables
 
 
-@njit(nogil=True, cache=True)
+@inner
 def score_token(
     tables: NgramTables, state: int, token: int
 ) -> tuple[float, int]:

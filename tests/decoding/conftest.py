@@ -1,5 +1,6 @@
 """Lattices, a toy language model and a tiny recogniser for the searches."""
 
+import itertools
 import math
 
 import numpy as np
@@ -32,9 +33,12 @@ class BigramLM:
     def final(self, state):
         return self.table[state][0]
 
-    def sentence(self, tokens):
-        pairs = zip([0, *tokens], [*tokens, 0], strict=True)
+    def partial(self, tokens):
+        pairs = itertools.pairwise((0, *tokens))
         return sum(self.table[a][b] for a, b in pairs)
+
+    def sentence(self, tokens):
+        return self.partial((*tokens, 0))
 
 
 @pytest.fixture

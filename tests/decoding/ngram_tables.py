@@ -39,76 +39,74 @@ def bigram_tables(table):
 
 
 class BackoffLM:
-    """A random trigram with holes; not normalised, log-probabilities <= 0.
+    """A random n-gram with holes; not normalised, log-probabilities <= 0.
 
-    Histories with the same state are common. ``log_prob`` finds the longest
-    n-gram in dictionaries.
+    With holes, histories often share a state; with all n-grams kept, none do
+    that are shorter than the order. Computed from dictionaries.
     """
 
-    def __init__(self, size, seed, kept=0.4):
+    def __init__(self, size, seed, order=3, kept=0.4):
         rng = np.random.default_rng(seed)
-        self.size = size
 
         def weight(scale):
             return -float(np.float32(rng.exponential(scale)))
 
-        tokens = range(1, size)
-        self.ngrams = {(v,): weight(2.0) for v in tokens}
-        self.ngrams[0,] = -99.0  # the end takes column 0 after a context
-        for context in ((0,), *((v,) for v in tokens)):
-            for v in tokens:
-                if rng.random() < kept:
-                    self.ngrams[*context, v] = weight(1.0)
-        for pair in [g for g in self.ngrams if len(g) == 2]:
-            for v in tokens:
-                if rng.random() < kept:
-                    self.ngrams[*pair, v] = weight(0.7)
-        self.contexts = [(), (0,), *((v,) for v in tokens)]
-        self.contexts += [g for g in self.ngrams if len(g) == 2]
-        self.backoff = {g: weight(0.5) for g in self.contexts[1:]}
-        self.end = {g: weight(1.5) for g in self.contexts}
+        self.size = size
+        self.ngrams = {(v,): weight(2.0) for v in range(size)}
+        contexts = [(v,) for v in range(size)]  # (0,): the start
+        self.end = {g: weight(1.5) for g in [(), *contexts]}
+        for scale in (1.0, 0.7, 0.5, 0.4, 0.3)[: order - 1]:
+            longer = []
+            for g in contexts:
+                for v in range(1, size):
+                    if not longer or rng.random() < kept:
+                        longer.append((*g, v))
+                        self.ngrams[longer[-1]] = weight(scale)
+            contexts = longer
+            if len(longer[0]) < order:
+                self.end.update((g, weight(1.5)) for g in longer)
+        self.backoff = {g: weight(0.5) for g in self.end}
 
     def context(self, tokens):
         """The longest known context at the end of the tokens."""
-        start = max(len(tokens) - 2, 0)
-        while tuple(tokens[start:]) not in self.end:
-            start += 1
-        return tuple(tokens[start:])
+        tokens = tuple(tokens)
+        while tokens not in self.end:
+            tokens = tokens[1:]
+        return tokens
 
     def log_prob(self, before, token):
         context, total = self.context((0, *before)), 0.0
         while (*context, token) not in self.ngrams:
             total += self.backoff[context]
             context = self.context(context[1:])
-        return total + self.ngrams[*context, token]
+        return total + self.ngrams[(*context, token)]
+
+    def partial(self, tokens):
+        return sum(self.log_prob(tokens[:i], v) for i, v in enumerate(tokens))
 
     def sentence(self, tokens):
-        total = sum(
-            self.log_prob(tokens[:i], v) for i, v in enumerate(tokens)
-        )
-        return total + self.end[self.context((0, *tokens))]
+        return self.partial(tokens) + self.end[self.context((0, *tokens))]
 
     @property
     def tables(self):
-        ids = {g: i for i, g in enumerate(self.contexts)}
+        ids = {g: i for i, g in enumerate(self.end)}
         arcs, begins = [], [0, 0]
-        for g in self.contexts[1:]:
+        for g in list(self.end)[1:]:
             for v in range(1, self.size):
                 if (*g, v) in self.ngrams:
                     to = ids[self.context((*g, v))]
-                    arcs.append((v, self.ngrams[*g, v], to))
+                    arcs.append((v, self.ngrams[(*g, v)], to))
             begins.append(len(arcs))
         tokens, log_probs, states = zip(*arcs, strict=True)
-        contexts = self.contexts
         return freeze(
-            [self.ngrams[v,] for v in range(self.size)],
-            [ids[v,] for v in range(self.size)],
-            [self.backoff.get(g, 0.0) for g in contexts],
-            [ids[self.context(g[1:])] if g else 0 for g in contexts],
-            [self.end[g] for g in contexts],
+            [self.ngrams[(v,)] for v in range(self.size)],
+            [ids[(v,)] for v in range(self.size)],
+            list(self.backoff.values()),
+            [ids[self.context(g[1:])] for g in self.end],
+            list(self.end.values()),
             begins,
             tokens,
             log_probs,
             states,
-            [ids[0,]],
+            [ids[(0,)]],
         )
