@@ -11,8 +11,10 @@ arXiv:1408.2873). Prefixes are ranked by
 
 and only at the end by the same plus the language model's sentence end. Two
 prefixes with the same last token and language model state have the same
-future; one whose two probabilities, weighed, are both the lower ones can never
-overtake the other, and leaves its place in the beam to a third.
+future; one whose two probabilities, weighed, are both the lower ones will not
+overtake the other, and leaves its place in the beam to a third. (What it would
+have given to longer prefixes of its own that are in the beam is lost with it,
+as it is whenever a prefix drops out of a beam.)
 
 The search is compiled (``prefix_beam_kernel``) when first used, and kept on
 disk for the next process. It runs one utterance per thread.

@@ -174,7 +174,6 @@ def add_merge(
         if merge.parent == loser[0] and merge.token == loser[1]:
             # the same again, frames later: what followed the winner by then
             # did not follow the loser, so the first time counts
-            merge.score_gap = min(merge.score_gap, gaps[1])
             return
         if worst == NONE or merge.score_gap > trie.merges[worst].score_gap:
             worst = index
