@@ -40,7 +40,7 @@ class DecodingOptions:
     Traceback (most recent call last):
     nar_asr_lobes.errors.UserError: decoding.beam: unknown key width; known \
 keys are beam_size, lm_weight, token_bonus, max_candidates, min_log_prob, \
-blank_threshold
+blank_threshold, recombine, prior_weight
     """
 
     beam: BeamOptions = field(default_factory=BeamOptions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -44,6 +45,28 @@ def require_log_probs(best: np.ndarray, where: str) -> None:
         )
 
 
+def require_frames(shape: Sequence[int], where: str) -> None:
+    """Refuse posteriors that are not [T, V >= 2].
+
+    Arguments
+    ---------
+    shape : sequence of int
+        Their shape.
+    where : str
+        The utterance they belong to, for the message.
+
+    Raises
+    ------
+    UserError
+        For any other shape.
+    """
+    if len(shape) != 2 or shape[1] < 2:
+        raise UserError(
+            f"{where}: posteriors of shape {list(shape)}; they must be "
+            "[frames, blank and at least one token]"
+        )
+
+
 def as_log_probs(
     log_probs: torch.Tensor | np.ndarray, where: str = "utterance"
 ) -> np.ndarray:
@@ -76,10 +99,6 @@ def as_log_probs(
     if isinstance(log_probs, torch.Tensor):
         log_probs = log_probs.detach().cpu().numpy()
     values = np.asarray(log_probs, dtype=np.float64)
-    if values.ndim != 2 or values.shape[1] < 2:
-        raise UserError(
-            f"{where}: posteriors of shape {list(values.shape)}; they must be "
-            "[frames, blank and at least one token]"
-        )
+    require_frames(values.shape, where)
     require_log_probs(values.max(axis=1), where)
     return values

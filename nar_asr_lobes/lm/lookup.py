@@ -1,14 +1,14 @@
 """Look-ups in the tables of an n-gram language model, as compiled code.
 
 Other kernels may call them. They check nothing: states and tokens must be
-those of the tables. Cut out of the project, they need only numba.
+those of the tables.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from numba import njit
+from nar_asr_lobes.compiled import inner, outer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nar_asr_lobes.lm.tables import NgramTables
 
 
-@njit(cache=True, nogil=True)
+@inner
 def score_token(
     tables: NgramTables, state: int, token: int
 ) -> tuple[float, int]:
@@ -66,7 +66,7 @@ def score_token(
     return log_prob, tables.unigram_state[token]
 
 
-@njit(cache=True, nogil=True)
+@outer
 def score_sentence(tables: NgramTables, tokens: np.ndarray) -> float:
     """Predict all tokens of a sentence and its end.
 

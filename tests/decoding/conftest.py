@@ -1,5 +1,6 @@
 """Lattices, a toy language model and a tiny recogniser for the searches."""
 
+import itertools
 import math
 
 import numpy as np
@@ -7,34 +8,37 @@ import pytest
 import torch
 
 from nar_asr_lobes.lobes.model import ModelConfig, build_model
+from tests.decoding.ngram_tables import bigram_tables
 
 
 class BigramLM:
-    """A random bigram; its states are the tokens so far.
-
-    ``asked`` collects every (prefix, token) that was scored.
-    """
+    """A random bigram, each of its numbers a float32; its states are tokens."""
 
     def __init__(self, size, seed):
         rng = np.random.default_rng(seed)
         table = rng.dirichlet(np.ones(size), size=size)  # column 0: end
-        self.table = np.log(np.maximum(table, 1e-6)).tolist()
-        self.asked = []
+        log_probs = np.log(np.maximum(table, 1e-6))
+        self.table = log_probs.astype(np.float32).tolist()
+
+    @property
+    def tables(self):
+        return bigram_tables(self.table)
 
     def start(self):
-        return ()
+        return 0
 
     def score(self, state, token_id):
-        self.asked.append((state, token_id))
-        previous = state[-1] if state else 0
-        return self.table[previous][token_id], (*state, token_id)
+        return self.table[state][token_id], token_id
 
     def final(self, state):
-        return self.table[state[-1] if state else 0][0]
+        return self.table[state][0]
+
+    def partial(self, tokens):
+        pairs = itertools.pairwise((0, *tokens))
+        return sum(self.table[a][b] for a, b in pairs)
 
     def sentence(self, tokens):
-        pairs = zip([0, *tokens], [*tokens, 0], strict=True)
-        return sum(self.table[a][b] for a, b in pairs)
+        return self.partial((*tokens, 0))
 
 
 @pytest.fixture
@@ -45,7 +49,10 @@ def bigram():
 
 @pytest.fixture
 def lattice():
-    """Make log-probabilities [T, V]; some zero probabilities if wanted."""
+    """Make log-probabilities [T, V]; some zero probabilities if wanted.
+
+    Float64 for exact comparisons, but each a float32, as searches take them.
+    """
 
     def make(frames, size, rng, spread=1.0, zeros=0.0):
         logits = rng.normal(scale=spread, size=(frames, size))
@@ -53,7 +60,7 @@ def lattice():
         impossible[:, int(rng.integers(size))] = False
         logits[impossible] = -math.inf
         logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
-        return torch.from_numpy(logits)
+        return torch.from_numpy(logits.astype(np.float32)).double()
 
     return make
 

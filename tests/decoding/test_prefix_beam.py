@@ -9,13 +9,17 @@ import torch
 
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
 from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
+from nar_asr_lobes.decoding.rescore import ctc_scores
 from nar_asr_lobes.errors import UserError
+from tests.decoding.conftest import BigramLM
+from tests.decoding.ngram_tables import BackoffLM
 
 EXACT = BeamOptions(
     beam_size=10**6,
     max_candidates=None,
     min_log_prob=None,
     blank_threshold=None,
+    recombine=False,
 )
 
 
@@ -37,17 +41,39 @@ def enumerate_paths(log_probs):
     return {tokens: math.log(p) for tokens, p in sums.items() if p > 0}
 
 
-def naive_beam(log_probs, lm, options):
+def naive_frames(log_probs, options, log_prior):
+    """Yield the blank's log-probability and the candidates of each frame."""
+    run = None
+    for row in log_probs.tolist():
+        sure = options.blank_threshold or 2.0
+        if math.exp(row[0]) > sure:
+            run = (run or 0.0) + row[0]
+            continue
+        if run is not None:
+            yield run, None, []
+        run = None
+        prior = options.prior_weight * np.asarray(log_prior)
+        shifted = (np.array(row) - prior).tolist()
+        tokens = range(1, len(row))
+        allowed = [v for v in tokens if row[v] > (options.min_log_prob or -99)]
+        allowed = allowed or [max(tokens, key=row.__getitem__)]
+        allowed.sort(key=lambda v: -shifted[v])
+        yield row[0], shifted, allowed[: options.max_candidates]
+    if run is not None:
+        yield run, None, []
+
+
+def naive_beam(log_probs, lm, options, log_prior=None):
     """The textbook search: every extension is scored, then the best kept."""
 
-    def score(tokens, pair, end=0.0):
-        pairs = itertools.pairwise((0, *tokens))
-        language = sum(lm.table[a][b] for a, b in pairs) + end
+    def score(tokens, pair, language=lm.partial):
+        weighted = options.lm_weight * language(tokens)
         bonus = options.token_bonus * len(tokens)
-        return np.logaddexp(*pair) + options.lm_weight * language + bonus
+        return np.logaddexp(*pair) + weighted + bonus
 
     beam = {(): [0.0, -math.inf]}  # paths ending in the blank, in the label
-    for frame in log_probs.tolist():
+    log_prior = [0.0] * log_probs.shape[1] if log_prior is None else log_prior
+    for blank_now, row, allowed in naive_frames(log_probs, options, log_prior):
         found = defaultdict(lambda: [-math.inf, -math.inf])
 
         def add(tokens, end, log_prob, found=found):
@@ -55,28 +81,42 @@ def naive_beam(log_probs, lm, options):
 
         for tokens, (blank, label) in beam.items():
             total = np.logaddexp(blank, label)
-            add(tokens, 0, total + frame[0])
-            for token in range(1, len(frame)):
-                if tokens[-1:] == (token,):
-                    add(tokens, 1, label + frame[token])
-                    add((*tokens, token), 1, blank + frame[token])
-                else:
-                    add((*tokens, token), 1, total + frame[token])
-        ranked = sorted(found.items(), key=lambda item: -score(*item))
+            add(tokens, 0, total + blank_now)
+            if tokens and row is not None:
+                add(tokens, 1, label + row[tokens[-1]])
+        for tokens, (blank, label) in beam.items():
+            for token in range(1, log_probs.shape[1]) if row else ():
+                longer = (*tokens, token)
+                # one in the beam already gets what its parent gives
+                if token in allowed or longer in beam:
+                    repeats = tokens[-1:] == (token,)
+                    total = blank if repeats else np.logaddexp(blank, label)
+                    add(longer, 1, total + row[token])
+        possible = [item for item in found.items() if max(item[1]) > -math.inf]
+        ranked = sorted(possible, key=lambda item: -score(*item))
         beam = dict(ranked[: options.beam_size])
-    ends = [(g, score(g, pair, lm.final(g))) for g, pair in beam.items()]
+    ends = [(g, score(g, pair, lm.sentence)) for g, pair in beam.items()]
     return sorted(ends, key=lambda item: -item[1])
 
 
+def true_score(log_probs, lm, options, tokens):
+    """Score tokens by all their paths."""
+    [ctc] = ctc_scores(log_probs, [tokens])
+    language = options.lm_weight * lm.sentence(tokens)
+    return ctc + language + options.token_bonus * len(tokens)
+
+
 @pytest.mark.parametrize("lm_weight", [0.0, 0.7])
-def test_an_unlimited_beam_equals_all_paths(lattice, bigram, lm_weight):
+@pytest.mark.parametrize("make", [BigramLM, BackoffLM])
+def test_an_unlimited_beam_equals_all_paths(lattice, lm_weight, make):
     rng = np.random.default_rng(5)
     options = replace(EXACT, lm_weight=lm_weight, token_bonus=0.4)
-    for seed in range(150):
-        frames, size = int(rng.integers(1, 6)), int(rng.integers(2, 5))
+    for seed in range(260):
+        size = int(rng.integers(2, 5))
+        frames = int(rng.integers(1, 9 - size))
         zeros = 0.2 if seed % 3 == 0 else 0.0
         log_probs = lattice(frames, size, rng, zeros=zeros)
-        lm = bigram(size, seed)
+        lm = make(size, seed)
         expected = {
             tokens: ctc + lm_weight * lm.sentence(tokens) + 0.4 * len(tokens)
             for tokens, ctc in enumerate_paths(log_probs).items()
@@ -89,11 +129,12 @@ def test_an_unlimited_beam_equals_all_paths(lattice, bigram, lm_weight):
         assert [h.score for h in nbest] == sorted(found.values(), reverse=True)
 
 
-def test_the_parts_of_a_score_add_up(lattice, bigram):
-    log_probs, lm = lattice(12, 6, np.random.default_rng(2)), bigram(6, 2)
-    options = BeamOptions(lm_weight=0.6, token_bonus=0.3)
+@pytest.mark.parametrize("recombine", [False, True])
+def test_the_parts_of_a_score_add_up(lattice, recombine):
+    log_probs, lm = lattice(12, 6, np.random.default_rng(2)), BackoffLM(6, 2)
+    options = BeamOptions(lm_weight=0.6, token_bonus=0.3, recombine=recombine)
     [nbest] = prefix_beam_search([log_probs], options, lm)
-    assert len(nbest) == 5
+    assert len({h.tokens for h in nbest}) == 5
     for found in nbest:
         parts = found.ctc + 0.6 * found.lm + found.bonus
         assert found.score == pytest.approx(parts)
@@ -101,28 +142,94 @@ def test_the_parts_of_a_score_add_up(lattice, bigram):
         assert found.bonus == pytest.approx(0.3 * len(found.tokens))
 
 
-@pytest.mark.parametrize(
-    ("beam_size", "bonus"), [(1, 0.2), (2, 3.0), (5, 0.2), (5, -1.0), (12, 3.0)]
-)
-def test_a_narrow_beam_equals_the_textbook(lattice, bigram, beam_size, bonus):
-    rng = np.random.default_rng(beam_size)
-    options = replace(
-        EXACT, beam_size=beam_size, lm_weight=0.5, token_bonus=bonus
-    )
-    for seed in range(20):
-        log_probs, lm = lattice(15, 6, rng, spread=2.0), bigram(6, seed)
-        expected = naive_beam(log_probs, lm, options)
-        [nbest] = prefix_beam_search([log_probs], options, lm)
+@pytest.mark.parametrize("seed", range(8))
+def test_a_limited_search_equals_the_textbook(lattice, seed):
+    rng = np.random.default_rng(seed)
+    for case in range(15):
+        options = BeamOptions(
+            beam_size=int(rng.choice([1, 2, 5, 12])),
+            lm_weight=float(rng.choice([0.0, 0.5])),
+            token_bonus=float(rng.choice([0.2, 3.0, -1.0])),
+            max_candidates=[None, 1, 3][rng.integers(3)],
+            min_log_prob=[None, -1.0, -3.0][rng.integers(3)],
+            blank_threshold=[None, 0.6][rng.integers(2)],
+            recombine=False,
+            prior_weight=float(rng.choice([0.0, 0.7])),
+        )
+        log_probs, lm = lattice(15, 6, rng, spread=2.0), BackoffLM(6, case)
+        prior = np.log(rng.dirichlet(np.ones(6)))
+        expected = naive_beam(log_probs, lm, options, prior)
+        [nbest] = prefix_beam_search([log_probs], options, lm, prior)
         assert [h.tokens for h in nbest] == [tokens for tokens, _ in expected]
         scores = [score for _, score in expected]
         assert [h.score for h in nbest] == pytest.approx(scores, abs=1e-9)
 
 
-def test_the_language_model_is_asked_once_per_prefix(lattice, bigram):
-    log_probs, lm = lattice(40, 8, np.random.default_rng(4)), bigram(8, 4)
-    prefix_beam_search([log_probs], BeamOptions(lm_weight=0.5), lm)
-    assert len(lm.asked) > 40
-    assert len(set(lm.asked)) == len(lm.asked)
+def test_a_long_utterance_equals_the_textbook(lattice):
+    """Its prefixes outgrow the first room for them."""
+    rng, lm = np.random.default_rng(6), BackoffLM(5, 0)
+    log_probs = lattice(70, 5, rng)
+    options = replace(EXACT, beam_size=20, lm_weight=0.5, token_bonus=3.0)
+    expected = naive_beam(log_probs, lm, options)
+    [nbest] = prefix_beam_search([log_probs], options, lm)
+    assert [h.tokens for h in nbest] == [tokens for tokens, _ in expected]
+
+
+def test_states_that_tell_histories_apart_leave_nothing_to_merge(lattice):
+    rng, lm = np.random.default_rng(12), BackoffLM(3, 0, order=6, kept=1.0)
+    exact = replace(EXACT, lm_weight=0.6)
+    for _ in range(20):
+        log_probs = lattice(4, 3, rng)
+        merging = replace(exact, recombine=True)
+        assert prefix_beam_search([log_probs], merging, lm) == (
+            prefix_beam_search([log_probs], exact, lm)
+        )
+
+
+def test_merging_equal_futures_finds_better_hypotheses(lattice):
+    """A narrow beam that merges does the work of a wide one."""
+    rng, lm = np.random.default_rng(13), BackoffLM(12, 1, kept=0.15)
+    utterances = [lattice(40, 12, rng, spread=1.5) for _ in range(60)]
+    plain = BeamOptions(
+        beam_size=4, lm_weight=0.8, token_bonus=1.0, recombine=False
+    )
+
+    def best(options):
+        nbest = prefix_beam_search(utterances, options, lm)
+        return np.array(
+            [
+                true_score(log_probs, lm, options, found[0].tokens)
+                for log_probs, found in zip(utterances, nbest, strict=True)
+            ]
+        )
+
+    without, merged = best(plain), best(replace(plain, recombine=True))
+    wide = best(replace(plain, beam_size=200))
+    assert (merged < without - 1e-6).sum() <= 6
+    assert (wide - merged).mean() < 0.5 * (wide - without).mean()
+
+
+def test_the_nbest_holds_what_was_merged(lattice):
+    """As much of the true N-best as without merging, scores nearly true."""
+    rng, lm = np.random.default_rng(14), BackoffLM(5, 3)
+    exact = replace(EXACT, lm_weight=0.5)
+    plain = replace(exact, beam_size=8)
+    shared, gaps = {False: 0, True: 0}, []
+    for _ in range(40):
+        log_probs = lattice(6, 5, rng, spread=2.0)
+        [every] = prefix_beam_search([log_probs], exact, lm)
+        true = {h.tokens: h.score for h in every}
+        for recombine in shared:
+            options = replace(plain, recombine=recombine)
+            [nbest] = prefix_beam_search([log_probs], options, lm)
+            tokens = [h.tokens for h in nbest]
+            assert len(set(tokens)) == len(tokens) == 8
+            scores = [h.score for h in nbest]
+            assert scores == sorted(scores, reverse=True)
+            shared[recombine] += len({h.tokens for h in every[:5]} & {*tokens})
+            gaps += [abs(true[h.tokens] - h.score) for h in nbest]
+    assert shared[True] > 0.97 * shared[False]
+    assert np.mean(gaps) < 0.2
 
 
 def test_equals_flashlight_summing_over_paths(lattice):
@@ -173,6 +280,46 @@ def test_a_batch_equals_one_by_one(lattice, bigram):
     assert together == alone
 
 
+def test_threads_change_nothing(lattice):
+    rng, lm = np.random.default_rng(11), BackoffLM(9, 1)
+    utterances = [lattice(frames, 9, rng) for frames in range(30, 0, -1)]
+    options, threads = BeamOptions(lm_weight=0.4), torch.get_num_threads()
+    found = []
+    try:
+        for count in (1, 2, 2, 3):
+            torch.set_num_threads(count)
+            found.append(prefix_beam_search(utterances, options, lm))
+    finally:
+        torch.set_num_threads(threads)
+    assert found[0] == found[1] == found[2] == found[3]
+
+
+def test_any_kind_of_array_gives_the_same(lattice):
+    log_probs = lattice(20, 6, np.random.default_rng(15)).numpy()
+    frozen = log_probs.astype(np.float32)
+    frozen.flags.writeable = False
+    kinds = [
+        log_probs,
+        frozen,
+        np.asfortranarray(log_probs),
+        torch.from_numpy(log_probs).float().requires_grad_(),
+    ]
+    found = prefix_beam_search(kinds, BeamOptions())
+    assert found[0] == found[1] == found[2] == found[3]
+    assert not frozen.flags.writeable
+
+
+def test_a_prior_lifts_rare_tokens():
+    log_probs = torch.tensor([[0.1, 0.5, 0.4]]).log()
+    prior = np.array([np.nan, math.log(0.8), math.log(0.2)])
+    plain, weighted = BeamOptions(), BeamOptions(prior_weight=0.5)
+    [nbest] = prefix_beam_search([log_probs], plain, log_prior=prior)
+    assert nbest[0].tokens == (1,)
+    [nbest] = prefix_beam_search([log_probs], weighted, log_prior=prior)
+    assert nbest[0].tokens == (2,)
+    assert nbest[0].score == pytest.approx(math.log(0.4 / 0.2**0.5), abs=1e-6)
+
+
 def test_a_merged_run_of_blanks_still_parts_equal_tokens():
     sure, a = [0.9999, 0.00005, 0.00005], [0.01, 0.98, 0.01]
     log_probs = torch.tensor([sure, a, sure, sure, sure, a, sure]).log()
@@ -216,7 +363,7 @@ def test_no_frames_give_the_empty_hypothesis(bigram):
     [[found]] = prefix_beam_search([torch.zeros(0, 4)], options, lm)
     assert found.tokens == ()
     assert found.ctc == 0.0
-    assert found.score == pytest.approx(0.5 * lm.final(()))
+    assert found.score == pytest.approx(0.5 * lm.final(0))
 
 
 def test_bad_input_is_one_clear_sentence():
@@ -227,3 +374,37 @@ def test_bad_input_is_one_clear_sentence():
         prefix_beam_search([good, bad], BeamOptions())
     with pytest.raises(UserError, match="lm_weight is 0.5 .*no language model"):
         prefix_beam_search([good], BeamOptions(lm_weight=0.5))
+    with pytest.raises(UserError, match="prior_weight is 0.5 .*no prior"):
+        prefix_beam_search([good], BeamOptions(prior_weight=0.5))
+    weighted = BeamOptions(prior_weight=0.5)
+    for prior in (np.zeros(4), np.array([0.0, 0.0, -math.inf])):
+        with pytest.raises(UserError, match="prior of shape .* for 3 labels"):
+            prefix_beam_search([good], weighted, log_prior=prior)
+    with pytest.raises(UserError, match="of 3 labels with .*model of 4"):
+        prefix_beam_search([good], BeamOptions(lm_weight=0.5), BigramLM(4, 0))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        (0, math.nan, "NaN"),
+        (70, math.nan, "NaN"),
+        (0, 0.5, "above 0"),
+        (99, 0.5, "above 0"),
+    ],
+)
+@pytest.mark.parametrize("blank", [-7.0, -1e-6])
+def test_no_damaged_value_is_overlooked(column, value, message, blank):
+    log_probs = torch.full((3, 100), -7.0)
+    log_probs[:, 0] = blank
+    prefix_beam_search([log_probs], BeamOptions())
+    log_probs[1, column] = value
+    with pytest.raises(UserError, match=f"utterance 0: .*{message}"):
+        prefix_beam_search([log_probs], BeamOptions())
+
+
+def test_a_frame_without_any_label_is_refused():
+    log_probs = torch.full((3, 4), -1.4)
+    log_probs[2] = -math.inf
+    with pytest.raises(UserError, match="frame 2 .*probability 0"):
+        prefix_beam_search([log_probs], BeamOptions())

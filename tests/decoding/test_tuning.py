@@ -117,7 +117,7 @@ def test_candidates_rank_as_an_exact_search_would(lattice, bigram):
     references = [
         TOKENIZER.decode(rng.integers(1, 4, size=3)) for _ in utterances
     ]
-    exact = BeamOptions(10**4, 0.0, 0.0, None, None, None)
+    exact = BeamOptions(10**4, 0.0, 0.0, None, None, None, False)
     tuning = tune_lm(utterances, references, TOKENIZER, lm, exact, confirm=1000)
     counts = [point.searched_errors for point in tuning.surface]
     assert [point.errors for point in tuning.surface] == counts

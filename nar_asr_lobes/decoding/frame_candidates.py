@@ -1,0 +1,198 @@
+"""The tokens of one frame that may extend a prefix, compiled.
+
+    row [V] -> highest of each column [64] -> bar -> heap of the best -> sorted
+
+Most of a row lies far below what is looked for. A first pass takes the highest
+of every 64th token, in the loop without branches that compilers turn into
+vector instructions; where more columns than tokens wanted lie above the floor,
+their own highest ones already say how probable a token must be. Only columns
+with something above are looked at token by token.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from nar_asr_lobes.compiled import inner, outer
+
+COLUMNS = 64
+# In float32, where a value is above 1e-4 exactly if it is above this one.
+HIGHEST = np.float32(1e-4)
+BAD = -1
+_RANGE, _HALVINGS = 16.0, 12
+
+
+@inner
+def any_above(values: np.ndarray, bar: float) -> bool:
+    """Tell whether a value of float32 [N] is NaN or above a float32 bar."""
+    above = 0
+    for value in values:
+        above |= not value <= bar
+    return above != 0
+
+
+@inner
+def pick_candidates(
+    row: np.ndarray,
+    shift: np.ndarray,
+    floor: float,
+    slack: float,
+    tokens: np.ndarray,
+    scores: np.ndarray,
+    highest: np.ndarray,
+) -> int:
+    """Find the best tokens of a frame.
+
+    Arguments
+    ---------
+    row : np.ndarray
+        Natural log-probabilities, float32 [V], the blank first.
+    shift : np.ndarray
+        Added to each to give its score, float64 [V].
+    floor : float
+        A token must be more probable; the most probable one always counts.
+    slack : float
+        The highest minus the lowest shift of a token.
+    tokens, scores : np.ndarray
+        Where the result goes, best first, of equal ones the lowest id:
+        int32 and float64 [C].
+    highest : np.ndarray
+        Room for a number for each column, float32 [COLUMNS].
+
+    Returns
+    -------
+    int
+        How many were found, at most C; ``BAD`` if the row cannot hold
+        log-probabilities.
+    """
+    if any_above(row, HIGHEST):
+        return BAD
+    _column_maxima(row[1:], highest)
+    best = highest[0]
+    for value in highest:
+        best = max(best, value)
+    if not best > floor:
+        return _most_probable(row, shift, tokens, scores)
+    bar = _bar(highest, best, floor, len(tokens)) - slack
+    count = 0
+    for column in range(COLUMNS):
+        if highest[column] > floor and highest[column] >= bar:
+            for token in range(column + 1, len(row), COLUMNS):
+                value = row[token]
+                if value > floor and value >= bar:
+                    score = value + shift[token]
+                    count = _push(tokens, scores, count, token, score)
+    _sort(tokens, scores, count)
+    return count
+
+
+@inner
+def _column_maxima(labels, highest):
+    """Take the highest of the tokens with the same remainder."""
+    highest[:] = -np.inf
+    for start in range(0, len(labels) - COLUMNS + 1, COLUMNS):
+        part = labels[start : start + COLUMNS]
+        for column in range(COLUMNS):
+            highest[column] = max(highest[column], part[column])
+    rest = labels[len(labels) // COLUMNS * COLUMNS :]
+    for column in range(len(rest)):
+        highest[column] = max(highest[column], rest[column])
+
+
+@inner
+def _bar(highest, best, floor, count):
+    """Find a value that at least so many columns reach, by halving.
+
+    It need not be the highest such value: the heap takes the best of the few
+    tokens too many.
+    """
+    low = np.float32(max(floor, best - _RANGE))
+    high = best
+    if _reaching(highest, low) <= count:
+        return -math.inf
+    for _ in range(_HALVINGS):
+        middle = (low + high) * np.float32(0.5)
+        if _reaching(highest, middle) >= count:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@inner
+def _reaching(highest, bar):
+    """Count the columns with a token as probable as that."""
+    reaching = 0
+    for value in highest:
+        reaching += value >= bar
+    return reaching
+
+
+@outer
+def _most_probable(row, shift, tokens, scores):
+    """Make the most probable token the only candidate."""
+    best = 1
+    for token in range(2, len(row)):
+        if row[token] > row[best]:
+            best = token
+    if row[best] == -math.inf and row[0] == -math.inf:
+        return BAD
+    tokens[0], scores[0] = best, row[best] + shift[best]
+    return 1
+
+
+@inner
+def _push(tokens, scores, count, token, score):
+    """Add to the heap, or when that is full replace its worst."""
+    if count == len(tokens):
+        if _worse(score, token, scores[0], tokens[0]):
+            return count
+        _sink(tokens, scores, count, token, score)
+        return count
+    place = count
+    while place > 0:
+        above = (place - 1) >> 1
+        if not _worse(score, token, scores[above], tokens[above]):
+            break
+        scores[place], tokens[place] = scores[above], tokens[above]
+        place = above
+    scores[place], tokens[place] = score, token
+    return count + 1
+
+
+@inner
+def _sink(tokens, scores, count, token, score):
+    """Put an entry in the place of the root, the worst, and order the heap."""
+    place = 0
+    while True:
+        below = 2 * place + 1
+        if below >= count:
+            break
+        if below + 1 < count and _worse(
+            scores[below + 1], tokens[below + 1], scores[below], tokens[below]
+        ):
+            below += 1
+        if not _worse(scores[below], tokens[below], score, token):
+            break
+        scores[place], tokens[place] = scores[below], tokens[below]
+        place = below
+    scores[place], tokens[place] = score, token
+
+
+@outer
+def _sort(tokens, scores, count):
+    """Turn the heap into a list, best first."""
+    for last in range(count - 1, 0, -1):
+        token, score = tokens[last], scores[last]
+        tokens[last], scores[last] = tokens[0], scores[0]
+        _sink(tokens, scores, last, token, score)
+
+
+@inner
+def _worse(score, token, other_score, other_token):
+    """Order by score; of equal ones the higher id is worse."""
+    return score < other_score or (
+        score == other_score and token > other_token
+    )

@@ -1,0 +1,172 @@
+"""The N-best list of a beam search, filled up from its merges, compiled.
+
+A prefix that lost against another one left the beam, with all that would have
+followed. What followed the winner would have followed it too, at the same
+distance: each final hypothesis through the winner gives another one through
+the loser. Best first, each from the one it differs from at the last merge.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nar_asr_lobes.compiled import outer
+from nar_asr_lobes.decoding.prefix_trie import NONE, Trie, spell
+
+# ``node`` (for a loser that never was in the beam NONE: then ``parent`` and
+# ``token``) is the front; from ``cut`` on the tokens are those of ``origin``,
+# an earlier hypothesis of the list, or none. ``frame``: when the first token
+# behind the front got into the beam, or for a loser that never did, when it
+# lost; only merges before it happened to what the front stands for.
+FINAL = np.dtype(
+    [
+        ("score", np.float64),
+        ("ctc", np.float64),
+        ("lm", np.float64),
+        ("length", np.int32),
+        ("node", np.int32),
+        ("parent", np.int32),
+        ("token", np.int32),
+        ("origin", np.int32),
+        ("cut", np.int32),
+        ("frame", np.int32),
+    ],
+    align=True,
+)
+
+
+@outer
+def fill_nbest(
+    trie: Trie,
+    finals: np.ndarray,
+    limit: int,
+    lm_weight: float,
+    token_bonus: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Spell out the best hypotheses.
+
+    Arguments
+    ---------
+    trie : Trie
+        Prefixes and merges.
+    finals : np.ndarray
+        The prefixes of the last beam, ``FINAL`` [K], best first.
+    limit : int
+        Hypotheses wanted.
+    lm_weight, token_bonus : float
+        As in ``BeamOptions``.
+
+    Returns
+    -------
+    tuple
+        Score, CTC, language model and length of each hypothesis, best first,
+        float64 [N, 4]; all their tokens, one after the other, int32.
+    """
+    limit = min(limit, len(finals) + trie.count[1])
+    queue = np.empty(len(finals) + 2 * (limit - 1), FINAL)
+    queue[: len(finals)] = finals
+    parts = np.empty((limit, 4))
+    begins = np.zeros(limit + 1, np.int64)
+    tokens = np.empty(1024, np.int32)
+    queued, taken, done = len(finals), 0, 0
+    while taken < queued and done < limit:
+        final = queue[taken]
+        taken += 1
+        begin, end = begins[done], begins[done] + final.length
+        if end > len(tokens):
+            longer = np.empty(2 * end, np.int32)
+            longer[:begin] = tokens[:begin]
+            tokens = longer
+        _write(trie, final, tokens, begins, tokens[begin:end])
+        begins[done + 1] = end
+        if _is_known(tokens, begins, done):
+            continue
+        parts[done, 0], parts[done, 1] = final.score, final.ctc
+        parts[done, 2], parts[done, 3] = final.lm, final.length
+        done += 1
+        queued = _branch(
+            trie, final, done - 1, queue, taken, queued, lm_weight, token_bonus
+        )
+    return parts[:done], tokens[: begins[done]]
+
+
+@outer
+def _write(trie, final, tokens, begins, place):
+    """Spell one hypothesis out."""
+    if final.node != NONE:
+        length = spell(trie, final.node, place)
+    else:
+        length = spell(trie, final.parent, place) + 1
+        place[length - 1] = final.token
+    if final.origin != NONE:
+        tail = begins[final.origin] + final.cut
+        for i in range(len(place) - length):
+            place[length + i] = tokens[tail + i]
+
+
+@outer
+def _is_known(tokens, begins, last):
+    """Whether an earlier hypothesis has the last one's tokens."""
+    begin, length = begins[last], begins[last + 1] - begins[last]
+    for i in range(last):
+        if begins[i + 1] - begins[i] != length:
+            continue
+        same = 0
+        while same < length and (
+            tokens[begins[i] + same] == tokens[begin + same]
+        ):
+            same += 1
+        if same == length:
+            return True
+    return False
+
+
+@outer
+def _branch(trie, final, base, queue, taken, queued, lm_weight, token_bonus):
+    """Queue what comes from a hypothesis by undoing one merge in its front.
+
+    Only in the front: merges behind it were undone, or not, by its base.
+    """
+    node = final.node if final.node != NONE else final.parent
+    frame = final.frame
+    while node != NONE:
+        index = trie.nodes[node].merge
+        while index != NONE:
+            merge = trie.merges[index]
+            index = merge.next
+            if merge.frame >= frame:
+                continue
+            other = _other(final, merge, lm_weight, token_bonus)
+            if queued < len(queue) or other[0] > queue[queued - 1].score:
+                place = _open_place(queue, taken, queued, other[0])
+                queued = min(queued + 1, len(queue))
+                new = queue[place]
+                new.score, new.ctc, new.lm, new.length = other
+                new.node, new.parent = merge.node, merge.parent
+                new.token, new.origin = merge.token, base
+                new.cut = trie.nodes[node].length
+                new.frame = frame if merge.node != NONE else merge.frame
+        frame = trie.nodes[node].frame
+        node = trie.nodes[node].parent
+    return queued
+
+
+@outer
+def _other(final, merge, lm_weight, token_bonus):
+    """Score, CTC, language model and length with the loser in front."""
+    ctc = final.ctc - merge.ctc_gap
+    lm = final.lm - merge.lm_gap
+    length = final.length - merge.length_gap
+    score = ctc + lm_weight * lm + token_bonus * length
+    # a loser is never better; rounding must not make it so
+    return min(score, final.score), ctc, lm, length
+
+
+@outer
+def _open_place(queue, taken, queued, score):
+    """Move what is worse up by one; a full queue loses its worst."""
+    place = min(queued, len(queue) - 1)
+    while place > taken and queue[place - 1].score < score:
+        queue[place] = queue[place - 1]
+        place -= 1
+    return place

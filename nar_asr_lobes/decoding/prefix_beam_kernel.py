@@ -1,0 +1,346 @@
+"""The prefix beam search of one utterance, compiled.
+
+    log_probs [T, V] -> frame by frame: beam -> entries that stay
+                                             -> entries with one more token
+                     -> the best entries -> beam ... -> hypotheses
+
+``prefix_beam`` explains the search. All sums are float64. An entry of a frame
+is a prefix with the log-probabilities of its paths that end in the blank and
+in its last token; the first entries are the beam's own prefixes, in order.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nar_asr_lobes.compiled import inner, outer
+from nar_asr_lobes.decoding.beam_entries import (
+    ENTRY,
+    IMPOSSIBLE,
+    find_rival,
+    log_add,
+    lose,
+    merge_stays,
+    new_work,
+    push,
+    refuses,
+    sort_heap,
+)
+from nar_asr_lobes.decoding.frame_candidates import (
+    BAD,
+    COLUMNS,
+    HIGHEST,
+    any_above,
+    pick_candidates,
+)
+from nar_asr_lobes.decoding.nbest import FINAL, fill_nbest
+from nar_asr_lobes.decoding.prefix_trie import (
+    NONE,
+    add_merge,
+    add_node,
+    find_node,
+    new_trie,
+    reserve,
+)
+from nar_asr_lobes.lm.lookup import score_token
+from nar_asr_lobes.lm.tables import NgramTables
+
+
+class Settings(NamedTuple):
+    """The options as the compiled search takes them.
+
+    Arguments
+    ---------
+    beam_size, max_candidates : int
+        As in ``BeamOptions``, with a number for None.
+    lm_weight, token_bonus : float
+        As in ``BeamOptions``.
+    floor, sure : float
+        Least log-probability of a candidate; that of a sure blank.
+    slack : float
+        The highest minus the lowest shift of a token.
+    use_lm, recombine : bool
+        Whether the language model is asked, and equal futures are merged.
+    """
+
+    beam_size: int
+    max_candidates: int
+    lm_weight: float
+    token_bonus: float
+    floor: float
+    sure: float
+    slack: float
+    use_lm: bool
+    recombine: bool
+
+
+@outer
+def search(
+    log_probs: np.ndarray,
+    shift: np.ndarray,
+    tables: NgramTables,
+    settings: Settings,
+) -> tuple[bool, np.ndarray, np.ndarray]:
+    """Search one utterance.
+
+    Arguments
+    ---------
+    log_probs : np.ndarray
+        Natural log-probabilities, float32 [T, V].
+    shift : np.ndarray
+        Added to those of each frame, float64 [V], 0 for the blank.
+    tables : NgramTables
+        The language model; not read unless ``use_lm``.
+    settings : Settings
+        The options.
+
+    Returns
+    -------
+    tuple
+        Whether the posteriors are log-probabilities; score, CTC, language
+        model and length of each hypothesis [N, 4]; all their tokens, one
+        after the other.
+    """
+    tokens = np.empty(settings.max_candidates, np.int32)
+    scores = np.empty(settings.max_candidates, np.float64)
+    highest = np.empty(COLUMNS, np.float32)
+    trie = new_trie(tables.start[0] if settings.use_lm else 0)
+    work = new_work(64, settings.beam_size)
+    beam = _first_beam(trie)
+    count, run, running = 1, 0.0, False
+    for frame in range(len(log_probs)):
+        row = log_probs[frame]
+        if row[0] > settings.sure:
+            if any_above(row, HIGHEST):
+                return False, np.empty((0, 4)), tokens
+            run, running = run + row[0], True
+            continue
+        found = pick_candidates(
+            row, shift, settings.floor, settings.slack, tokens, scores, highest
+        )
+        if found == BAD:
+            return False, np.empty((0, 4)), tokens
+        if running:
+            _pass_blank(beam, count, run)
+            run, running = 0.0, False
+        size = count * (found + 1)
+        if size > len(work.entries):
+            work = new_work(2 * size, settings.beam_size)
+        trie = reserve(trie, min(size, settings.beam_size), size)
+        _stay(beam, count, row, shift, trie, work)
+        lost = merge_stays(work, count) if settings.recombine else 0
+        kept, lost = _extend(
+            beam[:count],
+            tokens[:found],
+            scores,
+            trie,
+            tables,
+            work,
+            lost,
+            settings,
+        )
+        _leave(beam, count, trie)
+        if len(beam) < kept:
+            beam = np.empty(len(work.heap), ENTRY)
+        _select(beam, kept, trie, work, frame)
+        count = kept
+        _remember(trie, work, lost, frame, settings.beam_size)
+    if running:
+        _pass_blank(beam, count, run)
+    return _finish(beam, count, len(log_probs), trie, tables, settings)
+
+
+@outer
+def _first_beam(trie):
+    """The beam of the empty prefix."""
+    beam = np.empty(1, ENTRY)
+    first = beam[0]
+    first.node, first.parent, first.token = 0, NONE, NONE
+    first.state, first.length, first.winner = trie.nodes[0].state, 0, NONE
+    first.blank, first.label, first.total = 0.0, IMPOSSIBLE, 0.0
+    first.lm, first.offset, first.score = 0.0, 0.0, 0.0
+    return beam
+
+
+@inner
+def _pass_blank(beam, count, log_prob):
+    """Take the beam through a run of sure blanks; its order stays.
+
+    A run is merged and never dropped: without its blank, ``a _ a`` would
+    become a single ``a``.
+    """
+    for k in range(count):
+        prefix = beam[k]
+        prefix.total += log_prob
+        prefix.blank, prefix.label = prefix.total, IMPOSSIBLE
+
+
+@inner
+def _stay(beam, count, row, shift, trie, work):
+    """Enter the beam's prefixes, one frame on.
+
+    Each gains nothing (blank, or its last label again), or its last label
+    from its parent, if that is in the beam too.
+    """
+    for k in range(count):
+        work.entries[k] = beam[k]
+        entry = work.entries[k]
+        entry.blank = entry.total + row[0]
+        if entry.parent != NONE:
+            label, slot = entry.label, trie.nodes[entry.parent].slot
+            if slot != NONE:
+                parent = beam[slot]
+                same = parent.token == entry.token
+                label = log_add(label, parent.blank if same else parent.total)
+            entry.label = label + (row[entry.token] + shift[entry.token])
+        entry.total = log_add(entry.blank, entry.label)
+        entry.score = entry.total + entry.offset
+
+
+@inner
+def _extend(beam, tokens, scores, trie, tables, work, lost, settings):
+    """Enter the prefixes with one more token and heap the best entries.
+
+    Token by token, so that those with equal futures are side by side. Returns
+    the size of the heap and how many entries lost.
+    """
+    entries, total, kept = work.entries, len(beam), 0
+    for k in range(len(beam)):
+        if entries[k].winner == NONE and entries[k].total > IMPOSSIBLE:
+            kept = push(work, kept, k)
+    for c in range(len(tokens)):
+        first = total
+        for k in range(len(beam)):
+            # the language model can only lower a score, and the prefixes and
+            # tokens that follow are less probable: none of them can survive
+            ceiling = beam[k].total + beam[k].offset + settings.token_bonus
+            if refuses(work, kept, ceiling + scores[c]):
+                if k == 0:
+                    return kept, lost
+                break
+            new = entries[total]
+            if not _child(
+                beam[k], tokens[c], scores[c], trie, tables, settings, new
+            ) or refuses(work, kept, new.score):
+                continue
+            rival = NONE
+            if settings.recombine:
+                rival = find_rival(entries, len(beam), first, total)
+            if rival == NONE:
+                total += 1
+                continue
+            if entries[rival].score < new.score:
+                work.lost[lost] = entries[rival]
+                entries[rival] = new
+                entries[total] = work.lost[lost]
+            lost = lose(work, lost, total, rival)
+        for i in range(first, total):
+            kept = push(work, kept, i)
+    return kept, lost
+
+
+@inner
+def _child(prefix, token, score, trie, tables, settings, entry):
+    """Make an entry of a prefix and one more token, if it needs one."""
+    # a label behind itself needs a blank in between
+    label = (prefix.blank if token == prefix.token else prefix.total) + score
+    if label == IMPOSSIBLE:
+        return False
+    node = find_node(trie, prefix.node, token)
+    state, lm = 0, 0.0
+    if node != NONE:
+        # in the beam, it has received these paths where it stayed
+        if trie.nodes[node].slot != NONE:
+            return False
+        state, lm = trie.nodes[node].state, trie.nodes[node].lm
+    elif settings.use_lm:
+        log_prob, state = score_token(tables, prefix.state, token)
+        lm = prefix.lm + log_prob
+    entry.node, entry.parent, entry.token = node, prefix.node, token
+    entry.state, entry.length, entry.winner = state, prefix.length + 1, NONE
+    entry.blank, entry.label, entry.total = IMPOSSIBLE, label, label
+    entry.lm, entry.offset = lm, _offset(settings, lm, entry.length)
+    entry.score = label + entry.offset
+    return True
+
+
+@inner
+def _offset(settings, lm, length):
+    """Weigh the language model and the length."""
+    return settings.lm_weight * lm + settings.token_bonus * length
+
+
+@inner
+def _leave(beam, count, trie):
+    """Mark the beam's prefixes as outside of it."""
+    for k in range(count):
+        trie.nodes[beam[k].node].slot = NONE
+
+
+@inner
+def _select(beam, kept, trie, work, frame):
+    """Make the entries of the heap the beam, best first."""
+    sort_heap(work, kept)
+    for k in range(kept):
+        entry = work.entries[work.heap[k]]
+        if entry.node == NONE:
+            new = entry.parent, entry.token, entry.state, entry.length, entry.lm
+            entry.node = add_node(trie, frame, new)
+        trie.nodes[entry.node].slot = k
+        beam[k] = entry
+
+
+@inner
+def _remember(trie, work, lost, frame, limit):
+    """Note who lost against a prefix that got into the beam."""
+    for i in range(lost):
+        loser = work.lost[i]
+        winner = work.entries[loser.winner]
+        while winner.winner != NONE:
+            winner = work.entries[winner.winner]
+        if winner.node == NONE or trie.nodes[winner.node].slot == NONE:
+            continue
+        add_merge(
+            trie,
+            winner.node,
+            frame,
+            limit,
+            (loser.parent, loser.token, loser.node),
+            (
+                winner.length - loser.length,
+                winner.score - loser.score,
+                winner.total - loser.total,
+                winner.lm - loser.lm,
+            ),
+        )
+
+
+@outer
+def _finish(beam, count, frames, trie, tables, settings):
+    """Add the sentence end and spell the hypotheses out."""
+    finals = np.empty(count, FINAL)
+    for k in range(count):
+        lm = beam[k].lm
+        if settings.use_lm:
+            lm += tables.final[beam[k].state]
+        score = beam[k].total + _offset(settings, lm, beam[k].length)
+        place = k
+        # equal scores stay in the order of the beam
+        while place > 0 and finals[place - 1].score < score:
+            finals[place] = finals[place - 1]
+            place -= 1
+        final = finals[place]
+        final.score, final.ctc, final.lm = score, beam[k].total, lm
+        final.length, final.node = beam[k].length, beam[k].node
+        final.parent, final.token = NONE, NONE
+        final.origin, final.cut, final.frame = NONE, 0, frames
+    parts, tokens = fill_nbest(
+        trie,
+        finals,
+        settings.beam_size,
+        settings.lm_weight,
+        settings.token_bonus,
+    )
+    return True, parts, tokens

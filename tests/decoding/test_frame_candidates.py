@@ -1,0 +1,57 @@
+import math
+
+import numpy as np
+import pytest
+
+from nar_asr_lobes.decoding.frame_candidates import (
+    BAD,
+    COLUMNS,
+    pick_candidates,
+)
+
+
+def picked(row, shift, floor, count):
+    """Return the candidates as a list of tokens and scores."""
+    tokens, scores = np.empty(count, np.int32), np.empty(count)
+    slack = float(np.ptp(shift[1:]))
+    highest = np.empty(COLUMNS, np.float32)
+    found = pick_candidates(row, shift, floor, slack, tokens, scores, highest)
+    return list(zip(tokens[:found].tolist(), scores[:found], strict=True))
+
+
+def sorted_out(row, shift, floor, count):
+    """Sort all of the row."""
+    tokens = [v for v in range(1, len(row)) if row[v] > floor]
+    tokens = tokens or [1 + int(row[1:].argmax())]
+    tokens.sort(key=lambda v: (-(row[v] + shift[v]), v))
+    return [(v, row[v] + shift[v]) for v in tokens[:count]]
+
+
+@pytest.mark.parametrize("size", [2, 3, 64, 65, 66, 200, 1025])
+@pytest.mark.parametrize("spread", [0.0, 0.01, 1.0, 8.0])
+def test_equals_sorting(size, spread):
+    rng = np.random.default_rng(size)
+    for case in range(40):
+        row = -np.abs(rng.normal(3.0, spread, size)).astype(np.float32)
+        if case % 2:
+            row = np.round(row, 1)  # many equal ones
+        if case % 3 == 0:
+            row[rng.random(size) < 0.5] = -math.inf
+            row[0] = -1.0
+        shift = np.abs(rng.normal(0.0, 2.0, size)) * (case % 5 == 0)
+        floor = float(rng.choice([-math.inf, -3.0, -2.0, -0.5]))
+        count = int(rng.choice([1, 2, 20, 500]))
+        arguments = row, shift, floor, count
+        assert picked(*arguments) == sorted_out(*arguments)
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.nan, 2e-4, math.inf])
+def test_every_place_is_checked(value):
+    for place in range(131):
+        row = np.full(131, -9.0, np.float32)
+        row[place] = value
+        tokens, scores = np.empty(1, np.int32), np.empty(1)
+        highest = np.empty(COLUMNS, np.float32)
+        assert BAD == pick_candidates(
+            row, np.zeros(131), -8.0, 0.0, tokens, scores, highest
+        )
