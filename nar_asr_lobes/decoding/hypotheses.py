@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.limits import require_count, require_number
+from nar_asr_lobes.lm.tables import NgramTables
 
 
 class LanguageModel(Protocol):
     """What a search asks of a language model over the tokenizer's pieces.
 
-    ``NgramLM`` is one. States are values: scoring never changes them, so a
-    search may keep the state of every prefix.
+    ``NgramLM`` is one. States are values: scoring never changes them. The
+    beam search reads ``tables`` alone.
     """
+
+    tables: NgramTables
 
     def start(self) -> object:
         """Return the state at the start of a sentence."""
@@ -68,8 +72,8 @@ class Hypothesis:
 class BeamOptions:
     """Options of the CTC prefix beam search.
 
-    ``None`` for the last three and a beam larger than the number of prefixes
-    make the search exact.
+    ``None`` for the three limits of candidates and blanks, no recombination
+    and a beam larger than the number of prefixes make the search exact.
 
     Arguments
     ---------
@@ -89,6 +93,14 @@ class BeamOptions:
     blank_threshold : float or None
         Runs of frames whose blank is more probable than this become one frame
         that is surely blank; 0.5 to 1, None for never.
+    recombine : bool
+        Of prefixes that are equal to the language model from here on, only
+        those stay in the beam that can still become the best; the N-best list
+        is filled up with what the others would have become. Without a language
+        model it does nothing.
+    prior_weight : float
+        How much of the tokens' log-prior is taken off their log-probability
+        at each frame, >= 0; above 0 the search needs the prior.
 
     Raises
     ------
@@ -107,6 +119,8 @@ class BeamOptions:
     max_candidates: int | None = 20
     min_log_prob: float | None = -8.0
     blank_threshold: float | None = 0.999
+    recombine: bool = True
+    prior_weight: float = 0.0
 
     def __post_init__(self):
         require_count("beam_size", self.beam_size)
@@ -118,3 +132,8 @@ class BeamOptions:
             require_number("min_log_prob", self.min_log_prob, maximum=0.0)
         if self.blank_threshold is not None:
             require_number("blank_threshold", self.blank_threshold, 0.5, 1.0)
+        if not isinstance(self.recombine, bool):
+            raise UserError(
+                f"recombine is {self.recombine!r}; it must be true or false"
+            )
+        require_number("prior_weight", self.prior_weight, minimum=0.0)
