@@ -106,7 +106,7 @@ def _checked_lengths(
             f"lengths {lengths.tolist()} for {batch} utterances of at most "
             f"{frames} frames; give each its number of frames"
         )
-    best = log_probs.amax(-1).cpu().numpy()
+    best = log_probs.amax(-1).float().cpu().numpy()
     for i, length in enumerate(lengths.tolist()):
         require_log_probs(best[i, :length], f"utterance {i}")
     return lengths

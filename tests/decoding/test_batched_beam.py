@@ -354,6 +354,14 @@ def test_the_prior_ranks_candidates_but_does_not_let_them_in(device):
     assert best(min_log_prob=math.log(0.6)) == (2,)  # the most probable may
 
 
+def test_posteriors_of_16_bits_are_taken_as_they_are(draw, device):
+    _, batch = draw([20, 8], 6, np.random.default_rng(10), device)
+    half = batch.bfloat16()
+    found = batched_prefix_beam_search(half, [20, 8], ALL)
+    exact = batched_prefix_beam_search(half.double(), [20, 8], ALL)
+    assert_equal(found, exact)
+
+
 def test_no_frames_and_no_utterances(device):
     options = BeamOptions(lm_weight=0.5)
     tables = random_tables(5, 4, 1)
