@@ -4,4 +4,5 @@
 ``prefix_beam`` (CTC beam with a fused language model), ``rescore`` (N-best
 re-scored by the NAR decoder), ``recognizer`` (all of them over one encoder
 pass), ``tuning`` (weights from a development set), ``alignment`` (times).
+``batched_beam`` is ``prefix_beam`` for a batch on a GPU.
 """
