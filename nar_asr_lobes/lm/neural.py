@@ -32,8 +32,8 @@ class NeuralLM:
     """A Transformer language model over a tokenizer's pieces; see `load`.
 
     ``sentences`` scores an N-best; ``batched`` gives what a batched search
-    asks for; ``start``, ``score``, ``final`` and ``sentence`` make it a
-    ``LanguageModel`` that takes one token at a time.
+    asks for; ``start``, ``score``, ``final`` and ``sentence`` take one token
+    at a time. The compiled search knows n-grams only.
 
     Arguments
     ---------

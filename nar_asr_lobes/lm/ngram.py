@@ -27,6 +27,8 @@ from nar_asr_lobes.lm.lmplz import find_lmplz, run_lmplz
 from nar_asr_lobes.lm.states import build_tables
 from nar_asr_lobes.lm.storage import NgramInfo, write_ngram
 
+MAX_ORDER = 64  # far more than helps; each order is a pass over the text
+
 _log = logging.getLogger(__name__)
 
 
@@ -79,7 +81,7 @@ def train_ngram(
         tokenizer are left out and counted.
     tokenizer : Tokenizer
     order : int
-        Longest n-gram, from 1.
+        Longest n-gram, 1 to 64.
     path : str or path
         Where to write the ARPA file, *.arpa; the tables stand beside it,
         *.ngram. Each appears whole or not at all.
@@ -123,7 +125,13 @@ def train_ngram(
             corpus.lines_left_out,
             " ".join(map(repr, corpus.unknown_characters[:10])),
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{path.parent}: cannot be made ({error.strerror}); give another"
+            " folder"
+        ) from error
     info = NgramInfo(
         tokenizer=tokenizer.fingerprint,
         order=order,
@@ -169,8 +177,10 @@ def _estimate(
 
 def _thresholds(order: int, prune: Sequence[int]) -> tuple[int, ...]:
     """Check the order and fill the thresholds up to it."""
-    if order < 1:
-        raise UserError(f"n-gram order {order} is below 1; choose 4, say")
+    if not 1 <= order <= MAX_ORDER:
+        raise UserError(
+            f"n-gram order {order} is not in 1 to {MAX_ORDER}; choose 4, say"
+        )
     prune = tuple(prune) or (0,)
     if len(prune) > order or prune[0] != 0 or list(prune) != sorted(prune):
         raise UserError(

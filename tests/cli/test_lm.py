@@ -69,8 +69,9 @@ def test_a_bundle_gives_its_tokenizer(bundle_folder, tmp_path, capsys):
     [
         (None, (), "a.txt: is no file that can be read; check the path"),
         (b"ab\n\xff\n", (), "a.txt:2: is not UTF-8 (byte 1 of the line); con"),
-        (b"xyz\n", (), "no line of text can be used for an n-gram language"),
-        (b"ab\n", ("--order", "0"), "order 0 is below 1; choose 4, say"),
+        (b"xyz\n", (), "no line of text can be used for a language model: all"),
+        (b"ab\n", ("--order", "0"), "order 0 is not in 1 to 64; choose 4, say"),
+        (b"ab\n", ("--order", "9" * 20), "is not in 1 to 64; choose 4, say"),
         (b"ab\n", ("--prune", "2"), "prune=(2,) does not suit an n-gram of"),
         (b"ab\n", ("--output", "lm.txt"), "lm.txt: is no name for an n-gram"),
         (b"ab\n", ("--tokenizer", "none"), "none: cannot read this tokenizer"),
@@ -86,3 +87,11 @@ def test_mistakes_are_told(
     assert message in lines[-1]
     assert lines[-1].startswith("error: ")
     assert not (tmp_path / "lm.arpa").exists()
+
+
+def test_an_output_below_a_file_is_told(tokenizer, tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("ab\n")
+    below = str(tmp_path / "a.txt" / "lm.arpa")
+    assert train(tmp_path, "--output", below) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ") and "a.txt: cannot be made (" in last

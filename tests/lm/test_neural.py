@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.decoding.batched_beam import batched_prefix_beam_search
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
-from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm import neural
 from nar_asr_lobes.lm.neural import NeuralLM
@@ -104,9 +104,12 @@ def test_equal_prefixes_are_read_once(lm):
     assert kept.rows.equal(states.rows) and len(states.pool) == 3
 
 
-def test_the_beam_takes_it_as_any_language_model(lm, lattice_of):
+def test_the_batched_beam_takes_it_as_any_language_model(lm, lattice_of):
     options = BeamOptions(5, lm_weight=0.5, token_bonus=0.2)
-    [found] = prefix_beam_search([lattice_of(12)], options, lm)
+    [found] = batched_prefix_beam_search(
+        lattice_of(12)[None], [12], options, lm.batched()
+    )
+    assert len(found) == 5
     assert [h.lm for h in found] == pytest.approx(
         lm.sentences([h.tokens for h in found]), abs=1e-4
     )
