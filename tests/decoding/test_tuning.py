@@ -78,7 +78,7 @@ def test_every_point_holds_the_errors_of_its_search(development):
         lm,
         options,
         (0.0, 0.1, 0.5),
-        (0.0, 3.0),
+        (0.0, -20.0),
     )
     counts = []
     for point in tuning.surface:
@@ -89,6 +89,7 @@ def test_every_point_holds_the_errors_of_its_search(development):
     assert [point.errors for point in tuning.surface] == counts
     assert tuning.best == tuning.surface[counts.index(min(counts))]
     assert len(set(counts)) > 1
+    assert counts[0::2] != counts[1::2]  # the bonus counts too
 
 
 def test_rescoring_weights_are_found_from_the_parts():

@@ -109,7 +109,7 @@ def test_names_that_are_not_of_an_arpa_file(tmp_path, name):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("order", [-1, 0])
+@pytest.mark.parametrize("order", [-1, 0, 65])
 def test_order_out_of_range(tmp_path, order):
     with pytest.raises(UserError, match=f"order {order} is not in 1 to 64"):
         train_ngram(["ab"], TOKENIZER, order, tmp_path / "lm.arpa")
