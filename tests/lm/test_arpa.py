@@ -97,12 +97,14 @@ def test_what_was_written_is_read_back(tmp_path, order, monkeypatch):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("\tc", "\td", "its word 'd' is no piece of this tokenizer"),
+        ("\tc", "\td", "its word 'd' is neither a unigram of it nor a piece"),
         ("\t", " ", "is not a whole ARPA file"),
         ("ngram 2=8", "ngram 2=9", "is not a whole ARPA file"),
         ("\\3-", "\\4-", "the section of 3-grams is missing"),
         ("\\data", "\\2-grams:\n", "it has no n-grams"),
         ("\n-0", "\n-O", "could not convert string to float"),
+        ("ngram 2=8", "ngram 2=7", "it has more 2-grams than its head says"),
+        ("\\end\\", "", "its end is missing"),
     ],
 )
 def test_files_that_are_no_model_over_these_words(tmp_path, old, new, message):
