@@ -10,7 +10,7 @@ Words outside the vocabulary
 ----------------------------
 All of them are <unk>. One costs log P(<unk> | words before), and then the
 log-probability of its spelling under an n-gram of pieces that is trained on
-the vocabulary, each word once (of order `spelling_order`). P(<unk> | ...) is
+the vocabulary, each word once (of order 3). P(<unk> | ...) is
 always the back-off estimate: n-grams that predict <unk> behind other words are
 left out, those that begin with it are kept. A model without <unk> gives it
 log10 P = -100, as KenLM does. So does a word of no pieces: a space at the
@@ -58,7 +58,7 @@ from nar_asr_lobes.lm.storage import NgramInfo, write_ngram
 from nar_asr_lobes.lm.tables import NgramTables
 from nar_asr_lobes.lm.word_tables import spell_words
 
-SPELLING_ORDER = 3
+SPELLING_ORDER = 3  # of three, five and one, all were equal on real speech
 _SPECIAL = len(SPECIAL_WORDS)
 
 
@@ -70,7 +70,6 @@ def train_word_ngram(
     prune: Sequence[int] = (),
     use_lmplz: bool | None = None,
     min_count: int = 1,
-    spelling_order: int = SPELLING_ORDER,
 ) -> NgramReport:
     """Estimate an n-gram of words, as `train_ngram` does one of pieces.
 
@@ -83,8 +82,6 @@ def train_word_ngram(
         Longest n-gram, in words.
     min_count : int
         How often a word must occur; others are <unk>.
-    spelling_order : int
-        Longest n-gram of the spelling of unknown words, in pieces.
 
     Returns
     -------
@@ -112,7 +109,6 @@ def train_word_ngram(
     True
     """
     prune = thresholds(order, prune)
-    thresholds(spelling_order, ())
     path = checked_name(path, ".arpa")
     program = choose_program(use_lmplz)
     find_space(tokenizer)
@@ -129,7 +125,7 @@ def train_word_ngram(
         write_arpa(folder / "words.arpa", model, names)
         whole = folder / path.name
         make_loadable(folder / "words.arpa", whole)
-        tables = _spelled(model, lexicon, tokenizer, spelling_order)
+        tables = _spelled(model, lexicon, tokenizer)
         info = NgramInfo(
             tokenizer=tokenizer.fingerprint,
             order=order,
@@ -155,7 +151,6 @@ def convert_arpa(
     tokenizer: Tokenizer,
     path: str | os.PathLike,
     text_style: str = "none",
-    spelling_order: int = SPELLING_ORDER,
 ) -> NgramReport:
     """Take a word n-gram from an ARPA file, for example of KenLM or SRILM.
 
@@ -171,8 +166,6 @@ def convert_arpa(
         Normalisation of each word. Words that it turns into none, several or
         an earlier one, and those that the tokenizer cannot spell, are left
         out with their n-grams.
-    spelling_order : int
-        Longest n-gram of the spelling of unknown words, in pieces.
 
     Returns
     -------
@@ -196,14 +189,13 @@ def convert_arpa(
     ... ).words_left_out
     ('ca',)
     """
-    thresholds(spelling_order, ())
     path = checked_name(path, ".ngram")
     find_space(tokenizer)
     words = read_words(arpa)
     try:
         lexicon = make_lexicon(words, tokenizer, text_style)
         model = _renumbered(read_arpa(arpa, words), _numbers(lexicon))
-        tables = _spelled(model, lexicon, tokenizer, spelling_order)
+        tables = _spelled(model, lexicon, tokenizer)
     except UserError as error:
         raise _naming(arpa, error) from error
     make_folder(path)
@@ -269,10 +261,7 @@ def _one_unknown(unigrams: NgramTable) -> NgramTable:
 
 
 def _spelled(
-    model: NgramModel,
-    lexicon: Lexicon,
-    tokenizer: Tokenizer,
-    spelling_order: int,
+    model: NgramModel, lexicon: Lexicon, tokenizer: Tokenizer
 ) -> NgramTables:
     """Make tables over pieces of n-grams over the lexicon."""
     count = len(lexicon.begin) - 1
@@ -290,7 +279,7 @@ def _spelled(
         NgramModel(np.arange(1, count + 2), tables), size=count + 2
     )
     lengths = np.diff(lexicon.begin)
-    letters = estimate(lexicon.pieces, lengths, spelling_order)
+    letters = estimate(lexicon.pieces, lengths, SPELLING_ORDER)
     spelling = build_tables(letters, tokenizer.size)
     return spell_words(words, lexicon, spelling, find_space(tokenizer))
 
