@@ -29,6 +29,7 @@ import numpy as np
 
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.limits import require_count
 from nar_asr_lobes.lm.arpa import (
     make_loadable,
     read_arpa,
@@ -48,7 +49,6 @@ from nar_asr_lobes.lm.kneser_ney import (
     SPECIAL_WORDS,
     UNKNOWN,
     NgramModel,
-    NgramTable,
     estimate,
 )
 from nar_asr_lobes.lm.lexicon import Lexicon, find_space, make_lexicon
@@ -56,6 +56,7 @@ from nar_asr_lobes.lm.ngram import NgramReport
 from nar_asr_lobes.lm.states import build_tables
 from nar_asr_lobes.lm.storage import NgramInfo, write_ngram
 from nar_asr_lobes.lm.tables import NgramTables
+from nar_asr_lobes.lm.word_model import add_endings, renumber
 from nar_asr_lobes.lm.word_tables import spell_words
 
 SPELLING_ORDER = 3  # of three, five and one, all were equal on real speech
@@ -109,6 +110,7 @@ def train_word_ngram(
     True
     """
     prune = thresholds(order, prune)
+    require_count("min_count", min_count)
     path = checked_name(path, ".arpa")
     program = choose_program(use_lmplz)
     find_space(tokenizer)
@@ -120,11 +122,14 @@ def train_word_ngram(
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lm") as name:
         folder = Path(name)
         arpa = write_estimate(program, corpus, words, order, prune, folder)
-        model = _renumbered(read_arpa(arpa, words), number)
+        model = renumber(read_arpa(arpa, words), number)
         names = [words[i] for i in np.argsort(lexicon.place)]
-        write_arpa(folder / "words.arpa", model, names)
+        *lower, highest = model.tables  # whose back-offs are all 0
+        tables = [*lower, replace(highest, backoff=None)]
+        own = folder / "words.arpa"
+        write_arpa(own, replace(model, tables=tables), names)
         whole = folder / path.name
-        make_loadable(folder / "words.arpa", whole)
+        make_loadable(own, whole)
         tables = _spelled(model, lexicon, tokenizer)
         info = NgramInfo(
             tokenizer=tokenizer.fingerprint,
@@ -194,7 +199,8 @@ def convert_arpa(
     words = read_words(arpa)
     try:
         lexicon = make_lexicon(words, tokenizer, text_style)
-        model = _renumbered(read_arpa(arpa, words), _numbers(lexicon))
+        model = renumber(read_arpa(arpa, words), _numbers(lexicon))
+        model = add_endings(model)
         tables = _spelled(model, lexicon, tokenizer)
     except UserError as error:
         raise _naming(arpa, error) from error
@@ -222,42 +228,6 @@ def convert_arpa(
 def _numbers(lexicon: Lexicon) -> np.ndarray:
     """Return the number of each given word in a model over the lexicon."""
     return np.where(lexicon.place < 0, -1, lexicon.place + _SPECIAL)
-
-
-def _renumbered(model: NgramModel, number: np.ndarray) -> NgramModel:
-    """Give words other numbers, -1 for those to leave out with their n-grams.
-
-    <unk>, which may be several words now, stays at the begin of n-grams only.
-    """
-    number = np.append(np.arange(_SPECIAL), number)
-    tables = []
-    for table in model.tables:
-        words = number[table.words]
-        kept = (words >= 0).all(1) & (words[:, 1:] != UNKNOWN).all(1)
-        tables.append(
-            NgramTable(
-                words[kept].astype(np.int32),
-                # "-inf" is another spelling of -99
-                np.maximum(table.log_prob[kept], np.float32(-99)),
-                np.maximum(table.backoff[kept], np.float32(-99)),
-            )
-        )
-    tables[0] = _one_unknown(tables[0])
-    # the format has no back-off in the highest order
-    tables[-1] = replace(tables[-1], backoff=None) if tables[1:] else tables[0]
-    return NgramModel(np.arange(number.max() - _SPECIAL + 1), tables)
-
-
-def _one_unknown(unigrams: NgramTable) -> NgramTable:
-    """Give <unk> the probability of the words never and rarely seen."""
-    rows = np.flatnonzero(unigrams.words[:, 0] == UNKNOWN)
-    if len(rows) < 2:
-        return unigrams
-    log_prob, backoff = unigrams.log_prob.copy(), unigrams.backoff.copy()
-    log_prob[rows[0]] = np.log10(np.sum(10.0 ** log_prob[rows]))
-    backoff[rows[0]] = backoff[rows].sum()  # one of them is 0
-    kept = np.delete(np.arange(len(log_prob)), rows[1:])
-    return NgramTable(unigrams.words[kept], log_prob[kept], backoff[kept])
 
 
 def _spelled(
