@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     convert = tasks.add_parser(
         "convert",
         help="make a word n-gram of an ARPA file usable",
-        description=lm_convert.run.__doc__,
+        description=f"{lm_convert.run.__doc__} {lm_convert.UNKNOWN_WORDS}",
     )
     lm_convert.add_arguments(convert)
     convert.set_defaults(task=lm_convert.run)

@@ -210,6 +210,8 @@ def read_words(path: str | os.PathLike) -> list[str]:
         _find_section(lines, 1)
         rows = itertools.islice(lines, count)
         words = [line.rstrip("\n").split("\t")[1] for line in rows]
+        if len(words) < count:
+            raise ValueError("it ends among its 1-grams")
         return [word for word in words if word not in special]
 
 
@@ -225,7 +227,8 @@ def _faults_told(path: str | os.PathLike) -> Iterator[None]:
     except KeyError as error:
         raise UserError(
             f"{path}: its word {error} is neither a unigram of it nor a piece"
-            " of this tokenizer; train the language model again, with this one"
+            " of this tokenizer; copy it again if it was cut off, or train the"
+            " language model with this tokenizer"
         ) from error
     except (ValueError, IndexError) as error:
         raise UserError(

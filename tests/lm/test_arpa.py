@@ -116,6 +116,20 @@ def test_files_that_are_no_model_over_these_words(tmp_path, old, new, message):
         arpa.read_arpa(tmp_path / "a", "abc")
 
 
+def test_words_are_those_of_the_unigrams(tmp_path):
+    model = estimate(TOKENS, LENGTHS, 2)
+    write_arpa(tmp_path / "a", model, ["\x85", "-inf", "خ"])
+    assert arpa.read_words(tmp_path / "a") == ["\x85", "-inf", "خ"]
+    text = (tmp_path / "a").read_text(encoding="utf-8")
+    other = text.replace("<unk>", "<UNK>").replace("\n", "\r\n")
+    (tmp_path / "b").write_text(other, encoding="utf-8", newline="")
+    assert arpa.read_words(tmp_path / "b") == ["\x85", "-inf", "خ"]
+    cut = text.replace("ngram 1=6", "ngram 1=7").partition("\n\n\\2-")[0]
+    (tmp_path / "a").write_text(cut, encoding="utf-8")
+    with pytest.raises(UserError, match="it ends among its 1-grams"):
+        arpa.read_words(tmp_path / "a")
+
+
 def test_file_that_is_missing(tmp_path):
     with pytest.raises(UserError, match="nowhere: cannot be read"):
         arpa.read_arpa(tmp_path / "nowhere", "abc")
