@@ -142,12 +142,14 @@ class TokenizerConfig:
 
 @dataclass(frozen=True)
 class LmConfig:
-    """The n-gram over the tokenizer's pieces.
+    """The n-gram of the tokenizer's pieces, or of words.
 
     Arguments
     ---------
     order : int
         Of the n-gram.
+    unit : str
+        ``pieces``, or ``words``, which need a character tokenizer.
     texts : list of str
         Text files with a sentence a line, besides the training transcripts;
         a path is relative to the data folder.
@@ -157,6 +159,7 @@ class LmConfig:
     """
 
     order: int = 6
+    unit: str = "pieces"
     texts: list[str] = field(default_factory=list)
     tune: bool = True
 

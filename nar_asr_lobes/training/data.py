@@ -38,6 +38,7 @@ from nar_asr_lobes.dataio.tokenizer import (
     train_tokenizer,
 )
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lm.lexicon import find_space
 from nar_asr_lobes.lobes.model import ModelConfig, SpeechEncoder
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import RunConfig
@@ -85,6 +86,8 @@ def prepare_data(config: RunConfig, prepare: Prepare) -> None:
     if config.task == "finetune":
         _make_tokenizer(config)
         _make_lexicon(config)
+        if config.lm is not None and config.lm.unit == "words":
+            find_space(run_tokenizer(config))  # better now than at the end
     _check(config, wanted)
 
 

@@ -28,6 +28,7 @@ from nar_asr_lobes.inference.bundle import (
 )
 from nar_asr_lobes.lm.ngram import train_ngram
 from nar_asr_lobes.lm.scorer import NgramLM
+from nar_asr_lobes.lm.word_ngram import train_word_ngram
 from nar_asr_lobes.lobes.model import NarAsr
 from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.data import (
@@ -38,6 +39,8 @@ from nar_asr_lobes.training.data import (
 from nar_asr_lobes.training.stages import Stage
 
 logger = logging.getLogger(__name__)
+
+_TRAININGS = {"pieces": train_ngram, "words": train_word_ngram}
 
 
 def check_finish(config: RunConfig) -> None:
@@ -79,6 +82,11 @@ def _check_lm(config: RunConfig) -> None:
         )
     if config.lm is not None:
         check_lm_files(config)
+        if config.lm.unit not in _TRAININGS:
+            raise UserError(
+                f"lm: unit {config.lm.unit!r} is unknown; use one of "
+                f"{', '.join(_TRAININGS)}"
+            )
 
 
 def finish(
@@ -108,7 +116,7 @@ def finish(
     lm, lm_path = None, None
     if config.lm is not None:
         with Stage("lm", seconds):
-            report = train_ngram(
+            report = _TRAININGS[config.lm.unit](
                 lm_texts(config), tokenizer, config.lm.order, output / "lm.arpa"
             )
             logger.info("n-gram: %s", report)
