@@ -24,7 +24,8 @@ from nar_asr_lobes.dataio.audio import (
 from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
 from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
-from nar_asr_lobes.decoding.recognizer import MODES, MODES_WITH_LM, Recognizer
+from nar_asr_lobes.decoding.modes import find_mode
+from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import Bundle
 from nar_asr_lobes.inference.chunking import split_at_quiet
@@ -101,11 +102,13 @@ class Transcriber:
     -------
     >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
     >>> from nar_asr_lobes.decoding.options import DecodingOptions
+    >>> from nar_asr_lobes.lm.models import LanguageModels
     >>> from nar_asr_lobes.lobes.model import ModelConfig, build_model
     >>> tokenizer = CharTokenizer(" ab")
     >>> model = build_model(ModelConfig.tiny(), tokenizer.size)
     >>> options = DecodingOptions()
-    >>> bundle = Bundle(model, tokenizer, None, options, "nar", "none")
+    >>> lms = LanguageModels()
+    >>> bundle = Bundle(model, tokenizer, lms, options, "nar", "none")
     >>> [found] = Transcriber(bundle).transcribe(["no.wav"])
     >>> found.error
     'no.wav: is missing; check the path'
@@ -120,13 +123,17 @@ class Transcriber:
         batch_seconds: float = BATCH_SECONDS,
     ):
         self.mode = mode or bundle.default_mode
-        _check_mode(self.mode, bundle)
+        find_mode(
+            self.mode,
+            bundle.lms.present,
+            f"this bundle has none, so use {bundle.default_mode}",
+        )
         self.device = _usable_device(device)
         self.recognizer = Recognizer(
             bundle.model.to(self.device),
             bundle.tokenizer,
             bundle.options,
-            bundle.lm,
+            bundle.lms,
         )
         self.max_seconds = max_seconds
         self.batch_seconds = batch_seconds
@@ -220,18 +227,6 @@ class Transcriber:
             self.recognizer.model.frame_seconds,
         )
         return [Word(w.text, start + w.start, start + w.end) for w in words]
-
-
-def _check_mode(mode: str, bundle: Bundle) -> None:
-    if mode not in MODES:
-        raise UserError(
-            f"unknown decoding mode {mode!r}; choose from " + ", ".join(MODES)
-        )
-    if mode in MODES_WITH_LM and bundle.lm is None:
-        raise UserError(
-            f"decoding mode {mode} needs a language model, which this bundle "
-            f"lacks; use {bundle.default_mode}"
-        )
 
 
 def _usable_device(name: str) -> torch.device:

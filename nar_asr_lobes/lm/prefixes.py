@@ -149,6 +149,7 @@ class BatchedNeural:
 
     It is a ``BatchedLM``: a search scores all candidates, chooses, and only
     what it chose is read by the model. Two prefixes never have one future.
+    What was read is kept, for further searches of the same utterances.
 
     Arguments
     ---------
@@ -167,13 +168,12 @@ class BatchedNeural:
     """
 
     def __init__(self, model: TransformerLm):
-        self._model = model
+        self._pool = PrefixPool(model)
         self.size = model.vocab_size
 
     def start(self, count: int) -> PrefixStates:
         """Return the states of ``count`` hypotheses without tokens."""
-        pool = PrefixPool(self._model)
-        return PrefixStates(pool, pool.root.expand(count))
+        return PrefixStates(self._pool, self._pool.root.expand(count))
 
     def score(
         self, states: PrefixStates, tokens: torch.Tensor

@@ -18,6 +18,7 @@ import ruamel.yaml
 from hyperpyyaml import load_hyperpyyaml
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lm.models import LmFiles
 from nar_asr_lobes.lobes.model import ModelConfig
 from nar_asr_lobes.training.fields import fill
 
@@ -142,23 +143,30 @@ class TokenizerConfig:
 
 @dataclass(frozen=True)
 class LmConfig:
-    """The n-gram over the tokenizer's pieces.
+    """The language models over the tokenizer's pieces.
 
     Arguments
     ---------
     order : int
-        Of the n-gram.
+        Of the n-gram, which is trained here.
     texts : list of str
         Text files with a sentence a line, besides the training transcripts;
         a path is relative to the data folder.
     tune : bool
-        Whether its weight and the token bonus, and how much ``nar`` and
+        Whether the weights and the token bonus, and how much ``nar`` and
         ``nar_beam5_lm`` trust CTC, are tuned on the dev split.
+    neural : str, optional
+        Folder of a neural language model, as ``recipes/LM`` writes it.
+    lodr : bool
+        Whether a bigram of the training transcripts is made, whose share the
+        neural language model's modes take off.
     """
 
     order: int = 6
     texts: list[str] = field(default_factory=list)
     tune: bool = True
+    neural: str | None = None
+    lodr: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,6 +194,8 @@ class RunConfig:
         instructions for it. ``--precision`` goes before it.
     data, tokenizer, model, optim, log, lm, decoding : mapping
         Sections; see their classes (``ModelConfig``, ``DecodingOptions``).
+        For ``evaluate`` lm is an ``LmFiles``, and both lm and decoding go
+        before what the bundle has.
     modes : list of str, optional
         Decoding modes to evaluate; all where not given.
     objective : callable or Objective
@@ -211,7 +221,7 @@ class RunConfig:
     model: dict = field(default_factory=dict)
     optim: OptimConfig | None = None
     log: LogConfig = field(default_factory=LogConfig)
-    lm: LmConfig | None = None
+    lm: LmConfig | LmFiles | None = None
     decoding: dict = field(default_factory=dict)
     modes: list[str] | None = None
     objective: Any = None
@@ -329,7 +339,10 @@ def parse_config(values: dict, where: str) -> RunConfig:
 mean 'steps'?
     """
     values = dict(values)
-    for name, section in SECTIONS.items():
+    sections = dict(SECTIONS)
+    if values.get("task") == "evaluate":
+        sections["lm"] = LmFiles
+    for name, section in sections.items():
         if values.get(name) is not None:
             values[name] = fill(section, values[name], f"{where}: {name}")
     config = fill(RunConfig, values, where)

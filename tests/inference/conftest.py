@@ -83,7 +83,7 @@ def lm_path(tmp_path_factory, tokenizer):
     rng = random.Random(1)
     path = tmp_path_factory.mktemp("lm") / "pieces.arpa"
     texts = [sentence(rng) for _ in range(50)]
-    return train_ngram(texts, tokenizer, 2, path).path
+    return str(train_ngram(texts, tokenizer, 2, path).path)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import load_bundle, write_bundle
 from nar_asr_lobes.inference.card import BundleCard
+from nar_asr_lobes.lm.models import LmFiles
 from nar_asr_lobes.lm.scorer import NgramLM
 from nar_asr_lobes.lobes.model import ModelConfig, build_model
 
@@ -45,7 +46,7 @@ def test_what_is_loaded_is_what_was_written(
         tokenizer,
         OPTIONS,
         card=BundleCard("Tones", limits=["Sine waves only."]),
-        lm_path=lm_path,
+        lm_files=LmFiles(lm_path),
         text_style="english",
     )
     bundle = load_bundle(folder)
@@ -60,7 +61,7 @@ def test_what_is_loaded_is_what_was_written(
     assert bundle.default_mode == "nar_beam5_lm"
     assert bundle.text_style == "english"
     lm = NgramLM.load(lm_path, tokenizer)
-    assert bundle.lm.sentence([2, 3, 1]) == lm.sentence([2, 3, 1])
+    assert bundle.lms.ngram.sentence([2, 3, 1]) == lm.sentence([2, 3, 1])
     assert "- Sine waves only." in (folder / "README.md").read_text()
 
 
@@ -68,10 +69,15 @@ def test_a_copy_elsewhere_needs_nothing_of_the_original(
     tmp_path, model, tokenizer, lm_path
 ):
     folder = write_bundle(
-        tmp_path / "a", model, tokenizer, OPTIONS, card=CARD, lm_path=lm_path
+        tmp_path / "a",
+        model,
+        tokenizer,
+        OPTIONS,
+        card=CARD,
+        lm_files=LmFiles(lm_path),
     )
     shutil.move(folder, tmp_path / "b")
-    assert load_bundle(tmp_path / "b").lm is not None
+    assert load_bundle(tmp_path / "b").lms.ngram is not None
 
 
 def test_a_sentencepiece_tokenizer_and_a_bundle_written_twice(tmp_path, model):
@@ -88,7 +94,7 @@ def test_a_sentencepiece_tokenizer_and_a_bundle_written_twice(tmp_path, model):
         )
     bundle = load_bundle(folder)
     assert bundle.tokenizer.pieces == tokenizer.pieces
-    assert bundle.default_mode == "nar" and bundle.lm is None
+    assert bundle.default_mode == "nar" and bundle.lms.ngram is None
     assert list(tmp_path.iterdir()) == [folder]
 
 
@@ -97,9 +103,9 @@ def test_a_sentencepiece_tokenizer_and_a_bundle_written_twice(tmp_path, model):
     [
         ({"tokenizer": CharTokenizer("xyz")}, "4 pieces but the model 6"),
         ({"text_style": "latin"}, "'latin' is unknown"),
-        ({"default_mode": "beam6"}, "default mode 'beam6' is unknown"),
+        ({"default_mode": "beam6"}, "unknown decoding mode 'beam6'; choose"),
         ({"default_mode": "beam5_lm"}, "beam5_lm needs a language model"),
-        ({"lm_path": "nowhere.ngram"}, "nowhere.ngram: there is no language"),
+        ({"lm_files": LmFiles("no.ngram")}, "no.ngram: there is no language"),
     ],
 )
 def test_parts_that_do_not_belong_together_are_not_written(
@@ -116,11 +122,12 @@ def test_a_language_model_of_another_tokenizer_is_refused(
 ):
     other = CharTokenizer(" abce")
     parts = (build_model(ModelConfig.tiny(), 6), other, OPTIONS)
+    files = LmFiles(lm_path)
     with pytest.raises(UserError, match="made with another tokenizer"):
-        write_bundle(tmp_path / "b", *parts, card=CARD, lm_path=lm_path)
+        write_bundle(tmp_path / "b", *parts, card=CARD, lm_files=files)
     folder = write_bundle(
         tmp_path / "b", *parts[:1], tokenizer, OPTIONS,
-        card=CARD, lm_path=lm_path,
+        card=CARD, lm_files=files,
     )  # fmt: skip
     other.save(folder / "tokenizer")
     settings = yaml.safe_load((folder / "inference.yaml").read_text())

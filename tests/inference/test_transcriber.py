@@ -13,7 +13,7 @@ from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import Bundle
 from nar_asr_lobes.inference.transcriber import Transcriber, _token_spans
-from nar_asr_lobes.lm.scorer import NgramLM
+from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 
 RATE = 16000
 LETTER = 0.12  # seconds
@@ -22,7 +22,8 @@ FRAME = 0.04
 
 @pytest.fixture
 def bundle(model, tokenizer):
-    return Bundle(model, tokenizer, None, DecodingOptions(), "beam5", "none")
+    lms, options = LanguageModels(), DecodingOptions()
+    return Bundle(model, tokenizer, lms, options, "beam5", "none")
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_word_times_are_where_the_words_are(bundle, clips):
     "mode", ["ctc_greedy", "nar", "beam5", "beam5_lm", "nar_beam5_lm"]
 )
 def test_together_equals_one_by_one(bundle, tokenizer, lm_path, clips, mode):
-    bundle = replace(bundle, lm=NgramLM.load(lm_path, tokenizer))
+    bundle = replace(bundle, lms=LmFiles(lm_path).load(tokenizer))
     one = Transcriber(bundle, mode, batch_seconds=0.001)
     many = Transcriber(bundle, mode)
     assert list(one.transcribe(clips[1])) == list(many.transcribe(clips[1]))
@@ -194,7 +195,7 @@ def test_no_files_no_transcripts(bundle):
     "arguments, message",
     [
         ({"mode": "beam6"}, "'beam6'; choose from ctc_greedy, nar"),
-        ({"mode": "beam5_lm"}, "which this bundle lacks; use beam5"),
+        ({"mode": "beam5_lm"}, "bundle has none, so use beam5"),
         ({"device": "abacus"}, "device 'abacus' cannot be used"),
     ],
 )

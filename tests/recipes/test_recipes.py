@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from nar_asr_lobes.dataio.manifest import read_manifest
+from nar_asr_lobes.decoding.modes import MODES
 from nar_asr_lobes.decoding.options import DecodingOptions
-from nar_asr_lobes.decoding.recognizer import MODES
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.inference.transcriber import Transcriber
 from nar_asr_lobes.training.checkpoint import CheckpointFolder

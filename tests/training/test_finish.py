@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from nar_asr_lobes.dataio.tokenizer import CharTokenizer, load_tokenizer
-from nar_asr_lobes.decoding.recognizer import MODES
+from nar_asr_lobes.decoding.modes import MODES
 from nar_asr_lobes.inference.folder import INDEX
 from nar_asr_lobes.lm.ngram import train_ngram
 from nar_asr_lobes.lm.scorer import NgramLM
@@ -112,12 +112,7 @@ def keep_all(bundle):
             "bundle: was trained on text of style 'none', .* set it to none",
         ),
         (keep_all, "--data={test: [tset]}", "has no split 'tset'; the recipe"),
-        (
-            keep_all,
-            "--decoding={beam_lm: {lm_weight: 0}}",
-            "evaluate: key 'decoding' has no effect here, the bundle has",
-        ),
-        (keep_all, "--modes=[beam9]", "modes: 'beam9' is unknown; choose"),
+        (keep_all, "--modes=[beam9]", "modes: unknown decoding mode 'bea"),
     ],
 )
 def test_what_does_not_fit_is_refused(folder, damage, option, message):
