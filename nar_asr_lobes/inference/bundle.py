@@ -36,7 +36,8 @@ from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lm.neural import WEIGHTS as NEURAL
 from nar_asr_lobes.lobes.model import NarAsr, build_model
 
-FORMAT_VERSION = 2  # raise it when older versions cannot read the folder
+FORMAT_VERSION = 3  # raise it when older versions cannot read the folder
+_READABLE = (2, FORMAT_VERSION)  # 2 had no neural language model
 
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer"
@@ -268,10 +269,11 @@ def _read_settings(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: does not hold a bundle's settings; {REMEDY}"
         ) from error
-    if version != FORMAT_VERSION:
+    if version not in _READABLE:
         raise UserError(
             f"{path}: format version {version} is unknown, this program reads "
-            f"{FORMAT_VERSION}; install a version that reads it"
+            f"{' and '.join(map(str, _READABLE))}; install a version that "
+            "reads it"
         )
     if set(settings) != set(_SETTINGS):
         key = min(set(settings) ^ set(_SETTINGS), key=str)

@@ -105,13 +105,13 @@ def test_rescoring_is_ranked_by_its_formula(recognizer, encoded):
                 score=0.0,
                 ctc=-1.0 - 0.3 * i if tokens else float("-inf"),
                 lm=lms.ngram.sentence(tokens),
-                decoder=-2.0 + 0.4 * i,
+                decoder=-2.0 + 0.8 * i * (len(tokens) - 1),
             )
             for tokens in CANDIDATES
         ]
         for i in range(4)
     ]
-    references = ["a", "b b", "", "a b"]
+    references = ["ab", "aa", "", "ab"]
     options, surfaces = tune_neural(recognizer, encoded, nbest, references)
 
     def ranked(point):

@@ -63,10 +63,21 @@ def test_word_times_are_where_the_words_are(bundle, clips):
 
 
 @pytest.mark.parametrize(
-    "mode", ["ctc_greedy", "nar", "beam5", "beam5_lm", "nar_beam5_lm"]
+    "mode",
+    [
+        "ctc_greedy",
+        "nar",
+        "beam5",
+        "beam5_lm",
+        "nar_beam5_lm",
+        "beam5_neural",
+    ],
 )
-def test_together_equals_one_by_one(bundle, tokenizer, lm_path, clips, mode):
-    bundle = replace(bundle, lms=LmFiles(lm_path).load(tokenizer))
+def test_together_equals_one_by_one(
+    bundle, tokenizer, lm_path, neural_folder, clips, mode
+):
+    lms = LmFiles(lm_path, neural_folder).load(tokenizer)
+    bundle = replace(bundle, lms=lms)
     one = Transcriber(bundle, mode, batch_seconds=0.001)
     many = Transcriber(bundle, mode)
     assert list(one.transcribe(clips[1])) == list(many.transcribe(clips[1]))
@@ -196,6 +207,7 @@ def test_no_files_no_transcripts(bundle):
     [
         ({"mode": "beam6"}, "'beam6'; choose from ctc_greedy, nar"),
         ({"mode": "beam5_lm"}, "bundle has none, so use beam5"),
+        ({"mode": "beam5_neural"}, "a neural language model; this bundle has"),
         ({"device": "abacus"}, "device 'abacus' cannot be used"),
     ],
 )
