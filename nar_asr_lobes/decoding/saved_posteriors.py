@@ -214,8 +214,8 @@ def _open(path: str | os.PathLike) -> tuple[dict[str, str], torch.Tensor]:
             return metadata, file.get_tensor(_TENSOR)
     except OSError as error:
         raise UserError(
-            f"{path}: cannot read these posteriors ({error.strerror or error}); "
-            "check its permissions"
+            f"{path}: these posteriors cannot be read "
+            f"({error.strerror or error}); check the file's permissions"
         ) from error
     except safetensors.SafetensorError as error:
         raise _damaged(path, "it is no whole safetensors file") from error

@@ -16,7 +16,8 @@ from nar_asr_lobes.decoding.saved_posteriors import (
     write_posteriors,
 )
 from nar_asr_lobes.decoding.tuning import LM_WEIGHTS, TOKEN_BONUSES, tune_lm
-from nar_asr_lobes.inference.bundle import load_bundle
+from nar_asr_lobes.inference.bundle import load_bundle, write_bundle
+from nar_asr_lobes.inference.card import BundleCard
 from nar_asr_lobes.lm.ngram import train_ngram
 from nar_asr_lobes.lm.scorer import NgramLM
 
@@ -145,12 +146,15 @@ def test_a_grid_that_is_too_small_is_told(folder, capsys, options, hints):
 
 def test_a_bundle_gives_its_tokenizer_and_search(bundle_folder, folder):
     bundle = load_bundle(bundle_folder)
+    options = DecodingOptions.from_dict({"beam_lm": {"max_candidates": 3}})
+    parts = bundle.model, bundle.tokenizer, options
+    write_bundle("bundle", *parts, card=BundleCard("Random"))
     texts = ["ab cab", "bad cab"]
     train_ngram(texts, bundle.tokenizer, 2, "lm.arpa", use_lmplz=False)
     save("dev", bundle.tokenizer, texts)
-    assert tune(*GRID, tokenizer=bundle_folder) == 0
+    assert tune(*GRID, tokenizer="bundle") == 0
     found = json.loads((folder / "lm_tuning.json").read_text())
-    ours = asdict(bundle.options.beam_lm) | {
+    ours = asdict(options.beam_lm) | {
         name: found["best"][name] for name in ("lm_weight", "token_bonus")
     }
     assert found["beam_lm"] == ours
