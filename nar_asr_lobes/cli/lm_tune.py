@@ -196,9 +196,11 @@ def _hints(tuning: Tuning) -> Iterator[str]:
     ):
         values = sorted({getattr(point, name) for point in tuning.surface})
         found = {getattr(point, name) for point in best}
+        if len(values) == 1:
+            continue
         if name == "lm_weight" and tuning.best.lm_weight == 0:
             yield "with the language model it is no better than without"
-        elif len(values) > 1 and found in ({values[0]}, {values[-1]}):
+        elif found in ({values[0]}, {values[-1]}):
             yield (
                 f"the best {name} is at an end of the grid; try values beyond "
                 f"it with {option}"

@@ -182,12 +182,12 @@ def evaluate_split(
     ids, references = [u.id for u in usable], [u.text or "" for u in usable]
     if posteriors_file is not None:
         heard = SavedPosteriors(
-            ids,
-            references,
-            found.log_probs,
-            recognizer.tokenizer.fingerprint,
-            recognizer.model.frame_seconds,
-            found.audio_seconds,
+            ids=ids,
+            references=references,
+            log_probs=found.log_probs,
+            tokenizer=recognizer.tokenizer.fingerprint,
+            frame_seconds=recognizer.model.frame_seconds,
+            audio_seconds=found.audio_seconds,
         )
         write_posteriors(posteriors_file, heard)
     results = []

@@ -131,6 +131,7 @@ def grid(weights, bonuses):
         (grid(["0.4"], ["0", "1"]), ["with --token-bonuses"]),
         (grid(["0.4"], ["0", "0.5"]), []),  # equally good
         (grid(["0.4"], ["1"]), []),
+        (grid(["0"], ["1"]), []),
         (grid(["0", "2", "60"], ["-20", "0", "20"]), []),
         (grid(["0", "60"], ["0"]), ["model it is no better than without"]),
     ],
