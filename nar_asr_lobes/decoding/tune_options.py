@@ -36,10 +36,15 @@ FILL_CTC_WEIGHTS = (0.0, 0.3, 0.5, 0.7)
 
 @dataclass(frozen=True)
 class TunedOptions:
-    """The options chosen, and the surfaces they were chosen from."""
+    """The options chosen, and what they were chosen from.
+
+    ``report`` holds the surfaces, ``log_probs`` the CTC posteriors [T, V] of
+    each utterance in the order of the batches.
+    """
 
     options: DecodingOptions
     report: dict
+    log_probs: list[torch.Tensor]
 
 
 @torch.inference_mode()
@@ -103,7 +108,8 @@ def tune_options(
         "mask_predict": fill_surface,
         "rescore": [asdict(point) for point in again.surface],
     }
-    return TunedOptions(replace(options, rescore=rescoring), report)
+    options = replace(options, rescore=rescoring)
+    return TunedOptions(options, report, log_probs)
 
 
 def _tune_mask_predict(

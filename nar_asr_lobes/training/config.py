@@ -188,6 +188,8 @@ class RunConfig:
         Sections; see their classes (``ModelConfig``, ``DecodingOptions``).
     modes : list of str, optional
         Decoding modes to evaluate; all where not given.
+    save_posteriors : bool
+        Whether the CTC posteriors of each test split are written to a file.
     objective : callable or Objective
         What is learned.
     wave_augment : WaveAugment, optional
@@ -214,6 +216,7 @@ class RunConfig:
     lm: LmConfig | None = None
     decoding: dict = field(default_factory=dict)
     modes: list[str] | None = None
+    save_posteriors: bool = False
     objective: Any = None
     wave_augment: Any = None
     debug_utterances: int | None = None
