@@ -1,13 +1,19 @@
-"""``nar-asr lm train``: an n-gram language model from text."""
+"""``nar-asr lm train``: an n-gram language model from text.
+
+``nar-asr lm tune`` has a module of its own.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nar_asr_lobes.cli import lm_tune
 from nar_asr_lobes.dataio.text import STYLES, normalize_text
 from nar_asr_lobes.errors import UserError
 
@@ -54,6 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="normalisation of the text (the bundle's, or none)",
     )
     train.set_defaults(task=_train)
+    summary = "find lm_weight and token_bonus on saved posteriors"
+    tune = tasks.add_parser("tune", help=summary, description=summary)
+    lm_tune.add_arguments(tune)
+    tune.set_defaults(task=lm_tune.run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -75,6 +85,7 @@ def _train(arguments: argparse.Namespace) -> int:
         arguments.order,
         arguments.output,
         arguments.prune,
+        progress=partial(print, file=sys.stderr, flush=True),
     )
     info = report.info
     counts = " ".join(map(str, report.ngrams))

@@ -37,10 +37,15 @@ FILL_CTC_WEIGHTS = (0.0, 0.3, 0.5, 0.7)
 
 @dataclass(frozen=True)
 class TunedOptions:
-    """The options chosen, and the surfaces they were chosen from."""
+    """The options chosen, and what they were chosen from.
+
+    ``report`` holds the surfaces, ``log_probs`` the CTC posteriors [T, V] of
+    each utterance in the order of the batches.
+    """
 
     options: DecodingOptions
     report: dict
+    log_probs: list[torch.Tensor]
 
 
 @torch.inference_mode()
@@ -111,7 +116,7 @@ def tune_options(
             _with_options(recognizer, options), encoded, nbest, references
         )
         report |= surfaces
-    return TunedOptions(options, report)
+    return TunedOptions(options, report, log_probs)
 
 
 def _tune_mask_predict(

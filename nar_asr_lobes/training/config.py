@@ -11,16 +11,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-import ruamel.yaml
-from hyperpyyaml import load_hyperpyyaml
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LmFiles
 from nar_asr_lobes.lobes.model import ModelConfig
 from nar_asr_lobes.training.fields import fill
+from nar_asr_lobes.training.yaml_file import read_yaml
 
 TASKS = ("pretrain", "finetune", "evaluate")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -198,6 +195,8 @@ class RunConfig:
         before what the bundle has.
     modes : list of str, optional
         Decoding modes to evaluate; all where not given.
+    save_posteriors : bool
+        Whether the CTC posteriors of each test split are written to a file.
     objective : callable or Objective
         What is learned.
     wave_augment : WaveAugment, optional
@@ -224,6 +223,7 @@ class RunConfig:
     lm: LmConfig | LmFiles | None = None
     decoding: dict = field(default_factory=dict)
     modes: list[str] | None = None
+    save_posteriors: bool = False
     objective: Any = None
     wave_augment: Any = None
     debug_utterances: int | None = None
@@ -259,62 +259,6 @@ def load_config(path: str | os.PathLike, overrides: str = "") -> RunConfig:
         value of the wrong kind or beyond its limit.
     """
     return parse_config(read_yaml(path, overrides), str(path))
-
-
-def read_yaml(path: str | os.PathLike, overrides: str = "") -> dict:
-    """Read the keys of any run's YAML, with those of the command line.
-
-    Raises UserError for a missing file and broken YAML.
-    """
-    _check_overrides(path, overrides)
-    try:
-        with open(path, encoding="utf-8") as file:
-            return load_hyperpyyaml(file, overrides, overrides_must_match=False)
-    except Exception as error:  # HyperPyYAML raises whatever a tag raised
-        named = isinstance(error, OSError) or not error.args
-        reason = str(error) if named else ": ".join(map(str, error.args))
-        raise UserError(
-            f"{path}: a value cannot be made ({' '.join(reason.split())}); "
-            "correct it"
-        ) from error
-
-
-def _check_overrides(path: str | os.PathLike, overrides: str) -> None:
-    """Refuse what HyperPyYAML would, in words that say what to do."""
-    given = ruamel.yaml.YAML().load(overrides) or {}
-    keys = _read_plain(path)
-    for key, node in keys.items():
-        tag = getattr(node, "tag", None)
-        if tag is not None and tag.value == "!PLACEHOLDER" and key not in given:
-            raise UserError(
-                f"{path}: key {key!r} is left to you; add --{key}=VALUE"
-            )
-    for key, value in given.items():
-        whole = key in keys and not isinstance(keys[key], dict | None)
-        if isinstance(value, dict) and whole:
-            raise UserError(
-                f"{path}: {key} is one value or a whole file there, so its "
-                f"keys cannot be given one by one; write --{key}=VALUE or "
-                f"--{key}='!include:FILE', relative to the YAML"
-            )
-
-
-def _read_plain(path: str | os.PathLike) -> dict:
-    """Read the keys and tags of a YAML as they stand; nothing is built."""
-    if not os.path.isfile(path):
-        raise UserError(f"{path}: no such file; name one of the recipe's YAMLs")
-    try:
-        found = ruamel.yaml.YAML().load(Path(path))
-    except ruamel.yaml.error.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1
-        raise UserError(
-            f"{path}:{line}: is not YAML ({error.problem}); correct this line"
-        ) from error
-    except (ruamel.yaml.error.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not YAML; name a recipe's YAML") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: holds no keys; name a recipe's YAML")
-    return found
 
 
 def parse_config(values: dict, where: str) -> RunConfig:

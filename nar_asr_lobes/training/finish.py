@@ -15,6 +15,11 @@ from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.decoding.modes import find_mode
 from nar_asr_lobes.decoding.options import DecodingOptions, check_weights
 from nar_asr_lobes.decoding.recognizer import Recognizer
+from nar_asr_lobes.decoding.saved_posteriors import (
+    SUFFIX,
+    SavedPosteriors,
+    write_posteriors,
+)
 from nar_asr_lobes.decoding.tune_options import tune_options
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.evaluate import evaluate_split
@@ -124,7 +129,10 @@ def finish(
 def tune(
     config: RunConfig, recognizer: Recognizer, device: torch.device | str
 ) -> DecodingOptions:
-    """Choose the decoding weights on the dev split; write ``tuning.json``."""
+    """Choose the decoding weights on the dev split.
+
+    Writes ``tuning.json``, and the posteriors for ``nar-asr lm tune``.
+    """
     utterances = read_split(config, config.data.dev, checked=True)
     dataset = SpeechDataset(utterances)
     batches = [
@@ -132,8 +140,17 @@ def tune(
         for indices in validation_batches([u.duration for u in utterances], 60)
     ]
     tuned = tune_options(recognizer, batches)
-    path = Path(config.output_folder) / "tuning.json"
-    path.write_text(json.dumps(tuned.report, indent=1))
+    output = Path(config.output_folder)
+    (output / "tuning.json").write_text(json.dumps(tuned.report, indent=1))
+    heard = SavedPosteriors(
+        ids=[name for batch in batches for name in batch.ids],
+        references=[text for batch in batches for text in batch.texts],
+        log_probs=tuned.log_probs,
+        tokenizer=recognizer.tokenizer.fingerprint,
+        frame_seconds=recognizer.model.frame_seconds,
+        audio_seconds=sum(batch.seconds for batch in batches),
+    )
+    write_posteriors(output / f"{config.data.dev}{SUFFIX}", heard)
     logger.info("tuned on dev: %s", tuned.options)
     return tuned.options
 
@@ -145,12 +162,15 @@ def evaluate_one(
     device: torch.device | str,
 ) -> list[ModeResult]:
     """Evaluate a split in the run's modes; log the table."""
+    output = Path(config.output_folder)
+    file = output / f"{split}{SUFFIX}" if config.save_posteriors else None
     results = evaluate_split(
         recognizer,
         read_split(config, split, checked=True),
-        Path(config.output_folder) / "alignments" / split,
+        output / "alignments" / split,
         config.modes,
         device=device,
+        posteriors_file=file,
     )
     logger.info("%s\n%s", split, format_table(results))
     return results
