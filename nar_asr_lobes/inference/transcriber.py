@@ -24,7 +24,11 @@ from nar_asr_lobes.dataio.audio import (
 from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
 from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
-from nar_asr_lobes.decoding.recognizer import MODES, MODES_WITH_LM, Recognizer
+from nar_asr_lobes.decoding.recognizer import (
+    KNOWN_MODES,
+    MODES_WITH_LM,
+    Recognizer,
+)
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import Bundle
 from nar_asr_lobes.inference.chunking import split_at_quiet
@@ -223,9 +227,10 @@ class Transcriber:
 
 
 def _check_mode(mode: str, bundle: Bundle) -> None:
-    if mode not in MODES:
+    if mode not in KNOWN_MODES:
         raise UserError(
-            f"unknown decoding mode {mode!r}; choose from " + ", ".join(MODES)
+            f"unknown decoding mode {mode!r}; choose from "
+            + ", ".join(KNOWN_MODES)
         )
     if mode in MODES_WITH_LM and bundle.lm is None:
         raise UserError(
