@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
@@ -50,7 +50,8 @@ class Transcript:
     text : str
         What was said; empty if nothing was, or the file could not be read.
     words : tuple of Word
-        The words of the text, in order, with their times in the file.
+        The words of the text, in order, with their times in the file and
+        confidences.
     error : str or None
         One sentence on why the file could not be read.
     """
@@ -223,7 +224,10 @@ class Transcriber:
             self.recognizer.tokenizer,
             self.recognizer.model.frame_seconds,
         )
-        return [Word(w.text, start + w.start, start + w.end) for w in words]
+        return [
+            replace(word, start=start + word.start, end=start + word.end)
+            for word in words
+        ]
 
 
 def _check_mode(mode: str, bundle: Bundle) -> None:

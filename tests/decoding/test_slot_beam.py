@@ -122,6 +122,7 @@ def test_masks_at_zero_keep_all_tokens(search, greedy, batch):
         assert best.decoder == 0.0
 
 
+@torch.inference_mode()
 def test_no_tokens_and_no_frames(model, batch, bigram):
     encoded = replace(batch[2], lengths=torch.tensor([5, 9, 0]))
     lm = bigram(9, 1)
