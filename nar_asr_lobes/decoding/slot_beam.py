@@ -81,8 +81,8 @@ class SlotBeamOptions:
     sure_threshold: float = 0.99
     max_candidates: int = 8
     beam_size: int = 5
-    ctc_weight: float = 0.3
-    lm_weight: float = 0.5
+    ctc_weight: float = 0.5
+    lm_weight: float = 1.0
 
     def __post_init__(self):
         if self.start not in STARTS:
@@ -170,16 +170,14 @@ def slot_beam_search(
 def _slots(log_probs: torch.Tensor, tokens: Sequence[int]) -> _Slots:
     """Find what the CTC layer says about each token of one utterance."""
     spans = align(log_probs, tokens)
-    columns = log_probs.shape[1] - 1
-    frames = torch.tensor([(span.start + span.end - 1) / 2 for span in spans])
-    sureness, evidence = torch.zeros(len(spans)), torch.zeros(0, columns)
+    evidence = torch.zeros(len(spans), log_probs.shape[1] - 1)
     for slot, span in enumerate(spans):
-        sureness[slot] = log_probs[span.start : span.end, span.token].max()
-    if spans:
-        means = [log_probs[s.start : s.end, 1:].logsumexp(0) for s in spans]
-        evidence = torch.stack(means).log_softmax(dim=1)
+        evidence[slot] = log_probs[span.start : span.end, 1:].logsumexp(dim=0)
     return _Slots(
-        torch.tensor(tokens, dtype=torch.long), frames, sureness, evidence
+        tokens=torch.tensor(tokens, dtype=torch.long),
+        frames=torch.tensor([(s.start + s.end - 1) / 2 for s in spans]),
+        sureness=torch.tensor([span.log_prob for span in spans]),
+        evidence=evidence.log_softmax(dim=1),
     )
 
 
