@@ -58,9 +58,7 @@ def test_a_batch_equals_one_by_one(search, greedy):
     assert max(map(len, together)) > 1
 
 
-def test_without_the_model_it_is_one_pass_of_mask_predict(
-    search, model, batch
-):
+def test_without_the_model_it_is_one_pass_of_mask_predict(search, model, batch):
     """Weight 0 leaves the decoder's best token of each masked slot."""
     options = replace(LOOSE, lm_weight=0.0, ctc_weight=0.0)
     one_pass = MaskPredictOptions(threshold=0.95, passes=1)
