@@ -82,8 +82,7 @@ def test_the_parts_are_those_of_the_tokens(search, batch, bigram):
             assert hypothesis.lm == pytest.approx(expected, abs=1e-4)
 
 
-def test_the_ctc_share_decides_alone_at_one(search, batch, greedy):
-    """Runs of one frame: there the CTC layer's best is the greedy token."""
+def test_the_ctc_share_alone_scores_by_the_mean_over_each_run(search, batch):
     options = replace(LOOSE, lm_weight=0.0, ctc_weight=1.0, mask_threshold=1.0)
     for row, [found, *_] in enumerate(search(options)):
         rows = posteriors(batch[2])[row]
@@ -95,6 +94,8 @@ def test_the_ctc_share_decides_alone_at_one(search, batch, greedy):
                 runs[-1].append(rows[frame, 1:].exp())
         means = [torch.stack(run).mean(dim=0) for run in runs]
         assert found.tokens == tuple(1 + int(m.argmax()) for m in means)
+        shares = [math.log(mean.max() / mean.sum()) for mean in means]
+        assert found.score == pytest.approx(sum(shares), abs=1e-4)
 
 
 def test_sure_slots_keep_their_best_token_alone(search):
