@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
 from nar_asr_lobes.decoding.mask_predict import MaskPredictOptions
 from nar_asr_lobes.decoding.rescore import RescoreOptions
+from nar_asr_lobes.decoding.slot_beam import SlotBeamOptions
 from nar_asr_lobes.errors import UserError
 
 
@@ -25,6 +26,8 @@ class DecodingOptions:
         Of ``nar``.
     rescore : RescoreOptions
         Of ``nar_beam5_lm``.
+    nar_lm : SlotBeamOptions
+        Of ``nar_lm``.
 
     Raises
     ------
@@ -51,6 +54,7 @@ blank_threshold, recombine, prior_weight
     rescore: RescoreOptions = field(
         default_factory=lambda: RescoreOptions(lm_weight=0.5, token_bonus=0.5)
     )
+    nar_lm: SlotBeamOptions = field(default_factory=SlotBeamOptions)
 
     def __post_init__(self):
         if self.beam.lm_weight != 0:
@@ -67,7 +71,7 @@ blank_threshold, recombine, prior_weight
         ---------
         values : mapping
             A mapping of options for any of ``beam``, ``beam_lm``,
-            ``mask_predict`` and ``rescore``.
+            ``mask_predict``, ``rescore`` and ``nar_lm``.
 
         Returns
         -------

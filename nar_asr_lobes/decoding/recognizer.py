@@ -23,6 +23,7 @@ from nar_asr_lobes.decoding.mask_predict import mask_predict
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
 from nar_asr_lobes.decoding.rescore import rescore
+from nar_asr_lobes.decoding.slot_beam import slot_beam_search
 from nar_asr_lobes.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from nar_asr_lobes.lobes.model import Encoded, NarAsr
 
 MODES = ("ctc_greedy", "nar", "beam5", "beam5_lm", "nar_beam5_lm")
-MODES_WITH_LM = ("beam5_lm", "nar_beam5_lm")
+KNOWN_MODES = (*MODES, "nar_lm")  # the last one only where it is named
+MODES_WITH_LM = ("beam5_lm", "nar_beam5_lm", "nar_lm")
 
 
 @dataclass(frozen=True)
@@ -147,8 +149,8 @@ class Recognizer:
         wav_lens : torch.Tensor
             Each utterance's share of S, in [0, 1], [B].
         modes : iterable of str or None
-            Names out of ``MODES``; None for all, or without a language model
-            for those that need none.
+            Names out of ``KNOWN_MODES``; None for ``MODES``, or without a
+            language model for those that need none.
 
         Returns
         -------
@@ -205,10 +207,10 @@ class Recognizer:
             return list(MODES) if self.lm is not None else without
         modes = list(modes)
         for mode in modes:
-            if mode not in MODES:
+            if mode not in KNOWN_MODES:
                 raise UserError(
                     f"unknown decoding mode {mode!r}; choose from "
-                    + ", ".join(MODES)
+                    + ", ".join(KNOWN_MODES)
                 )
             if mode in MODES_WITH_LM and self.lm is None:
                 raise UserError(
@@ -237,6 +239,8 @@ class Recognizer:
 
     def _needs(self, mode: str) -> list[str]:
         """List the modes whose results a mode builds on."""
+        if mode == "nar_lm":
+            return [self.options.nar_lm.start]
         if mode != "nar_beam5_lm":
             return []
         return ["beam5_lm"] + ["nar"] * self.options.rescore.include_nar
@@ -257,6 +261,11 @@ class Recognizer:
         if mode == "beam5_lm":
             return prefix_beam_search(
                 posteriors(encoded), options.beam_lm, self.lm
+            )
+        if mode == "nar_lm":
+            starts = [found[0].tokens for found in before[0]]
+            return slot_beam_search(
+                self.model, encoded, starts, options.nar_lm, self.lm
             )
         candidates = [sum(lists, []) for lists in zip(*before, strict=True)]
         return rescore(

@@ -22,7 +22,7 @@ import yaml
 from nar_asr_lobes.dataio.text import NORMALIZER_VERSION, STYLES
 from nar_asr_lobes.dataio.tokenizer import Tokenizer, load_tokenizer
 from nar_asr_lobes.decoding.options import DecodingOptions
-from nar_asr_lobes.decoding.recognizer import MODES, MODES_WITH_LM
+from nar_asr_lobes.decoding.recognizer import KNOWN_MODES, MODES_WITH_LM
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.card import BundleCard
 from nar_asr_lobes.inference.folder import (
@@ -238,9 +238,10 @@ def _check_parts(
 
 
 def _check_mode(mode: str, with_lm: bool) -> None:
-    if mode not in MODES:
+    if mode not in KNOWN_MODES:
         raise UserError(
-            f"default mode {mode!r} is unknown; choose from " + ", ".join(MODES)
+            f"default mode {mode!r} is unknown; choose from "
+            + ", ".join(KNOWN_MODES)
         )
     if mode in MODES_WITH_LM and not with_lm:
         raise UserError(

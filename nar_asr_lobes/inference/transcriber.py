@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
@@ -24,7 +24,11 @@ from nar_asr_lobes.dataio.audio import (
 from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
 from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
-from nar_asr_lobes.decoding.recognizer import MODES, MODES_WITH_LM, Recognizer
+from nar_asr_lobes.decoding.recognizer import (
+    KNOWN_MODES,
+    MODES_WITH_LM,
+    Recognizer,
+)
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import Bundle
 from nar_asr_lobes.inference.chunking import split_at_quiet
@@ -46,7 +50,8 @@ class Transcript:
     text : str
         What was said; empty if nothing was, or the file could not be read.
     words : tuple of Word
-        The words of the text, in order, with their times in the file.
+        The words of the text, in order, with their times in the file and
+        confidences.
     error : str or None
         One sentence on why the file could not be read.
     """
@@ -219,13 +224,17 @@ class Transcriber:
             self.recognizer.tokenizer,
             self.recognizer.model.frame_seconds,
         )
-        return [Word(w.text, start + w.start, start + w.end) for w in words]
+        return [
+            replace(word, start=start + word.start, end=start + word.end)
+            for word in words
+        ]
 
 
 def _check_mode(mode: str, bundle: Bundle) -> None:
-    if mode not in MODES:
+    if mode not in KNOWN_MODES:
         raise UserError(
-            f"unknown decoding mode {mode!r}; choose from " + ", ".join(MODES)
+            f"unknown decoding mode {mode!r}; choose from "
+            + ", ".join(KNOWN_MODES)
         )
     if mode in MODES_WITH_LM and bundle.lm is None:
         raise UserError(

@@ -13,7 +13,7 @@ from nar_asr_lobes.dataio.datasets import SpeechDataset
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.decoding.recognizer import (
-    MODES,
+    KNOWN_MODES,
     MODES_WITH_LM,
     Recognizer,
 )
@@ -68,9 +68,10 @@ def check_finish(config: RunConfig) -> None:
     if config.modes is not None and not config.modes:
         raise UserError("modes: is empty; name one or set it to null for all")
     for mode in config.modes or ():
-        if mode not in MODES:
+        if mode not in KNOWN_MODES:
             raise UserError(
-                f"modes: {mode!r} is unknown; choose from {', '.join(MODES)}"
+                f"modes: {mode!r} is unknown; choose from "
+                + ", ".join(KNOWN_MODES)
             )
     if config.task == "finetune":
         _check_lm(config)
