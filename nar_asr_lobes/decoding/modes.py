@@ -19,6 +19,7 @@ from nar_asr_lobes.decoding.neural_beam import neural_beam_search
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
 from nar_asr_lobes.decoding.rescore import rescore
+from nar_asr_lobes.decoding.slot_beam import slot_beam_search
 from nar_asr_lobes.errors import UserError
 
 if TYPE_CHECKING:
@@ -99,6 +100,19 @@ def _beam_neural(recognizer: Recognizer, encoded: Encoded, _: list) -> NBests:
     )
 
 
+def _nar_lm(
+    recognizer: Recognizer, encoded: Encoded, before: list[NBests]
+) -> NBests:
+    starts = [found[0].tokens for found in before[0]]
+    return slot_beam_search(
+        recognizer.model,
+        encoded,
+        starts,
+        recognizer.options.nar_lm,
+        recognizer.lms.ngram,
+    )
+
+
 def _candidates(options: DecodingOptions) -> list[str]:
     """List the modes whose results are re-scored."""
     return ["beam5_lm"] + ["nar"] * options.rescore.include_nar
@@ -110,6 +124,7 @@ _TABLE = {
     "beam5": Mode(_beam),
     "beam5_lm": Mode(_beam_lm, "ngram"),
     "nar_beam5_lm": Mode(_nar_beam_lm, "ngram", _candidates),
+    "nar_lm": Mode(_nar_lm, "ngram", lambda options: [options.nar_lm.start]),
     "beam5_neural": Mode(_beam_neural, "neural"),
 }
 

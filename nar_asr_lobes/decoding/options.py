@@ -9,6 +9,7 @@ from nar_asr_lobes.decoding.hypotheses import BeamOptions
 from nar_asr_lobes.decoding.mask_predict import MaskPredictOptions
 from nar_asr_lobes.decoding.neural_beam import NeuralBeamOptions
 from nar_asr_lobes.decoding.rescore import RescoreOptions
+from nar_asr_lobes.decoding.slot_beam import SlotBeamOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import require_models
 
@@ -32,6 +33,8 @@ class DecodingOptions:
         Of ``nar``.
     rescore : RescoreOptions
         Of ``nar_beam5_lm``.
+    nar_lm : SlotBeamOptions
+        Of ``nar_lm``.
     beam_neural : NeuralBeamOptions
         Of ``beam5_neural``.
 
@@ -60,6 +63,7 @@ blank_threshold, recombine, prior_weight
     rescore: RescoreOptions = field(
         default_factory=lambda: RescoreOptions(lm_weight=0.5, token_bonus=0.5)
     )
+    nar_lm: SlotBeamOptions = field(default_factory=SlotBeamOptions)
     beam_neural: NeuralBeamOptions = field(default_factory=NeuralBeamOptions)
 
     def __post_init__(self):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
@@ -47,7 +47,8 @@ class Transcript:
     text : str
         What was said; empty if nothing was, or the file could not be read.
     words : tuple of Word
-        The words of the text, in order, with their times in the file.
+        The words of the text, in order, with their times in the file and
+        confidences.
     error : str or None
         One sentence on why the file could not be read.
     """
@@ -226,7 +227,10 @@ class Transcriber:
             self.recognizer.tokenizer,
             self.recognizer.model.frame_seconds,
         )
-        return [Word(w.text, start + w.start, start + w.end) for w in words]
+        return [
+            replace(word, start=start + word.start, end=start + word.end)
+            for word in words
+        ]
 
 
 def _usable_device(name: str) -> torch.device:

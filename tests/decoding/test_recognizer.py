@@ -15,6 +15,7 @@ from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
 from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.decoding.rescore import RescoreOptions, rescore
+from nar_asr_lobes.decoding.slot_beam import SlotBeamOptions, slot_beam_search
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LanguageModels
 from nar_asr_lobes.lm.neural import NeuralLM
@@ -71,6 +72,20 @@ def test_each_mode_is_the_search_it_names(recognizer, batch):
     )
     texts = {tuple(result.texts) for result in found.values()}
     assert len(texts) >= 3  # a random model: the modes disagree
+
+
+@pytest.mark.parametrize("start", ["ctc_greedy", "beam5_lm"])
+@torch.inference_mode()
+def test_the_slots_are_those_of_the_mode_named(recognizer, batch, start):
+    options = SlotBeamOptions(start=start, mask_threshold=0.95)
+    recognizer.options = replace(OPTIONS, nar_lm=options)
+    found = recognizer.search(batch[2], ["nar_lm", start])
+    starts = [hypothesis.tokens for hypothesis in found[start].best]
+    assert found["nar_lm"].nbest == slot_beam_search(
+        recognizer.model, batch[2], starts, options, recognizer.lms.ngram
+    )
+    assert [h.tokens for h in found["nar_lm"].best] != starts
+    assert "nar_lm" not in recognizer.search(batch[2])  # unless it is named
 
 
 def test_a_batch_equals_one_by_one_in_input_order(recognizer, batch):
