@@ -17,6 +17,7 @@ from typing import Any
 import ruamel.yaml
 from hyperpyyaml import load_hyperpyyaml
 
+from nar_asr_lobes.decoding.hot_words import DEFAULT_BOOST
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.model import ModelConfig
 from nar_asr_lobes.training.fields import fill
@@ -190,6 +191,8 @@ class RunConfig:
         Decoding modes to evaluate; all where not given.
     save_posteriors : bool
         Whether the CTC posteriors of each test split are written to a file.
+    hot_words, hot_boost : str, optional, and float
+        List of phrases that ``evaluate`` prefers, by so many nats a token.
     objective : callable or Objective
         What is learned.
     wave_augment : WaveAugment, optional
@@ -217,6 +220,8 @@ class RunConfig:
     decoding: dict = field(default_factory=dict)
     modes: list[str] | None = None
     save_posteriors: bool = False
+    hot_words: str | None = None
+    hot_boost: float = DEFAULT_BOOST
     objective: Any = None
     wave_augment: Any = None
     debug_utterances: int | None = None
