@@ -31,13 +31,14 @@ from functools import partial
 import numpy as np
 import torch
 
+from nar_asr_lobes.decoding.beam_settings import Settings
 from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import (
     BeamOptions,
     Hypothesis,
     LanguageModel,
 )
-from nar_asr_lobes.decoding.prefix_beam_kernel import Settings, search
+from nar_asr_lobes.decoding.prefix_beam_kernel import search
 from nar_asr_lobes.decoding.validation import as_log_probs, require_frames
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.tables import NgramTables

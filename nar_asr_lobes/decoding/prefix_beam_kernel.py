@@ -11,8 +11,6 @@ in its last token; the first entries are the beam's own prefixes, in order.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from nar_asr_lobes.compiled import inner, outer
@@ -28,6 +26,7 @@ from nar_asr_lobes.decoding.beam_entries import (
     refuses,
     sort_heap,
 )
+from nar_asr_lobes.decoding.beam_settings import Settings, weigh
 from nar_asr_lobes.decoding.frame_candidates import (
     BAD,
     COLUMNS,
@@ -46,39 +45,6 @@ from nar_asr_lobes.decoding.prefix_trie import (
 )
 from nar_asr_lobes.lm.lookup import score_token
 from nar_asr_lobes.lm.tables import NgramTables
-
-
-class Settings(NamedTuple):
-    """The options as the compiled search takes them.
-
-    Arguments
-    ---------
-    beam_size, max_candidates : int
-        As in ``BeamOptions``, with a number for None.
-    lm_weight, token_bonus : float
-        As in ``BeamOptions``.
-    hot_boost : float
-        What a token of the hot words gains.
-    floor, sure : float
-        Least log-probability of a candidate; that of a sure blank.
-    slack : float
-        The highest minus the lowest shift of a token.
-    use_lm, use_hot, recombine : bool
-        Whether the language model and the hot words are asked, and equal
-        futures are merged.
-    """
-
-    beam_size: int
-    max_candidates: int
-    lm_weight: float
-    token_bonus: float
-    hot_boost: float
-    floor: float
-    sure: float
-    slack: float
-    use_lm: bool
-    use_hot: bool
-    recombine: bool
 
 
 @outer
@@ -283,16 +249,9 @@ def _child(prefix, token, score, trie, tables, hot, settings, entry):
     entry.context, entry.hot = context, gained
     entry.blank, entry.label, entry.total = IMPOSSIBLE, label, label
     entry.lm = lm
-    entry.offset = _offset(settings, lm, entry.length, gained)
+    entry.offset = weigh(settings, lm, entry.length, gained)
     entry.score = label + entry.offset
     return True
-
-
-@inner
-def _offset(settings, lm, length, gained):
-    """Weigh the language model, the length and the hot words."""
-    offset = settings.lm_weight * lm + settings.token_bonus * length
-    return offset + settings.hot_boost * gained
 
 
 @inner
@@ -352,7 +311,7 @@ def _finish(beam, count, frames, trie, tables, hot, settings):
             lm += tables.final[beam[k].state]
         if settings.use_hot:
             gained += int(hot.final[beam[k].context])
-        score = beam[k].total + _offset(settings, lm, length, gained)
+        score = beam[k].total + weigh(settings, lm, length, gained)
         place = k
         # equal scores stay in the order of the beam
         while place > 0 and finals[place - 1].score < score:
