@@ -17,7 +17,6 @@ from typing import Any
 import ruamel.yaml
 from hyperpyyaml import load_hyperpyyaml
 
-from nar_asr_lobes.decoding.hot_words import DEFAULT_BOOST
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.model import ModelConfig
 from nar_asr_lobes.training.fields import fill
@@ -221,7 +220,7 @@ class RunConfig:
     modes: list[str] | None = None
     save_posteriors: bool = False
     hot_words: str | None = None
-    hot_boost: float = DEFAULT_BOOST
+    hot_boost: float = 1.5
     objective: Any = None
     wave_augment: Any = None
     debug_utterances: int | None = None
