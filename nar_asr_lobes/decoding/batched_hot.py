@@ -30,6 +30,15 @@ class HotWordsLM:
         Its weight.
     device : str or torch.device
         Where they are looked up.
+
+    Example
+    -------
+    >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> hot = HotWords.build(["ab"], CharTokenizer("ab"), boost=2.0)
+    >>> lm = HotWordsLM(hot, None, 0.0, "cpu")
+    >>> scores, _ = lm.score(lm.start(1), torch.tensor([[1, 2]]))
+    >>> scores.tolist()  # "a" begins the phrase, "b" does not
+    [[2.0, 0.0]]
     """
 
     def __init__(

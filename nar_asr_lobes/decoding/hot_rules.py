@@ -81,11 +81,11 @@ class HotRules:
     -------
     >>> rules = HotRules([(2, 3)], boundaries={1}, spaces={1})
     >>> state, gains = rules.start, []
-    >>> for token in (2, 3, 1, 2, 3, 1, 2, 2):
+    >>> for token in (2, 3, 1, 2, 3, 1, 4, 1, 2, 4):
     ...     state, gain = rules.step(state, token)
     ...     gains.append(gain)
     >>> gains
-    [1, 1, 0, 0, 0, 0, 1, -1]
+    [1, 1, 0, 0, 0, 0, 0, 0, 1, -1]
     """
 
     def __init__(

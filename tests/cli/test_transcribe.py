@@ -117,16 +117,18 @@ def test_threads(transcribe, files, monkeypatch):
     assert used == [3]
 
 
-def test_hot_words_change_what_the_beam_finds(transcribe, files, tmp_path):
+def test_hot_words_change_what_the_beam_finds(
+    transcribe, files, tmp_path, caplog
+):
     listed = tmp_path / "names.txt"
     listed.write_text("Ab\ncg f\n")
     beam = files[0], "--mode", "beam5"
     status, plain, _ = transcribe(*beam)
     assert status == 0
     hot = *beam, "--hot-words", str(listed)
-    status, found, err = transcribe(*hot, "--hot-boost", "0")
+    status, found, _ = transcribe(*hot, "--hot-boost", "0")
     assert (status, found) == (0, plain)
-    assert f"{listed}:1: has characters outside the tokenizer: 'A'" in err
+    assert f"{listed}:1: has characters outside the tokenizer" in caplog.text
     listed.write_text("g\nc\nab\ne\n")
     status, found, err = transcribe(*hot, "--hot-boost", "5")
     assert (status, err) == (0, "") and found != plain

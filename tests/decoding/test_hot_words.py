@@ -63,10 +63,10 @@ def oracle(hot, tokenizer):
 @pytest.mark.parametrize("tokenizer", [CharTokenizer(" abc"), PIECES])
 def test_the_table_equals_the_rules_on_all_devices(tokenizer):
     rng, gained = np.random.default_rng(2), 0
-    for _ in range(60):
+    for _ in range(25):
         hot = random_list(rng, tokenizer, 2.0)
         naive, batched = oracle(hot, tokenizer), BatchedNgram(hot.tables)
-        for _ in range(15):
+        for _ in range(8):
             words = rng.choice([*hot.phrases, "a", "b"], size=6)
             ids = tokenizer.encode(" ".join(words))
             place = int(rng.integers(len(ids)))
@@ -78,7 +78,7 @@ def test_the_table_equals_the_rules_on_all_devices(tokenizer):
                 states, total = after[0], total + scores.item()
             assert total + batched.final(states).item() == naive(ids) / 2.0
             gained += naive(ids) > 0
-    assert gained > 600
+    assert gained > 120
 
 
 @pytest.mark.parametrize("lm_weight", [0.0, 0.7])
