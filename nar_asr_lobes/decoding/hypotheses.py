@@ -57,6 +57,8 @@ class Hypothesis:
         As ``lm``, of the neural language model that re-scores.
     lodr : float
         As ``lm``, of the low-order n-gram whose share is taken off.
+    hot : float
+        What the listed hot words gained, as it entered the score.
 
     Example
     -------
@@ -72,6 +74,7 @@ class Hypothesis:
     decoder: float | None = None
     neural: float = 0.0
     lodr: float = 0.0
+    hot: float = 0.0
 
 
 @dataclass(frozen=True)

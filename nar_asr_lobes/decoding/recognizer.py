@@ -18,6 +18,7 @@ import torch
 
 from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.greedy import greedy_paths
+from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis, LanguageModel
 from nar_asr_lobes.decoding.mask_predict import mask_predict
 from nar_asr_lobes.decoding.options import DecodingOptions
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 MODES = ("ctc_greedy", "nar", "beam5", "beam5_lm", "nar_beam5_lm")
 KNOWN_MODES = (*MODES, "nar_lm")  # the last one only where it is named
 MODES_WITH_LM = ("beam5_lm", "nar_beam5_lm", "nar_lm")
+MODES_WITH_HOT_WORDS = ("beam5", "beam5_lm", "nar_beam5_lm")
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ class Recognizer:
         Language model over the tokenizer's pieces.
     neural, lodr : NeuralLM or None, LanguageModel or None
         What re-scores besides, see ``rescore``.
+    hot_words : HotWords or None
+        Phrases to prefer in the ``MODES_WITH_HOT_WORDS``.
 
     Raises
     ------
@@ -121,6 +125,7 @@ class Recognizer:
         lm: LanguageModel | None = None,
         neural: NeuralLM | None = None,
         lodr: LanguageModel | None = None,
+        hot_words: HotWords | None = None,
     ):
         if tokenizer.size != model.vocab_size:
             raise UserError(
@@ -132,6 +137,7 @@ class Recognizer:
         self.tokenizer = tokenizer
         self.options = options or DecodingOptions()
         self.lm, self.neural, self.lodr = lm, neural, lodr
+        self.hot_words = hot_words
 
     @torch.inference_mode()
     def recognize(
@@ -257,10 +263,15 @@ class Recognizer:
             found = mask_predict(self.model, encoded, options.mask_predict)
             return [[hypothesis] for hypothesis in found]
         if mode == "beam5":
-            return prefix_beam_search(posteriors(encoded), options.beam)
+            return prefix_beam_search(
+                posteriors(encoded), options.beam, hot_words=self.hot_words
+            )
         if mode == "beam5_lm":
             return prefix_beam_search(
-                posteriors(encoded), options.beam_lm, self.lm
+                posteriors(encoded),
+                options.beam_lm,
+                self.lm,
+                hot_words=self.hot_words,
             )
         if mode == "nar_lm":
             starts = [found[0].tokens for found in before[0]]
@@ -276,6 +287,7 @@ class Recognizer:
             self.lm,
             self.neural,
             self.lodr,
+            self.hot_words,
         )
 
 

@@ -23,9 +23,11 @@ from nar_asr_lobes.dataio.audio import (
 )
 from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
 from nar_asr_lobes.decoding.encoded import posteriors
+from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.recognizer import (
     KNOWN_MODES,
+    MODES_WITH_HOT_WORDS,
     MODES_WITH_LM,
     Recognizer,
 )
@@ -96,11 +98,14 @@ class Transcriber:
         Longest file accepted.
     batch_seconds : float
         Audio recognised at once, padding included.
+    hot_words : HotWords or None
+        Phrases to prefer.
 
     Raises
     ------
     UserError
-        For an unknown mode or device, or a mode without its language model.
+        For an unknown mode or device, a mode without its language model, or
+        hot words in a mode that does not use them.
 
     Example
     -------
@@ -123,15 +128,22 @@ class Transcriber:
         device: str = "cpu",
         max_seconds: float = MAX_SECONDS,
         batch_seconds: float = BATCH_SECONDS,
+        hot_words: HotWords | None = None,
     ):
         self.mode = mode or bundle.default_mode
         _check_mode(self.mode, bundle)
+        if hot_words is not None and self.mode not in MODES_WITH_HOT_WORDS:
+            raise UserError(
+                f"decoding mode {self.mode} does not use hot words; choose "
+                "from " + ", ".join(MODES_WITH_HOT_WORDS)
+            )
         self.device = _usable_device(device)
         self.recognizer = Recognizer(
             bundle.model.to(self.device),
             bundle.tokenizer,
             bundle.options,
             bundle.lm,
+            hot_words=hot_words,
         )
         self.max_seconds = max_seconds
         self.batch_seconds = batch_seconds

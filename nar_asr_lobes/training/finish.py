@@ -11,6 +11,7 @@ import torch
 from nar_asr_lobes.dataio.batching import Sample, validation_batches
 from nar_asr_lobes.dataio.datasets import SpeechDataset
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
+from nar_asr_lobes.decoding.hot_list import read_hot_words
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.decoding.recognizer import (
     KNOWN_MODES,
@@ -54,6 +55,11 @@ def check_finish(config: RunConfig) -> None:
         For decoding options or modes that cannot work, and texts that are
         not there.
     """
+    if config.hot_words is not None and config.task != "evaluate":
+        raise UserError(
+            f"hot_words: has no effect when the task is {config.task}; give "
+            "it to the evaluation of the bundle"
+        )
     if config.task == "pretrain":
         return
     rescore = DecodingOptions.from_dict(config.decoding).rescore
@@ -227,8 +233,20 @@ def evaluate_bundle(config: RunConfig, device: torch.device | str) -> None:
             f"{config.data.text_style!r}; error rates would be wrong, so "
             f"set it to {bundle.text_style}"
         )
+    hot_words = None
+    if config.hot_words is not None:
+        hot_words = read_hot_words(
+            config.hot_words,
+            bundle.tokenizer,
+            bundle.text_style,
+            config.hot_boost,
+        )
     recognizer = Recognizer(
-        bundle.model.to(device), bundle.tokenizer, bundle.options, bundle.lm
+        bundle.model.to(device),
+        bundle.tokenizer,
+        bundle.options,
+        bundle.lm,
+        hot_words=hot_words,
     )
     results = {
         split: evaluate_one(config, recognizer, split, device)
