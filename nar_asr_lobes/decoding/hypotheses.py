@@ -64,6 +64,8 @@ class Hypothesis:
         As ``lm``, of the neural language model.
     lodr : float
         As ``lm``, of the low-order n-gram whose share is taken off.
+    hot : float
+        What the listed hot words gained, as it entered the score.
 
     Example
     -------
@@ -79,6 +81,7 @@ class Hypothesis:
     decoder: float | None = None
     neural: float = 0.0
     lodr: float = 0.0
+    hot: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -48,12 +48,15 @@ class Mode:
         it builds on; returns its own.
     lm : str or None
         The one of ``LanguageModels`` that it cannot do without.
+    hot_words : bool
+        Whether it prefers the recogniser's hot words.
     builds_on : callable
         Takes the options and lists modes.
     """
 
     search: Callable[[Recognizer, Encoded, list[NBests]], NBests]
     lm: str | None = None
+    hot_words: bool = False
     builds_on: Callable[[DecodingOptions], list[str]] = lambda options: []
 
 
@@ -69,12 +72,19 @@ def _nar(recognizer: Recognizer, encoded: Encoded, _: list) -> NBests:
 
 
 def _beam(recognizer: Recognizer, encoded: Encoded, _: list) -> NBests:
-    return prefix_beam_search(posteriors(encoded), recognizer.options.beam)
+    return prefix_beam_search(
+        posteriors(encoded),
+        recognizer.options.beam,
+        hot_words=recognizer.hot_words,
+    )
 
 
 def _beam_lm(recognizer: Recognizer, encoded: Encoded, _: list) -> NBests:
     return prefix_beam_search(
-        posteriors(encoded), recognizer.options.beam_lm, recognizer.lms.ngram
+        posteriors(encoded),
+        recognizer.options.beam_lm,
+        recognizer.lms.ngram,
+        hot_words=recognizer.hot_words,
     )
 
 
@@ -88,6 +98,7 @@ def _nar_beam_lm(
         candidates,
         recognizer.options.rescore,
         recognizer.lms,
+        recognizer.hot_words,
     )
 
 
@@ -97,6 +108,7 @@ def _beam_neural(recognizer: Recognizer, encoded: Encoded, _: list) -> NBests:
         encoded.lengths,
         recognizer.options.beam_neural,
         recognizer.lms,
+        hot_words=recognizer.hot_words,
     )
 
 
@@ -121,11 +133,15 @@ def _candidates(options: DecodingOptions) -> list[str]:
 _TABLE = {
     "ctc_greedy": Mode(_greedy),
     "nar": Mode(_nar),
-    "beam5": Mode(_beam),
-    "beam5_lm": Mode(_beam_lm, "ngram"),
-    "nar_beam5_lm": Mode(_nar_beam_lm, "ngram", _candidates),
-    "nar_lm": Mode(_nar_lm, "ngram", lambda options: [options.nar_lm.start]),
-    "beam5_neural": Mode(_beam_neural, "neural"),
+    "beam5": Mode(_beam, hot_words=True),
+    "beam5_lm": Mode(_beam_lm, "ngram", hot_words=True),
+    "nar_beam5_lm": Mode(
+        _nar_beam_lm, "ngram", hot_words=True, builds_on=_candidates
+    ),
+    "nar_lm": Mode(
+        _nar_lm, "ngram", builds_on=lambda options: [options.nar_lm.start]
+    ),
+    "beam5_neural": Mode(_beam_neural, "neural", hot_words=True),
 }
 
 
@@ -174,6 +190,17 @@ model; give one or leave the mode out
             f"decoding mode {name} needs {_LANGUAGE_MODELS[mode.lm]}; {remedy}"
         )
     return mode
+
+
+def hot_word_modes() -> list[str]:
+    """List the modes that prefer hot words.
+
+    Example
+    -------
+    >>> hot_word_modes()
+    ['beam5', 'beam5_lm', 'nar_beam5_lm', 'beam5_neural']
+    """
+    return [name for name, mode in _TABLE.items() if mode.hot_words]
 
 
 def possible_modes(present: Container[str]) -> list[str]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from nar_asr_lobes.decoding.batched_beam import batched_prefix_beam_search
+from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import BeamOptions, Hypothesis
 from nar_asr_lobes.limits import require_number
 from nar_asr_lobes.lm.batched import BatchedLM
@@ -88,6 +89,7 @@ def neural_beam_search(
     options: NeuralBeamOptions,
     lms: LanguageModels,
     reader: BatchedNeural | None = None,
+    hot_words: HotWords | None = None,
 ) -> list[list[Hypothesis]]:
     """Search a batch of utterances for their best token sequences.
 
@@ -105,6 +107,8 @@ def neural_beam_search(
     reader : BatchedNeural, optional
         From ``lms.neural.batched()``; one that is used for several searches
         of a batch reads no prefix twice.
+    hot_words : HotWords or None
+        Phrases to prefer, over the same tokens.
 
     Returns
     -------
@@ -140,7 +144,11 @@ def neural_beam_search(
         weighted.append((-options.lodr_weight, lms.lodr.batched(device)))
     lm = CombinedLM(*zip(*weighted, strict=True)) if weighted else None
     found = batched_prefix_beam_search(
-        log_probs, lengths, options.search_options(float(bool(weighted))), lm
+        log_probs,
+        lengths,
+        options.search_options(float(bool(weighted))),
+        lm,
+        hot_words=hot_words,
     )
     return [[_split(h, options, lms) for h in nbest] for nbest in found]
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.modes import find_mode, possible_modes
 from nar_asr_lobes.decoding.options import DecodingOptions
@@ -84,6 +85,8 @@ class Recognizer:
         The options of each mode; None for the defaults.
     lms : LanguageModels or None
         Language models over the tokenizer's pieces; None for none.
+    hot_words : HotWords or None
+        Phrases to prefer in the modes of ``hot_word_modes``.
 
     Raises
     ------
@@ -108,6 +111,7 @@ class Recognizer:
         tokenizer: Tokenizer,
         options: DecodingOptions | None = None,
         lms: LanguageModels | None = None,
+        hot_words: HotWords | None = None,
     ):
         if tokenizer.size != model.vocab_size:
             raise UserError(
@@ -119,6 +123,7 @@ class Recognizer:
         self.tokenizer = tokenizer
         self.options = options or DecodingOptions()
         self.lms = lms or LanguageModels()
+        self.hot_words = hot_words
 
     @torch.inference_mode()
     def recognize(

@@ -10,8 +10,9 @@ once, seeing the others. The final score is
     S(y) = (1 - ctc_weight) * PLL(y) + ctc_weight * log p_ctc(y)
            + lm_weight * log p_LM(y) + token_bonus * |y|
            + neural_weight * log p_neural(y) - lodr_weight * log p_LODR(y)
+           + what hot words gain
 
-with the exact CTC score of all paths, not the beam's. The last term takes off
+with the exact CTC score of all paths, not the beam's. The LODR term takes off
 what the recogniser has learned of its own transcripts' language: the score of
 a low-order n-gram of them (LODR, https://arxiv.org/abs/2203.16776).
 """
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from nar_asr_lobes.decoding.encoded import decode_slots, posteriors, take
+from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis, LanguageModel
 from nar_asr_lobes.decoding.validation import BLANK
 from nar_asr_lobes.errors import UserError
@@ -202,6 +204,7 @@ def rescore(
     nbest: Sequence[Sequence[Hypothesis]],
     options: RescoreOptions,
     lms: LanguageModels | None = None,
+    hot_words: HotWords | None = None,
 ) -> list[list[Hypothesis]]:
     """Rank each utterance's hypotheses anew, the decoder having its say.
 
@@ -219,6 +222,8 @@ def rescore(
     lms : LanguageModels or None
         Language models over the same tokens. The unweighted score of
         ``ngram`` is part of the result even at weight 0.
+    hot_words : HotWords or None
+        Phrases to prefer.
 
     Returns
     -------
@@ -242,7 +247,7 @@ def rescore(
         )
         fluency = _second_opinions(sequences, options, lms)
         found = [
-            _combine(sequence, *scores, options, lms.ngram)
+            _combine(sequence, *scores, options, lms.ngram, hot_words)
             for sequence, *scores in zip(
                 sequences, ctc, decoder, *fluency, strict=True
             )
@@ -276,11 +281,13 @@ def _combine(
     lodr: float,
     options: RescoreOptions,
     lm: LanguageModel | None,
+    hot_words: HotWords | None,
 ) -> Hypothesis:
     """Weigh the parts of one candidate's score."""
     lm_score = lm.sentence(list(tokens)) if lm is not None else 0.0
     bonus = options.token_bonus * len(tokens)
-    score = (1 - options.ctc_weight) * decoder + bonus
+    hot = hot_words.gain(tokens) if hot_words is not None else 0.0
+    score = (1 - options.ctc_weight) * decoder + bonus + hot
     # a weight of 0 must also silence a score of minus infinity
     if options.ctc_weight > 0:
         score += options.ctc_weight * ctc
@@ -291,7 +298,7 @@ def _combine(
     if options.lodr_weight > 0:
         score -= options.lodr_weight * lodr
     return Hypothesis(
-        tokens, score, ctc, lm_score, bonus, decoder, neural, lodr
+        tokens, score, ctc, lm_score, bonus, decoder, neural, lodr, hot
     )
 
 

@@ -24,6 +24,7 @@ from nar_asr_lobes.decoding.saved_posteriors import (
     write_posteriors,
 )
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.evaluation.hot_recall import count_hot
 from nar_asr_lobes.evaluation.report import ModeResult
 from nar_asr_lobes.evaluation.wer import write_alignments
 
@@ -190,12 +191,14 @@ def evaluate_split(
             audio_seconds=found.audio_seconds,
         )
         write_posteriors(posteriors_file, heard)
-    results = []
+    results, listed = [], recognizer.hot_words
     for mode, recognized in found.modes.items():
+        texts, seconds = recognized.texts, recognized.seconds
         counts = write_alignments(
-            folder / f"{mode}.txt", ids, references, recognized.texts
+            folder / f"{mode}.txt", ids, references, texts
         )
+        hot = listed and count_hot(references, texts, listed.phrases)
         results.append(
-            ModeResult(mode, counts, recognized.seconds, found.audio_seconds)
+            ModeResult(mode, counts, seconds, found.audio_seconds, hot)
         )
     return results

@@ -23,8 +23,9 @@ from nar_asr_lobes.dataio.audio import (
 )
 from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
 from nar_asr_lobes.decoding.encoded import posteriors
+from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
-from nar_asr_lobes.decoding.modes import find_mode
+from nar_asr_lobes.decoding.modes import find_mode, hot_word_modes
 from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import Bundle
@@ -93,11 +94,14 @@ class Transcriber:
         Longest file accepted.
     batch_seconds : float
         Audio recognised at once, padding included.
+    hot_words : HotWords or None
+        Phrases to prefer.
 
     Raises
     ------
     UserError
-        For an unknown mode or device, or a mode without its language model.
+        For an unknown mode or device, a mode without its language model, or
+        hot words in a mode that does not use them.
 
     Example
     -------
@@ -122,6 +126,7 @@ class Transcriber:
         device: str = "cpu",
         max_seconds: float = MAX_SECONDS,
         batch_seconds: float = BATCH_SECONDS,
+        hot_words: HotWords | None = None,
     ):
         self.mode = mode or bundle.default_mode
         find_mode(
@@ -129,12 +134,18 @@ class Transcriber:
             bundle.lms.present,
             f"this bundle has none, so use {bundle.default_mode}",
         )
+        if hot_words is not None and self.mode not in hot_word_modes():
+            raise UserError(
+                f"decoding mode {self.mode} does not use hot words; choose "
+                "from " + ", ".join(hot_word_modes())
+            )
         self.device = _usable_device(device)
         self.recognizer = Recognizer(
             bundle.model.to(self.device),
             bundle.tokenizer,
             bundle.options,
             bundle.lms,
+            hot_words=hot_words,
         )
         self.max_seconds = max_seconds
         self.batch_seconds = batch_seconds

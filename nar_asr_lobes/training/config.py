@@ -197,6 +197,8 @@ class RunConfig:
         Decoding modes to evaluate; all where not given.
     save_posteriors : bool
         Whether the CTC posteriors of each test split are written to a file.
+    hot_words, hot_boost : str, optional, and float
+        List of phrases that ``evaluate`` prefers, by so many nats a token.
     objective : callable or Objective
         What is learned.
     wave_augment : WaveAugment, optional
@@ -224,6 +226,8 @@ class RunConfig:
     decoding: dict = field(default_factory=dict)
     modes: list[str] | None = None
     save_posteriors: bool = False
+    hot_words: str | None = None
+    hot_boost: float = 1.5
     objective: Any = None
     wave_augment: Any = None
     debug_utterances: int | None = None

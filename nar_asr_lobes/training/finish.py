@@ -12,6 +12,7 @@ import torch
 from nar_asr_lobes.dataio.batching import Sample, validation_batches
 from nar_asr_lobes.dataio.datasets import SpeechDataset
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
+from nar_asr_lobes.decoding.hot_list import read_hot_words
 from nar_asr_lobes.decoding.modes import find_mode
 from nar_asr_lobes.decoding.options import DecodingOptions, check_weights
 from nar_asr_lobes.decoding.recognizer import Recognizer
@@ -25,6 +26,7 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.evaluate import evaluate_split
 from nar_asr_lobes.evaluation.report import ModeResult, format_table, to_dict
 from nar_asr_lobes.inference.bundle import (
+    Bundle,
     BundleCard,
     load_bundle,
     write_bundle,
@@ -52,6 +54,11 @@ def check_finish(config: RunConfig) -> None:
         For decoding options or modes that cannot work, and texts or language
         models that are not there.
     """
+    if config.hot_words is not None and config.task != "evaluate":
+        raise UserError(
+            f"hot_words: has no effect when the task is {config.task}; give "
+            "it to the evaluation of the bundle"
+        )
     if config.task == "pretrain":
         return
     options = DecodingOptions.from_dict(config.decoding)
@@ -206,20 +213,33 @@ def evaluate_bundle(config: RunConfig, device: torch.device | str) -> None:
             f"{config.data.text_style!r}; error rates would be wrong, so "
             f"set it to {bundle.text_style}"
         )
-    lms = bundle.lms
-    if config.lm is not None:
-        lms = lms.updated(config.lm.load(bundle.tokenizer))
-    _check_modes(config, lms.present)
-    options = bundle.options.updated(config.decoding)
-    check_weights(options, lms.present)
-    recognizer = Recognizer(
-        bundle.model.to(device), bundle.tokenizer, options, lms
-    )
+    recognizer = _bundle_recognizer(config, bundle, device)
     results = {
         split: evaluate_one(config, recognizer, split, device)
         for split in config.data.test
     }
     save_results(Path(config.output_folder), results)
+
+
+def _bundle_recognizer(
+    config: RunConfig, bundle: Bundle, device: torch.device | str
+) -> Recognizer:
+    """Put what the YAML gives in the place of what the bundle has."""
+    lms, hot_words = bundle.lms, None
+    if config.lm is not None:
+        lms = lms.updated(config.lm.load(bundle.tokenizer))
+    _check_modes(config, lms.present)
+    options = bundle.options.updated(config.decoding)
+    check_weights(options, lms.present)
+    if config.hot_words is not None:
+        hot_words = read_hot_words(
+            config.hot_words,
+            bundle.tokenizer,
+            bundle.text_style,
+            config.hot_boost,
+        )
+    model = bundle.model.to(device)
+    return Recognizer(model, bundle.tokenizer, options, lms, hot_words)
 
 
 def save_results(output: Path, results: dict[str, list[ModeResult]]) -> None:

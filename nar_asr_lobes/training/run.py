@@ -26,6 +26,7 @@ from speechbrain.utils.distributed import (
 from speechbrain.utils.run_opts import RunOptions
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.files import written_file
 from nar_asr_lobes.training.arguments import HELP, parse_arguments
 from nar_asr_lobes.training.assemble import load_best, make_brain
 from nar_asr_lobes.training.config import RunConfig
@@ -165,7 +166,8 @@ def write_seconds(
 ) -> None:
     """Write what each stage took."""
     times = Path(config.output_folder) / "seconds.json"
-    times.write_text(json.dumps(seconds, indent=1))
+    with written_file(times) as file:
+        file.write(json.dumps(seconds, indent=1).encode())
 
 
 def start_processes(run_opts: RunOptions) -> None:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from nar_asr_lobes.dataio.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding.batched_beam import batched_prefix_beam_search
+from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
 from nar_asr_lobes.decoding.neural_beam import (
     NeuralBeamOptions,
@@ -135,8 +137,9 @@ def test_equals_exhaustive_enumeration(lattice, lms):
 def test_the_parts_of_a_score_are_told_apart(lattice, lms):
     _, batch = posteriors(lattice, [12], 4)
     options = replace(EXACT, beam_size=5)
-    [found] = neural_beam_search(batch, [12], options, lms)
-    assert len(found) == 5
+    hot = HotWords.build(["ab", "c"], CharTokenizer("abc"), 2.0)
+    [found] = neural_beam_search(batch, [12], options, lms, hot_words=hot)
+    assert len(found) == 5 and any(h.hot for h in found)
     for h in found:
         assert h.neural == pytest.approx(
             lms.neural.sentence(h.tokens), abs=1e-4
@@ -144,7 +147,8 @@ def test_the_parts_of_a_score_are_told_apart(lattice, lms):
         assert h.lm == lms.ngram.sentence(h.tokens)
         assert h.lodr == lms.lodr.sentence(h.tokens)
         models = 0.7 * h.neural + 0.4 * h.lm - 0.2 * h.lodr
-        assert h.score == pytest.approx(h.ctc + models + h.bonus)
+        assert h.hot == hot.gain(h.tokens)
+        assert h.score == pytest.approx(h.ctc + models + h.bonus + h.hot)
 
 
 def test_at_weight_0_it_is_the_beam_without_language_model(lattice):

@@ -7,6 +7,7 @@ import torch
 
 from nar_asr_lobes.dataio.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding.encoded import posteriors
+from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
 from nar_asr_lobes.decoding.mask_predict import MaskPredictOptions
 from nar_asr_lobes.decoding.modes import MODES
@@ -162,6 +163,35 @@ def test_with_a_neural_model_its_mode_comes_last(recognizer, neural, batch):
     )
     assert found["beam5_neural"].nbest == expected
     assert found["beam5_neural"].texts != found["beam5"].texts
+
+
+@torch.inference_mode()
+def test_hot_words_reach_the_beams_and_stay_in_the_ranking(recognizer, batch):
+    plain, rows = recognizer.search(batch[2]), posteriors(batch[2])
+    hot = HotWords.build(["ab", "c", "fg"], recognizer.tokenizer, 3.0)
+    recognizer.hot_words = hot
+    joint = replace(OPTIONS, rescore=RescoreOptions(include_nar=True))
+    recognizer.options = joint
+    found = recognizer.search(batch[2])
+    for mode, options, lm in (
+        ("beam5", OPTIONS.beam, None),
+        ("beam5_lm", OPTIONS.beam_lm, recognizer.lms.ngram),
+    ):
+        assert found[mode].nbest == prefix_beam_search(
+            rows, options, lm, hot_words=hot
+        )
+        assert found[mode].nbest != plain[mode].nbest
+    for mode in ("ctc_greedy", "nar"):
+        assert found[mode].nbest == plain[mode].nbest
+    gains = set()
+    for nbest in found["nar_beam5_lm"].nbest:
+        for h in nbest:
+            score = 0.7 * h.decoder + h.hot
+            # the decoder may repeat a token, for which CTC has no path
+            assert h.score in (pytest.approx(score + 0.3 * h.ctc), h.ctc)
+            assert h.hot == hot.gain(h.tokens)
+            gains.add(h.hot)
+    assert len(gains) > 1
 
 
 def test_without_a_language_model(recognizer, batch):

@@ -8,6 +8,8 @@ import pytest
 import soundfile
 import torch
 
+from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.errors import UserError
@@ -18,6 +20,7 @@ from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 RATE = 16000
 LETTER = 0.12  # seconds
 FRAME = 0.04
+HOT = HotWords.build(["ab"], CharTokenizer("ab"))
 
 
 @pytest.fixture
@@ -223,6 +226,7 @@ def test_no_files_no_transcripts(bundle):
         ({"mode": "beam6"}, "'beam6'; choose from ctc_greedy, nar"),
         ({"mode": "beam5_lm"}, "bundle has none, so use beam5"),
         ({"mode": "beam5_neural"}, "a neural language model; this bundle has"),
+        ({"mode": "nar", "hot_words": HOT}, "nar does not use hot words"),
         ({"device": "abacus"}, "device 'abacus' cannot be used"),
     ],
 )

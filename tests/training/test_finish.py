@@ -21,7 +21,7 @@ from nar_asr_lobes.inference.folder import INDEX
 from nar_asr_lobes.lm.ngram import train_ngram
 from nar_asr_lobes.lm.scorer import NgramLM
 from nar_asr_lobes.training.checkpoint import sha256
-from tests.training.tiny_recipe import copy_of, finished_runs, run_tiny
+from tests.training.tiny_recipe import TEXT, copy_of, finished_runs, run_tiny
 
 
 @pytest.fixture
@@ -104,6 +104,25 @@ def test_posteriors_of_the_test_split_are_saved_where_asked(folder):
         torch.testing.assert_close(heard, alone, rtol=1e-3, atol=1e-4)
 
 
+def test_the_recall_of_hot_words_is_reported_for_each_mode(folder):
+    rows = (folder / "data" / "utterances.tsv").read_text().splitlines()
+    said = [row.split("\t")[TEXT] for row in rows if row.startswith("test")]
+    listed = folder / "hot.txt"
+    listed.write_text(said[0].split()[0] + "\n")
+    out, outcome = evaluate(folder, f"--hot_words={listed}", "--hot_boost=3")
+    assert outcome.code == 0, outcome.err
+    results = json.loads((out / "results.json").read_text())["test"]
+    assert list(results) == list(MODES)
+    for numbers in results.values():
+        assert numbers["hot_said"] >= 1
+        assert numbers["hot_recall"] == (
+            numbers["hot_found"] / numbers["hot_said"]
+        )
+    assert "hot said" in (out / "results.txt").read_text()
+    refused = run_tiny(folder, "finetune", f"--hot_words={listed}")
+    assert "hot_words: has no effect when the task is fine" in refused.error
+
+
 def test_without_a_language_model_three_modes_are_left(folder):
     shutil.rmtree(folder / "out")
     assert run_tiny(folder, "finetune", "--lm=null").code == 0
@@ -151,6 +170,7 @@ def keep_all(bundle):
         ),
         (keep_all, "--data={test: [tset]}", "has no split 'tset'; the recipe"),
         (keep_all, "--modes=[beam9]", "modes: unknown decoding mode 'bea"),
+        (keep_all, "--hot_words=gone.txt", "gone.txt: cannot read this list"),
     ],
 )
 def test_what_does_not_fit_is_refused(folder, damage, option, message):
