@@ -10,6 +10,7 @@ happens is in ``run_recipe`` below, a line a stage.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -188,6 +189,8 @@ def make_output_folder(
     message = None
     try:
         sb.create_experiment_directory(config.output_folder, path, overrides)
+        # log.txt gets all levels; of numba's compiler that is 50,000 lines
+        logging.getLogger("numba").setLevel(logging.WARNING)
     except OSError as error:  # on the main process, which alone writes
         message = (
             f"{config.output_folder}: cannot be written ({error.strerror}); "
