@@ -25,12 +25,8 @@ from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
 from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
-from nar_asr_lobes.decoding.recognizer import (
-    KNOWN_MODES,
-    MODES_WITH_HOT_WORDS,
-    MODES_WITH_LM,
-    Recognizer,
-)
+from nar_asr_lobes.decoding.modes import find_mode, hot_word_modes
+from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import Bundle
 from nar_asr_lobes.inference.chunking import split_at_quiet
@@ -111,11 +107,13 @@ class Transcriber:
     -------
     >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
     >>> from nar_asr_lobes.decoding.options import DecodingOptions
+    >>> from nar_asr_lobes.lm.models import LanguageModels
     >>> from nar_asr_lobes.lobes.model import ModelConfig, build_model
     >>> tokenizer = CharTokenizer(" ab")
     >>> model = build_model(ModelConfig.tiny(), tokenizer.size)
     >>> options = DecodingOptions()
-    >>> bundle = Bundle(model, tokenizer, None, options, "nar", "none")
+    >>> lms = LanguageModels()
+    >>> bundle = Bundle(model, tokenizer, lms, options, "nar", "none")
     >>> [found] = Transcriber(bundle).transcribe(["no.wav"])
     >>> found.error
     'no.wav: is missing; check the path'
@@ -131,18 +129,22 @@ class Transcriber:
         hot_words: HotWords | None = None,
     ):
         self.mode = mode or bundle.default_mode
-        _check_mode(self.mode, bundle)
-        if hot_words is not None and self.mode not in MODES_WITH_HOT_WORDS:
+        find_mode(
+            self.mode,
+            bundle.lms.present,
+            f"this bundle has none, so use {bundle.default_mode}",
+        )
+        if hot_words is not None and self.mode not in hot_word_modes():
             raise UserError(
                 f"decoding mode {self.mode} does not use hot words; choose "
-                "from " + ", ".join(MODES_WITH_HOT_WORDS)
+                "from " + ", ".join(hot_word_modes())
             )
         self.device = _usable_device(device)
         self.recognizer = Recognizer(
             bundle.model.to(self.device),
             bundle.tokenizer,
             bundle.options,
-            bundle.lm,
+            bundle.lms,
             hot_words=hot_words,
         )
         self.max_seconds = max_seconds
@@ -240,19 +242,6 @@ class Transcriber:
             replace(word, start=start + word.start, end=start + word.end)
             for word in words
         ]
-
-
-def _check_mode(mode: str, bundle: Bundle) -> None:
-    if mode not in KNOWN_MODES:
-        raise UserError(
-            f"unknown decoding mode {mode!r}; choose from "
-            + ", ".join(KNOWN_MODES)
-        )
-    if mode in MODES_WITH_LM and bundle.lm is None:
-        raise UserError(
-            f"decoding mode {mode} needs a language model, which this bundle "
-            f"lacks; use {bundle.default_mode}"
-        )
 
 
 def _usable_device(name: str) -> torch.device:

@@ -243,9 +243,15 @@ def _lm_files(config: RunConfig) -> list[Path]:
     return [Path(config.data_folder) / name for name in config.lm.texts]
 
 
+def transcripts(config: RunConfig) -> list[str]:
+    """Collect what the training split says, normalised."""
+    texts = [u.text or "" for u in read_split(config, config.data.train)]
+    return [text for text in texts if text]
+
+
 def lm_texts(config: RunConfig) -> list[str]:
     """Collect the sentences for the language model, normalised."""
-    texts = [u.text or "" for u in read_split(config, config.data.train)]
+    texts = transcripts(config)
     for path in _lm_files(config):
         lines = path.read_text(encoding="utf-8").splitlines()
         texts += [normalize_text(x, config.data.text_style) for x in lines]

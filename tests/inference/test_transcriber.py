@@ -15,7 +15,7 @@ from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import Bundle
 from nar_asr_lobes.inference.transcriber import Transcriber, _token_spans
-from nar_asr_lobes.lm.scorer import NgramLM
+from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 
 RATE = 16000
 LETTER = 0.12  # seconds
@@ -25,7 +25,8 @@ HOT = HotWords.build(["ab"], CharTokenizer("ab"))
 
 @pytest.fixture
 def bundle(model, tokenizer):
-    return Bundle(model, tokenizer, None, DecodingOptions(), "beam5", "none")
+    lms, options = LanguageModels(), DecodingOptions()
+    return Bundle(model, tokenizer, lms, options, "beam5", "none")
 
 
 @pytest.fixture
@@ -76,10 +77,21 @@ def test_word_times_are_where_the_words_are(bundle, clips):
 
 @pytest.mark.parametrize(
     "mode",
-    ["ctc_greedy", "nar", "beam5", "beam5_lm", "nar_beam5_lm", "nar_lm"],
+    [
+        "ctc_greedy",
+        "nar",
+        "beam5",
+        "beam5_lm",
+        "nar_beam5_lm",
+        "nar_lm",
+        "beam5_neural",
+    ],
 )
-def test_together_equals_one_by_one(bundle, tokenizer, lm_path, clips, mode):
-    bundle = replace(bundle, lm=NgramLM.load(lm_path, tokenizer))
+def test_together_equals_one_by_one(
+    bundle, tokenizer, lm_path, neural_folder, clips, mode
+):
+    lms = LmFiles(lm_path, neural_folder).load(tokenizer)
+    bundle = replace(bundle, lms=lms)
     one = Transcriber(bundle, mode, batch_seconds=0.001)
     many = Transcriber(bundle, mode)
     alone = list(one.transcribe(clips[1]))
@@ -212,7 +224,8 @@ def test_no_files_no_transcripts(bundle):
     "arguments, message",
     [
         ({"mode": "beam6"}, "'beam6'; choose from ctc_greedy, nar"),
-        ({"mode": "beam5_lm"}, "which this bundle lacks; use beam5"),
+        ({"mode": "beam5_lm"}, "bundle has none, so use beam5"),
+        ({"mode": "beam5_neural"}, "a neural language model; this bundle has"),
         ({"mode": "nar", "hot_words": HOT}, "nar does not use hot words"),
         ({"device": "abacus"}, "device 'abacus' cannot be used"),
     ],

@@ -11,7 +11,7 @@ from nar_asr_lobes.cli.main import main as nar_asr
 from nar_asr_lobes.dataio.audio import read_audio
 from nar_asr_lobes.dataio.manifest import read_manifest
 from nar_asr_lobes.dataio.tokenizer import CharTokenizer, load_tokenizer
-from nar_asr_lobes.decoding.recognizer import MODES
+from nar_asr_lobes.decoding.modes import MODES
 from nar_asr_lobes.decoding.saved_posteriors import (
     SUFFIX,
     read_posteriors,
@@ -169,12 +169,7 @@ def keep_all(bundle):
             "bundle: was trained on text of style 'none', .* set it to none",
         ),
         (keep_all, "--data={test: [tset]}", "has no split 'tset'; the recipe"),
-        (
-            keep_all,
-            "--decoding={beam_lm: {lm_weight: 0}}",
-            "evaluate: key 'decoding' has no effect here, the bundle has",
-        ),
-        (keep_all, "--modes=[beam9]", "modes: 'beam9' is unknown; choose"),
+        (keep_all, "--modes=[beam9]", "modes: unknown decoding mode 'bea"),
         (keep_all, "--hot_words=gone.txt", "gone.txt: cannot read this list"),
     ],
 )
