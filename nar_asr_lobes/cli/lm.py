@@ -1,14 +1,18 @@
-"""``nar-asr lm train``: an n-gram language model from text."""
+"""``nar-asr lm train``: an n-gram language model from text.
+
+``nar-asr lm convert`` and ``nar-asr lm tune`` have modules of their own.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from nar_asr_lobes.cli import lm_convert
+from nar_asr_lobes.cli import lm_convert, lm_tune
 from nar_asr_lobes.cli.lm_convert import print_ngrams, tokenizer_and_style
 from nar_asr_lobes.dataio.text import STYLES, normalize_text
 from nar_asr_lobes.errors import UserError
@@ -22,6 +26,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="make an n-gram from text",
         description=f"{_train.__doc__} {lm_convert.UNKNOWN_WORDS}",
     )
+    _add_training(train)
+    train.set_defaults(task=_train)
+    convert = tasks.add_parser(
+        "convert",
+        help="make a word n-gram of an ARPA file usable",
+        description=f"{lm_convert.run.__doc__} {lm_convert.UNKNOWN_WORDS}",
+    )
+    lm_convert.add_arguments(convert)
+    convert.set_defaults(task=lm_convert.run)
+    summary = "find lm_weight and token_bonus on saved posteriors"
+    tune = tasks.add_parser("tune", help=summary, description=summary)
+    lm_tune.add_arguments(tune)
+    tune.set_defaults(task=lm_tune.run)
+
+
+def _add_training(train: argparse.ArgumentParser) -> None:
     train.add_argument(
         "texts", nargs="+", metavar="TEXT", help="UTF-8, a sentence a line"
     )
@@ -66,14 +86,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=STYLES,
         help="normalisation of the text (the bundle's, or none)",
     )
-    train.set_defaults(task=_train)
-    convert = tasks.add_parser(
-        "convert",
-        help="make a word n-gram of an ARPA file usable",
-        description=f"{lm_convert.run.__doc__} {lm_convert.UNKNOWN_WORDS}",
-    )
-    lm_convert.add_arguments(convert)
-    convert.set_defaults(task=lm_convert.run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -104,6 +116,7 @@ def _train(arguments: argparse.Namespace) -> int:
         (3 if words else 6) if arguments.order is None else arguments.order,
         arguments.output,
         arguments.prune,
+        progress=partial(print, file=sys.stderr, flush=True),
     )
     print_ngrams(report)
     info = report.info

@@ -18,7 +18,7 @@ from nar_asr_lobes.errors import UserError
 
 COMMANDS = {
     "transcribe": "turn audio files into text, JSON or subtitles",
-    "lm": "train a language model",
+    "lm": "train a language model, or tune its weight",
 }
 
 

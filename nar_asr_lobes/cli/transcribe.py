@@ -13,6 +13,8 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.formats import FORMATS
 
 if TYPE_CHECKING:
+    from nar_asr_lobes.decoding.hot_words import HotWords
+    from nar_asr_lobes.inference.bundle import Bundle
     from nar_asr_lobes.inference.transcriber import Transcriber
 
 
@@ -32,6 +34,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--mode", help="decoding mode, such as nar or beam5_lm (the bundle's)"
+    )
+    parser.add_argument(
+        "--hot-words",
+        metavar="FILE",
+        help="words or phrases to prefer, one a line (UTF-8); beam modes only",
+    )
+    parser.add_argument(
+        "--hot-boost",
+        type=float,
+        metavar="NATS",
+        help="how much to prefer them: nats for each token, 0 to 5 (1.5)",
     )
     parser.add_argument(
         "--format", choices=list(FORMATS), default="txt", help="(txt)"
@@ -66,7 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises
     ------
     UserError
-        For a bundle, mode or output folder that cannot be used.
+        For a bundle, mode, list of hot words or output folder that cannot be
+        used.
     """
     targets = _targets(arguments)
     transcriber = _transcriber(arguments)
@@ -115,10 +129,31 @@ def _transcriber(arguments: argparse.Namespace) -> Transcriber:
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    bundle = load_bundle(arguments.bundle)
     return Transcriber(
-        load_bundle(arguments.bundle),
+        bundle,
         arguments.mode,
         max_seconds=arguments.max_seconds or MAX_SECONDS,
+        hot_words=_hot_words(arguments, bundle),
+    )
+
+
+def _hot_words(
+    arguments: argparse.Namespace, bundle: Bundle
+) -> HotWords | None:
+    from nar_asr_lobes.decoding.hot_list import read_hot_words
+    from nar_asr_lobes.decoding.hot_words import DEFAULT_BOOST
+
+    boost = arguments.hot_boost
+    if arguments.hot_words is None:
+        if boost is not None:
+            raise UserError("--hot-boost has no effect without --hot-words")
+        return None
+    return read_hot_words(
+        arguments.hot_words,
+        bundle.tokenizer,
+        bundle.text_style,
+        DEFAULT_BOOST if boost is None else boost,
     )
 
 

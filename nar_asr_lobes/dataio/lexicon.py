@@ -17,6 +17,7 @@ from pathlib import Path
 
 from nar_asr_lobes.dataio.synth import Espeak
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.files import written_file
 
 _STRESS_AND_LENGTH = "ˈˌː"
 
@@ -56,13 +57,9 @@ class Lexicon:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write it as JSON, whole or not at all."""
-        target = Path(path)
-        temporary = target.with_name(target.name + ".tmp")
-        temporary.write_text(
-            json.dumps(vars(self), ensure_ascii=False, indent=1),
-            encoding="utf-8",
-        )
-        os.replace(temporary, target)
+        content = json.dumps(vars(self), ensure_ascii=False, indent=1)
+        with written_file(path) as file:
+            file.write(content.encode())
 
 
 def load_lexicon(path: str | os.PathLike) -> Lexicon:

@@ -13,12 +13,12 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.files import written_file
 
 _REQUIRED = ("id", "audio", "duration")
 _OPTIONAL = ("text", "speaker")
@@ -114,6 +114,7 @@ def read_manifest(
 
     Example
     -------
+    >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> rows = [Utterance("u1", "u1.wav", 1.0)]
     >>> write_manifest(folder / "train.jsonl", rows, folder)
@@ -174,6 +175,7 @@ def write_manifest(
 
     Example
     -------
+    >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> write_manifest(folder / "a.jsonl", [], folder)
     0
@@ -181,19 +183,9 @@ def write_manifest(
     path = Path(path)
     root = os.path.abspath(data_root)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(_dump({"data_root": root}))
-            count = _write_rows(file, utterances, root, path)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would lock others out
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    return count
+    with written_file(path) as file:
+        file.write(_dump({"data_root": root}).encode())
+        return _write_rows(file, utterances, root, path)
 
 
 def _write_rows(file, utterances, root: str, path: Path) -> int:
@@ -210,7 +202,7 @@ def _write_rows(file, utterances, root: str, path: Path) -> int:
                 f"{path}: utterance {row.id!r}: {fault}; correct the"
                 " preparation of this data set"
             )
-        file.write(_dump(record))
+        file.write(_dump(record).encode())
         count += 1
     return count
 

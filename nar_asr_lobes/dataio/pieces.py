@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ import sentencepiece
 
 from nar_asr_lobes.dataio.text import normalize_text
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.files import written_file
 
 BLANK = "<blank>"
 SPACE = "▁"  # U+2581, sentencepiece's sign
@@ -179,15 +179,8 @@ class Tokenizer(ABC):
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(self._content())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        with written_file(path) as file:
+            file.write(self._content())
 
     @abstractmethod
     def _encode(self, text: str) -> list[int]:

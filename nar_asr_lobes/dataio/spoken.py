@@ -28,6 +28,7 @@ from nar_asr_lobes.dataio.synth import (
     mix_noise,
 )
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.files import written_file
 
 ENGLISH_VOICES = (
     "en-us+m1",
@@ -215,9 +216,8 @@ def speak_plan(
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:
     """Write a text file so that it is either whole or not there."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    with written_file(path) as file:
+        file.write(("\n".join(lines) + "\n").encode())
 
 
 def _render(

@@ -1,10 +1,12 @@
 """When each token and word was said: the best CTC path through given tokens.
 
-log_probs [T, V] + tokens [U] -> token spans [U] in frames -> word times
+log_probs [T, V] + tokens [U] -> token spans [U] in frames
+    -> words with times and confidences
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,16 +28,19 @@ class TokenSpan:
         Token id.
     start, end : int
         First frame, and the first frame behind it.
+    log_prob : float
+        Natural log of the token's highest probability in these frames.
     """
 
     token: int
     start: int
     end: int
+    log_prob: float
 
 
 @dataclass(frozen=True)
 class Word:
-    """One word and when it was said.
+    """One word, when it was said, and how sure of it the CTC layer is.
 
     Arguments
     ---------
@@ -43,11 +48,16 @@ class Word:
         The word.
     start, end : float
         Seconds from the start of the utterance.
+    confidence : float
+        From 0 to 1: the geometric mean over the word's tokens of the highest
+        CTC probability that each has in its frames. It orders words by how
+        likely they are right; it is not the share that is.
     """
 
     text: str
     start: float
     end: float
+    confidence: float
 
 
 def align(log_probs: torch.Tensor, tokens: Sequence[int]) -> list[TokenSpan]:
@@ -92,16 +102,18 @@ def align(log_probs: torch.Tensor, tokens: Sequence[int]) -> list[TokenSpan]:
         torch.tensor([list(tokens)], dtype=torch.int32),
         blank=BLANK,
     )
-    return _spans(path[0].tolist())
+    scores = values.gather(1, path[0, :, None].long()).squeeze(1)
+    return _spans(path[0].tolist(), scores.tolist())
 
 
-def _spans(path: list[int]) -> list[TokenSpan]:
+def _spans(path: list[int], log_probs: list[float]) -> list[TokenSpan]:
     """Turn a path [T] of labels into its runs of tokens."""
     spans, start = [], 0
     for frame in range(1, len(path) + 1):
         if frame == len(path) or path[frame] != path[start]:
             if path[start] != BLANK:
-                spans.append(TokenSpan(path[start], start, frame))
+                best = max(log_probs[start:frame])
+                spans.append(TokenSpan(path[start], start, frame, best))
             start = frame
     return spans
 
@@ -130,9 +142,10 @@ def word_times(
     >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
     >>> tokenizer = CharTokenizer(" ab")
     >>> ids = tokenizer.encode("ab a")
-    >>> spans = [TokenSpan(t, 2 * i, 2 * i + 1) for i, t in enumerate(ids)]
-    >>> word_times(spans, tokenizer, 0.5)
-    [Word(text='ab', start=0.0, end=1.5), Word(text='a', start=3.0, end=3.5)]
+    >>> spans = [TokenSpan(t, 2 * i, 2 * i + 1, 0) for i, t in enumerate(ids)]
+    >>> words = word_times(spans, tokenizer, 0.5)
+    >>> [(word.text, word.start, word.end) for word in words]
+    [('ab', 0.0, 1.5), ('a', 3.0, 3.5)]
     """
     groups = []
     for span in spans:
@@ -146,7 +159,14 @@ def word_times(
             tokenizer.decode(span.token for span in group),
             group[0].start * frame_seconds,
             group[-1].end * frame_seconds,
+            _confidence(group),
         )
         for group in groups
         if group
     ]
+
+
+def _confidence(spans: Sequence[TokenSpan]) -> float:
+    """Average over a word's tokens; see ``Word``."""
+    mean = sum(span.log_prob for span in spans) / len(spans)
+    return math.exp(min(mean, 0.0))  # rounding may leave it above

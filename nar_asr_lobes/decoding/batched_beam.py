@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from nar_asr_lobes.decoding.batched_frames import prepare_steps
+from nar_asr_lobes.decoding.batched_hot import HotWordsLM, split_gains
 from nar_asr_lobes.decoding.batched_search import BatchedSearch
+from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import BeamOptions, Hypothesis
 from nar_asr_lobes.decoding.validation import require_log_probs
 from nar_asr_lobes.errors import UserError
@@ -32,6 +35,7 @@ def batched_prefix_beam_search(
     options: BeamOptions,
     lm: BatchedLM | None = None,
     log_prior: torch.Tensor | np.ndarray | None = None,
+    hot_words: HotWords | None = None,
 ) -> list[list[Hypothesis]]:
     """Search a batch of utterances for their best token sequences.
 
@@ -51,6 +55,8 @@ def batched_prefix_beam_search(
     log_prior : torch.Tensor or np.ndarray or None
         Natural log of each token's mean probability [V], used where
         ``prior_weight`` is above 0; that of the blank is not looked at.
+    hot_words : HotWords or None
+        Phrases to prefer, over the same tokens.
 
     Returns
     -------
@@ -79,13 +85,21 @@ def batched_prefix_beam_search(
         return []
     shift = _shift(options, log_prior, log_probs)
     lm = _checked_lm(options, lm, log_probs.shape[-1])
+    lm_weight, listed = options.lm_weight, hot_words and hot_words.boost > 0
+    if listed:
+        lm = HotWordsLM(hot_words, lm, lm_weight, log_probs.device)
+        lm = _checked_size(lm, log_probs.shape[-1], "hot words")
+        options = replace(options, lm_weight=1.0)
     lengths = lengths.to(log_probs.device)
     steps, behind = prepare_steps(log_probs, lengths, options, shift)
     search = BatchedSearch(log_probs.flatten(0, 1), shift, options, lm)
     parts, trace = search.run(steps, behind)
-    return _spell(
+    found = _spell(
         parts.cpu().numpy(), trace.cpu().numpy(), options.token_bonus
     )
+    if not listed:
+        return found
+    return [split_gains(nbest, hot_words, lm_weight) for nbest in found]
 
 
 def _checked_lengths(
@@ -99,9 +113,10 @@ def _checked_lengths(
         )
     lengths = torch.as_tensor(lengths, dtype=torch.int64, device="cpu")
     batch, frames, _ = log_probs.shape
-    if lengths.shape != (batch,) or not (
-        (lengths >= 0) & (lengths <= frames)
-    ).all():
+    if (
+        lengths.shape != (batch,)
+        or not ((lengths >= 0) & (lengths <= frames)).all()
+    ):
         raise UserError(
             f"lengths {lengths.tolist()} for {batch} utterances of at most "
             f"{frames} frames; give each its number of frames"
@@ -123,9 +138,14 @@ def _checked_lm(
             f"lm_weight is {options.lm_weight} but there is no language "
             "model; give one or set the weight to 0"
         )
+    return _checked_size(lm, size, "a language model")
+
+
+def _checked_size(lm: BatchedLM, size: int, name: str) -> BatchedLM:
+    """Refuse what is made for another tokenizer."""
     if lm.size != size:
         raise UserError(
-            f"posteriors of {size} labels with a language model of {lm.size}; "
+            f"posteriors of {size} labels with {name} of {lm.size}; "
             "use the tokenizer's own"
         )
     return lm

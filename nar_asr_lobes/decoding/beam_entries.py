@@ -19,8 +19,9 @@ IMPOSSIBLE = -math.inf
 # Beyond this distance the smaller of two summands is lost in float64 anyway.
 _NEGLIGIBLE = -40.0
 
-# ``node`` is NONE until a new prefix gets into the beam. ``offset`` is what the
-# weighted language model and the bonus add to ``total``, ``score`` the sum.
+# ``node`` is NONE until a new prefix gets into the beam. ``context`` is the
+# state among the hot words, ``hot`` the tokens gained there. ``offset`` is what
+# all but the paths add to the score, which is ``total`` and that.
 # ``winner``: the entry that makes this one superfluous, NONE if none does.
 ENTRY = np.dtype(
     [
@@ -28,7 +29,9 @@ ENTRY = np.dtype(
         ("parent", np.int32),
         ("token", np.int32),
         ("state", np.int32),
+        ("context", np.int32),
         ("length", np.int32),
+        ("hot", np.int32),
         ("winner", np.int32),
         ("blank", np.float64),
         ("label", np.float64),
@@ -70,13 +73,13 @@ def log_add(a: float, b: float) -> float:
 def merge_stays(work: Work, count: int) -> int:
     """Mark the entries that can never again overtake another one.
 
-    With the same last token and state, the future gives both the same.
+    With the same last token and states, the future gives both the same.
     """
     entries, lost = work.entries, 0
     for k in range(1, count):
         for i in range(k):
             a, b = entries[i], entries[k]
-            if a.state != b.state or a.token != b.token or a.winner != NONE:
+            if a.token != b.token or a.winner != NONE or not _same(a, b):
                 continue
             if _dominates(a, b):
                 lost = lose(work, lost, k, i)
@@ -87,23 +90,27 @@ def merge_stays(work: Work, count: int) -> int:
 
 
 @inner
-def find_rival(
-    entries: np.ndarray, stays: int, first: int, new: int
-) -> int:
+def find_rival(entries: np.ndarray, stays: int, first: int, new: int) -> int:
     """Find an entry with the future of a new one, NONE if there is none.
 
     One that stays counts if it wins; of the same frame and token there is at
     most one.
     """
-    state, token = entries[new].state, entries[new].token
+    token = entries[new].token
     for i in range(stays):
-        if entries[i].token == token and entries[i].state == state:
+        if entries[i].token == token and _same(entries[i], entries[new]):
             if _dominates(entries[i], entries[new]):
                 return i
     for i in range(first, new):
-        if entries[i].state == state:
+        if _same(entries[i], entries[new]):
             return i
     return NONE
+
+
+@inner
+def _same(a, b):
+    """Whether the language model and the hot words see the same past."""
+    return a.state == b.state and a.context == b.context
 
 
 @inner

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
+
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.limits import require_count, require_number
+from nar_asr_lobes.lm.batched import BatchedLM
 from nar_asr_lobes.lm.tables import NgramTables
 
 
@@ -14,10 +17,14 @@ class LanguageModel(Protocol):
     """What a search asks of a language model over the tokenizer's pieces.
 
     ``NgramLM`` is one. States are values: scoring never changes them. The
-    beam search reads ``tables`` alone.
+    compiled beam search reads ``tables`` alone, the batched one asks what
+    ``batched`` gives.
     """
 
     tables: NgramTables
+
+    def batched(self, device: torch.device) -> BatchedLM:
+        """Return the model as a batched search on a device asks for it."""
 
     def start(self) -> object:
         """Return the state at the start of a sentence."""
@@ -54,9 +61,11 @@ class Hypothesis:
         Natural log from the NAR decoder (its pseudo-log-likelihood, or for
         mask-predict the sum over the slots it filled); None if not asked.
     neural : float
-        As ``lm``, of the neural language model that re-scores.
+        As ``lm``, of the neural language model.
     lodr : float
         As ``lm``, of the low-order n-gram whose share is taken off.
+    hot : float
+        What the listed hot words gained, as it entered the score.
 
     Example
     -------
@@ -72,6 +81,7 @@ class Hypothesis:
     decoder: float | None = None
     neural: float = 0.0
     lodr: float = 0.0
+    hot: float = 0.0
 
 
 @dataclass(frozen=True)

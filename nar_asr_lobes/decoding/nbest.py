@@ -24,6 +24,7 @@ FINAL = np.dtype(
         ("ctc", np.float64),
         ("lm", np.float64),
         ("length", np.int32),
+        ("hot", np.int32),
         ("node", np.int32),
         ("parent", np.int32),
         ("token", np.int32),
@@ -40,8 +41,7 @@ def fill_nbest(
     trie: Trie,
     finals: np.ndarray,
     limit: int,
-    lm_weight: float,
-    token_bonus: float,
+    weights: tuple[float, float, float],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Spell out the best hypotheses.
 
@@ -53,19 +53,20 @@ def fill_nbest(
         The prefixes of the last beam, ``FINAL`` [K], best first.
     limit : int
         Hypotheses wanted.
-    lm_weight, token_bonus : float
-        As in ``BeamOptions``.
+    weights : tuple of float
+        Of the language model, of the length and of the tokens gained.
 
     Returns
     -------
     tuple
-        Score, CTC, language model and length of each hypothesis, best first,
-        float64 [N, 4]; all their tokens, one after the other, int32.
+        Score, CTC, language model, length and tokens gained of each
+        hypothesis, best first, float64 [N, 5]; all their tokens, one after the
+        other, int32.
     """
     limit = min(limit, len(finals) + trie.count[1])
     queue = np.empty(len(finals) + 2 * (limit - 1), FINAL)
     queue[: len(finals)] = finals
-    parts = np.empty((limit, 4))
+    parts = np.empty((limit, 5))
     begins = np.zeros(limit + 1, np.int64)
     tokens = np.empty(1024, np.int32)
     queued, taken, done = len(finals), 0, 0
@@ -83,10 +84,9 @@ def fill_nbest(
             continue
         parts[done, 0], parts[done, 1] = final.score, final.ctc
         parts[done, 2], parts[done, 3] = final.lm, final.length
+        parts[done, 4] = final.hot
         done += 1
-        queued = _branch(
-            trie, final, done - 1, queue, taken, queued, lm_weight, token_bonus
-        )
+        queued = _branch(trie, final, done - 1, queue, taken, queued, weights)
     return parts[:done], tokens[: begins[done]]
 
 
@@ -122,7 +122,7 @@ def _is_known(tokens, begins, last):
 
 
 @outer
-def _branch(trie, final, base, queue, taken, queued, lm_weight, token_bonus):
+def _branch(trie, final, base, queue, taken, queued, weights):
     """Queue what comes from a hypothesis by undoing one merge in its front.
 
     Only in the front: merges behind it were undone, or not, by its base.
@@ -136,12 +136,13 @@ def _branch(trie, final, base, queue, taken, queued, lm_weight, token_bonus):
             index = merge.next
             if merge.frame >= frame:
                 continue
-            other = _other(final, merge, lm_weight, token_bonus)
+            other = _other(final, merge, weights)
             if queued < len(queue) or other[0] > queue[queued - 1].score:
                 place = _open_place(queue, taken, queued, other[0])
                 queued = min(queued + 1, len(queue))
                 new = queue[place]
-                new.score, new.ctc, new.lm, new.length = other
+                new.score, new.ctc, new.lm = other[:3]
+                new.length, new.hot = other[3:]
                 new.node, new.parent = merge.node, merge.parent
                 new.token, new.origin = merge.token, base
                 new.cut = trie.nodes[node].length
@@ -152,14 +153,15 @@ def _branch(trie, final, base, queue, taken, queued, lm_weight, token_bonus):
 
 
 @outer
-def _other(final, merge, lm_weight, token_bonus):
-    """Score, CTC, language model and length with the loser in front."""
+def _other(final, merge, weights):
+    """Score, its parts and what they are weighed by, the loser in front."""
     ctc = final.ctc - merge.ctc_gap
     lm = final.lm - merge.lm_gap
     length = final.length - merge.length_gap
-    score = ctc + lm_weight * lm + token_bonus * length
+    hot = final.hot - merge.hot_gap
+    score = ctc + weights[0] * lm + weights[1] * length + weights[2] * hot
     # a loser is never better; rounding must not make it so
-    return min(score, final.score), ctc, lm, length
+    return min(score, final.score), ctc, lm, length, hot
 
 
 @outer

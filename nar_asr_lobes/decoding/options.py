@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Container, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
 from nar_asr_lobes.decoding.mask_predict import MaskPredictOptions
+from nar_asr_lobes.decoding.neural_beam import NeuralBeamOptions
 from nar_asr_lobes.decoding.rescore import RescoreOptions
+from nar_asr_lobes.decoding.slot_beam import SlotBeamOptions
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lm.models import require_models
+
+_ASKED_FOR = {
+    "rescore": ("neural_weight", "lodr_weight"),
+    "beam_neural": ("lm_weight", "lodr_weight"),
+}
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,10 @@ class DecodingOptions:
         Of ``nar``.
     rescore : RescoreOptions
         Of ``nar_beam5_lm``.
+    nar_lm : SlotBeamOptions
+        Of ``nar_lm``.
+    beam_neural : NeuralBeamOptions
+        Of ``beam5_neural``.
 
     Raises
     ------
@@ -51,6 +63,8 @@ blank_threshold, recombine, prior_weight
     rescore: RescoreOptions = field(
         default_factory=lambda: RescoreOptions(lm_weight=0.5, token_bonus=0.5)
     )
+    nar_lm: SlotBeamOptions = field(default_factory=SlotBeamOptions)
+    beam_neural: NeuralBeamOptions = field(default_factory=NeuralBeamOptions)
 
     def __post_init__(self):
         if self.beam.lm_weight != 0:
@@ -66,8 +80,7 @@ blank_threshold, recombine, prior_weight
         Arguments
         ---------
         values : mapping
-            A mapping of options for any of ``beam``, ``beam_lm``,
-            ``mask_predict`` and ``rescore``.
+            A mapping of options for any of the fields.
 
         Returns
         -------
@@ -79,18 +92,51 @@ blank_threshold, recombine, prior_weight
         UserError
             For an unknown key or a value outside its limits.
         """
-        defaults = cls()
-        _refuse_unknown("decoding", values, cls)
+        return cls().updated(values)
+
+    def updated(self, values: Mapping[str, Mapping]) -> DecodingOptions:
+        """As ``from_dict``, but keys left out keep the values they have."""
+        _refuse_unknown("decoding", values, type(self))
         parts = {}
         for name, part in values.items():
-            default = getattr(defaults, name)
-            _refuse_unknown(f"decoding.{name}", part, type(default))
-            parts[name] = type(default)(**{**asdict(default), **part})
-        return cls(**parts)
+            mine = getattr(self, name)
+            _refuse_unknown(f"decoding.{name}", part, type(mine))
+            parts[name] = replace(mine, **part)
+        return replace(self, **parts)
 
     def to_dict(self) -> dict[str, dict]:
         """Return plain dictionaries, from which ``from_dict`` builds."""
         return asdict(self)
+
+
+def check_weights(options: DecodingOptions, present: Container[str]) -> None:
+    """Refuse weights, 0 by default, that lack their language model.
+
+    Arguments
+    ---------
+    options : DecodingOptions
+        With the weights.
+    present : container of str
+        Names of the language models that are there.
+
+    Raises
+    ------
+    UserError
+        If one is above 0 and its language model is missing.
+
+    Example
+    -------
+    >>> options = DecodingOptions.from_dict({"rescore": {"lodr_weight": 0.1}})
+    >>> check_weights(options, {"ngram", "neural"})
+    Traceback (most recent call last):
+    nar_asr_lobes.errors.UserError: decoding.rescore: lodr_weight is 0.1 but \
+there is no language model for it; give one or set the weight to 0
+    """
+    for name, weights in _ASKED_FOR.items():
+        try:
+            require_models(getattr(options, name), present, weights)
+        except UserError as error:
+            raise UserError(f"decoding.{name}: {error}") from error
 
 
 def _refuse_unknown(where: str, values: Mapping, options: type) -> None:

@@ -9,12 +9,13 @@ arXiv:1408.2873). Prefixes are ranked by
 
     S(g) = log p_ctc(g) + lm_weight * log p_LM(g) + token_bonus * |g|
 
-and only at the end by the same plus the language model's sentence end. Two
-prefixes with the same last token and language model state have the same
-future; one whose two probabilities, weighed, are both the lower ones will not
-overtake the other, and leaves its place in the beam to a third. (What it would
-have given to longer prefixes of its own that are in the beam is lost with it,
-as it is whenever a prefix drops out of a beam.)
+plus what hot words gain (``hot_words``), and only at the end by the same plus
+the language model's sentence end. Two prefixes with the same last token, state
+of the language model and state among the hot words have the same future; one
+whose two probabilities, weighed, are both the lower ones will not overtake the
+other, and leaves its place in the beam to a third. (What it would have given
+to longer prefixes of its own that are in the beam is lost with it, as it is
+whenever a prefix drops out of a beam.)
 
 The search is compiled (``prefix_beam_kernel``) when first used, and kept on
 disk for the next process. It runs one utterance per thread.
@@ -30,12 +31,14 @@ from functools import partial
 import numpy as np
 import torch
 
+from nar_asr_lobes.decoding.beam_settings import Settings
+from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import (
     BeamOptions,
     Hypothesis,
     LanguageModel,
 )
-from nar_asr_lobes.decoding.prefix_beam_kernel import Settings, search
+from nar_asr_lobes.decoding.prefix_beam_kernel import search
 from nar_asr_lobes.decoding.validation import as_log_probs, require_frames
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.tables import NgramTables
@@ -46,6 +49,7 @@ def prefix_beam_search(
     options: BeamOptions,
     lm: LanguageModel | None = None,
     log_prior: np.ndarray | None = None,
+    hot_words: HotWords | None = None,
 ) -> list[list[Hypothesis]]:
     """Search each utterance for its best token sequences.
 
@@ -62,6 +66,8 @@ def prefix_beam_search(
     log_prior : np.ndarray or None
         Natural log of each token's mean probability [V], used where
         ``prior_weight`` is above 0; that of the blank is not looked at.
+    hot_words : HotWords or None
+        Phrases to prefer, over the same tokens.
 
     Returns
     -------
@@ -97,7 +103,9 @@ def prefix_beam_search(
             "give one or set the weight to 0"
         )
     tables = lm.tables if options.lm_weight > 0 else _NO_TABLES
-    work = partial(_search, options, tables, log_prior)
+    if hot_words is None or hot_words.boost == 0:
+        hot_words = _NO_HOT_WORDS
+    work = partial(_search, options, tables, hot_words, log_prior)
     return _in_threads(work, log_probs)
 
 
@@ -113,6 +121,7 @@ def _in_threads(work: Callable, log_probs: Sequence) -> list:
 def _search(
     options: BeamOptions,
     tables: NgramTables,
+    hot_words: HotWords,
     log_prior: np.ndarray | None,
     index: int,
     log_probs: torch.Tensor | np.ndarray,
@@ -122,17 +131,24 @@ def _search(
     values = _as_float32(log_probs)
     require_frames(values.shape, where)
     size = values.shape[1]
-    if options.lm_weight > 0 and len(tables.unigram_log_prob) != size:
-        raise UserError(
-            f"{where}: posteriors of {size} labels with a language model of "
-            f"{len(tables.unigram_log_prob)}; use the tokenizer's own"
-        )
+    for name, used, table in (
+        ("a language model", options.lm_weight > 0, tables),
+        ("hot words", hot_words.boost > 0, hot_words.tables),
+    ):
+        if used and len(table.unigram_log_prob) != size:
+            raise UserError(
+                f"{where}: posteriors of {size} labels with {name} of "
+                f"{len(table.unigram_log_prob)}; use the tokenizer's own"
+            )
     shift = _shift(options, log_prior, size)
-    settings = _settings(options, size, float(np.ptp(shift[1:])))
-    good, parts, tokens = search(values, shift, tables, settings)
+    slack = float(np.ptp(shift[1:]))
+    settings = _settings(options, size, slack, hot_words.boost)
+    good, parts, tokens = search(
+        values, shift, tables, hot_words.tables, settings
+    )
     if not good:
         as_log_probs(values, where)  # says what is wrong
-    return _hypotheses(parts, tokens, options)
+    return _hypotheses(parts, tokens, settings)
 
 
 def _as_float32(log_probs: torch.Tensor | np.ndarray) -> np.ndarray:
@@ -159,7 +175,9 @@ def _shift(
     return shift
 
 
-def _settings(options: BeamOptions, size: int, slack: float) -> Settings:
+def _settings(
+    options: BeamOptions, size: int, slack: float, hot_boost: float
+) -> Settings:
     """Translate the options for the compiled search."""
     floor, sure = options.min_log_prob, options.blank_threshold
     limit = options.max_candidates
@@ -169,23 +187,28 @@ def _settings(options: BeamOptions, size: int, slack: float) -> Settings:
         max_candidates=size - 1 if limit is None else min(limit, size - 1),
         lm_weight=float(options.lm_weight),
         token_bonus=float(options.token_bonus),
+        hot_boost=hot_boost,
         floor=-math.inf if floor is None else float(floor),
         sure=math.inf if sure is None else math.log(sure),
         slack=slack,
         use_lm=use_lm,
+        use_hot=hot_boost > 0,
         recombine=options.recombine and use_lm,
     )
 
 
 def _hypotheses(
-    parts: np.ndarray, tokens: np.ndarray, options: BeamOptions
+    parts: np.ndarray, tokens: np.ndarray, settings: Settings
 ) -> list[Hypothesis]:
     """Cut the compiled search's result into hypotheses."""
     found, begin, ids = [], 0, tokens.tolist()
-    for score, ctc, lm, length in parts.tolist():
+    for score, ctc, lm, length, gained in parts.tolist():
         end = begin + int(length)
-        bonus = options.token_bonus * int(length)
-        found.append(Hypothesis(tuple(ids[begin:end]), score, ctc, lm, bonus))
+        bonus = settings.token_bonus * int(length)
+        hot = settings.hot_boost * gained
+        found.append(
+            Hypothesis(tuple(ids[begin:end]), score, ctc, lm, bonus, hot=hot)
+        )
         begin = end
     return found
 
@@ -198,6 +221,5 @@ def _frozen(dtype: type) -> np.ndarray:
 
 
 # Never read; they have the types of a model's, so that one search is compiled.
-_NO_TABLES = NgramTables(
-    *map(_frozen, "f4 i4 f4 i4 f4 i8 i4 f4 i4 i4".split())
-)
+_NO_TABLES = NgramTables(*map(_frozen, "f4 i4 f4 i4 f4 i8 i4 f4 i4 i4".split()))
+_NO_HOT_WORDS = HotWords((), _NO_TABLES, boost=0.0)

@@ -11,8 +11,6 @@ in its last token; the first entries are the beam's own prefixes, in order.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from nar_asr_lobes.compiled import inner, outer
@@ -28,6 +26,7 @@ from nar_asr_lobes.decoding.beam_entries import (
     refuses,
     sort_heap,
 )
+from nar_asr_lobes.decoding.beam_settings import Settings, weigh
 from nar_asr_lobes.decoding.frame_candidates import (
     BAD,
     COLUMNS,
@@ -48,39 +47,12 @@ from nar_asr_lobes.lm.lookup import score_token
 from nar_asr_lobes.lm.tables import NgramTables
 
 
-class Settings(NamedTuple):
-    """The options as the compiled search takes them.
-
-    Arguments
-    ---------
-    beam_size, max_candidates : int
-        As in ``BeamOptions``, with a number for None.
-    lm_weight, token_bonus : float
-        As in ``BeamOptions``.
-    floor, sure : float
-        Least log-probability of a candidate; that of a sure blank.
-    slack : float
-        The highest minus the lowest shift of a token.
-    use_lm, recombine : bool
-        Whether the language model is asked, and equal futures are merged.
-    """
-
-    beam_size: int
-    max_candidates: int
-    lm_weight: float
-    token_bonus: float
-    floor: float
-    sure: float
-    slack: float
-    use_lm: bool
-    recombine: bool
-
-
 @outer
 def search(
     log_probs: np.ndarray,
     shift: np.ndarray,
     tables: NgramTables,
+    hot: NgramTables,
     settings: Settings,
 ) -> tuple[bool, np.ndarray, np.ndarray]:
     """Search one utterance.
@@ -93,6 +65,8 @@ def search(
         Added to those of each frame, float64 [V], 0 for the blank.
     tables : NgramTables
         The language model; not read unless ``use_lm``.
+    hot : NgramTables
+        The hot words; not read unless ``use_hot``.
     settings : Settings
         The options.
 
@@ -100,13 +74,16 @@ def search(
     -------
     tuple
         Whether the posteriors are log-probabilities; score, CTC, language
-        model and length of each hypothesis [N, 4]; all their tokens, one
-        after the other.
+        model, length and tokens gained of each hypothesis [N, 5]; all their
+        tokens, one after the other.
     """
     tokens = np.empty(settings.max_candidates, np.int32)
     scores = np.empty(settings.max_candidates, np.float64)
     highest = np.empty(COLUMNS, np.float32)
-    trie = new_trie(tables.start[0] if settings.use_lm else 0)
+    trie = new_trie(
+        tables.start[0] if settings.use_lm else 0,
+        hot.start[0] if settings.use_hot else 0,
+    )
     work = new_work(64, settings.beam_size)
     beam = _first_beam(trie)
     count, run, running = 1, 0.0, False
@@ -137,6 +114,7 @@ def search(
             scores,
             trie,
             tables,
+            hot,
             work,
             lost,
             settings,
@@ -149,7 +127,7 @@ def search(
         _remember(trie, work, lost, frame, settings.beam_size)
     if running:
         _pass_blank(beam, count, run)
-    return _finish(beam, count, len(log_probs), trie, tables, settings)
+    return _finish(beam, count, len(log_probs), trie, tables, hot, settings)
 
 
 @outer
@@ -158,7 +136,8 @@ def _first_beam(trie):
     beam = np.empty(1, ENTRY)
     first = beam[0]
     first.node, first.parent, first.token = 0, NONE, NONE
-    first.state, first.length, first.winner = trie.nodes[0].state, 0, NONE
+    first.state, first.context = trie.nodes[0].state, trie.nodes[0].context
+    first.length, first.hot, first.winner = 0, 0, NONE
     first.blank, first.label, first.total = 0.0, IMPOSSIBLE, 0.0
     first.lm, first.offset, first.score = 0.0, 0.0, 0.0
     return beam
@@ -200,29 +179,31 @@ def _stay(beam, count, row, shift, trie, work):
 
 
 @inner
-def _extend(beam, tokens, scores, trie, tables, work, lost, settings):
+def _extend(beam, tokens, scores, trie, tables, hot, work, lost, settings):
     """Enter the prefixes with one more token and heap the best entries.
 
     Token by token, so that those with equal futures are side by side. Returns
     the size of the heap and how many entries lost.
     """
     entries, total, kept = work.entries, len(beam), 0
+    gain = settings.token_bonus + settings.hot_boost
     for k in range(len(beam)):
         if entries[k].winner == NONE and entries[k].total > IMPOSSIBLE:
             kept = push(work, kept, k)
     for c in range(len(tokens)):
         first = total
         for k in range(len(beam)):
-            # the language model can only lower a score, and the prefixes and
-            # tokens that follow are less probable: none of them can survive
-            ceiling = beam[k].total + beam[k].offset + settings.token_bonus
+            # the language model can only lower a score, the hot words raise
+            # it by a token, and the prefixes and tokens that follow are less
+            # probable: none of them can survive
+            ceiling = beam[k].total + beam[k].offset + gain
             if refuses(work, kept, ceiling + scores[c]):
                 if k == 0:
                     return kept, lost
                 break
             new = entries[total]
             if not _child(
-                beam[k], tokens[c], scores[c], trie, tables, settings, new
+                beam[k], tokens[c], scores[c], trie, tables, hot, settings, new
             ) or refuses(work, kept, new.score):
                 continue
             rival = NONE
@@ -242,34 +223,35 @@ def _extend(beam, tokens, scores, trie, tables, work, lost, settings):
 
 
 @inner
-def _child(prefix, token, score, trie, tables, settings, entry):
+def _child(prefix, token, score, trie, tables, hot, settings, entry):
     """Make an entry of a prefix and one more token, if it needs one."""
     # a label behind itself needs a blank in between
     label = (prefix.blank if token == prefix.token else prefix.total) + score
     if label == IMPOSSIBLE:
         return False
     node = find_node(trie, prefix.node, token)
-    state, lm = 0, 0.0
+    state, lm, context, gained = 0, 0.0, 0, 0
     if node != NONE:
         # in the beam, it has received these paths where it stayed
         if trie.nodes[node].slot != NONE:
             return False
         state, lm = trie.nodes[node].state, trie.nodes[node].lm
-    elif settings.use_lm:
-        log_prob, state = score_token(tables, prefix.state, token)
-        lm = prefix.lm + log_prob
+        context, gained = trie.nodes[node].context, trie.nodes[node].hot
+    else:
+        if settings.use_lm:
+            log_prob, state = score_token(tables, prefix.state, token)
+            lm = prefix.lm + log_prob
+        if settings.use_hot:
+            gain, context = score_token(hot, prefix.context, token)
+            gained = prefix.hot + int(gain)
     entry.node, entry.parent, entry.token = node, prefix.node, token
     entry.state, entry.length, entry.winner = state, prefix.length + 1, NONE
+    entry.context, entry.hot = context, gained
     entry.blank, entry.label, entry.total = IMPOSSIBLE, label, label
-    entry.lm, entry.offset = lm, _offset(settings, lm, entry.length)
+    entry.lm = lm
+    entry.offset = weigh(settings, lm, entry.length, gained)
     entry.score = label + entry.offset
     return True
-
-
-@inner
-def _offset(settings, lm, length):
-    """Weigh the language model and the length."""
-    return settings.lm_weight * lm + settings.token_bonus * length
 
 
 @inner
@@ -286,8 +268,9 @@ def _select(beam, kept, trie, work, frame):
     for k in range(kept):
         entry = work.entries[work.heap[k]]
         if entry.node == NONE:
-            new = entry.parent, entry.token, entry.state, entry.length, entry.lm
-            entry.node = add_node(trie, frame, new)
+            new = entry.parent, entry.token, entry.state, entry.context
+            parts = entry.length, entry.hot, entry.lm
+            entry.node = add_node(trie, frame, new + parts)
         trie.nodes[entry.node].slot = k
         beam[k] = entry
 
@@ -310,6 +293,7 @@ def _remember(trie, work, lost, frame, limit):
             (loser.parent, loser.token, loser.node),
             (
                 winner.length - loser.length,
+                winner.hot - loser.hot,
                 winner.score - loser.score,
                 winner.total - loser.total,
                 winner.lm - loser.lm,
@@ -318,14 +302,16 @@ def _remember(trie, work, lost, frame, limit):
 
 
 @outer
-def _finish(beam, count, frames, trie, tables, settings):
+def _finish(beam, count, frames, trie, tables, hot, settings):
     """Add the sentence end and spell the hypotheses out."""
     finals = np.empty(count, FINAL)
     for k in range(count):
-        lm = beam[k].lm
+        lm, length, gained = beam[k].lm, beam[k].length, beam[k].hot
         if settings.use_lm:
             lm += tables.final[beam[k].state]
-        score = beam[k].total + _offset(settings, lm, beam[k].length)
+        if settings.use_hot:
+            gained += int(hot.final[beam[k].context])
+        score = beam[k].total + weigh(settings, lm, length, gained)
         place = k
         # equal scores stay in the order of the beam
         while place > 0 and finals[place - 1].score < score:
@@ -333,14 +319,13 @@ def _finish(beam, count, frames, trie, tables, settings):
             place -= 1
         final = finals[place]
         final.score, final.ctc, final.lm = score, beam[k].total, lm
-        final.length, final.node = beam[k].length, beam[k].node
+        final.length, final.hot, final.node = length, gained, beam[k].node
         final.parent, final.token = NONE, NONE
         final.origin, final.cut, final.frame = NONE, 0, frames
     parts, tokens = fill_nbest(
         trie,
         finals,
         settings.beam_size,
-        settings.lm_weight,
-        settings.token_bonus,
+        (settings.lm_weight, settings.token_bonus, settings.hot_boost),
     )
     return True, parts, tokens

@@ -23,7 +23,9 @@ NODE = np.dtype(
         ("parent", np.int32),
         ("token", np.int32),
         ("state", np.int32),
+        ("context", np.int32),
         ("length", np.int32),
+        ("hot", np.int32),
         ("frame", np.int32),
         ("slot", np.int32),
         ("merge", np.int32),
@@ -41,6 +43,7 @@ MERGE = np.dtype(
         ("node", np.int32),
         ("frame", np.int32),
         ("length_gap", np.int32),
+        ("hot_gap", np.int32),
         ("score_gap", np.float64),
         ("ctc_gap", np.float64),
         ("lm_gap", np.float64),
@@ -59,13 +62,13 @@ class Trie(NamedTuple):
 
 
 @outer
-def new_trie(state: int) -> Trie:
+def new_trie(state: int, context: int) -> Trie:
     """Make a trie of the empty prefix, in the first place of the beam."""
     nodes = np.empty(1024, NODE)
     table = np.full(2048, NONE, np.int32)
     count = np.zeros(2, np.int64)
     trie = Trie(nodes, table, np.empty(1024, MERGE), count)
-    add_node(trie, -1, (NONE, NONE, state, 0, 0.0))
+    add_node(trie, -1, (NONE, NONE, state, context, 0, 0, 0.0))
     nodes[0].slot = 0
     return trie
 
@@ -114,7 +117,7 @@ def find_node(trie: Trie, parent: int, token: int) -> int:
 
 @inner
 def add_node(
-    trie: Trie, frame: int, new: tuple[int, int, int, int, float]
+    trie: Trie, frame: int, new: tuple[int, int, int, int, int, int, float]
 ) -> int:
     """Add a child that is not there yet and return it.
 
@@ -125,7 +128,8 @@ def add_node(
     frame : int
         When it got into the beam.
     new : tuple
-        Its parent, token, state, length and language model score.
+        Its parent, token, state, context, length, tokens gained and language
+        model score.
 
     Returns
     -------
@@ -135,7 +139,8 @@ def add_node(
     index = trie.count[0]
     trie.count[0] += 1
     node = trie.nodes[index]
-    node.parent, node.token, node.state, node.length, node.lm = new
+    node.parent, node.token, node.state, node.context = new[:4]
+    node.length, node.hot, node.lm = new[4:]
     node.frame, node.slot, node.merge = frame, NONE, NONE
     trie.table[_place(trie, node.parent, node.token)] = index
     return index
@@ -148,7 +153,7 @@ def add_merge(
     frame: int,
     limit: int,
     loser: tuple[int, int, int],
-    gaps: tuple[int, float, float, float],
+    gaps: tuple[int, int, float, float, float],
 ) -> None:
     """Note that a prefix lost against a node.
 
@@ -165,7 +170,8 @@ def add_merge(
     loser : tuple
         Parent, token and node of the prefix that lost.
     gaps : tuple
-        Winner minus loser: length, score, CTC and language model.
+        Winner minus loser: length, tokens gained, score, CTC and language
+        model.
     """
     worst, length = NONE, 0
     index = trie.nodes[winner].merge
@@ -184,12 +190,13 @@ def add_merge(
         trie.count[1] += 1
         trie.merges[worst].next = trie.nodes[winner].merge
         trie.nodes[winner].merge = worst
-    elif gaps[1] >= trie.merges[worst].score_gap:
+    elif gaps[2] >= trie.merges[worst].score_gap:
         return
     merge = trie.merges[worst]
     merge.frame = frame
     merge.parent, merge.token, merge.node = loser
-    merge.length_gap, merge.score_gap, merge.ctc_gap, merge.lm_gap = gaps
+    merge.length_gap, merge.hot_gap = gaps[:2]
+    merge.score_gap, merge.ctc_gap, merge.lm_gap = gaps[2:]
 
 
 @outer

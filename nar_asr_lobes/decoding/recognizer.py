@@ -1,7 +1,7 @@
 """All modes of recognition over one encoder pass.
 
     wavs [B, S] -> encode, once -> CTC posteriors and states
-        -> ctc_greedy | nar | beam5 | beam5_lm | nar_beam5_lm -> texts [B]
+        -> a mode: greedy, NAR decoder, a beam, re-scoring -> texts [B]
 
 Each mode's own seconds are measured, so its real-time factor is
 (encoder seconds + its seconds) / seconds of audio.
@@ -16,22 +16,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from nar_asr_lobes.decoding.encoded import posteriors
-from nar_asr_lobes.decoding.greedy import greedy_paths
-from nar_asr_lobes.decoding.hypotheses import Hypothesis, LanguageModel
-from nar_asr_lobes.decoding.mask_predict import mask_predict
+from nar_asr_lobes.decoding.hot_words import HotWords
+from nar_asr_lobes.decoding.hypotheses import Hypothesis
+from nar_asr_lobes.decoding.modes import find_mode, possible_modes
 from nar_asr_lobes.decoding.options import DecodingOptions
-from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
-from nar_asr_lobes.decoding.rescore import rescore
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lm.models import LanguageModels
 
 if TYPE_CHECKING:
     from nar_asr_lobes.dataio.tokenizer import Tokenizer
-    from nar_asr_lobes.lm.neural import NeuralLM
     from nar_asr_lobes.lobes.model import Encoded, NarAsr
-
-MODES = ("ctc_greedy", "nar", "beam5", "beam5_lm", "nar_beam5_lm")
-MODES_WITH_LM = ("beam5_lm", "nar_beam5_lm")
 
 
 @dataclass(frozen=True)
@@ -89,10 +83,10 @@ class Recognizer:
         The tokenizer it was fine-tuned with.
     options : DecodingOptions or None
         The options of each mode; None for the defaults.
-    lm : LanguageModel or None
-        Language model over the tokenizer's pieces.
-    neural, lodr : NeuralLM or None, LanguageModel or None
-        What re-scores besides, see ``rescore``.
+    lms : LanguageModels or None
+        Language models over the tokenizer's pieces; None for none.
+    hot_words : HotWords or None
+        Phrases to prefer in the modes of ``hot_word_modes``.
 
     Raises
     ------
@@ -116,9 +110,8 @@ class Recognizer:
         model: NarAsr,
         tokenizer: Tokenizer,
         options: DecodingOptions | None = None,
-        lm: LanguageModel | None = None,
-        neural: NeuralLM | None = None,
-        lodr: LanguageModel | None = None,
+        lms: LanguageModels | None = None,
+        hot_words: HotWords | None = None,
     ):
         if tokenizer.size != model.vocab_size:
             raise UserError(
@@ -129,7 +122,8 @@ class Recognizer:
         self.model = model
         self.tokenizer = tokenizer
         self.options = options or DecodingOptions()
-        self.lm, self.neural, self.lodr = lm, neural, lodr
+        self.lms = lms or LanguageModels()
+        self.hot_words = hot_words
 
     @torch.inference_mode()
     def recognize(
@@ -147,8 +141,7 @@ class Recognizer:
         wav_lens : torch.Tensor
             Each utterance's share of S, in [0, 1], [B].
         modes : iterable of str or None
-            Names out of ``MODES``; None for all, or without a language model
-            for those that need none.
+            Names of modes; None for those of ``possible_modes``.
 
         Returns
         -------
@@ -192,6 +185,8 @@ class Recognizer:
             As for ``recognize``.
         """
         self.model.eval()
+        if self.lms.neural is not None:
+            self.lms.neural.to(encoded.states.device)
         done = {}
         modes = self._checked(modes)
         for mode in modes:
@@ -201,73 +196,33 @@ class Recognizer:
     def _checked(self, modes: Iterable[str] | None) -> list[str]:
         """Refuse modes that do not exist or cannot work."""
         if modes is None:
-            without = [mode for mode in MODES if mode not in MODES_WITH_LM]
-            return list(MODES) if self.lm is not None else without
+            return possible_modes(self.lms.present)
         modes = list(modes)
         for mode in modes:
-            if mode not in MODES:
-                raise UserError(
-                    f"unknown decoding mode {mode!r}; choose from "
-                    + ", ".join(MODES)
-                )
-            if mode in MODES_WITH_LM and self.lm is None:
-                raise UserError(
-                    f"decoding mode {mode} needs a language model; give one "
-                    "or leave the mode out"
-                )
+            find_mode(mode, self.lms.present)
         return modes
 
     def _run(
-        self, mode: str, encoded: Encoded, done: dict[str, ModeResult]
+        self, name: str, encoded: Encoded, done: dict[str, ModeResult]
     ) -> ModeResult:
         """Put the result of a mode, and of those it builds on, in ``done``."""
-        if mode in done:
-            return done[mode]
-        before = [self._run(m, encoded, done) for m in self._needs(mode)]
+        if name in done:
+            return done[name]
+        mode = find_mode(name)
+        before = [
+            self._run(other, encoded, done)
+            for other in mode.builds_on(self.options)
+        ]
         nbest, seconds = _timed(
             encoded.states.device,
-            lambda: self._search(mode, encoded, [r.nbest for r in before]),
+            lambda: mode.search(self, encoded, [r.nbest for r in before]),
         )
-        done[mode] = ModeResult(
+        done[name] = ModeResult(
             nbest,
             [self.tokenizer.decode(found[0].tokens) for found in nbest],
             seconds + sum(result.seconds for result in before),
         )
-        return done[mode]
-
-    def _needs(self, mode: str) -> list[str]:
-        """List the modes whose results a mode builds on."""
-        if mode != "nar_beam5_lm":
-            return []
-        return ["beam5_lm"] + ["nar"] * self.options.rescore.include_nar
-
-    def _search(
-        self, mode: str, encoded: Encoded, before: list
-    ) -> list[list[Hypothesis]]:
-        """Return a mode's N-best of each utterance."""
-        options = self.options
-        if mode == "ctc_greedy":
-            paths = greedy_paths(encoded.log_probs, encoded.lengths)
-            return [[path.hypothesis()] for path in paths]
-        if mode == "nar":
-            found = mask_predict(self.model, encoded, options.mask_predict)
-            return [[hypothesis] for hypothesis in found]
-        if mode == "beam5":
-            return prefix_beam_search(posteriors(encoded), options.beam)
-        if mode == "beam5_lm":
-            return prefix_beam_search(
-                posteriors(encoded), options.beam_lm, self.lm
-            )
-        candidates = [sum(lists, []) for lists in zip(*before, strict=True)]
-        return rescore(
-            self.model,
-            encoded,
-            candidates,
-            options.rescore,
-            self.lm,
-            self.neural,
-            self.lodr,
-        )
+        return done[name]
 
 
 def _timed(device: torch.device, work: Callable) -> tuple[object, float]:

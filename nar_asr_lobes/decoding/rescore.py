@@ -10,8 +10,9 @@ once, seeing the others. The final score is
     S(y) = (1 - ctc_weight) * PLL(y) + ctc_weight * log p_ctc(y)
            + lm_weight * log p_LM(y) + token_bonus * |y|
            + neural_weight * log p_neural(y) - lodr_weight * log p_LODR(y)
+           + what hot words gain
 
-with the exact CTC score of all paths, not the beam's. The last term takes off
+with the exact CTC score of all paths, not the beam's. The LODR term takes off
 what the recogniser has learned of its own transcripts' language: the score of
 a low-order n-gram of them (LODR, https://arxiv.org/abs/2203.16776).
 """
@@ -25,14 +26,15 @@ from typing import TYPE_CHECKING
 import torch
 
 from nar_asr_lobes.decoding.encoded import decode_slots, posteriors, take
+from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis, LanguageModel
 from nar_asr_lobes.decoding.validation import BLANK
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.limits import require_count, require_number
+from nar_asr_lobes.lm.models import LanguageModels, require_models
 from nar_asr_lobes.lobes.alignment import token_frames
 
 if TYPE_CHECKING:
-    from nar_asr_lobes.lm.neural import NeuralLM
     from nar_asr_lobes.lobes.model import Encoded, NarAsr
 
 
@@ -201,9 +203,8 @@ def rescore(
     encoded: Encoded,
     nbest: Sequence[Sequence[Hypothesis]],
     options: RescoreOptions,
-    lm: LanguageModel | None = None,
-    neural: NeuralLM | None = None,
-    lodr: LanguageModel | None = None,
+    lms: LanguageModels | None = None,
+    hot_words: HotWords | None = None,
 ) -> list[list[Hypothesis]]:
     """Rank each utterance's hypotheses anew, the decoder having its say.
 
@@ -218,13 +219,11 @@ def rescore(
         count, and of equal ones the first.
     options : RescoreOptions
         Weights and number of masks.
-    lm : LanguageModel or None
-        Language model over the same tokens; its unweighted score is part of
-        the result even at weight 0.
-    neural : NeuralLM or None
-        Neural language model over the same tokens.
-    lodr : LanguageModel or None
-        Low-order n-gram of the recogniser's training transcripts.
+    lms : LanguageModels or None
+        Language models over the same tokens. The unweighted score of
+        ``ngram`` is part of the result even at weight 0.
+    hot_words : HotWords or None
+        Phrases to prefer.
 
     Returns
     -------
@@ -237,16 +236,8 @@ def rescore(
         If the decoder's outputs hold NaN, or a weight is above 0 without its
         language model.
     """
-    for weight, given in {
-        "lm_weight": lm,
-        "neural_weight": neural,
-        "lodr_weight": lodr,
-    }.items():
-        if getattr(options, weight) > 0 and given is None:
-            raise UserError(
-                f"{weight} is {getattr(options, weight)} but there is no "
-                "language model; give one or set the weight to 0"
-            )
+    lms = lms or LanguageModels()
+    require_models(options, lms.present)
     results = []
     for row, log_probs in enumerate(posteriors(encoded)):
         sequences = list(dict.fromkeys(h.tokens for h in nbest[row]))
@@ -254,9 +245,9 @@ def rescore(
         decoder = pseudo_log_likelihoods(
             model, encoded, row, sequences, options.masks
         )
-        fluency = _second_opinions(sequences, options, neural, lodr)
+        fluency = _second_opinions(sequences, options, lms)
         found = [
-            _combine(sequence, *scores, options, lm)
+            _combine(sequence, *scores, options, lms.ngram, hot_words)
             for sequence, *scores in zip(
                 sequences, ctc, decoder, *fluency, strict=True
             )
@@ -268,14 +259,15 @@ def rescore(
 def _second_opinions(
     sequences: Sequence[tuple[int, ...]],
     options: RescoreOptions,
-    neural: NeuralLM | None,
-    lodr: LanguageModel | None,
+    lms: LanguageModels,
 ) -> tuple[list[float], list[float]]:
     """Score by the neural model and by the n-gram that is taken off."""
     unasked = [0.0] * len(sequences)
     return (
-        neural.sentences(sequences) if options.neural_weight > 0 else unasked,
-        [lodr.sentence(list(tokens)) for tokens in sequences]
+        lms.neural.sentences(sequences)
+        if options.neural_weight > 0
+        else unasked,
+        [lms.lodr.sentence(list(tokens)) for tokens in sequences]
         if options.lodr_weight > 0
         else unasked,
     )
@@ -289,11 +281,13 @@ def _combine(
     lodr: float,
     options: RescoreOptions,
     lm: LanguageModel | None,
+    hot_words: HotWords | None,
 ) -> Hypothesis:
     """Weigh the parts of one candidate's score."""
     lm_score = lm.sentence(list(tokens)) if lm is not None else 0.0
     bonus = options.token_bonus * len(tokens)
-    score = (1 - options.ctc_weight) * decoder + bonus
+    hot = hot_words.gain(tokens) if hot_words is not None else 0.0
+    score = (1 - options.ctc_weight) * decoder + bonus + hot
     # a weight of 0 must also silence a score of minus infinity
     if options.ctc_weight > 0:
         score += options.ctc_weight * ctc
@@ -304,7 +298,7 @@ def _combine(
     if options.lodr_weight > 0:
         score -= options.lodr_weight * lodr
     return Hypothesis(
-        tokens, score, ctc, lm_score, bonus, decoder, neural, lodr
+        tokens, score, ctc, lm_score, bonus, decoder, neural, lodr, hot
     )
 
 

@@ -23,6 +23,7 @@ from nar_asr_lobes.decoding.mask_predict import (
 )
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.decoding.recognizer import Recognizer
+from nar_asr_lobes.decoding.tune_neural import tune_neural
 from nar_asr_lobes.decoding.tuning import (
     tune_lm,
     tune_rescoring,
@@ -36,10 +37,15 @@ FILL_CTC_WEIGHTS = (0.0, 0.3, 0.5, 0.7)
 
 @dataclass(frozen=True)
 class TunedOptions:
-    """The options chosen, and the surfaces they were chosen from."""
+    """The options chosen, and what they were chosen from.
+
+    ``report`` holds the surfaces, ``log_probs`` the CTC posteriors [T, V] of
+    each utterance in the order of the batches.
+    """
 
     options: DecodingOptions
     report: dict
+    log_probs: list[torch.Tensor]
 
 
 @torch.inference_mode()
@@ -48,10 +54,12 @@ def tune_options(
 ) -> TunedOptions:
     """Choose the weights of ``beam5_lm``, ``nar`` and ``nar_beam5_lm``.
 
+    With a neural language model, then also its weights, see ``tune_neural``.
+
     Arguments
     ---------
     recognizer : Recognizer
-        With a language model; its options are where the search starts.
+        With an n-gram; its options are where the search starts.
     batches : iterable of Batch
         The development set, with texts, on the model's device.
 
@@ -60,7 +68,7 @@ def tune_options(
     TunedOptions
         Each weight set made the fewest word errors on these batches.
     """
-    model, lm = recognizer.model.eval(), recognizer.lm
+    model, lm = recognizer.model.eval(), recognizer.lms.ngram
     tokenizer, options = recognizer.tokenizer, recognizer.options
     encoded, references = [], []
     for batch in batches:
@@ -79,9 +87,8 @@ def tune_options(
         mask_predict=fill,
         rescore=replace(options.rescore, **weights),
     )
-    again = tune_rescoring(
-        _rescored(recognizer, encoded, options), references, tokenizer
-    )
+    nbest = _rescored(recognizer, encoded, options)
+    again = tune_rescoring(nbest, references, tokenizer)
     # Many points tie on a small set; the search's own weights break the tie.
     chosen = min(
         again.surface,
@@ -103,7 +110,13 @@ def tune_options(
         "mask_predict": fill_surface,
         "rescore": [asdict(point) for point in again.surface],
     }
-    return TunedOptions(replace(options, rescore=rescoring), report)
+    options = replace(options, rescore=rescoring)
+    if recognizer.lms.neural is not None:
+        options, surfaces = tune_neural(
+            _with_options(recognizer, options), encoded, nbest, references
+        )
+        report |= surfaces
+    return TunedOptions(options, report, log_probs)
 
 
 def _tune_mask_predict(
@@ -133,9 +146,17 @@ def _rescored(
     recognizer: Recognizer, encoded: list[Encoded], options: DecodingOptions
 ) -> list[list[Hypothesis]]:
     """Re-score the 5-best of every utterance with the decoder."""
-    searcher = copy(recognizer)
-    searcher.options = options
+    searcher = _with_options(recognizer, options)
     nbest: list[list[Hypothesis]] = []
     for part in encoded:
         nbest += searcher.search(part, ["nar_beam5_lm"])["nar_beam5_lm"].nbest
     return nbest
+
+
+def _with_options(
+    recognizer: Recognizer, options: DecodingOptions
+) -> Recognizer:
+    """Return a recogniser that differs in its options only."""
+    other = copy(recognizer)
+    other.options = options
+    return other

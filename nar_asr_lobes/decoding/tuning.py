@@ -10,7 +10,7 @@ would do; at thousands of times real time, a grid of them takes seconds.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -80,6 +80,7 @@ def tune_lm(
     options: BeamOptions | None = None,
     lm_weights: Sequence[float] = LM_WEIGHTS,
     token_bonuses: Sequence[float] = TOKEN_BONUSES,
+    progress: Callable[[list[BeamOptions]], Iterable[BeamOptions]] = iter,
 ) -> Tuning:
     """Find the weights of ``beam5_lm`` with the fewest word errors.
 
@@ -96,7 +97,9 @@ def tune_lm(
     options : BeamOptions or None
         The search to tune; its own weights are not used.
     lm_weights, token_bonuses : sequence of float
-        The grid.
+        The grid; invalid weights are refused before the first search.
+    progress : callable
+        Goes through the points of the grid and shows it, as ``tqdm`` does.
 
     Returns
     -------
@@ -107,18 +110,29 @@ def tune_lm(
     Raises
     ------
     UserError
-        If the lists are empty or differ in length, or a weight is invalid.
+        If the lists or the grid are empty, the lists differ in length, or a
+        weight is invalid.
     """
     options = options or BeamOptions()
     _require_references(log_probs, references)
+    grid = [
+        replace(options, lm_weight=weight, token_bonus=bonus)
+        for weight, bonus in itertools.product(lm_weights, token_bonuses)
+    ]
+    if not grid:
+        raise UserError(
+            "the grid to tune on is empty; give at least one lm_weight and "
+            "one token_bonus"
+        )
     words_wrong = cache(word_errors)  # most points find the same sentences
     surface = []
-    for weight, bonus in itertools.product(lm_weights, token_bonuses):
-        weighted = replace(options, lm_weight=weight, token_bonus=bonus)
-        nbest = prefix_beam_search(log_probs, weighted, lm)
+    for point in progress(grid):
+        nbest = prefix_beam_search(log_probs, point, lm)
         texts = [tokenizer.decode(found[0].tokens) for found in nbest]
         errors = sum(map(words_wrong, references, texts))
-        surface.append(GridPoint(weight, bonus, 1.0, errors))
+        surface.append(
+            GridPoint(point.lm_weight, point.token_bonus, 1.0, errors)
+        )
     return _tuning(surface, references)
 
 

@@ -17,8 +17,14 @@ from nar_asr_lobes.dataio.batching import Sample, validation_batches
 from nar_asr_lobes.dataio.checks import Finding, check_utterances, summarize
 from nar_asr_lobes.dataio.datasets import SpeechDataset
 from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.recognizer import Recognition, Recognizer
+from nar_asr_lobes.decoding.saved_posteriors import (
+    SavedPosteriors,
+    write_posteriors,
+)
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.evaluation.hot_recall import count_hot
 from nar_asr_lobes.evaluation.report import ModeResult
 from nar_asr_lobes.evaluation.wer import write_alignments
 
@@ -33,13 +39,35 @@ class Recognized:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class RecognizedSet:
+    """What was found in a set of utterances.
+
+    Arguments
+    ---------
+    modes : dict of str to Recognized
+        For each mode; its seconds hold the shared encoder pass and the mode's
+        own search, not the reading of files.
+    audio_seconds : float
+        Seconds of audio recognised.
+    log_probs : list of torch.Tensor
+        CTC posteriors [T, V] of each utterance in input order, on the CPU;
+        empty where they were not kept.
+    """
+
+    modes: dict[str, Recognized]
+    audio_seconds: float
+    log_probs: list[torch.Tensor]
+
+
 def recognize_all(
     recognizer: Recognizer,
     utterances: Sequence[Utterance],
     modes: Sequence[str] | None = None,
     max_batch_seconds: float = 120.0,
     device: torch.device | str = "cpu",
-) -> tuple[dict[str, Recognized], float]:
+    keep_posteriors: bool = False,
+) -> RecognizedSet:
     """Recognise utterances in batches of similar length.
 
     Arguments
@@ -54,25 +82,28 @@ def recognize_all(
         Padded seconds of a batch.
     device : torch.device or str
         Where the model is.
+    keep_posteriors : bool
+        Whether the CTC posteriors of all utterances are kept in memory.
 
     Returns
     -------
-    recognized : dict of str to Recognized
-        For each mode; its seconds hold the shared encoder pass and the
-        mode's own search, not the reading of files.
-    audio_seconds : float
-        Seconds of audio recognised.
+    RecognizedSet
     """
     dataset = SpeechDataset(utterances)
     durations = [u.duration for u in utterances]
     found: dict[str, Recognized] = {}
+    heard: dict[int, torch.Tensor] = {}
     audio_seconds = 0.0
     for indices in validation_batches(durations, max_batch_seconds):
         batch = dataset.batch([Sample(i, i) for i in indices]).to(device)
         audio_seconds += batch.seconds
         recognition = recognizer.recognize(batch.wavs, batch.wav_lens, modes)
         _collect(found, recognition, indices, len(utterances))
-    return found, audio_seconds
+        if keep_posteriors:
+            rows = posteriors(recognition.encoded)
+            heard.update(zip(indices, rows, strict=True))
+    log_probs = [heard[i] for i in sorted(heard)]
+    return RecognizedSet(found, audio_seconds, log_probs)
 
 
 def _collect(
@@ -95,6 +126,7 @@ def evaluate_split(
     modes: Sequence[str] | None = None,
     max_batch_seconds: float = 120.0,
     device: torch.device | str = "cpu",
+    posteriors_file: Path | None = None,
 ) -> list[ModeResult]:
     """Evaluate one test set; write an alignment file for each mode.
 
@@ -108,6 +140,8 @@ def evaluate_split(
     folder : Path
         Gets ``MODE.txt`` with the alignment of every utterance, and
         ``left_out.txt`` with the fault of each that was left out.
+    posteriors_file : Path, optional
+        Gets the CTC posteriors of the utterances, see ``SavedPosteriors``.
 
     Returns
     -------
@@ -138,16 +172,33 @@ def evaluate_split(
             f"{folder.name}: no utterance of the test set is usable; "
             f"{left_out} says why for each"
         )
-    found, audio_seconds = recognize_all(
-        recognizer, usable, modes, max_batch_seconds, device
+    found = recognize_all(
+        recognizer,
+        usable,
+        modes,
+        max_batch_seconds,
+        device,
+        keep_posteriors=posteriors_file is not None,
     )
     ids, references = [u.id for u in usable], [u.text or "" for u in usable]
-    results = []
-    for mode, recognized in found.items():
-        counts = write_alignments(
-            folder / f"{mode}.txt", ids, references, recognized.texts
+    if posteriors_file is not None:
+        heard = SavedPosteriors(
+            ids=ids,
+            references=references,
+            log_probs=found.log_probs,
+            tokenizer=recognizer.tokenizer.fingerprint,
+            frame_seconds=recognizer.model.frame_seconds,
+            audio_seconds=found.audio_seconds,
         )
+        write_posteriors(posteriors_file, heard)
+    results, listed = [], recognizer.hot_words
+    for mode, recognized in found.modes.items():
+        texts, seconds = recognized.texts, recognized.seconds
+        counts = write_alignments(
+            folder / f"{mode}.txt", ids, references, texts
+        )
+        hot = listed and count_hot(references, texts, listed.phrases)
         results.append(
-            ModeResult(mode, counts, recognized.seconds, audio_seconds)
+            ModeResult(mode, counts, seconds, found.audio_seconds, hot)
         )
     return results

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from nar_asr_lobes.evaluation.hot_recall import HotCounts
 from nar_asr_lobes.evaluation.wer import ErrorCounts
 
 _HEADER = ("mode", "WER %", "S", "D", "I", "words", "CER %", "RTF")
+_HOT_HEADER = ("hot said", "found", "inserted")
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class ModeResult:
         Time that recognition took.
     audio_seconds : float
         Length of the audio recognised, above 0.
+    hot : HotCounts or None
+        Of the listed hot words, where there was a list.
 
     Example
     -------
@@ -38,6 +42,7 @@ class ModeResult:
     counts: ErrorCounts
     seconds: float
     audio_seconds: float
+    hot: HotCounts | None = None
 
     def __post_init__(self) -> None:
         if not (self.audio_seconds > 0 and math.isfinite(self.seconds)):
@@ -73,16 +78,16 @@ def format_table(results: Sequence[ModeResult]) -> str:
     mode  WER %  S  D  I  words  CER %    RTF
     nar   33.33  0  1  0      3  46.15  0.050
     """
-    rows = [_HEADER, *map(_cells, results)]
-    widths = [
-        max(len(row[column]) for row in rows) for column in range(len(_HEADER))
-    ]
+    listed = any(result.hot is not None for result in results)
+    header = _HEADER + _HOT_HEADER if listed else _HEADER
+    rows = [header, *map(_cells, results)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(_line(row, widths) for row in rows)
 
 
 def to_dict(
     results: Sequence[ModeResult],
-) -> dict[str, dict[str, float | int]]:
+) -> dict[str, dict[str, float | int | None]]:
     """Give the results as plain numbers, ready for JSON.
 
     Arguments
@@ -95,7 +100,9 @@ def to_dict(
     dict
         For each mode "wer", "cer" (fractions), "rtf", "utterances",
         "wrong_utterances", "words", "substitutions", "deletions",
-        "insertions" and "hits". Raises ValueError when a mode stands twice.
+        "insertions" and "hits"; where there was a list of hot words also
+        "hot_said", "hot_found", "hot_inserted" and "hot_recall" (a fraction,
+        None if none was said). Raises ValueError when a mode stands twice.
 
     Example
     -------
@@ -111,8 +118,12 @@ def to_dict(
     return table
 
 
-def _numbers(result: ModeResult) -> dict[str, float | int]:
-    counts = result.counts
+def _numbers(result: ModeResult) -> dict[str, float | int | None]:
+    counts, hot = result.counts, result.hot
+    listed = {}
+    if hot is not None:
+        listed = {f"hot_{name}": value for name, value in asdict(hot).items()}
+        listed["hot_recall"] = hot.recall
     return {
         "wer": counts.wer,
         "cer": counts.cer,
@@ -124,11 +135,13 @@ def _numbers(result: ModeResult) -> dict[str, float | int]:
         "deletions": counts.deletions,
         "insertions": counts.insertions,
         "hits": counts.hits,
+        **listed,
     }
 
 
 def _cells(result: ModeResult) -> tuple[str, ...]:
-    counts = result.counts
+    counts, hot = result.counts, result.hot
+    listed = () if hot is None else (hot.said, hot.found, hot.inserted)
     return (
         result.mode,
         f"{100 * counts.wer:.2f}",
@@ -138,6 +151,7 @@ def _cells(result: ModeResult) -> tuple[str, ...]:
         str(counts.reference_words),
         f"{100 * counts.cer:.2f}",
         f"{result.rtf:.3f}",
+        *map(str, listed),
     )
 
 

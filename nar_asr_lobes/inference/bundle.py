@@ -1,7 +1,8 @@
 """A bundle: all that recognition needs, in one folder without code.
 
-    model.safetensors  tokenizer  [lm.ngram]  inference.yaml
-    README.md (the card)          bundle.json (SHA-256 of all the others)
+    model.safetensors  tokenizer  inference.yaml  README.md (the card)
+    [lm.ngram]  [lodr.ngram]  [lm.safetensors  lm.safetensors.json]
+    bundle.json (SHA-256 of all the others)
 
 Nothing is parsed before every file matches its SHA-256, and nothing is ever
 unpickled or instantiated by name.
@@ -21,8 +22,8 @@ import yaml
 
 from nar_asr_lobes.dataio.text import NORMALIZER_VERSION, STYLES
 from nar_asr_lobes.dataio.tokenizer import Tokenizer, load_tokenizer
+from nar_asr_lobes.decoding.modes import find_mode
 from nar_asr_lobes.decoding.options import DecodingOptions
-from nar_asr_lobes.decoding.recognizer import MODES, MODES_WITH_LM
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.card import BundleCard
 from nar_asr_lobes.inference.folder import (
@@ -31,16 +32,19 @@ from nar_asr_lobes.inference.folder import (
     write_text,
     written_folder,
 )
-from nar_asr_lobes.lm.scorer import NgramLM
+from nar_asr_lobes.lm.models import LanguageModels, LmFiles
+from nar_asr_lobes.lm.neural import WEIGHTS as NEURAL
 from nar_asr_lobes.lobes.model import NarAsr, build_model
 
-FORMAT_VERSION = 2  # raise it when older versions cannot read the folder
+FORMAT_VERSION = 3  # raise it when older versions cannot read the folder
+_READABLE = (2, FORMAT_VERSION)  # 2 had no neural language model
 
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer"
 SETTINGS = "inference.yaml"
 CARD = "README.md"
-LM = "lm.ngram"
+NGRAM = "lm.ngram"
+LODR = "lodr.ngram"
 
 _SETTINGS = {
     "format_version": int,
@@ -66,8 +70,8 @@ class Bundle:
         In evaluation mode, on the CPU.
     tokenizer : Tokenizer
         The one the model was trained with.
-    lm : NgramLM or None
-        Language model over the tokenizer's pieces.
+    lms : LanguageModels
+        Language models over the tokenizer's pieces.
     options : DecodingOptions
         Of all modes, as tuned on the development set.
     default_mode : str
@@ -78,7 +82,7 @@ class Bundle:
 
     model: NarAsr
     tokenizer: Tokenizer
-    lm: NgramLM | None
+    lms: LanguageModels
     options: DecodingOptions
     default_mode: str
     text_style: str
@@ -91,7 +95,7 @@ def write_bundle(
     options: DecodingOptions,
     *,
     card: BundleCard,
-    lm_path: str | os.PathLike | None = None,
+    lm_files: LmFiles | None = None,
     text_style: str = "none",
     default_mode: str | None = None,
 ) -> Path:
@@ -109,13 +113,13 @@ def write_bundle(
         Of all modes.
     card : BundleCard
         What its README says.
-    lm_path : str or path, optional
-        The file *.ngram of ``train_ngram``.
+    lm_files : LmFiles, optional
+        The language models to copy.
     text_style : str
         How the training transcripts were normalised.
     default_mode : str, optional
         Mode used when the user names none; else "nar_beam5_lm", or "nar"
-        without a language model.
+        without an n-gram.
 
     Returns
     -------
@@ -142,8 +146,11 @@ def write_bundle(
     >>> load_bundle(folder).default_mode
     'nar'
     """
-    default_mode = default_mode or ("nar_beam5_lm" if lm_path else "nar")
-    _check_parts(model, tokenizer, lm_path, text_style, default_mode)
+    files = lm_files or LmFiles()
+    default_mode = default_mode or ("nar_beam5_lm" if files.ngram else "nar")
+    _check_parts(model, tokenizer, text_style)
+    lms = files.load(tokenizer)
+    find_mode(default_mode, lms.present, "add one or choose another mode")
     settings = {
         "format_version": FORMAT_VERSION,
         "vocab_size": tokenizer.size,
@@ -157,8 +164,11 @@ def write_bundle(
     with written_folder(folder) as temporary:
         _write_weights(temporary / WEIGHTS, model)
         tokenizer.save(temporary / TOKENIZER)
-        if lm_path:
-            shutil.copyfile(lm_path, temporary / LM)
+        for name, source in ((NGRAM, files.ngram), (LODR, files.lodr)):
+            if source is not None:
+                shutil.copyfile(source, temporary / name)
+        if lms.neural is not None:
+            lms.neural.save(temporary / NEURAL, tokenizer)
         content = yaml.safe_dump(settings, sort_keys=False)
         write_text(temporary / SETTINGS, content)
         write_text(temporary / CARD, card.markdown())
@@ -185,7 +195,7 @@ def load_bundle(folder: str | os.PathLike) -> Bundle:
         parts do not belong together.
     """
     folder = Path(folder)
-    with_lm = _verify(folder)
+    lm_files = _verify(folder)
     settings = _read_settings(folder / SETTINGS)
     tokenizer = load_tokenizer(folder / TOKENIZER)
     if tokenizer.fingerprint != settings["tokenizer"]:
@@ -199,28 +209,23 @@ def load_bundle(folder: str | os.PathLike) -> Bundle:
             f"{folder / SETTINGS}: vocab_size is {settings['vocab_size']}, "
             f"but the tokenizer has {tokenizer.size} pieces; {REMEDY}"
         )
+    lms = lm_files.load(tokenizer)
     try:
         options = DecodingOptions.from_dict(settings["decoding"])
-        _check_mode(settings["default_mode"], with_lm)
+        find_mode(settings["default_mode"], lms.present, REMEDY)
     except UserError as error:
         raise UserError(f"{folder / SETTINGS}: {error}") from error
     return Bundle(
         model=_load_model(folder, settings),
         tokenizer=tokenizer,
-        lm=NgramLM.load(folder / LM, tokenizer) if with_lm else None,
+        lms=lms,
         options=options,
         default_mode=settings["default_mode"],
         text_style=settings["text_style"],
     )
 
 
-def _check_parts(
-    model: NarAsr,
-    tokenizer: Tokenizer,
-    lm_path: str | os.PathLike | None,
-    text_style: str,
-    default_mode: str,
-) -> None:
+def _check_parts(model: NarAsr, tokenizer: Tokenizer, text_style: str) -> None:
     if tokenizer.size != model.vocab_size:
         raise UserError(
             f"the tokenizer has {tokenizer.size} pieces but the model "
@@ -232,21 +237,6 @@ def _check_parts(
             f"text style {text_style!r} is unknown; use one of "
             + ", ".join(STYLES)
         )
-    _check_mode(default_mode, lm_path is not None)
-    if lm_path is not None:
-        NgramLM.load(lm_path, tokenizer)
-
-
-def _check_mode(mode: str, with_lm: bool) -> None:
-    if mode not in MODES:
-        raise UserError(
-            f"default mode {mode!r} is unknown; choose from " + ", ".join(MODES)
-        )
-    if mode in MODES_WITH_LM and not with_lm:
-        raise UserError(
-            f"default mode {mode} needs a language model; add one or choose "
-            "another mode"
-        )
 
 
 def _write_weights(path: Path, model: NarAsr) -> None:
@@ -257,13 +247,18 @@ def _write_weights(path: Path, model: NarAsr) -> None:
     path.write_bytes(safetensors.torch.save(weights))
 
 
-def _verify(folder: Path) -> bool:
-    """Check that all files are there and whole; tell whether one is an LM."""
+def _verify(folder: Path) -> LmFiles:
+    """Check that all files are there and whole; name the language models'."""
     names = verified_files(folder)
     for name in (WEIGHTS, TOKENIZER, SETTINGS, CARD):
         if name not in names:
             raise UserError(f"{folder / name}: is missing; {REMEDY}")
-    return LM in names
+
+    def path(name):
+        return str(folder / name) if name in names else None
+
+    neural = str(folder) if NEURAL in names else None
+    return LmFiles(path(NGRAM), neural, path(LODR))
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
@@ -274,10 +269,11 @@ def _read_settings(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: does not hold a bundle's settings; {REMEDY}"
         ) from error
-    if version != FORMAT_VERSION:
+    if version not in _READABLE:
         raise UserError(
             f"{path}: format version {version} is unknown, this program reads "
-            f"{FORMAT_VERSION}; install a version that reads it"
+            f"{' and '.join(map(str, _READABLE))}; install a version that "
+            "reads it"
         )
     if set(settings) != set(_SETTINGS):
         key = min(set(settings) ^ set(_SETTINGS), key=str)

@@ -21,6 +21,8 @@ class BundleCard:
     results : mapping
         For each mode its numbers as ``evaluation.report.to_dict`` gives them;
         "wer", "cer" (fractions), "utterances" and "rtf" are shown.
+    language_models : sequence of str
+        Which ones it has, and for what, a sentence each.
     commands : sequence of str
         What was run to make the model.
     limits : sequence of str
@@ -37,6 +39,7 @@ class BundleCard:
     trained_on: str = ""
     tested_on: str = ""
     results: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    language_models: Sequence[str] = ()
     commands: Sequence[str] = ()
     limits: Sequence[str] = ()
 
@@ -51,14 +54,20 @@ class BundleCard:
             _code(["nar-asr transcribe FILE... --bundle THIS_FOLDER"]),
             "## Trained on",
             self.trained_on or "Not stated.",
+            "## Language models",
+            _list(self.language_models) or "None.",
             "## Results",
             results,
             "## Made with",
             _code(self.commands) if self.commands else "Not stated.",
             "## Limits",
-            "\n".join(f"- {limit}" for limit in self.limits) or "Not stated.",
+            _list(self.limits) or "Not stated.",
         ]
         return "\n\n".join(parts) + "\n"
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _code(commands: Sequence[str]) -> str:

@@ -28,7 +28,7 @@ def to_txt(transcript: Transcript) -> str:
 
 
 def to_json(transcript: Transcript) -> str:
-    """Give one line of JSON: path, seconds, text, and words with times.
+    """Give one line of JSON: path, seconds, text, and the words.
 
     Arguments
     ---------
@@ -38,7 +38,8 @@ def to_json(transcript: Transcript) -> str:
     Returns
     -------
     str
-        Times in seconds, rounded to milliseconds, and a line break.
+        Times in seconds, rounded to milliseconds, each word's confidence (see
+        ``Word``), and a line break.
 
     Example
     -------
@@ -55,6 +56,7 @@ def to_json(transcript: Transcript) -> str:
                 "text": word.text,
                 "start": round(word.start, 3),
                 "end": round(word.end, 3),
+                "confidence": round(word.confidence, 3),
             }
             for word in transcript.words
         ],
@@ -80,7 +82,7 @@ def to_srt(transcript: Transcript) -> str:
     -------
     >>> from nar_asr_lobes.decoding.alignment import Word
     >>> from nar_asr_lobes.inference.transcriber import Transcript
-    >>> words = (Word("no", 0.5, 0.75), Word("pain", 1.0, 1.25))
+    >>> words = (Word("no", 0.5, 0.75, 0.9), Word("pain", 1.0, 1.25, 0.8))
     >>> print(to_srt(Transcript("a.wav", 2.0, "no pain", words)))
     1
     00:00:00,500 --> 00:00:01,500

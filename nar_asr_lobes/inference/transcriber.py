@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
@@ -23,8 +23,10 @@ from nar_asr_lobes.dataio.audio import (
 )
 from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
 from nar_asr_lobes.decoding.encoded import posteriors
+from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
-from nar_asr_lobes.decoding.recognizer import MODES, MODES_WITH_LM, Recognizer
+from nar_asr_lobes.decoding.modes import find_mode, hot_word_modes
+from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import Bundle
 from nar_asr_lobes.inference.chunking import split_at_quiet
@@ -46,7 +48,8 @@ class Transcript:
     text : str
         What was said; empty if nothing was, or the file could not be read.
     words : tuple of Word
-        The words of the text, in order, with their times in the file.
+        The words of the text, in order, with their times in the file and
+        confidences.
     error : str or None
         One sentence on why the file could not be read.
     """
@@ -91,21 +94,26 @@ class Transcriber:
         Longest file accepted.
     batch_seconds : float
         Audio recognised at once, padding included.
+    hot_words : HotWords or None
+        Phrases to prefer.
 
     Raises
     ------
     UserError
-        For an unknown mode or device, or a mode without its language model.
+        For an unknown mode or device, a mode without its language model, or
+        hot words in a mode that does not use them.
 
     Example
     -------
     >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
     >>> from nar_asr_lobes.decoding.options import DecodingOptions
+    >>> from nar_asr_lobes.lm.models import LanguageModels
     >>> from nar_asr_lobes.lobes.model import ModelConfig, build_model
     >>> tokenizer = CharTokenizer(" ab")
     >>> model = build_model(ModelConfig.tiny(), tokenizer.size)
     >>> options = DecodingOptions()
-    >>> bundle = Bundle(model, tokenizer, None, options, "nar", "none")
+    >>> lms = LanguageModels()
+    >>> bundle = Bundle(model, tokenizer, lms, options, "nar", "none")
     >>> [found] = Transcriber(bundle).transcribe(["no.wav"])
     >>> found.error
     'no.wav: is missing; check the path'
@@ -118,15 +126,26 @@ class Transcriber:
         device: str = "cpu",
         max_seconds: float = MAX_SECONDS,
         batch_seconds: float = BATCH_SECONDS,
+        hot_words: HotWords | None = None,
     ):
         self.mode = mode or bundle.default_mode
-        _check_mode(self.mode, bundle)
+        find_mode(
+            self.mode,
+            bundle.lms.present,
+            f"this bundle has none, so use {bundle.default_mode}",
+        )
+        if hot_words is not None and self.mode not in hot_word_modes():
+            raise UserError(
+                f"decoding mode {self.mode} does not use hot words; choose "
+                "from " + ", ".join(hot_word_modes())
+            )
         self.device = _usable_device(device)
         self.recognizer = Recognizer(
             bundle.model.to(self.device),
             bundle.tokenizer,
             bundle.options,
-            bundle.lm,
+            bundle.lms,
+            hot_words=hot_words,
         )
         self.max_seconds = max_seconds
         self.batch_seconds = batch_seconds
@@ -219,19 +238,10 @@ class Transcriber:
             self.recognizer.tokenizer,
             self.recognizer.model.frame_seconds,
         )
-        return [Word(w.text, start + w.start, start + w.end) for w in words]
-
-
-def _check_mode(mode: str, bundle: Bundle) -> None:
-    if mode not in MODES:
-        raise UserError(
-            f"unknown decoding mode {mode!r}; choose from " + ", ".join(MODES)
-        )
-    if mode in MODES_WITH_LM and bundle.lm is None:
-        raise UserError(
-            f"decoding mode {mode} needs a language model, which this bundle "
-            f"lacks; use {bundle.default_mode}"
-        )
+        return [
+            replace(word, start=start + word.start, end=start + word.end)
+            for word in words
+        ]
 
 
 def _usable_device(name: str) -> torch.device:

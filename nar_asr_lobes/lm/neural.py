@@ -23,6 +23,8 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.prefixes import BatchedNeural, PrefixStates
 from nar_asr_lobes.lobes.lm import BOUNDARY, LmSizes, TransformerLm
 
+WEIGHTS = "lm.safetensors"  # in the folder of a training
+
 _FORMAT = "nar-asr-neural-lm-1"
 _REMEDY = "copy both files again or train the model again"
 _BATCH_TOKENS = 8192  # padded tokens of a batch of sentences

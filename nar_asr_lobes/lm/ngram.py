@@ -6,9 +6,10 @@ texts -> Corpus -> lmplz.run_lmplz  -> an ARPA file -> its tables, *.ngram
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from nar_asr_lobes.lm.estimation import (
 )
 from nar_asr_lobes.lm.states import build_tables
 from nar_asr_lobes.lm.storage import NgramInfo, write_ngram
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def train_ngram(
     path: str | os.PathLike,
     prune: Sequence[int] = (),
     use_lmplz: bool | None = None,
+    progress: Callable[[str], object] = _log.info,
 ) -> NgramReport:
     """Estimate an interpolated modified Kneser-Ney model of a text.
 
@@ -88,6 +92,8 @@ def train_ngram(
         drops n-grams of three and more pieces that occur once.
     use_lmplz : bool, optional
         None: where it is found, in the folder $KENLM_BIN or on PATH.
+    progress : callable
+        Is told in a line what begins.
 
     Returns
     -------
@@ -120,13 +126,19 @@ def train_ngram(
         estimator="lmplz" if program else "numpy",
     )
     words = lm_words(tokenizer)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lm") as folder:
-        arpa = write_estimate(
-            program, corpus, words, order, prune, Path(folder)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lm") as name:
+        progress(
+            f"n-gram: estimating order {order} on {len(corpus.tokens)} pieces "
+            f"({program or 'our estimator'})"
         )
-        whole = Path(folder) / path.name
+        folder = Path(name)
+        arpa = write_estimate(program, corpus, words, order, prune, folder)
+        whole = folder / path.name
+        progress(f"n-gram: reading {sum(read_counts(arpa))} n-grams")
         make_loadable(arpa, whole)
-        tables = build_tables(read_arpa(whole, words), tokenizer.size)
+        model = read_arpa(whole, words)
+        progress("n-gram: building and writing the tables")
+        tables = build_tables(model, tokenizer.size)
         write_ngram(path.with_suffix(".ngram"), tables, info)
         os.replace(whole, path)
     return NgramReport(

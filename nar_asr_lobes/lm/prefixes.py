@@ -31,10 +31,10 @@ class PrefixPool:
 
     def __init__(self, model: TransformerLm):
         sizes, weight = model.sizes, model.embedding.weight
-        shape = (sizes.layers, _ROWS, sizes.heads, model.head_dim)
         self._model = model
-        self._keys = weight.new_zeros(shape)
-        self._values = weight.new_zeros(shape)
+        self._store = weight.new_zeros(
+            sizes.layers, _ROWS, 2, sizes.heads, model.head_dim
+        )
         self._log_probs = weight.new_zeros(_ROWS, model.vocab_size)
         # Row i: rows of the prefix's tokens from <s> on, and their number.
         self._paths = torch.zeros(
@@ -72,26 +72,20 @@ class PrefixPool:
     def _read(self, parents: list[int], tokens: list[int]) -> None:
         """Read a token after each of some prefixes; -1 is before <s>."""
         device = self._lengths.device
-        first, count = len(self._rows), len(tokens)
-        rows = torch.arange(first, first + count, device=device)
+        first, end = len(self._rows), len(self._rows) + len(tokens)
+        rows = torch.arange(first, end, device=device)
         parent = torch.tensor(parents, device=device).clamp(min=0)
         lengths = self._lengths[parent]  # 0 while there is no <s> yet
         longest = int(lengths.max())
-        self._make_room(first + count, longest + 1)
+        self._make_room(end, longest + 1)
         paths = self._paths[parent]
-        past = paths[:, :longest]
-        log_probs, keys, values = self._model.step(
+        paths = paths.scatter_(1, lengths[:, None], rows[:, None])
+        new = slice(first, end)
+        self._paths[new], self._lengths[new] = paths, lengths + 1
+        self._log_probs[new] = self._model.step(
             torch.tensor(tokens, device=device),
-            Memory(
-                self._keys[:, past].transpose(2, 3),
-                self._values[:, past].transpose(2, 3),
-                lengths,
-            ),
+            Memory(self._store, new, paths[:, : longest + 1], lengths),
         )
-        self._keys[:, rows], self._values[:, rows] = keys, values
-        self._log_probs[rows] = log_probs
-        self._paths[rows] = paths.scatter(1, lengths[:, None], rows[:, None])
-        self._lengths[rows] = lengths + 1
         pairs = zip(parents, tokens, strict=True)
         self._rows.update(zip(pairs, rows.tolist(), strict=True))
 
@@ -101,8 +95,7 @@ class PrefixPool:
             self._paths = F.pad(self._paths, (0, self._paths.shape[1]))
         while len(self._lengths) < rows:
             more = len(self._lengths)
-            self._keys = F.pad(self._keys, (0, 0, 0, 0, 0, more))
-            self._values = F.pad(self._values, (0, 0, 0, 0, 0, more))
+            self._store = F.pad(self._store, (0, 0, 0, 0, 0, 0, 0, more))
             self._log_probs = F.pad(self._log_probs, (0, 0, 0, more))
             self._paths = F.pad(self._paths, (0, 0, 0, more))
             self._lengths = F.pad(self._lengths, (0, more))
@@ -149,6 +142,7 @@ class BatchedNeural:
 
     It is a ``BatchedLM``: a search scores all candidates, chooses, and only
     what it chose is read by the model. Two prefixes never have one future.
+    What was read is kept, for further searches of the same utterances.
 
     Arguments
     ---------
@@ -167,13 +161,12 @@ class BatchedNeural:
     """
 
     def __init__(self, model: TransformerLm):
-        self._model = model
+        self._pool = PrefixPool(model)
         self.size = model.vocab_size
 
     def start(self, count: int) -> PrefixStates:
         """Return the states of ``count`` hypotheses without tokens."""
-        pool = PrefixPool(self._model)
-        return PrefixStates(pool, pool.root.expand(count))
+        return PrefixStates(self._pool, self._pool.root.expand(count))
 
     def score(
         self, states: PrefixStates, tokens: torch.Tensor

@@ -6,8 +6,10 @@ import os
 from collections.abc import Iterable
 
 import numpy as np
+import torch
 
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
+from nar_asr_lobes.lm.batched import BatchedNgram
 from nar_asr_lobes.lm.lookup import score_sentence, score_token
 from nar_asr_lobes.lm.storage import NgramInfo, read_ngram
 from nar_asr_lobes.lm.tables import NgramTables
@@ -40,6 +42,7 @@ class NgramLM:
     def __init__(self, tables: NgramTables, info: NgramInfo):
         self.tables = tables
         self.info = info
+        self._batched: dict[torch.device, BatchedNgram] = {}
 
     @classmethod
     def load(cls, path: str | os.PathLike, tokenizer: Tokenizer) -> NgramLM:
@@ -63,6 +66,12 @@ class NgramLM:
             tokenizer.
         """
         return cls(*read_ngram(path, tokenizer))
+
+    def batched(self, device: torch.device) -> BatchedNgram:
+        """Return the model as a batched search on a device asks for it."""
+        if device not in self._batched:
+            self._batched[device] = BatchedNgram(self.tables, device)
+        return self._batched[device]
 
     def start(self) -> int:
         """Return the state at the start of a sentence."""

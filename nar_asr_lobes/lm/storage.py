@@ -21,13 +21,13 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.files import written_file
 from nar_asr_lobes.lm.tables import DTYPES, NgramTables, find_fault
 
 _FAMILY = b"nar-asr-ngram-"
@@ -112,21 +112,9 @@ def write_ngram(
     digest = hashlib.sha256()
     for part in _parts(header, tables):
         digest.update(part)
-    target = Path(path)
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(_FORMAT + digest.digest())
-            file.writelines(_parts(header, tables))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); check its"
-            " permissions and the free space"
-        ) from error
+    with written_file(path) as file:
+        file.write(_FORMAT + digest.digest())
+        file.writelines(_parts(header, tables))
 
 
 def read_ngram(

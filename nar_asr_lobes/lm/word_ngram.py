@@ -19,9 +19,10 @@ begin or end of a sentence, or behind a space, is an unknown word.
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +62,7 @@ from nar_asr_lobes.lm.word_tables import spell_words
 
 SPELLING_ORDER = 3  # of three, five and one, all were equal on real speech
 _SPECIAL = len(SPECIAL_WORDS)
+_log = logging.getLogger(__name__)
 
 
 def train_word_ngram(
@@ -71,12 +73,13 @@ def train_word_ngram(
     prune: Sequence[int] = (),
     use_lmplz: bool | None = None,
     min_count: int = 1,
+    progress: Callable[[str], object] = _log.info,
 ) -> NgramReport:
     """Estimate an n-gram of words, as `train_ngram` does one of pieces.
 
     Arguments
     ---------
-    texts, tokenizer, path, prune, use_lmplz
+    texts, tokenizer, path, prune, use_lmplz, progress
         As for `train_ngram`. The tokenizer has a piece for the space that no
         other piece holds: characters.
     order : int
@@ -121,7 +124,12 @@ def train_word_ngram(
     number = np.append(_numbers(lexicon), UNKNOWN)  # the last word is <rare>
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lm") as name:
         folder = Path(name)
+        progress(
+            f"n-gram: estimating order {order} on {len(corpus.tokens)} words "
+            f"({program or 'our estimator'})"
+        )
         arpa = write_estimate(program, corpus, words, order, prune, folder)
+        progress(f"n-gram: reading {sum(read_counts(arpa))} n-grams")
         model = renumber(read_arpa(arpa, words), number)
         names = [words[i] for i in np.argsort(lexicon.place)]
         *lower, highest = model.tables  # whose back-offs are all 0
@@ -130,6 +138,7 @@ def train_word_ngram(
         write_arpa(own, replace(model, tables=tables), names)
         whole = folder / path.name
         make_loadable(own, whole)
+        progress("n-gram: building and writing the tables")
         tables = _spelled(model, lexicon, tokenizer)
         info = NgramInfo(
             tokenizer=tokenizer.fingerprint,

@@ -14,7 +14,6 @@ NEG = -1e30
 
 
 @torch.no_grad()
-@torch.no_grad()
 def token_frames(
     log_probs: torch.Tensor,
     lengths: torch.Tensor,

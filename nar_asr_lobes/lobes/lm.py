@@ -10,7 +10,9 @@ position, so a sentence scores the same in a batch as alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 
 import torch
 from torch import nn
@@ -92,15 +94,36 @@ d_model, heads, ffn_dim, layers, dropout
 
 @dataclass(frozen=True)
 class Memory:
-    """Keys and values of tokens that were read, in all layers.
+    """What a step remembers of the tokens before, and writes its own to.
 
-    ``keys`` and ``values`` are [L, B, H, P, d], ``lengths`` [B] says how many
-    of the P are valid.
+    Arguments
+    ---------
+    store : torch.Tensor
+        Keys and values of R tokens in all layers, shape [L, R, 2, H, d].
+    rows : slice
+        Where those of the B tokens that are read now are kept.
+    paths : torch.Tensor
+        For each of them the rows of its sentence from <s> on, with its own as
+        the last one; shape [B, P].
+    lengths : torch.Tensor
+        Tokens before it, at most P - 1; shape [B].
     """
 
-    keys: torch.Tensor
-    values: torch.Tensor
+    store: torch.Tensor
+    rows: slice
+    paths: torch.Tensor
     lengths: torch.Tensor
+
+    def add(
+        self, layer: int, key: torch.Tensor, value: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keep a layer's [B, H, 1, d]; return the sentences' [B, H, P, d]."""
+        kept = self.store[layer]
+        kept[self.rows, 0], kept[self.rows, 1] = key[:, :, 0], value[:, :, 0]
+        found = kept.index_select(0, self.paths.flatten())
+        found = found.unflatten(0, self.paths.shape)  # [B, P, 2, H, d]
+        keys, values = found.transpose(1, 3).unbind(2)
+        return keys, values
 
 
 class CausalAttention(Attention):
@@ -110,33 +133,31 @@ class CausalAttention(Attention):
     -------
     >>> attention = CausalAttention(16, 2)
     >>> angles = rotary_angles(torch.arange(5.0)[None], 8)
-    >>> out, key, value = attention(torch.randn(1, 5, 16), angles)
-    >>> out.shape, key.shape
-    (torch.Size([1, 5, 16]), torch.Size([1, 2, 5, 8]))
+    >>> attention(torch.randn(1, 5, 16), angles).shape
+    torch.Size([1, 5, 16])
     """
 
     def forward(
         self,
         x: torch.Tensor,
         angles: torch.Tensor,
-        past: tuple[torch.Tensor, torch.Tensor] | None = None,
+        remember: Callable | None = None,
         mask: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Attend from x [B, N, D] to itself; return its keys and values too.
+    ) -> torch.Tensor:
+        """Attend from x [B, N, D] to itself, or N = 1 to its sentence.
 
-        With ``past``, keys and values [B, H, P, d], N is 1 and ``mask``
-        [B, 1, 1, P + 1] is True where a position is valid.
+        ``remember`` takes the key and the value of x and returns those of the
+        sentence [B, H, P, d]; ``mask`` [B, 1, 1, P] is True where they are
+        valid.
         """
         key, value = self.key_value(x).chunk(2, dim=-1)
         key, value = rotate(self._split(key), angles), self._split(value)
         query = rotate(self._split(self.query(x)), angles)
-        if past is None:
-            out = scaled_attention(query, key, value, None, causal=True)
-        else:
-            keys = torch.cat([past[0], key], dim=2)
-            values = torch.cat([past[1], value], dim=2)
-            out = scaled_attention(query, keys, values, mask)
-        return self.output(out.transpose(1, 2).flatten(2)), key, value
+        if remember is not None:
+            key, value = remember(key, value)
+        causal = remember is None
+        out = scaled_attention(query, key, value, mask, causal)
+        return self.output(out.transpose(1, 2).flatten(2))
 
 
 class CausalLayer(nn.Module):
@@ -151,7 +172,7 @@ class CausalLayer(nn.Module):
     -------
     >>> layer = CausalLayer(LmSizes(16, 2, 32))
     >>> angles = rotary_angles(torch.arange(5.0)[None], 8)
-    >>> layer(torch.randn(1, 5, 16), angles)[0].shape
+    >>> layer(torch.randn(1, 5, 16), angles).shape
     torch.Size([1, 5, 16])
     """
 
@@ -167,15 +188,13 @@ class CausalLayer(nn.Module):
         self,
         x: torch.Tensor,
         angles: torch.Tensor,
-        past: tuple[torch.Tensor, torch.Tensor] | None = None,
+        remember: Callable | None = None,
         mask: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    ) -> torch.Tensor:
         """Update x [B, N, D]; arguments as in ``CausalAttention``."""
-        y, key, value = self.attention(
-            self.attention_norm(x), angles, past, mask
-        )
+        y = self.attention(self.attention_norm(x), angles, remember, mask)
         x = x + self.dropout(y)
-        return x + self.dropout(self.ffn(self.ffn_norm(x))), key, value
+        return x + self.dropout(self.ffn(self.ffn_norm(x)))
 
 
 class TransformerLm(nn.Module):
@@ -261,38 +280,29 @@ class TransformerLm(nn.Module):
         angles = rotary_angles(positions[None].float(), self.head_dim)
         x = self.dropout(self.embedding(tokens))
         for layer in self.layers:
-            x, _, _ = layer(x, angles)
+            x = layer(x, angles)
         return self.output(self.norm(x)).float()
 
-    def step(
-        self, tokens: torch.Tensor, past: Memory
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def step(self, tokens: torch.Tensor, memory: Memory) -> torch.Tensor:
         """Read one more token in each row; in evaluation mode.
 
         Arguments
         ---------
         tokens : torch.Tensor
             The token, or 0 at the sentence's start, shape [B].
-        past : Memory
-            Of the tokens before it, from the start's 0 on.
+        memory : Memory
+            Of the tokens before it; keeps this one's keys and values.
 
         Returns
         -------
-        log_probs : torch.Tensor
-            Of what comes next, shape [B, V].
-        keys, values : torch.Tensor
-            Of this token, shape [L, B, H, d].
+        torch.Tensor
+            Natural log-probabilities of what comes next, shape [B, V].
         """
-        angles = rotary_angles(past.lengths[:, None].float(), self.head_dim)
-        valid = valid_mask(past.lengths, past.keys.shape[3])
-        mask = attention_mask(F.pad(valid, (0, 1), value=True))
-        x, keys, values = self.embedding(tokens[:, None]), [], []
-        for layer, *before in zip(
-            self.layers, past.keys, past.values, strict=True
-        ):
-            x, key, value = layer(x, angles, before, mask)
-            keys.append(key.squeeze(2))
-            values.append(value.squeeze(2))
+        lengths = memory.lengths
+        angles = rotary_angles(lengths[:, None].float(), self.head_dim)
+        valid = valid_mask(lengths + 1, memory.paths.shape[1])
+        mask, x = attention_mask(valid), self.embedding(tokens[:, None])
+        for number, layer in enumerate(self.layers):
+            x = layer(x, angles, partial(memory.add, number), mask)
         logits = self.output(self.norm(x)).squeeze(1).float()
-        log_probs = logits.log_softmax(dim=-1)
-        return log_probs, torch.stack(keys), torch.stack(values)
+        return logits.log_softmax(dim=-1)

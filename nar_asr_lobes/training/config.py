@@ -11,15 +11,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import ruamel.yaml
-from hyperpyyaml import load_hyperpyyaml
-
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lm.models import LmFiles
 from nar_asr_lobes.lobes.model import ModelConfig
 from nar_asr_lobes.training.fields import fill
+from nar_asr_lobes.training.yaml_file import read_yaml
 
 TASKS = ("pretrain", "finetune", "evaluate")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -142,26 +140,33 @@ class TokenizerConfig:
 
 @dataclass(frozen=True)
 class LmConfig:
-    """The n-gram of the tokenizer's pieces, or of words.
+    """The language models; all predict the tokenizer's pieces.
 
     Arguments
     ---------
     order : int
-        Of the n-gram.
+        Of the n-gram, which is trained here.
     unit : str
         ``pieces``, or ``words``, which need a character tokenizer.
     texts : list of str
         Text files with a sentence a line, besides the training transcripts;
         a path is relative to the data folder.
     tune : bool
-        Whether its weight and the token bonus, and how much ``nar`` and
+        Whether the weights and the token bonus, and how much ``nar`` and
         ``nar_beam5_lm`` trust CTC, are tuned on the dev split.
+    neural : str, optional
+        Folder of a neural language model, as ``recipes/LM`` writes it.
+    lodr : bool
+        Whether a bigram of the training transcripts is made, whose share the
+        neural language model's modes take off.
     """
 
     order: int = 6
     unit: str = "pieces"
     texts: list[str] = field(default_factory=list)
     tune: bool = True
+    neural: str | None = None
+    lodr: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,8 +194,14 @@ class RunConfig:
         instructions for it. ``--precision`` goes before it.
     data, tokenizer, model, optim, log, lm, decoding : mapping
         Sections; see their classes (``ModelConfig``, ``DecodingOptions``).
+        For ``evaluate`` lm is an ``LmFiles``, and both lm and decoding go
+        before what the bundle has.
     modes : list of str, optional
         Decoding modes to evaluate; all where not given.
+    save_posteriors : bool
+        Whether the CTC posteriors of each test split are written to a file.
+    hot_words, hot_boost : str, optional, and float
+        List of phrases that ``evaluate`` prefers, by so many nats a token.
     objective : callable or Objective
         What is learned.
     wave_augment : WaveAugment, optional
@@ -214,9 +225,12 @@ class RunConfig:
     model: dict = field(default_factory=dict)
     optim: OptimConfig | None = None
     log: LogConfig = field(default_factory=LogConfig)
-    lm: LmConfig | None = None
+    lm: LmConfig | LmFiles | None = None
     decoding: dict = field(default_factory=dict)
     modes: list[str] | None = None
+    save_posteriors: bool = False
+    hot_words: str | None = None
+    hot_boost: float = 1.5
     objective: Any = None
     wave_augment: Any = None
     debug_utterances: int | None = None
@@ -254,62 +268,6 @@ def load_config(path: str | os.PathLike, overrides: str = "") -> RunConfig:
     return parse_config(read_yaml(path, overrides), str(path))
 
 
-def read_yaml(path: str | os.PathLike, overrides: str = "") -> dict:
-    """Read the keys of any run's YAML, with those of the command line.
-
-    Raises UserError for a missing file and broken YAML.
-    """
-    _check_overrides(path, overrides)
-    try:
-        with open(path, encoding="utf-8") as file:
-            return load_hyperpyyaml(file, overrides, overrides_must_match=False)
-    except Exception as error:  # HyperPyYAML raises whatever a tag raised
-        named = isinstance(error, OSError) or not error.args
-        reason = str(error) if named else ": ".join(map(str, error.args))
-        raise UserError(
-            f"{path}: a value cannot be made ({' '.join(reason.split())}); "
-            "correct it"
-        ) from error
-
-
-def _check_overrides(path: str | os.PathLike, overrides: str) -> None:
-    """Refuse what HyperPyYAML would, in words that say what to do."""
-    given = ruamel.yaml.YAML().load(overrides) or {}
-    keys = _read_plain(path)
-    for key, node in keys.items():
-        tag = getattr(node, "tag", None)
-        if tag is not None and tag.value == "!PLACEHOLDER" and key not in given:
-            raise UserError(
-                f"{path}: key {key!r} is left to you; add --{key}=VALUE"
-            )
-    for key, value in given.items():
-        whole = key in keys and not isinstance(keys[key], dict | None)
-        if isinstance(value, dict) and whole:
-            raise UserError(
-                f"{path}: {key} is one value or a whole file there, so its "
-                f"keys cannot be given one by one; write --{key}=VALUE or "
-                f"--{key}='!include:FILE', relative to the YAML"
-            )
-
-
-def _read_plain(path: str | os.PathLike) -> dict:
-    """Read the keys and tags of a YAML as they stand; nothing is built."""
-    if not os.path.isfile(path):
-        raise UserError(f"{path}: no such file; name one of the recipe's YAMLs")
-    try:
-        found = ruamel.yaml.YAML().load(Path(path))
-    except ruamel.yaml.error.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1
-        raise UserError(
-            f"{path}:{line}: is not YAML ({error.problem}); correct this line"
-        ) from error
-    except (ruamel.yaml.error.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not YAML; name a recipe's YAML") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: holds no keys; name a recipe's YAML")
-    return found
-
-
 def parse_config(values: dict, where: str) -> RunConfig:
     """Turn the mapping of a YAML into a ``RunConfig``.
 
@@ -332,7 +290,10 @@ def parse_config(values: dict, where: str) -> RunConfig:
 mean 'steps'?
     """
     values = dict(values)
-    for name, section in SECTIONS.items():
+    sections = dict(SECTIONS)
+    if values.get("task") == "evaluate":
+        sections["lm"] = LmFiles
+    for name, section in sections.items():
         if values.get(name) is not None:
             values[name] = fill(section, values[name], f"{where}: {name}")
     config = fill(RunConfig, values, where)

@@ -38,7 +38,6 @@ from nar_asr_lobes.dataio.tokenizer import (
     train_tokenizer,
 )
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lm.lexicon import find_space
 from nar_asr_lobes.lobes.model import ModelConfig, SpeechEncoder
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import RunConfig
@@ -86,8 +85,6 @@ def prepare_data(config: RunConfig, prepare: Prepare) -> None:
     if config.task == "finetune":
         _make_tokenizer(config)
         _make_lexicon(config)
-        if config.lm is not None and config.lm.unit == "words":
-            find_space(run_tokenizer(config))  # better now than at the end
     _check(config, wanted)
 
 
@@ -246,9 +243,15 @@ def _lm_files(config: RunConfig) -> list[Path]:
     return [Path(config.data_folder) / name for name in config.lm.texts]
 
 
+def transcripts(config: RunConfig) -> list[str]:
+    """Collect what the training split says, normalised."""
+    texts = [u.text or "" for u in read_split(config, config.data.train)]
+    return [text for text in texts if text]
+
+
 def lm_texts(config: RunConfig) -> list[str]:
     """Collect the sentences for the language model, normalised."""
-    texts = [u.text or "" for u in read_split(config, config.data.train)]
+    texts = transcripts(config)
     for path in _lm_files(config):
         lines = path.read_text(encoding="utf-8").splitlines()
         texts += [normalize_text(x, config.data.text_style) for x in lines]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Container
 from pathlib import Path
 
 import torch
@@ -11,36 +12,37 @@ import torch
 from nar_asr_lobes.dataio.batching import Sample, validation_batches
 from nar_asr_lobes.dataio.datasets import SpeechDataset
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
-from nar_asr_lobes.decoding.options import DecodingOptions
-from nar_asr_lobes.decoding.recognizer import (
-    MODES,
-    MODES_WITH_LM,
-    Recognizer,
+from nar_asr_lobes.decoding.hot_list import read_hot_words
+from nar_asr_lobes.decoding.modes import find_mode
+from nar_asr_lobes.decoding.options import DecodingOptions, check_weights
+from nar_asr_lobes.decoding.recognizer import Recognizer
+from nar_asr_lobes.decoding.saved_posteriors import (
+    SUFFIX,
+    SavedPosteriors,
+    write_posteriors,
 )
 from nar_asr_lobes.decoding.tune_options import tune_options
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.evaluate import evaluate_split
 from nar_asr_lobes.evaluation.report import ModeResult, format_table, to_dict
 from nar_asr_lobes.inference.bundle import (
+    Bundle,
     BundleCard,
     load_bundle,
     write_bundle,
 )
-from nar_asr_lobes.lm.ngram import train_ngram
-from nar_asr_lobes.lm.scorer import NgramLM
-from nar_asr_lobes.lm.word_ngram import train_word_ngram
+from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lobes.model import NarAsr
 from nar_asr_lobes.training.config import RunConfig
-from nar_asr_lobes.training.data import (
-    check_lm_files,
-    lm_texts,
-    read_split,
+from nar_asr_lobes.training.data import read_split
+from nar_asr_lobes.training.language_models import (
+    check_language_models,
+    describe,
+    make_language_models,
 )
 from nar_asr_lobes.training.stages import Stage
 
 logger = logging.getLogger(__name__)
-
-_TRAININGS = {"pieces": train_ngram, "words": train_word_ngram}
 
 
 def check_finish(config: RunConfig) -> None:
@@ -49,44 +51,34 @@ def check_finish(config: RunConfig) -> None:
     Raises
     ------
     UserError
-        For decoding options or modes that cannot work, and texts that are
-        not there.
+        For decoding options or modes that cannot work, and texts or language
+        models that are not there.
     """
+    if config.hot_words is not None and config.task != "evaluate":
+        raise UserError(
+            f"hot_words: has no effect when the task is {config.task}; give "
+            "it to the evaluation of the bundle"
+        )
     if config.task == "pretrain":
         return
-    rescore = DecodingOptions.from_dict(config.decoding).rescore
-    for name in ("neural_weight", "lodr_weight"):
-        if getattr(rescore, name) > 0:
-            raise UserError(
-                f"decoding.rescore: {name} is {getattr(rescore, name)}, but a "
-                "run has no such language model; set it to 0"
-            )
+    options = DecodingOptions.from_dict(config.decoding)
     if not config.data.test:
         raise UserError("data: test is empty; name a split to evaluate")
     if config.modes is not None and not config.modes:
         raise UserError("modes: is empty; name one or set it to null for all")
-    for mode in config.modes or ():
-        if mode not in MODES:
-            raise UserError(
-                f"modes: {mode!r} is unknown; choose from {', '.join(MODES)}"
-            )
+    present = None  # what a bundle has is not known yet
     if config.task == "finetune":
-        _check_lm(config)
+        present = check_language_models(config, options)
+    _check_modes(config, present)
 
 
-def _check_lm(config: RunConfig) -> None:
-    asked = [mode for mode in config.modes or () if mode in MODES_WITH_LM]
-    if config.lm is None and asked:
-        raise UserError(
-            f"modes: {asked[0]} needs a language model; add the section lm"
-        )
-    if config.lm is not None:
-        check_lm_files(config)
-        if config.lm.unit not in _TRAININGS:
-            raise UserError(
-                f"lm: unit {config.lm.unit!r} is unknown; use one of "
-                f"{', '.join(_TRAININGS)}"
-            )
+def _check_modes(config: RunConfig, present: Container[str] | None) -> None:
+    """Refuse modes that do not exist or lack their language model."""
+    for mode in config.modes or ():
+        try:
+            find_mode(mode, present, "add it to the section lm")
+        except UserError as error:
+            raise UserError(f"modes: {error}") from error
 
 
 def finish(
@@ -113,32 +105,28 @@ def finish(
     """
     output = Path(config.output_folder)
     options = DecodingOptions.from_dict(config.decoding)
-    lm, lm_path = None, None
+    lms, lm_files = LanguageModels(), LmFiles()
     if config.lm is not None:
         with Stage("lm", seconds):
-            report = _TRAININGS[config.lm.unit](
-                lm_texts(config), tokenizer, config.lm.order, output / "lm.arpa"
-            )
-            logger.info("n-gram: %s", report)
-            lm_path = report.path
-            lm = NgramLM.load(lm_path, tokenizer)
+            lm_files = make_language_models(config, tokenizer)
+            lms = lm_files.load(tokenizer)
         if config.lm.tune:
             with Stage("tune", seconds):
-                recognizer = Recognizer(model, tokenizer, options, lm)
+                recognizer = Recognizer(model, tokenizer, options, lms)
                 options = tune(config, recognizer, device)
-    recognizer = Recognizer(model, tokenizer, options, lm)
+    recognizer = Recognizer(model, tokenizer, options, lms)
     results = {}
     with Stage("evaluate", seconds):
         for split in config.data.test:
             results[split] = evaluate_one(config, recognizer, split, device)
     save_results(output, results)
-    card = make_card(config, results)
+    card = make_card(config, results, lms)
     bundle = write_bundle(
         output / "bundle",
         model,
         tokenizer,
         options,
-        lm_path=lm_path,
+        lm_files=lm_files,
         text_style=config.data.text_style,
         card=card,
     )
@@ -148,7 +136,10 @@ def finish(
 def tune(
     config: RunConfig, recognizer: Recognizer, device: torch.device | str
 ) -> DecodingOptions:
-    """Choose the decoding weights on the dev split; write ``tuning.json``."""
+    """Choose the decoding weights on the dev split.
+
+    Writes ``tuning.json``, and the posteriors for ``nar-asr lm tune``.
+    """
     utterances = read_split(config, config.data.dev, checked=True)
     dataset = SpeechDataset(utterances)
     batches = [
@@ -156,8 +147,17 @@ def tune(
         for indices in validation_batches([u.duration for u in utterances], 60)
     ]
     tuned = tune_options(recognizer, batches)
-    path = Path(config.output_folder) / "tuning.json"
-    path.write_text(json.dumps(tuned.report, indent=1))
+    output = Path(config.output_folder)
+    (output / "tuning.json").write_text(json.dumps(tuned.report, indent=1))
+    heard = SavedPosteriors(
+        ids=[name for batch in batches for name in batch.ids],
+        references=[text for batch in batches for text in batch.texts],
+        log_probs=tuned.log_probs,
+        tokenizer=recognizer.tokenizer.fingerprint,
+        frame_seconds=recognizer.model.frame_seconds,
+        audio_seconds=sum(batch.seconds for batch in batches),
+    )
+    write_posteriors(output / f"{config.data.dev}{SUFFIX}", heard)
     logger.info("tuned on dev: %s", tuned.options)
     return tuned.options
 
@@ -169,12 +169,15 @@ def evaluate_one(
     device: torch.device | str,
 ) -> list[ModeResult]:
     """Evaluate a split in the run's modes; log the table."""
+    output = Path(config.output_folder)
+    file = output / f"{split}{SUFFIX}" if config.save_posteriors else None
     results = evaluate_split(
         recognizer,
         read_split(config, split, checked=True),
-        Path(config.output_folder) / "alignments" / split,
+        output / "alignments" / split,
         config.modes,
         device=device,
+        posteriors_file=file,
     )
     logger.info("%s\n%s", split, format_table(results))
     return results
@@ -193,18 +196,14 @@ def evaluate_bundle(config: RunConfig, device: torch.device | str) -> None:
     Raises
     ------
     UserError
-        For no bundle, a damaged one, or references that are normalised in
-        another way than the transcripts it was trained on.
+        For no bundle, a damaged one, references that are normalised in
+        another way than the transcripts it was trained on, or a weight or a
+        mode without its language model.
     """
     if config.bundle is None:
         raise UserError(
             "evaluate: key 'bundle' is missing; give the folder that a "
             "fine-tuning wrote"
-        )
-    if config.decoding:
-        raise UserError(
-            "evaluate: key 'decoding' has no effect here, the bundle has its "
-            "own; leave it out"
         )
     bundle = load_bundle(config.bundle)
     if config.data.text_style != bundle.text_style:
@@ -214,14 +213,33 @@ def evaluate_bundle(config: RunConfig, device: torch.device | str) -> None:
             f"{config.data.text_style!r}; error rates would be wrong, so "
             f"set it to {bundle.text_style}"
         )
-    recognizer = Recognizer(
-        bundle.model.to(device), bundle.tokenizer, bundle.options, bundle.lm
-    )
+    recognizer = _bundle_recognizer(config, bundle, device)
     results = {
         split: evaluate_one(config, recognizer, split, device)
         for split in config.data.test
     }
     save_results(Path(config.output_folder), results)
+
+
+def _bundle_recognizer(
+    config: RunConfig, bundle: Bundle, device: torch.device | str
+) -> Recognizer:
+    """Put what the YAML gives in the place of what the bundle has."""
+    lms, hot_words = bundle.lms, None
+    if config.lm is not None:
+        lms = lms.updated(config.lm.load(bundle.tokenizer))
+    _check_modes(config, lms.present)
+    options = bundle.options.updated(config.decoding)
+    check_weights(options, lms.present)
+    if config.hot_words is not None:
+        hot_words = read_hot_words(
+            config.hot_words,
+            bundle.tokenizer,
+            bundle.text_style,
+            config.hot_boost,
+        )
+    model = bundle.model.to(device)
+    return Recognizer(model, bundle.tokenizer, options, lms, hot_words)
 
 
 def save_results(output: Path, results: dict[str, list[ModeResult]]) -> None:
@@ -235,7 +253,9 @@ def save_results(output: Path, results: dict[str, list[ModeResult]]) -> None:
 
 
 def make_card(
-    config: RunConfig, results: dict[str, list[ModeResult]]
+    config: RunConfig,
+    results: dict[str, list[ModeResult]],
+    lms: LanguageModels,
 ) -> BundleCard:
     """Describe a fine-tuned model from what its run knows."""
     train = read_split(config, config.data.train, checked=True)
@@ -252,6 +272,7 @@ def make_card(
     return BundleCard(
         title=f"Speech recogniser fine-tuned on {source}",
         trained_on=trained_on,
+        language_models=describe(lms),
         tested_on=f"split `{split}` of {source}",
         results=to_dict(results[split]),
         commands=[

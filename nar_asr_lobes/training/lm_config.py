@@ -18,9 +18,9 @@ from nar_asr_lobes.training.config import (
     OptimConfig,
     RunConfig,
     parse_config,
-    read_yaml,
 )
 from nar_asr_lobes.training.fields import fill
+from nar_asr_lobes.training.yaml_file import read_yaml
 
 TASK = "lm"
 

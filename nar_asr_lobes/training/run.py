@@ -10,6 +10,7 @@ happens is in ``run_recipe`` below, a line a stage.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ from speechbrain.utils.distributed import (
 from speechbrain.utils.run_opts import RunOptions
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.files import written_file
 from nar_asr_lobes.training.arguments import HELP, parse_arguments
 from nar_asr_lobes.training.assemble import load_best, make_brain
 from nar_asr_lobes.training.config import RunConfig
@@ -165,7 +167,8 @@ def write_seconds(
 ) -> None:
     """Write what each stage took."""
     times = Path(config.output_folder) / "seconds.json"
-    times.write_text(json.dumps(seconds, indent=1))
+    with written_file(times) as file:
+        file.write(json.dumps(seconds, indent=1).encode())
 
 
 def start_processes(run_opts: RunOptions) -> None:
@@ -186,6 +189,8 @@ def make_output_folder(
     message = None
     try:
         sb.create_experiment_directory(config.output_folder, path, overrides)
+        # log.txt gets all levels; of numba's compiler that is 50,000 lines
+        logging.getLogger("numba").setLevel(logging.WARNING)
     except OSError as error:  # on the main process, which alone writes
         message = (
             f"{config.output_folder}: cannot be written ({error.strerror}); "

@@ -33,7 +33,9 @@ def test_it_is_the_model_of_all_lines(tokenizer, tmp_path, capsys):
     (tmp_path / "a.txt").write_text("a ban\n\nnab x\n")
     (tmp_path / "b.txt").write_text("\ufeffba ba\nban")
     assert train(tmp_path, "--order", "3", texts=("a.txt", "b.txt")) == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    for part in ("text: 100%", "estimating order 3 on 13 pieces", "building"):
+        assert part in err
     assert "3 lines of 13 pieces used, 2 left out" in out
     assert "outside the tokenizer: 'x'" in out
     lines = ["a ban", "ba ba", "ban"]

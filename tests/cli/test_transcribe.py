@@ -117,6 +117,23 @@ def test_threads(transcribe, files, monkeypatch):
     assert used == [3]
 
 
+def test_hot_words_change_what_the_beam_finds(
+    transcribe, files, tmp_path, caplog
+):
+    listed = tmp_path / "names.txt"
+    listed.write_text("Ab\ncg f\n")
+    beam = files[0], "--mode", "beam5"
+    status, plain, _ = transcribe(*beam)
+    assert status == 0
+    hot = *beam, "--hot-words", str(listed)
+    status, found, _ = transcribe(*hot, "--hot-boost", "0")
+    assert (status, found) == (0, plain)
+    assert f"{listed}:1: has characters outside the tokenizer" in caplog.text
+    listed.write_text("g\nc\nab\ne\n")
+    status, found, err = transcribe(*hot, "--hot-boost", "5")
+    assert (status, err) == (0, "") and found != plain
+
+
 @pytest.mark.parametrize("option", ["--threads", "--max-seconds"])
 @pytest.mark.parametrize("wrong", ["0", "-1", "many", "nan", "inf"])
 def test_numbers_are_above_0(transcribe, files, option, wrong):
@@ -131,6 +148,9 @@ def test_numbers_are_above_0(transcribe, files, option, wrong):
         (["--mode", "beam5_lm"], "error: decoding mode beam5_lm needs"),
         (["--output-dir", "{file}/out"], "error: {file}/out: cannot be writt"),
         (["--output-dir", "{file}"], "error: {file}: cannot be written"),
+        (["--hot-words", "gone"], "error: gone: cannot read this list"),
+        (["--hot-words", "{file}"], "error: {file}: is not UTF-8"),
+        (["--hot-boost", "2"], "error: --hot-boost has no effect without"),
     ],
 )
 def test_mistakes_end_with_2(transcribe, files, arguments, message):

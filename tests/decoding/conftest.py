@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from nar_asr_lobes.lm.batched import BatchedNgram
 from nar_asr_lobes.lobes.model import ModelConfig, build_model
 from tests.decoding.ngram_tables import bigram_tables
 
@@ -23,6 +24,9 @@ class BigramLM:
     @property
     def tables(self):
         return bigram_tables(self.table)
+
+    def batched(self, device):
+        return BatchedNgram(self.tables, device)
 
     def start(self):
         return 0

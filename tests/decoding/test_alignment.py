@@ -31,6 +31,9 @@ def test_spans_lie_on_the_best_of_all_paths(lattice, tokens):
             path[span.start : span.end] = [span.token] * (span.end - span.start)
         assert tuple(path) == best_path(log_probs, tokens)
         assert [span.token for span in spans] == tokens
+        for span in spans:
+            own = log_probs[span.start : span.end, span.token]
+            assert span.log_prob == pytest.approx(own.max().item())
 
 
 def test_no_tokens_have_no_spans():
@@ -53,7 +56,7 @@ def test_nan_is_refused():
 def test_words_of_characters_and_of_pieces():
     characters = CharTokenizer(" ab")
     ids = characters.encode("a ba")
-    spans = [TokenSpan(t, 3 * i, 3 * i + 2) for i, t in enumerate(ids)]
+    spans = [TokenSpan(t, 3 * i, 3 * i + 2, 0.0) for i, t in enumerate(ids)]
     words = word_times(spans, characters, 0.04)
     assert [word.text for word in words] == ["a", "ba"]
     times = [(word.start, word.end) for word in words]
@@ -66,7 +69,7 @@ def test_words_of_characters_and_of_pieces():
             text = "".join(self.pieces[token] for token in ids)
             return text.replace("▁", " ").strip()
 
-    spans = [TokenSpan(t, i, i + 1) for i, t in enumerate([1, 2, 3])]
+    spans = [TokenSpan(t, i, i + 1, 0.0) for i, t in enumerate([1, 2, 3])]
     words = word_times(spans, Pieces(), 1.0)
     assert [(w.text, w.start, w.end) for w in words] == [
         ("the", 0.0, 2.0),
@@ -75,5 +78,42 @@ def test_words_of_characters_and_of_pieces():
 
 
 def test_spaces_alone_are_no_words():
-    spaces = [TokenSpan(1, 0, 1), TokenSpan(1, 2, 3)]
+    spaces = [TokenSpan(1, 0, 1, 0.0), TokenSpan(1, 2, 3, 0.0)]
     assert word_times(spaces, CharTokenizer(" a"), 1.0) == []
+
+
+def test_a_confidence_is_the_geometric_mean_of_its_tokens(lattice):
+    tokenizer = CharTokenizer(" abc")
+    ids = tokenizer.encode("ab cab a")
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        log_probs = lattice(20, tokenizer.size, rng, spread=2.0)
+        spans = align(log_probs, ids)
+        peaks = [
+            log_probs[s.start : s.end, s.token].exp().max().item()
+            for s in spans
+        ]
+        words = word_times(spans, tokenizer, 0.04)
+        # a space is part of no word
+        for word, (start, end) in zip(
+            words, [(0, 2), (3, 6), (7, 8)], strict=True
+        ):
+            expected = np.prod(peaks[start:end]) ** (1 / (end - start))
+            assert word.confidence == pytest.approx(expected)
+            assert 0 <= word.confidence <= 1
+
+
+def test_sure_frames_make_sure_words():
+    tokenizer = CharTokenizer(" ab")
+    ids = tokenizer.encode("ab a")
+    logits = torch.zeros(2 * len(ids), tokenizer.size)
+    logits[torch.arange(0, 2 * len(ids), 2), torch.tensor(ids)] = 30.0
+    logits[1::2, 0] = 30.0
+    sure, doubtful = logits.clone(), logits.clone()
+    doubtful[0, ids[0]] = 0.0  # of the first word's first letter
+    for scores, expected in [(sure, 1.0), (doubtful, 0.25**0.5)]:
+        spans = align(scores.log_softmax(dim=1), ids)
+        first, last = word_times(spans, tokenizer, 0.04)
+        assert first.confidence == pytest.approx(expected)
+        assert last.confidence == pytest.approx(1.0)
+        assert max(first.confidence, last.confidence) <= 1.0

@@ -8,13 +8,19 @@ from nar_asr_lobes.decoding.prefix_trie import (
     new_trie,
 )
 
+A, B, C = (7, 4), (8, 4), (7, 5)
+
 
 def merged(*entries):
-    """Return the winner of each entry (token, state, blank, label, offset)."""
+    """Return the winner of each (token, state, blank, label, offset).
+
+    A state is a pair: of the language model, among the hot words.
+    """
     work = new_work(8, 8)
     for i, (token, state, blank, label, offset) in enumerate(entries):
         entry = work.entries[i]
-        entry["token"], entry["state"], entry["winner"] = token, state, NONE
+        entry["token"], entry["winner"] = token, NONE
+        entry["state"], entry["context"] = state
         entry["blank"], entry["label"] = blank, label
         entry["offset"] = offset
     lost = merge_stays(work, len(entries))
@@ -26,29 +32,30 @@ def merged(*entries):
 @pytest.mark.parametrize(
     ("second", "winners"),
     [
-        ((1, 7, -3.0, -3.0, 0.0), [NONE, 0]),
-        ((1, 7, -1.0, -1.0, 0.0), [1, NONE]),
-        ((1, 7, -3.0, -1.0, 0.0), [NONE, NONE]),  # its label may yet win
-        ((1, 7, -1.0, -3.0, 0.0), [NONE, NONE]),  # its blank may yet win
-        ((1, 7, -3.0, -3.0, 2.0), [1, NONE]),  # with its offset it is better
-        ((2, 7, -3.0, -3.0, 0.0), [NONE, NONE]),
-        ((1, 8, -3.0, -3.0, 0.0), [NONE, NONE]),
+        ((1, A, -3.0, -3.0, 0.0), [NONE, 0]),
+        ((1, A, -1.0, -1.0, 0.0), [1, NONE]),
+        ((1, A, -3.0, -1.0, 0.0), [NONE, NONE]),  # its label may yet win
+        ((1, A, -1.0, -3.0, 0.0), [NONE, NONE]),  # its blank may yet win
+        ((1, A, -3.0, -3.0, 2.0), [1, NONE]),  # with its offset it is better
+        ((2, A, -3.0, -3.0, 0.0), [NONE, NONE]),
+        ((1, B, -3.0, -3.0, 0.0), [NONE, NONE]),
+        ((1, C, -3.0, -3.0, 0.0), [NONE, NONE]),
     ],
 )
 def test_only_what_can_never_win_is_merged(second, winners):
-    assert merged((1, 7, -2.0, -2.0, 0.0), second) == winners
+    assert merged((1, A, -2.0, -2.0, 0.0), second) == winners
 
 
 def test_winners_of_winners():
-    worse = [(1, 7, -score, -score, 0.0) for score in (3.0, 2.0, 1.0)]
+    worse = [(1, A, -score, -score, 0.0) for score in (3.0, 2.0, 1.0)]
     assert merged(*worse) == [1, 2, NONE]
 
 
 def test_a_node_keeps_its_closest_merges_once_each():
-    trie = new_trie(0)
-    node = add_node(trie, 0, (0, 1, 0, 1, 0.0))
+    trie = new_trie(0, 0)
+    node = add_node(trie, 0, (0, 1, 0, 0, 1, 0, 0.0))
     for token, gap in ((2, 5.0), (3, 1.0), (2, 4.0), (4, 3.0), (5, 9.0)):
-        add_merge(trie, node, 6, 2, (0, token, NONE), (0, gap, gap, 0.0))
+        add_merge(trie, node, 6, 2, (0, token, NONE), (0, 0, gap, gap, 0.0))
     kept, index = {}, trie.nodes["merge"][node]
     while index != NONE:
         merge = trie.merges[index]

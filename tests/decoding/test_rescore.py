@@ -14,6 +14,7 @@ from nar_asr_lobes.decoding.rescore import (
     rescore,
 )
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lm.models import LanguageModels
 from nar_asr_lobes.lm.neural import NeuralLM
 from nar_asr_lobes.lobes.alignment import token_frames
 from nar_asr_lobes.lobes.lm import LmSizes, TransformerLm
@@ -96,9 +97,10 @@ def test_pll_is_one_decoder_pass(model, batch, monkeypatch):
 @torch.inference_mode()
 def test_the_score_is_the_formula_and_ranks(model, batch, bigram):
     encoded, lm = batch[2], bigram(9, 0)
+    lms = LanguageModels(lm)
     options = RescoreOptions(ctc_weight=0.3, lm_weight=0.5, token_bonus=0.2)
     nbest = [hypotheses(SEQUENCES)] * 3
-    for row, found in enumerate(rescore(model, encoded, nbest, options, lm)):
+    for row, found in enumerate(rescore(model, encoded, nbest, options, lms)):
         assert {h.tokens for h in found} == set(SEQUENCES)
         scores = [h.score for h in found]
         assert scores == sorted(scores, reverse=True)
@@ -180,9 +182,8 @@ def test_a_neural_model_and_lodr_enter_with_their_weights(
     nbest = [hypotheses(SEQUENCES)] * 3
     plain = rescore(model, batch[2], nbest, RescoreOptions(0.3))
     options = RescoreOptions(0.3, neural_weight=0.6, lodr_weight=0.2)
-    found = rescore(
-        model, batch[2], nbest, options, neural=neural, lodr=lodr
-    )
+    lms = LanguageModels(neural=neural, lodr=lodr)
+    found = rescore(model, batch[2], nbest, options, lms)
     for before, after in zip(plain, found, strict=True):
         scores = {h.tokens: h.score for h in before}
         for h in after:
@@ -203,6 +204,7 @@ def test_at_weight_0_nothing_changes_and_no_model_is_asked(
     nbest = [hypotheses(SEQUENCES)] * 3
     options = RescoreOptions(lm_weight=0.5, token_bonus=0.2)
     lm, silent = bigram(9, 0), object()
-    plain = rescore(model, batch[2], nbest, options, lm)
-    found = rescore(model, batch[2], nbest, options, lm, silent, silent)
+    plain = rescore(model, batch[2], nbest, options, LanguageModels(lm))
+    others = LanguageModels(lm, silent, silent)
+    found = rescore(model, batch[2], nbest, options, others)
     assert found == plain  # to the bit

@@ -92,6 +92,35 @@ def test_every_point_holds_the_errors_of_its_search(development):
     assert counts[0::2] != counts[1::2]  # the bonus counts too
 
 
+def test_the_grid_can_be_shown(development):
+    """A bar sees the points in their order, and may end the work early."""
+    utterances, references, lm = development
+    seen = []
+
+    def show(grid):
+        for point in grid[:3]:
+            seen.append((point.lm_weight, point.token_bonus, len(grid)))
+            yield point
+
+    grid = ((0.0, 0.1), (0.0, 1.0))
+    tuning = tune_lm(
+        utterances, references, TOKENIZER, lm, None, *grid, progress=show
+    )
+    assert seen == [(0.0, 0.0, 4), (0.0, 1.0, 4), (0.1, 0.0, 4)]
+    found = [(p.lm_weight, p.token_bonus, 4) for p in tuning.surface]
+    assert found == seen
+
+
+def test_a_bad_grid_is_refused_before_the_first_search(development):
+    utterances, references, lm = development
+    utterances = [np.full((2, 4), np.nan)] * 3  # no search would pass
+    arguments = (utterances, references, TOKENIZER, lm, None)
+    with pytest.raises(UserError, match="lm_weight is nan; it must be a"):
+        tune_lm(*arguments, (0.0, float("nan")), (0.0,))
+    with pytest.raises(UserError, match="the grid to tune on is empty; give"):
+        tune_lm(*arguments, (0.0, 1.0), ())
+
+
 def test_rescoring_weights_are_found_from_the_parts():
     right, wrong = (A,), (B,)
     nbest = [

@@ -1,9 +1,11 @@
 """The table over modes, as text and as numbers."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from nar_asr_lobes.evaluation.hot_recall import HotCounts
 from nar_asr_lobes.evaluation.report import ModeResult, format_table, to_dict
 from nar_asr_lobes.evaluation.wer import score
 
@@ -47,6 +49,16 @@ def test_numbers_are_fractions_and_survive_json():
         greedy[name] for name in ("words", "hits", "substitutions", "deletions")
     ] == [4, 1, 2, 1]
     assert numbers["nar_beam5_lm"]["wrong_utterances"] == 0
+
+
+def test_hot_words_have_columns_and_numbers_where_there_is_a_list():
+    listed = [replace(RESULTS[0], hot=HotCounts(said=4, found=3, inserted=1))]
+    header, greedy = format_table(listed).splitlines()
+    assert header.split()[-4:] == ["hot", "said", "found", "inserted"]
+    assert greedy.split()[-3:] == ["4", "3", "1"]
+    numbers = to_dict(listed)["ctc_greedy"]
+    assert numbers["hot_recall"] == 0.75 and numbers["hot_inserted"] == 1
+    assert not any("hot" in name for name in to_dict(RESULTS)["ctc_greedy"])
 
 
 def test_a_mode_that_stands_twice_is_refused():

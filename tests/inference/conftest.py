@@ -12,7 +12,9 @@ from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.inference.bundle import write_bundle
 from nar_asr_lobes.inference.card import BundleCard
 from nar_asr_lobes.inference.folder import INDEX
+from nar_asr_lobes.lm.neural import WEIGHTS, NeuralLM
 from nar_asr_lobes.lm.ngram import train_ngram
+from nar_asr_lobes.lobes.lm import LmSizes, TransformerLm
 from nar_asr_lobes.lobes.model import ModelConfig, build_model
 from nar_asr_lobes.training.checkpoint import sha256
 from tests.tones import tone_speech
@@ -83,7 +85,17 @@ def lm_path(tmp_path_factory, tokenizer):
     rng = random.Random(1)
     path = tmp_path_factory.mktemp("lm") / "pieces.arpa"
     texts = [sentence(rng) for _ in range(50)]
-    return train_ngram(texts, tokenizer, 2, path).path
+    return str(train_ngram(texts, tokenizer, 2, path).path)
+
+
+@pytest.fixture(scope="session")
+def neural_folder(tmp_path_factory, tokenizer):
+    """A random Transformer over the letters, as a training leaves it."""
+    torch.manual_seed(2)
+    neural = NeuralLM(TransformerLm(LmSizes(16, 2, 32, 1), tokenizer.size))
+    folder = tmp_path_factory.mktemp("neural")
+    neural.save(folder / WEIGHTS, tokenizer)
+    return str(folder)
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import load_bundle, write_bundle
 from nar_asr_lobes.inference.card import BundleCard
+from nar_asr_lobes.lm.models import LmFiles
+from nar_asr_lobes.lm.neural import NeuralLM
 from nar_asr_lobes.lm.scorer import NgramLM
 from nar_asr_lobes.lobes.model import ModelConfig, build_model
 
@@ -45,7 +47,7 @@ def test_what_is_loaded_is_what_was_written(
         tokenizer,
         OPTIONS,
         card=BundleCard("Tones", limits=["Sine waves only."]),
-        lm_path=lm_path,
+        lm_files=LmFiles(lm_path),
         text_style="english",
     )
     bundle = load_bundle(folder)
@@ -60,7 +62,7 @@ def test_what_is_loaded_is_what_was_written(
     assert bundle.default_mode == "nar_beam5_lm"
     assert bundle.text_style == "english"
     lm = NgramLM.load(lm_path, tokenizer)
-    assert bundle.lm.sentence([2, 3, 1]) == lm.sentence([2, 3, 1])
+    assert bundle.lms.ngram.sentence([2, 3, 1]) == lm.sentence([2, 3, 1])
     assert "- Sine waves only." in (folder / "README.md").read_text()
 
 
@@ -68,10 +70,15 @@ def test_a_copy_elsewhere_needs_nothing_of_the_original(
     tmp_path, model, tokenizer, lm_path
 ):
     folder = write_bundle(
-        tmp_path / "a", model, tokenizer, OPTIONS, card=CARD, lm_path=lm_path
+        tmp_path / "a",
+        model,
+        tokenizer,
+        OPTIONS,
+        card=CARD,
+        lm_files=LmFiles(lm_path),
     )
     shutil.move(folder, tmp_path / "b")
-    assert load_bundle(tmp_path / "b").lm is not None
+    assert load_bundle(tmp_path / "b").lms.ngram is not None
 
 
 def test_a_sentencepiece_tokenizer_and_a_bundle_written_twice(tmp_path, model):
@@ -88,7 +95,7 @@ def test_a_sentencepiece_tokenizer_and_a_bundle_written_twice(tmp_path, model):
         )
     bundle = load_bundle(folder)
     assert bundle.tokenizer.pieces == tokenizer.pieces
-    assert bundle.default_mode == "nar" and bundle.lm is None
+    assert bundle.default_mode == "nar" and bundle.lms.ngram is None
     assert list(tmp_path.iterdir()) == [folder]
 
 
@@ -97,9 +104,9 @@ def test_a_sentencepiece_tokenizer_and_a_bundle_written_twice(tmp_path, model):
     [
         ({"tokenizer": CharTokenizer("xyz")}, "4 pieces but the model 6"),
         ({"text_style": "latin"}, "'latin' is unknown"),
-        ({"default_mode": "beam6"}, "default mode 'beam6' is unknown"),
+        ({"default_mode": "beam6"}, "unknown decoding mode 'beam6'; choose"),
         ({"default_mode": "beam5_lm"}, "beam5_lm needs a language model"),
-        ({"lm_path": "nowhere.ngram"}, "nowhere.ngram: there is no language"),
+        ({"lm_files": LmFiles("no.ngram")}, "no.ngram: there is no language"),
     ],
 )
 def test_parts_that_do_not_belong_together_are_not_written(
@@ -116,11 +123,12 @@ def test_a_language_model_of_another_tokenizer_is_refused(
 ):
     other = CharTokenizer(" abce")
     parts = (build_model(ModelConfig.tiny(), 6), other, OPTIONS)
+    files = LmFiles(lm_path)
     with pytest.raises(UserError, match="made with another tokenizer"):
-        write_bundle(tmp_path / "b", *parts, card=CARD, lm_path=lm_path)
+        write_bundle(tmp_path / "b", *parts, card=CARD, lm_files=files)
     folder = write_bundle(
         tmp_path / "b", *parts[:1], tokenizer, OPTIONS,
-        card=CARD, lm_path=lm_path,
+        card=CARD, lm_files=files,
     )  # fmt: skip
     other.save(folder / "tokenizer")
     settings = yaml.safe_load((folder / "inference.yaml").read_text())
@@ -129,6 +137,75 @@ def test_a_language_model_of_another_tokenizer_is_refused(
     rehash(folder)
     with pytest.raises(UserError, match="lm.ngram: .* another tokenizer"):
         load_bundle(folder)
+
+
+@pytest.fixture
+def with_all(tmp_path, model, tokenizer, lm_path, neural_folder):
+    """A bundle with all language models; the bigram is LODR's too."""
+    return write_bundle(
+        tmp_path / "with_all",
+        model,
+        tokenizer,
+        OPTIONS,
+        card=CARD,
+        lm_files=LmFiles(lm_path, neural_folder, lm_path),
+        default_mode="beam5_neural",
+    )
+
+
+def test_the_neural_model_and_lodr_come_along(
+    with_all, tokenizer, lm_path, neural_folder
+):
+    bundle = load_bundle(with_all)
+    assert bundle.default_mode == "beam5_neural"
+    lms = LmFiles(lm_path, neural_folder, lm_path).load(tokenizer)
+    sentence = [2, 3, 1, 4]
+    for name in ("ngram", "neural", "lodr"):
+        mine, theirs = getattr(bundle.lms, name), getattr(lms, name)
+        assert mine.sentence(sentence) == theirs.sentence(sentence)
+    # a bundle is a folder of its neural model, for an evaluation's lm.neural
+    again = LmFiles(neural=str(with_all)).load(tokenizer).neural
+    assert again.sentence(sentence) == lms.neural.sentence(sentence)
+
+
+@pytest.mark.parametrize(
+    "name", ["lm.safetensors", "lm.safetensors.json", "lm.ngram", "lodr.ngram"]
+)
+def test_a_damaged_language_model_is_named(with_all, rehash, name):
+    content = bytearray((with_all / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (with_all / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{name}: is damaged .its SHA-256"):
+        load_bundle(with_all)
+    rehash(with_all)  # each has a sum of its own besides
+    with pytest.raises(UserError, match="damaged"):
+        load_bundle(with_all)
+    (with_all / name).unlink()
+    with pytest.raises(UserError, match=f"{name}: is missing"):
+        load_bundle(with_all)
+
+
+def test_a_neural_model_of_another_tokenizer_is_refused(
+    tmp_path, with_all, neural_folder, rehash
+):
+    other = CharTokenizer(" abce")
+    parts = build_model(ModelConfig.tiny(), 6), other, OPTIONS
+    files = LmFiles(neural=neural_folder)
+    with pytest.raises(UserError, match="made with another tokenizer"):
+        write_bundle(tmp_path / "b", *parts, card=CARD, lm_files=files)
+    neural = NeuralLM.load(
+        f"{neural_folder}/lm.safetensors", load_bundle(with_all).tokenizer
+    )
+    neural.save(with_all / "lm.safetensors", other)
+    rehash(with_all)
+    with pytest.raises(UserError, match="lm.safetensors: .* another tokeniz"):
+        load_bundle(with_all)
+
+
+def test_a_bundle_of_version_2_is_read(edit, folder):
+    edit(format_version=2, decoding={"beam": {"beam_size": 3}})
+    options = load_bundle(folder).options
+    assert options == DecodingOptions(beam=BeamOptions(beam_size=3))
 
 
 @pytest.mark.parametrize(
@@ -172,7 +249,7 @@ def test_another_tokenizer_is_refused(folder, rehash):
     "changes, message",
     [
         ({"vocab_size": 7}, "vocab_size is 7, but the tokenizer has 6 pieces"),
-        ({"format_version": 1}, "format version 1 is unknown.*reads 2"),
+        ({"format_version": 1}, "format version 1 is unknown.*reads 2 and 3;"),
         ({"format_version": None}, "does not hold a bundle's settings"),
         ({"text_style": None}, "key 'text_style' is missing"),
         ({"plugin": "x"}, "key 'plugin' is unknown"),

@@ -12,6 +12,7 @@ def test_card_tells_data_numbers_commands_and_limits():
         trained_on="2.9 h of clinical speech",
         tested_on="40 minutes of other speakers",
         results=to_dict([ModeResult("nar", counts, 0.5, 10.0)]),
+        language_models=["A Transformer.", "A bigram."],
         commands=["python train.py hparams/finetune.yaml"],
         limits=["Not tested on children.", "English only."],
     ).markdown()
@@ -21,6 +22,7 @@ def test_card_tells_data_numbers_commands_and_limits():
     assert "On 40 minutes of other speakers:\n\n| mode | WER %" in text
     assert "| nar | 25.00 | 31.58 | 1 | 0.050 |" in text
     assert text.endswith("- Not tested on children.\n- English only.\n")
+    assert "## Language models\n\n- A Transformer.\n- A bigram.\n" in text
     assert "nar-asr transcribe" in text
 
 
@@ -28,3 +30,4 @@ def test_what_is_not_known_is_said():
     text = BundleCard("Clinic").markdown()
     assert text.count("Not stated.") == 3
     assert text.count("Not measured.") == 1
+    assert "## Language models\n\nNone.\n" in text

@@ -11,8 +11,8 @@ from nar_asr_lobes.inference.transcriber import Transcript
 
 
 def transcript(*words):
-    """Words as (text, start, end)."""
-    words = tuple(Word(*word) for word in words)
+    """Words as (text, start, end), all of one confidence."""
+    words = tuple(Word(*word, 0.98765) for word in words)
     return Transcript("a.wav", 9.5, " ".join(w.text for w in words), words)
 
 
@@ -53,7 +53,9 @@ def test_json_is_one_line_with_times_in_seconds():
         "path": "a.wav",
         "seconds": 9.5,
         "text": "né",
-        "words": [{"text": "né", "start": 0.123, "end": 1.0}],
+        "words": [
+            {"text": "né", "start": 0.123, "end": 1.0, "confidence": 0.988}
+        ],
     }
 
 

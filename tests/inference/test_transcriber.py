@@ -8,21 +8,25 @@ import pytest
 import soundfile
 import torch
 
+from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import Bundle
 from nar_asr_lobes.inference.transcriber import Transcriber, _token_spans
-from nar_asr_lobes.lm.scorer import NgramLM
+from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 
 RATE = 16000
 LETTER = 0.12  # seconds
 FRAME = 0.04
+HOT = HotWords.build(["ab"], CharTokenizer("ab"))
 
 
 @pytest.fixture
 def bundle(model, tokenizer):
-    return Bundle(model, tokenizer, None, DecodingOptions(), "beam5", "none")
+    lms, options = LanguageModels(), DecodingOptions()
+    return Bundle(model, tokenizer, lms, options, "beam5", "none")
 
 
 @pytest.fixture
@@ -38,6 +42,16 @@ def clips(tmp_path, speak):
 
 def texts_of(transcripts):
     return [transcript.text for transcript in transcripts]
+
+
+def confidences(transcripts):
+    return [w.confidence for found in transcripts for w in found.words]
+
+
+def unsure(transcript):
+    """Leave the confidences out, which rounding may change."""
+    words = tuple(replace(word, confidence=0.0) for word in transcript.words)
+    return replace(transcript, words=words)
 
 
 def test_files_become_texts_in_order(bundle, clips):
@@ -62,13 +76,29 @@ def test_word_times_are_where_the_words_are(bundle, clips):
 
 
 @pytest.mark.parametrize(
-    "mode", ["ctc_greedy", "nar", "beam5", "beam5_lm", "nar_beam5_lm"]
+    "mode",
+    [
+        "ctc_greedy",
+        "nar",
+        "beam5",
+        "beam5_lm",
+        "nar_beam5_lm",
+        "nar_lm",
+        "beam5_neural",
+    ],
 )
-def test_together_equals_one_by_one(bundle, tokenizer, lm_path, clips, mode):
-    bundle = replace(bundle, lm=NgramLM.load(lm_path, tokenizer))
+def test_together_equals_one_by_one(
+    bundle, tokenizer, lm_path, neural_folder, clips, mode
+):
+    lms = LmFiles(lm_path, neural_folder).load(tokenizer)
+    bundle = replace(bundle, lms=lms)
     one = Transcriber(bundle, mode, batch_seconds=0.001)
     many = Transcriber(bundle, mode)
-    assert list(one.transcribe(clips[1])) == list(many.transcribe(clips[1]))
+    alone = list(one.transcribe(clips[1]))
+    together = list(many.transcribe(clips[1]))
+    assert confidences(together) == pytest.approx(confidences(alone), abs=1e-5)
+    assert 0 < min(confidences(together)) <= max(confidences(together)) <= 1
+    assert list(map(unsure, together)) == list(map(unsure, alone))
 
 
 def test_batches_keep_to_their_limit_and_mix_files(bundle, clips, monkeypatch):
@@ -194,7 +224,9 @@ def test_no_files_no_transcripts(bundle):
     "arguments, message",
     [
         ({"mode": "beam6"}, "'beam6'; choose from ctc_greedy, nar"),
-        ({"mode": "beam5_lm"}, "which this bundle lacks; use beam5"),
+        ({"mode": "beam5_lm"}, "bundle has none, so use beam5"),
+        ({"mode": "beam5_neural"}, "a neural language model; this bundle has"),
+        ({"mode": "nar", "hot_words": HOT}, "nar does not use hot words"),
         ({"device": "abacus"}, "device 'abacus' cannot be used"),
     ],
 )

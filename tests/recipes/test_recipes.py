@@ -9,8 +9,12 @@ import pytest
 import torch
 
 from nar_asr_lobes.dataio.manifest import read_manifest
+from nar_asr_lobes.decoding.modes import MODES
 from nar_asr_lobes.decoding.options import DecodingOptions
-from nar_asr_lobes.decoding.recognizer import MODES
+from nar_asr_lobes.decoding.saved_posteriors import (
+    SUFFIX,
+    read_posteriors,
+)
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.inference.transcriber import Transcriber
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
@@ -115,11 +119,18 @@ def test_finetuning_ends_in_numbers_and_a_bundle(runs, recipe):
         }
         assert files == {*MODES, "left_out"}
     clips = read_manifest(folder / "manifests" / f"{next(iter(results))}.jsonl")
-    transcriber = Transcriber(load_bundle(folder / "bundle"))
+    bundle = load_bundle(folder / "bundle")
+    transcriber = Transcriber(bundle)
     [found] = transcriber.transcribe([clips[0].audio])
     assert transcriber.mode == "nar_beam5_lm"
     assert found.error is None
     assert found.seconds == pytest.approx(clips[0].duration, abs=1e-3)
+    dev = config(recipe, "finetune").data.dev
+    saved = read_posteriors(folder / f"{dev}{SUFFIX}", bundle.tokenizer)
+    clips = read_manifest(folder / "manifests" / f"{dev}.jsonl")
+    assert dict(zip(saved.ids, saved.references, strict=True)) == {
+        clip.id: clip.text for clip in clips
+    }
 
 
 @pytest.mark.parametrize("recipe", MAKERS)

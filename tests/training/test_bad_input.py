@@ -152,9 +152,9 @@ OPTIONS = [
     (
         "finetune",
         "--decoding={rescore: {neural_weight: 0.3}}",
-        "decoding.rescore: neural_weight is 0.3, but a run has no such",
+        "decoding.rescore: neural_weight is 0.3 but there is no language",
     ),
-    ("finetune", "--modes=[beam9]", "modes: 'beam9' is unknown; choose from"),
+    ("finetune", "--modes=[beam9]", "modes: unknown decoding mode 'beam9'"),
     (
         "finetune",
         "--lm={texts: [more.txt]}",
@@ -201,7 +201,7 @@ def test_a_wrong_option_is_told_in_one_line(folder, task, option, message):
 def test_a_mode_needs_its_language_model(folder):
     options = ["--modes=[nar, beam5_lm]", "--lm=null"]
     error = run_tiny(folder, "finetune", *options).error
-    assert "modes: beam5_lm needs a language model; add the section" in error
+    assert "beam5_lm needs a language model; add it to the section lm" in error
 
 
 def test_words_need_a_tokenizer_that_ends_them(folder):

@@ -5,14 +5,23 @@ import re
 import shutil
 
 import pytest
+import torch
 
+from nar_asr_lobes.cli.main import main as nar_asr
+from nar_asr_lobes.dataio.audio import read_audio
+from nar_asr_lobes.dataio.manifest import read_manifest
 from nar_asr_lobes.dataio.tokenizer import CharTokenizer, load_tokenizer
-from nar_asr_lobes.decoding.recognizer import MODES
+from nar_asr_lobes.decoding.modes import MODES
+from nar_asr_lobes.decoding.saved_posteriors import (
+    SUFFIX,
+    read_posteriors,
+)
+from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.inference.folder import INDEX
 from nar_asr_lobes.lm.ngram import train_ngram
 from nar_asr_lobes.lm.scorer import NgramLM
 from nar_asr_lobes.training.checkpoint import sha256
-from tests.training.tiny_recipe import copy_of, finished_runs, run_tiny
+from tests.training.tiny_recipe import TEXT, copy_of, finished_runs, run_tiny
 
 
 @pytest.fixture
@@ -56,6 +65,16 @@ def test_the_language_model_learns_from_the_texts_named(folder):
     assert (info.lines_used, info.order, info.unit) == (12, 2, "words")
     surface = json.loads((folder / "out" / "tuning.json").read_text())
     assert {"mask_predict", "rescore"} < set(surface)
+    assert surface["beam_lm"] == tuned_again(folder)
+
+
+def tuned_again(folder):
+    """The surface of ``nar-asr lm tune`` on what the fine-tuning left."""
+    out, target = folder / "out", folder / "again.json"
+    files = out / f"dev{SUFFIX}", "--lm", out / "lm.ngram"
+    options = "--tokenizer", out / "bundle", "--output", target
+    assert nar_asr(["lm", "tune", *map(str, (*files, *options))]) == 0
+    return json.loads(target.read_text())["surface"]
 
 
 def test_only_the_modes_asked_for_are_evaluated(folder):
@@ -64,6 +83,44 @@ def test_only_the_modes_asked_for_are_evaluated(folder):
     results = json.loads((out / "results.json").read_text())
     assert list(results["test"]) == ["nar", "beam5"]
     assert "nar " in (out / "results.txt").read_text()
+    assert not list(out.glob(f"*{SUFFIX}"))
+
+
+def test_posteriors_of_the_test_split_are_saved_where_asked(folder):
+    out, outcome = evaluate(folder, "--save_posteriors=True")
+    assert outcome.code == 0, outcome.err
+    bundle = load_bundle(folder / "out" / "bundle")
+    saved = read_posteriors(out / f"test{SUFFIX}", bundle.tokenizer)
+    clips = read_manifest(out / "manifests" / "test.jsonl")
+    assert saved.ids == [clip.id for clip in clips]
+    assert saved.references == [clip.text for clip in clips]
+    seconds = sum(clip.duration for clip in clips)
+    assert saved.frame_seconds == bundle.model.frame_seconds
+    assert saved.audio_seconds == pytest.approx(seconds, abs=0.01)
+    for clip, heard in zip(clips, saved.log_probs, strict=True):
+        wav = torch.from_numpy(read_audio(clip.audio))[None]
+        with torch.inference_mode():
+            alone = bundle.model.encode(wav, torch.ones(1)).log_probs[0]
+        torch.testing.assert_close(heard, alone, rtol=1e-3, atol=1e-4)
+
+
+def test_the_recall_of_hot_words_is_reported_for_each_mode(folder):
+    rows = (folder / "data" / "utterances.tsv").read_text().splitlines()
+    said = [row.split("\t")[TEXT] for row in rows if row.startswith("test")]
+    listed = folder / "hot.txt"
+    listed.write_text(said[0].split()[0] + "\n")
+    out, outcome = evaluate(folder, f"--hot_words={listed}", "--hot_boost=3")
+    assert outcome.code == 0, outcome.err
+    results = json.loads((out / "results.json").read_text())["test"]
+    assert list(results) == list(MODES)
+    for numbers in results.values():
+        assert numbers["hot_said"] >= 1
+        assert numbers["hot_recall"] == (
+            numbers["hot_found"] / numbers["hot_said"]
+        )
+    assert "hot said" in (out / "results.txt").read_text()
+    refused = run_tiny(folder, "finetune", f"--hot_words={listed}")
+    assert "hot_words: has no effect when the task is fine" in refused.error
 
 
 def test_without_a_language_model_three_modes_are_left(folder):
@@ -112,12 +169,8 @@ def keep_all(bundle):
             "bundle: was trained on text of style 'none', .* set it to none",
         ),
         (keep_all, "--data={test: [tset]}", "has no split 'tset'; the recipe"),
-        (
-            keep_all,
-            "--decoding={beam_lm: {lm_weight: 0}}",
-            "evaluate: key 'decoding' has no effect here, the bundle has",
-        ),
-        (keep_all, "--modes=[beam9]", "modes: 'beam9' is unknown; choose"),
+        (keep_all, "--modes=[beam9]", "modes: unknown decoding mode 'bea"),
+        (keep_all, "--hot_words=gone.txt", "gone.txt: cannot read this list"),
     ],
 )
 def test_what_does_not_fit_is_refused(folder, damage, option, message):

@@ -1,6 +1,7 @@
 """One run from its command line: help, paths, going on, refusing to."""
 
 import json
+import logging
 import re
 import shutil
 
@@ -72,6 +73,12 @@ def test_a_recipe_runs_from_any_folder_with_relative_paths(
 def test_times_of_all_stages_are_kept(finished):
     seconds = json.loads((finished / "finetune" / "seconds.json").read_text())
     assert list(seconds) == ["prepare", "finetune", "lm", "evaluate"]
+
+
+def test_the_compiler_of_the_searches_does_not_fill_the_log(folder):
+    logging.getLogger("numba").setLevel(logging.DEBUG)
+    assert run_tiny(folder, "pretrain").code == 0
+    assert not logging.getLogger("numba.core.ssa").isEnabledFor(logging.INFO)
 
 
 def test_a_finetuning_starts_from_the_pretrained_encoder(finished, folder):

@@ -1,0 +1,122 @@
+"""Hot words for the batched search, as part of its language model.
+
+The batched search weighs one model; here that model gives the language
+model's weighted log-probability and what the hot words gain, in one number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from nar_asr_lobes.decoding.hot_words import HotWords
+from nar_asr_lobes.decoding.hypotheses import Hypothesis
+from nar_asr_lobes.lm.batched import BatchedLM, BatchedNgram
+
+
+class HotWordsLM:
+    """A ``BatchedLM`` of weight 1: hot words, and a weighted one if any.
+
+    Arguments
+    ---------
+    hot_words : HotWords
+        Their table is copied.
+    lm : BatchedLM or None
+        On the same device.
+    lm_weight : float
+        Its weight.
+    device : str or torch.device
+        Where they are looked up.
+
+    Example
+    -------
+    >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> hot = HotWords.build(["ab"], CharTokenizer("ab"), boost=2.0)
+    >>> lm = HotWordsLM(hot, None, 0.0, "cpu")
+    >>> scores, _ = lm.score(lm.start(1), torch.tensor([[1, 2]]))
+    >>> scores.tolist()  # "a" begins the phrase, "b" does not
+    [[2.0, 0.0]]
+    """
+
+    def __init__(
+        self,
+        hot_words: HotWords,
+        lm: BatchedLM | None,
+        lm_weight: float,
+        device: str | torch.device,
+    ):
+        self._hot = BatchedNgram(hot_words.tables, device)
+        self._boost, self._lm, self._weight = hot_words.boost, lm, lm_weight
+        self._contexts = len(hot_words.tables.backoff)
+        self.size = self._hot.size
+
+    def start(self, count: int) -> tuple[torch.Tensor, Any]:
+        """Return the states at the start of a sentence."""
+        lm = None if self._lm is None else self._lm.start(count)
+        return self._hot.start(count), lm
+
+    def score(
+        self, states: tuple, tokens: torch.Tensor
+    ) -> tuple[torch.Tensor, tuple]:
+        """Return the weighted scores of candidates, and what is behind."""
+        gains, contexts = self._hot.score(states[0], tokens)
+        scores, after = self._boost * gains, None
+        if self._lm is not None:
+            log_probs, after = self._lm.score(states[1], tokens)
+            scores = scores + self._weight * log_probs
+        return scores, (contexts, after)
+
+    def select(self, states: tuple, after: tuple, *choice: Any) -> tuple:
+        """Return the states of a choice."""
+        contexts = self._hot.select(states[0], after[0], *choice)
+        if self._lm is None:
+            return contexts, None
+        return contexts, self._lm.select(states[1], after[1], *choice)
+
+    def futures(
+        self, states: tuple, after: tuple, *choice: Any
+    ) -> torch.Tensor | None:
+        """Return a number for each of a choice, equal for equal futures."""
+        if self._lm is None:
+            return None  # as in the search without hot words, none is merged
+        lm = self._lm.futures(states[1], after[1], *choice)
+        if lm is None:
+            return None
+        contexts = self._hot.futures(states[0], after[0], *choice)
+        return lm * self._contexts + contexts
+
+    def final(self, states: tuple) -> torch.Tensor:
+        """Return the weighted score of the sentence's end."""
+        gains = self._boost * self._hot.final(states[0])
+        if self._lm is None:
+            return gains
+        return gains + self._weight * self._lm.final(states[1])
+
+
+def split_gains(
+    nbest: Sequence[Hypothesis], hot_words: HotWords, lm_weight: float
+) -> list[Hypothesis]:
+    """Take the score of a ``HotWordsLM`` apart.
+
+    Arguments
+    ---------
+    nbest : sequence of Hypothesis
+        With that score in ``lm``.
+    hot_words : HotWords
+    lm_weight : float
+        Weight of the language model within.
+
+    Returns
+    -------
+    list of Hypothesis
+        With ``lm`` and ``hot`` as in every other search.
+    """
+    found = []
+    for hypothesis in nbest:
+        hot = hot_words.gain(hypothesis.tokens)
+        lm = (hypothesis.lm - hot) / lm_weight if lm_weight > 0 else 0.0
+        found.append(replace(hypothesis, lm=lm, hot=hot))
+    return found

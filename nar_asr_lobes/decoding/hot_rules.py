@@ -1,0 +1,188 @@
+"""What listed phrases gain in a token sequence, one token at a time.
+
+The rules, of a whole sequence:
+
+- A phrase occurs where its tokens stand from the start of a word up to a word
+  boundary or the end. Each token that an occurrence covers gains 1, once.
+- An occurrence right behind one of the same phrase gains nothing, nor does one
+  at the end of a chain of more than ``MAX_CHAIN`` occurrences, each right
+  behind another. Otherwise a search could fill silence with listed words.
+
+One token at a time, tokens on their way through a phrase gain at once and give
+it back where the phrase does not come to its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+MAX_CHAIN = 3
+_NOBODY: frozenset[int] = frozenset()
+_ROOT = 0
+
+
+class Start(NamedTuple):
+    """A word start from which the tokens up to here begin a phrase.
+
+    Arguments
+    ---------
+    node : int
+        The tokens since, in the trie of phrases.
+    chain : int
+        Occurrences in the longest chain that ends right before it.
+    banned : frozenset of int
+        Phrases that end right before it and could come again from here.
+    """
+
+    node: int
+    chain: int = 0
+    banned: frozenset[int] = _NOBODY
+
+
+class State(NamedTuple):
+    """What of the past still matters.
+
+    Arguments
+    ---------
+    starts : tuple of Start
+        Earliest first.
+    covered : tuple of bool
+        For each token since the earliest start that may still gain, whether
+        an occurrence covers it.
+    gap : Start or None
+        What is right before the next word, where a space has been passed
+        already; None where nothing is.
+    """
+
+    starts: tuple[Start, ...] = ()
+    covered: tuple[bool, ...] = ()
+    gap: Start | None = None
+
+    @property
+    def pending(self) -> int:
+        """Number of tokens whose gain may have to be given back."""
+        return self.covered.count(False)
+
+
+class HotRules:
+    """The rules for one list of phrases.
+
+    Arguments
+    ---------
+    phrases : sequence of sequences of int
+        Token ids of each phrase; none is empty, none stands twice.
+    boundaries : set of int
+        Tokens before which a word ends.
+    spaces : set of int
+        Those of them that are nothing but a space.
+
+    Example
+    -------
+    >>> rules = HotRules([(2, 3)], boundaries={1}, spaces={1})
+    >>> state, gains = rules.start, []
+    >>> for token in (2, 3, 1, 2, 3, 1, 4, 1, 2, 4):
+    ...     state, gain = rules.step(state, token)
+    ...     gains.append(gain)
+    >>> gains
+    [1, 1, 0, 0, 0, 0, 0, 0, 1, -1]
+    """
+
+    def __init__(
+        self,
+        phrases: Sequence[Sequence[int]],
+        boundaries: set[int],
+        spaces: set[int],
+    ):
+        self.boundaries, self.spaces = boundaries, spaces
+        self.first = [tokens[0] for tokens in phrases]
+        # with characters a word begins behind the space, else with it
+        self.leading = self.first[0] in boundaries
+        self.children: list[dict[int, int]] = [{}]
+        self._length, self._phrase, self._under = [0], [-1], [set()]
+        for phrase, tokens in enumerate(phrases):
+            self._add(phrase, tokens)
+
+    def _add(self, phrase: int, tokens: Sequence[int]) -> None:
+        node = _ROOT
+        self._under[node].add(phrase)
+        for token in tokens:
+            if token not in self.children[node]:
+                self.children[node][token] = len(self.children)
+                self.children.append({})
+                self._length.append(self._length[node] + 1)
+                self._phrase.append(-1)
+                self._under.append(set())
+            node = self.children[node][token]
+            self._under[node].add(phrase)
+        self._phrase[node] = phrase
+
+    @property
+    def start(self) -> State:
+        """The state at the start of a sentence."""
+        return State() if self.leading else self._tidy([Start(_ROOT)])
+
+    def step(self, state: State, token: int) -> tuple[State, int]:
+        """Return the state behind a token, and what the token gains."""
+        starts, covered, gap = [], state.covered, None
+        if token in self.boundaries:
+            covered, gap = self.close(state)
+        for start in state.starts:
+            node = self.children[start.node].get(token)
+            if node is not None:
+                starts.append(start._replace(node=node))
+        if gap is not None:
+            starts += self.enter(gap, token)
+            if token not in self.spaces or gap.chain == 0:
+                gap = None
+        banked = sum(covered) - sum(state.covered)
+        new = self._tidy(starts, (*covered, False), gap)
+        return new, banked + new.pending - state.pending
+
+    def enter(self, gap: Start, token: int) -> list[Start]:
+        """Return the start, if any, that a boundary token opens."""
+        if not self.leading:
+            return [gap]
+        node = self.children[_ROOT].get(token)
+        return [] if node is None else [gap._replace(node=node)]
+
+    def end(self, state: State) -> int:
+        """Return what the sentence's end gains."""
+        covered, _ = self.close(state)
+        return sum(covered) - len(covered)
+
+    def close(self, state: State) -> tuple[tuple[bool, ...], Start]:
+        """Return the tokens covered when a word ends here, and what ended."""
+        if state.gap is not None:
+            return state.covered, state.gap
+        covered, chain, ended = list(state.covered), 0, set()
+        for start in state.starts:
+            phrase = self._phrase[start.node]
+            if phrase < 0:
+                continue
+            ended.add(phrase)
+            chain = max(chain, min(start.chain + 1, MAX_CHAIN))
+            if start.chain < MAX_CHAIN and phrase not in start.banned:
+                length = self._length[start.node]
+                covered[-length:] = [True] * length
+        banned = frozenset(ended) if chain < MAX_CHAIN else _NOBODY
+        return tuple(covered), Start(_ROOT, chain, banned)
+
+    def _tidy(
+        self,
+        starts: Sequence[Start],
+        covered: Sequence[bool] = (),
+        gap: Start | None = None,
+    ) -> State:
+        """Forget what no longer matters, so that equal futures are equal."""
+        kept, length = [], 0
+        for start in starts:
+            under = self._under[start.node]
+            banned = start.banned & under
+            if start.chain == MAX_CHAIN:
+                banned = _NOBODY
+            elif len(banned) < len(under):
+                length = max(length, self._length[start.node])
+            kept.append(start._replace(banned=banned))
+        tail = covered[len(covered) - length :]
+        return State(tuple(kept), tuple(tail), gap)

@@ -1,0 +1,210 @@
+"""Hot words: phrases of a user's list that a search is to prefer.
+
+    phrases -> ids -> HotRules, token by token -> states and arcs of a table
+
+The table has the form of an n-gram's, so the look-ups of language models, on
+all devices, work on it; in place of log-probabilities stand the tokens gained
+(``hot_rules`` says which), which a search multiplies by the boost.
+
+A phrase is looked for as the tokenizer spells it; a search that spells the
+word with other pieces gains nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nar_asr_lobes.dataio.pieces import SPACE, Tokenizer
+from nar_asr_lobes.decoding.hot_rules import HotRules, Start, State
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.limits import require_number
+from nar_asr_lobes.lm.lookup import score_sentence
+from nar_asr_lobes.lm.tables import DTYPES, NgramTables, read_only
+
+DEFAULT_BOOST = 1.5
+MAX_BOOST = 5.0  # e^5: a token 148 times as probable
+
+
+@dataclass(frozen=True)
+class HotWords:
+    """A list of phrases, ready for a search; see ``build``.
+
+    Arguments
+    ---------
+    phrases : tuple of str
+        Each once.
+    tables : NgramTables
+        For each token, how many tokens more are gained; never above 1.
+    boost : float
+        Added to the score for each token gained, in nats; at 0 the list does
+        nothing.
+
+    Example
+    -------
+    >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> tokenizer = CharTokenizer("abn ")
+    >>> hot = HotWords.build(["nab"], tokenizer, boost=2.0)
+    >>> [hot.gain(tokenizer.encode(text)) for text in ("a nab", "a nabb")]
+    [6.0, 0.0]
+    """
+
+    phrases: tuple[str, ...]
+    tables: NgramTables
+    boost: float = DEFAULT_BOOST
+
+    @classmethod
+    def build(
+        cls,
+        phrases: Iterable[str],
+        tokenizer: Tokenizer,
+        boost: float = DEFAULT_BOOST,
+    ) -> HotWords:
+        """Make the table of some phrases.
+
+        Arguments
+        ---------
+        phrases : iterable of str
+            One or more words each, in the style of the training transcripts.
+        tokenizer : Tokenizer
+            The recogniser's.
+        boost : float
+            Nats for each token, 0 to 5.
+
+        Returns
+        -------
+        HotWords
+
+        Raises
+        ------
+        UserError
+            For a boost outside its limits, no phrase or an empty one, or
+            characters outside the tokenizer.
+        """
+        require_number("hot_boost", boost, 0.0, MAX_BOOST)
+        phrases = tuple(dict.fromkeys(phrases))
+        ids = [tuple(tokenizer.encode(phrase)) for phrase in phrases]
+        if not ids or not all(ids):
+            raise UserError(
+                "the list of hot words is empty or has an empty phrase; give "
+                "at least one word"
+            )
+        # two spellings of one phrase are the same tokens
+        unique = dict(zip(ids, phrases, strict=True))
+        boundaries, spaces = _boundaries(tokenizer)
+        rules = HotRules(list(unique), boundaries, spaces)
+        tables = _Tables(rules).compile(tokenizer.size)
+        return cls(tuple(unique.values()), tables, float(boost))
+
+    def gain(self, tokens: Sequence[int]) -> float:
+        """Return what a whole token sequence gains, in nats."""
+        ids = np.array(tokens, dtype=np.int64)
+        return self.boost * score_sentence(self.tables, ids)
+
+
+def _boundaries(tokenizer: Tokenizer) -> tuple[set[int], set[int]]:
+    """Return the pieces that begin a word, and those that are only a space."""
+    begin = {i for i, p in enumerate(tokenizer.pieces) if p.startswith(SPACE)}
+    for piece in tokenizer.pieces:
+        if SPACE in piece[1:]:
+            raise UserError(
+                f"the tokenizer's piece {piece!r} goes beyond a word, so hot "
+                "words cannot be found in it; use a tokenizer of whole words "
+                "and parts of words"
+            )
+    return begin, {i for i in begin if tokenizer.pieces[i] == SPACE}
+
+
+@dataclass
+class _Row:
+    """A state of the table: its arcs, token -> (gain, row), and back-off."""
+
+    arcs: dict[int, tuple[float, _Row]]
+    final: float = 0.0
+    weight: float = 0.0
+    shorter: _Row | None = None
+
+
+class _Tables:
+    """Writes the rules as states with arcs and back-offs.
+
+    Row 0 is the state of no start at all. The others back off to it with what
+    they give back, and have arcs for the tokens that do something else. Behind
+    a phrase any piece that begins a word does: such states share rows of these
+    arcs, ``_behind``, between them and row 0.
+    """
+
+    def __init__(self, rules: HotRules):
+        self.rules = rules
+        self._rows: dict[State, _Row] = {}
+        self._behind: dict[tuple[int, int], _Row] = {}
+        self._todo: list[State] = []
+        self._zero = self._row(State())
+
+    def compile(self, size: int) -> NgramTables:
+        """Return the table for so many tokens, the blank included."""
+        start = self._row(self.rules.start)
+        unigrams = [self._arc(State(), token) for token in range(1, size)]
+        while self._todo:
+            self._fill(self._todo.pop())
+        behind = list(self._behind.values())
+        rows = [self._zero, *behind, *list(self._rows.values())[1:]]
+        number = {id(row): i for i, row in enumerate(rows)}
+        arcs = [
+            (token, gain, number[id(row)])
+            for source in rows
+            for token, (gain, row) in sorted(source.arcs.items())
+        ]
+        token, gain, state = zip(*arcs, strict=True) if arcs else ((), (), ())
+        arrays = NgramTables(
+            unigram_log_prob=[-np.inf, *(gain for gain, _ in unigrams)],
+            unigram_state=[0, *(number[id(row)] for _, row in unigrams)],
+            backoff=[row.weight for row in rows],
+            backoff_state=[number[id(r.shorter or self._zero)] for r in rows],
+            final=[row.final for row in rows],
+            arc_begin=np.cumsum([0, *(len(row.arcs) for row in rows)]),
+            arc_token=token,
+            arc_log_prob=gain,
+            arc_state=state,
+            start=[number[id(start)]],
+        )
+        return NgramTables(*map(read_only, arrays, DTYPES))
+
+    def _row(self, state: State) -> _Row:
+        if state not in self._rows:
+            self._rows[state] = _Row({}, final=self.rules.end(state))
+            self._todo.append(state)
+        return self._rows[state]
+
+    def _arc(self, state: State, token: int) -> tuple[float, _Row]:
+        new, gain = self.rules.step(state, token)
+        return gain, self._row(new)
+
+    def _fill(self, state: State) -> None:
+        rules, row = self.rules, self._rows[state]
+        if state == State():
+            return  # its arcs are the unigrams
+        tokens = {t for s in state.starts for t in rules.children[s.node]}
+        row.weight = -state.pending
+        covered, gap = rules.close(state)
+        if gap.chain:
+            tokens |= rules.spaces
+            again = {rules.first[phrase] for phrase in gap.banned}
+            tokens |= again & rules.boundaries
+            banked = sum(covered) - sum(state.covered)
+            if rules.boundaries > rules.spaces:
+                row.shorter = self._row_behind(gap.chain, banked)
+                row.weight += banked
+        row.arcs = {token: self._arc(state, token) for token in tokens}
+
+    def _row_behind(self, chain: int, banked: int) -> _Row:
+        """Return the row of the words that may follow a phrase."""
+        key = chain, banked
+        if key not in self._behind:
+            gap = Start(0, chain)
+            tokens = self.rules.boundaries - self.rules.spaces
+            arcs = {t: self._arc(State(gap=gap), t) for t in tokens}
+            self._behind[key] = _Row(arcs, weight=-banked)
+        return self._behind[key]

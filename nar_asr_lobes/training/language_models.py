@@ -1,0 +1,152 @@
+"""The language models of a fine-tuning: what the section ``lm`` asks for.
+
+transcripts (+ texts) -> lm.ngram    transcripts -> lodr.ngram
+a training of recipes/LM -> the neural one
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from nar_asr_lobes.dataio.tokenizer import Tokenizer
+from nar_asr_lobes.decoding.options import DecodingOptions, check_weights
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lm.lexicon import find_space
+from nar_asr_lobes.lm.models import LanguageModels, LmFiles
+from nar_asr_lobes.lm.ngram import train_ngram
+from nar_asr_lobes.lm.word_ngram import train_word_ngram
+from nar_asr_lobes.training.config import LmConfig, RunConfig
+from nar_asr_lobes.training.data import (
+    check_lm_files,
+    lm_texts,
+    run_tokenizer,
+    transcripts,
+)
+
+logger = logging.getLogger(__name__)
+
+_LODR_ORDER = 2
+_TRAININGS = {"pieces": train_ngram, "words": train_word_ngram}
+
+
+def check_language_models(
+    config: RunConfig, options: DecodingOptions
+) -> frozenset[str]:
+    """Find mistakes in the section ``lm`` before the training starts.
+
+    Arguments
+    ---------
+    config : RunConfig
+        A fine-tuning whose data are prepared.
+    options : DecodingOptions
+        Its weights.
+
+    Returns
+    -------
+    frozenset of str
+        Names of the language models that the run will have.
+
+    Raises
+    ------
+    UserError
+        For texts that cannot be read, a neural language model that is
+        missing, damaged or of another tokenizer, a weight without its
+        language model, and an n-gram for LODR that nothing would use.
+    """
+    if config.lm is None:
+        check_weights(options, ())
+        return frozenset()
+    check_lm_files(config)
+    _check_unit(config)
+    neural = LmFiles(neural=config.lm.neural).load(run_tokenizer(config))
+    present = neural.present | {"ngram", *["lodr"] * config.lm.lodr}
+    check_weights(options, present)
+    if config.lm.lodr and not _uses_lodr(config.lm, options):
+        raise UserError(
+            "lm: lodr is True, but every lodr_weight in decoding is 0 and "
+            "none is tuned; set one, or give lm.neural and tune it"
+        )
+    return present
+
+
+def _check_unit(config: RunConfig) -> None:
+    if config.lm.unit not in _TRAININGS:
+        raise UserError(
+            f"lm: unit {config.lm.unit!r} is unknown; use one of "
+            f"{', '.join(_TRAININGS)}"
+        )
+    if config.lm.unit == "words":
+        find_space(run_tokenizer(config))
+
+
+def _uses_lodr(lm: LmConfig, options: DecodingOptions) -> bool:
+    """Tell whether a weight is set or will be tuned."""
+    weights = options.rescore.lodr_weight, options.beam_neural.lodr_weight
+    return max(weights) > 0 or (lm.tune and lm.neural is not None)
+
+
+def make_language_models(config: RunConfig, tokenizer: Tokenizer) -> LmFiles:
+    """Train the n-grams of a run; name their files and the neural model's.
+
+    Arguments
+    ---------
+    config : RunConfig
+        Has a section ``lm``.
+    tokenizer : Tokenizer
+        Of the run.
+
+    Returns
+    -------
+    LmFiles
+        ``load`` gives the language models.
+    """
+    output = Path(config.output_folder)
+    report = _TRAININGS[config.lm.unit](
+        lm_texts(config), tokenizer, config.lm.order, output / "lm.arpa"
+    )
+    logger.info("n-gram: %s", report)
+    lodr = None
+    if config.lm.lodr:
+        path = output / "lodr.arpa"
+        texts = transcripts(config)
+        lodr = str(train_ngram(texts, tokenizer, _LODR_ORDER, path).path)
+    return LmFiles(str(report.path), config.lm.neural, lodr)
+
+
+def describe(lms: LanguageModels) -> list[str]:
+    """Say for a bundle's card which language models it has.
+
+    Arguments
+    ---------
+    lms : LanguageModels
+        Of a run.
+
+    Returns
+    -------
+    list of str
+        A line each.
+
+    Example
+    -------
+    >>> describe(LanguageModels())
+    []
+    """
+    found = []
+    if lms.ngram is not None:
+        found.append(
+            f"An n-gram of {lms.ngram.info.unit}, order "
+            f"{lms.ngram.info.order}, for `beam5_lm` and `nar_beam5_lm`."
+        )
+    if lms.neural is not None:
+        weights = sum(p.numel() for p in lms.neural.model.parameters())
+        found.append(
+            f"A Transformer of {weights:,} weights, for `beam5_neural` and, "
+            "where it has a weight, `nar_beam5_lm`."
+        )
+    if lms.lodr is not None:
+        found.append(
+            f"An n-gram of order {lms.lodr.info.order} of the transcripts, "
+            "whose share is taken off (LODR)."
+        )
+    return found

@@ -1,0 +1,80 @@
+"""Recognising a test set: in batches, sorted by length, told in input order."""
+
+import itertools
+
+import pytest
+import soundfile
+import torch
+
+from nar_asr_lobes.dataio.batching import Sample
+from nar_asr_lobes.dataio.datasets import SpeechDataset
+from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.decoding.modes import MODES
+from nar_asr_lobes.decoding.recognizer import Recognizer
+from nar_asr_lobes.evaluation.evaluate import recognize_all
+from nar_asr_lobes.lm.models import LanguageModels, LmFiles
+from nar_asr_lobes.lm.neural import NeuralLM
+from nar_asr_lobes.lm.ngram import train_ngram
+from nar_asr_lobes.lobes.lm import LmSizes, TransformerLm
+from nar_asr_lobes.lobes.model import ModelConfig, build_model
+from tests.tones import TONE_TEXTS, tone_speech
+
+RATE = 16000
+
+
+@pytest.fixture
+def utterances(tmp_path):
+    """Eight texts of tone speech, of lengths in no order."""
+    found = []
+    for i, text in enumerate(TONE_TEXTS):
+        wav = tone_speech(text, seed=i)
+        path = tmp_path / f"{i}.wav"
+        soundfile.write(path, wav, RATE)
+        found.append(Utterance(str(i), str(path), len(wav) / RATE, text))
+    durations = [u.duration for u in found]
+    assert durations not in (sorted(durations), sorted(durations)[::-1])
+    return found
+
+
+@pytest.fixture
+def recognizer(tmp_path):
+    """A random model with all language models it can have."""
+    torch.manual_seed(3)
+    tokenizer = CharTokenizer(" abcdefghijklmnopqrstuvwxyz")
+    model = build_model(ModelConfig.tiny(), tokenizer.size)
+    neural = NeuralLM(TransformerLm(LmSizes(16, 2, 32, 1), tokenizer.size))
+    with torch.no_grad():
+        model.ctc_head.weight.mul_(10.0)  # less blank
+        neural.model.output.weight.mul_(5.0)
+    path = train_ngram(TONE_TEXTS, tokenizer, 3, tmp_path / "lm.arpa").path
+    ngram = LmFiles(str(path)).load(tokenizer).ngram
+    return Recognizer(model, tokenizer, lms=LanguageModels(ngram, neural))
+
+
+def test_batches_of_like_length_equal_one_by_one(
+    recognizer, utterances, monkeypatch
+):
+    dataset, alone = SpeechDataset(utterances), {}
+    for i in range(len(utterances)):
+        batch = dataset.batch([Sample(i, i)])
+        found = recognizer.recognize(batch.wavs, batch.wav_lens)
+        for mode, result in found.modes.items():
+            alone.setdefault(mode, []).extend(result.texts)
+    lengths, recognize = [], recognizer.recognize
+
+    def watched(wavs, wav_lens, modes):
+        lengths.append((wav_lens * wavs.shape[1]).round().tolist())
+        return recognize(wavs, wav_lens, modes)
+
+    monkeypatch.setattr(recognizer, "recognize", watched)
+    found = recognize_all(recognizer, utterances, max_batch_seconds=4.0)
+    assert {mode: r.texts for mode, r in found.modes.items()} == alone
+    assert list(alone) == [*MODES, "beam5_neural"]
+    for mode, texts in alone.items():
+        assert len(set(texts)) > len(texts) // 2, mode  # an order to be told
+    assert 1 < len(lengths) < len(utterances)
+    for shorter, longer in itertools.pairwise(sorted(lengths)):
+        assert max(shorter) <= min(longer)
+    seconds = sum(u.duration for u in utterances)
+    assert found.audio_seconds == pytest.approx(seconds, abs=1e-3)
