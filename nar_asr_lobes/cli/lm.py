@@ -1,6 +1,6 @@
 """``nar-asr lm train``: an n-gram language model from text.
 
-``nar-asr lm tune`` has a module of its own.
+``nar-asr lm convert`` and ``nar-asr lm tune`` have modules of their own.
 """
 
 from __future__ import annotations
@@ -11,22 +11,37 @@ import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from nar_asr_lobes.cli import lm_tune
+from nar_asr_lobes.cli import lm_convert, lm_tune
+from nar_asr_lobes.cli.lm_convert import print_ngrams, tokenizer_and_style
 from nar_asr_lobes.dataio.text import STYLES, normalize_text
 from nar_asr_lobes.errors import UserError
-
-if TYPE_CHECKING:
-    from nar_asr_lobes.dataio.tokenizer import Tokenizer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     tasks = parser.add_subparsers(required=True, metavar="TASK")
     train = tasks.add_parser(
-        "train", help="make an n-gram from text", description=_train.__doc__
+        "train",
+        help="make an n-gram from text",
+        description=f"{_train.__doc__} {lm_convert.UNKNOWN_WORDS}",
     )
+    _add_training(train)
+    train.set_defaults(task=_train)
+    convert = tasks.add_parser(
+        "convert",
+        help="make a word n-gram of an ARPA file usable",
+        description=f"{lm_convert.run.__doc__} {lm_convert.UNKNOWN_WORDS}",
+    )
+    lm_convert.add_arguments(convert)
+    convert.set_defaults(task=lm_convert.run)
+    summary = "find lm_weight and token_bonus on saved posteriors"
+    tune = tasks.add_parser("tune", help=summary, description=summary)
+    lm_tune.add_arguments(tune)
+    tune.set_defaults(task=lm_tune.run)
+
+
+def _add_training(train: argparse.ArgumentParser) -> None:
     train.add_argument(
         "texts", nargs="+", metavar="TEXT", help="UTF-8, a sentence a line"
     )
@@ -40,10 +55,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", required=True, metavar="FILE", help="NAME.arpa"
     )
     train.add_argument(
+        "--unit",
+        choices=("pieces", "words"),
+        default="pieces",
+        help="what the n-gram is of; words need a character tokenizer (pieces)",
+    )
+    train.add_argument(
         "--order",
         type=int,
-        default=6,
-        help="longest n-gram, in pieces; 10 for characters (6)",
+        help="longest n-gram; 10 for characters (6 pieces, or 3 words)",
+    )
+    train.add_argument(
+        "--min-count",
+        type=int,
+        default=1,
+        metavar="COUNT",
+        help="with words: a word that occurs less often is unknown (1)",
     )
     train.add_argument(
         "--prune",
@@ -59,11 +86,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=STYLES,
         help="normalisation of the text (the bundle's, or none)",
     )
-    train.set_defaults(task=_train)
-    summary = "find lm_weight and token_bonus on saved posteriors"
-    tune = tasks.add_parser("tune", help=summary, description=summary)
-    lm_tune.add_arguments(tune)
-    tune.set_defaults(task=lm_tune.run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -75,40 +97,37 @@ def _train(arguments: argparse.Namespace) -> int:
     """Make an n-gram over a tokenizer's pieces: NAME.arpa and NAME.ngram."""
     # Seconds of imports, which --help shall not wait for.
     from nar_asr_lobes.lm.ngram import train_ngram
+    from nar_asr_lobes.lm.word_ngram import train_word_ngram
 
-    tokenizer, style = _tokenizer_and_style(arguments.tokenizer)
+    words = arguments.unit == "words"
+    if not words and arguments.min_count != 1:
+        raise UserError(
+            "--min-count is for words; give --unit words too, or leave it out"
+        )
+    train = train_ngram
+    if words:
+        train = partial(train_word_ngram, min_count=arguments.min_count)
+    tokenizer, style = tokenizer_and_style(arguments.tokenizer)
     style = arguments.text_style or style
     lines = _lines(arguments.texts)
-    report = train_ngram(
+    report = train(
         (normalize_text(line, style) for line in lines),
         tokenizer,
-        arguments.order,
+        (3 if words else 6) if arguments.order is None else arguments.order,
         arguments.output,
         arguments.prune,
         progress=partial(print, file=sys.stderr, flush=True),
     )
+    print_ngrams(report)
     info = report.info
-    counts = " ".join(map(str, report.ngrams))
-    print(f"{report.path}: order {info.order}, n-grams {counts}")
     print(
-        f"{info.lines_used} lines of {report.tokens} pieces used, "
+        f"{info.lines_used} lines of {report.tokens} {info.unit} used, "
         f"{info.lines_left_out} left out"
     )
     if report.unknown_characters:
         shown = " ".join(map(repr, report.unknown_characters[:20]))
         print(f"characters outside the tokenizer: {shown}")
     return 0
-
-
-def _tokenizer_and_style(path: str) -> tuple[Tokenizer, str]:
-    """Load a tokenizer file, or that of a bundle with its text style."""
-    from nar_asr_lobes.dataio.tokenizer import load_tokenizer
-    from nar_asr_lobes.inference.bundle import load_bundle
-
-    if os.path.isdir(path):
-        bundle = load_bundle(path)
-        return bundle.tokenizer, bundle.text_style
-    return load_tokenizer(path), "none"
 
 
 def _lines(paths: Sequence[str]) -> Iterator[str]:

@@ -11,11 +11,17 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lm.kneser_ney import SPECIAL_WORDS, NgramModel, NgramTable
+from nar_asr_lobes.lm.kneser_ney import (
+    SPECIAL_WORDS,
+    UNKNOWN,
+    NgramModel,
+    NgramTable,
+)
 
 _ROWS = 100_000  # n-grams that are Python objects at a time
 
@@ -122,7 +128,7 @@ def read_counts(path: str | os.PathLike) -> tuple[int, ...]:
     counts = []
     with open(path, encoding="utf-8") as lines:
         for line in lines:
-            if line.endswith("-grams:\n"):
+            if line.rstrip().endswith("-grams:"):
                 break
             if line.startswith("ngram "):
                 counts.append(int(line.partition("=")[2]))
@@ -160,39 +166,96 @@ def read_arpa(path: str | os.PathLike, words: Sequence[str]) -> NgramModel:
     [[4, 2], [1, 3], [3, 4]]
     """
     numbers = {word: i for i, word in enumerate([*SPECIAL_WORDS, *words])}
+    numbers.setdefault("<UNK>", UNKNOWN)
+    with _faults_told(path), open(path, encoding="utf-8") as lines:
+        tables = [
+            _read_table(lines, n, count, numbers)
+            for n, count in enumerate(_counts(path), 1)
+        ]
+        if not any(line.rstrip() == "\\end\\" for line in lines):
+            raise ValueError("its end is missing")
+    return NgramModel(np.arange(len(words)), tables)
+
+
+def read_words(path: str | os.PathLike) -> list[str]:
+    """Read the words of a model, in the order of its unigrams.
+
+    Arguments
+    ---------
+    path : str or path
+
+    Returns
+    -------
+    list of str
+        Without <unk> (or <UNK>), <s> and </s>.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read or is no ARPA file.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> from nar_asr_lobes.lm.kneser_ney import estimate
+    >>> path = tempfile.mkdtemp() + "/lm.arpa"
+    >>> model = estimate(np.array([1, 0]), np.array([2]), order=2)
+    >>> write_arpa(path, model, ["a", "b"])
+    >>> read_words(path)
+    ['b', 'a']
+    """
+    special = {*SPECIAL_WORDS, "<UNK>"}
+    with _faults_told(path), open(path, encoding="utf-8") as lines:
+        count = _counts(path)[0]
+        _find_section(lines, 1)
+        rows = itertools.islice(lines, count)
+        words = [line.rstrip("\n").split("\t")[1] for line in rows]
+        if len(words) < count:
+            raise ValueError("it ends among its 1-grams")
+        return [word for word in words if word not in special]
+
+
+@contextmanager
+def _faults_told(path: str | os.PathLike) -> Iterator[None]:
+    """Turn what goes wrong in reading a file into the user's words."""
     try:
-        counts = read_counts(path)
-        if not counts:
-            raise ValueError("it has no n-grams")
-        with open(path, encoding="utf-8") as lines:
-            tables = [
-                _read_table(lines, n, count, numbers)
-                for n, count in enumerate(counts, 1)
-            ]
+        yield
     except OSError as error:
         raise UserError(
             f"{path}: cannot be read ({error.strerror}); check the path"
         ) from error
     except KeyError as error:
         raise UserError(
-            f"{path}: its word {error} is no piece of this tokenizer; train"
-            " the language model with this one"
+            f"{path}: its word {error} is neither a unigram of it nor a piece"
+            " of this tokenizer; copy it again if it was cut off, or train the"
+            " language model with this tokenizer"
         ) from error
     except (ValueError, IndexError) as error:
         raise UserError(
-            f"{path}: is not a whole ARPA file ({error}); train the language"
-            " model again"
+            f"{path}: is not a whole ARPA file ({error}); copy it again, or"
+            " train the language model again"
         ) from error
-    return NgramModel(np.arange(len(words)), tables)
+
+
+def _counts(path: str | os.PathLike) -> tuple[int, ...]:
+    counts = read_counts(path)
+    if not counts:
+        raise ValueError("it has no n-grams")
+    return counts
+
+
+def _find_section(lines: Iterator[str], n: int) -> None:
+    """Read up to the head of a section; the file is somewhere before it."""
+    head = f"\\{n}-grams:"
+    if not any(line.rstrip() == head for line in lines):
+        raise ValueError(f"the section of {n}-grams is missing")
 
 
 def _read_table(
     lines: Iterator[str], n: int, count: int, numbers: Mapping[str, int]
 ) -> NgramTable:
     """Read one section; the file is somewhere before it."""
-    head = f"\\{n}-grams:\n"
-    if not any(line == head for line in lines):
-        raise ValueError(f"the section of {n}-grams is missing")
+    _find_section(lines, n)
     words = np.empty((count, n), dtype=np.int32)
     log_prob = np.empty(count, dtype=np.float32)
     backoff = np.empty(count, dtype=np.float32)
@@ -205,4 +268,6 @@ def _read_table(
         words[rows] = np.array(ids, dtype=np.int32).reshape(-1, n)
         log_prob[rows] = [float(field[0]) for field in fields]
         backoff[rows] = [float((*field, 0)[2]) for field in fields]
+    if next(lines, "").strip():
+        raise ValueError(f"it has more {n}-grams than its head says")
     return NgramTable(words, log_prob, backoff)

@@ -1,19 +1,23 @@
-"""Text as pieces of a tokenizer, and pieces as words of a language model."""
+"""Text as pieces of a tokenizer, or as words, for a language model."""
 
 from __future__ import annotations
 
+import logging
 from array import array
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nar_asr_lobes.dataio.text import normalize_text
 from nar_asr_lobes.dataio.tokenizer import Tokenizer, UnknownCharactersError
 from nar_asr_lobes.errors import UserError
 
 # KenLM reads both spellings of the last as "any other word".
 _RESERVED = frozenset({"<s>", "</s>", "<unk>", "<UNK>"})
 _LAST_SEPARATOR = 32  # ASCII; KenLM splits at the space and most controls
+
+_log = logging.getLogger(__name__)
 
 
 def lm_words(tokenizer: Tokenizer) -> list[str]:
@@ -42,7 +46,7 @@ def lm_words(tokenizer: Tokenizer) -> list[str]:
     words = []
     for token, piece in enumerate(tokenizer.pieces):
         word = piece
-        if piece in _RESERVED or min(map(ord, piece)) <= _LAST_SEPARATOR:
+        if _is_reserved(piece):
             word = f"<piece:{token}>"
             while word in taken:
                 word += "'"
@@ -50,9 +54,13 @@ def lm_words(tokenizer: Tokenizer) -> list[str]:
     return words
 
 
+def _is_reserved(word: str) -> bool:
+    return word in _RESERVED or min(map(ord, word)) <= _LAST_SEPARATOR
+
+
 @dataclass(frozen=True)
 class Corpus:
-    """Sentences as token ids.
+    """Sentences as ids of pieces or words.
 
     Arguments
     ---------
@@ -106,11 +114,95 @@ def encode_corpus(texts: Iterable[str], tokenizer: Tokenizer) -> Corpus:
     >>> corpus.lines_left_out, corpus.unknown_characters
     (2, ('x',))
     """
+    return _encode(texts, tokenizer, tokenizer.encode)
+
+
+@dataclass(frozen=True)
+class WordCorpus:
+    """Sentences as ids of words.
+
+    Arguments
+    ---------
+    corpus : Corpus
+    words : list of str
+        Index = id. The last one stands for all that are not in the
+        vocabulary, and is no word of the text.
+    """
+
+    corpus: Corpus
+    words: list[str]
+
+
+def encode_words(
+    texts: Iterable[str], tokenizer: Tokenizer, min_count: int = 1
+) -> WordCorpus:
+    """Encode lines of text as words; some lines are left out.
+
+    Arguments
+    ---------
+    texts : iterable of str
+        As for `encode_corpus`; the same lines are left out.
+    tokenizer : Tokenizer
+        Must be able to spell the words.
+    min_count : int
+        How often a word must occur to be one of the vocabulary.
+
+    Returns
+    -------
+    WordCorpus
+
+    Raises
+    ------
+    UserError
+        If no line is left, or no word is that frequent.
+
+    Example
+    -------
+    >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> lines = ["a b", "b ab"]
+    >>> found = encode_words(lines, CharTokenizer("ab "), min_count=2)
+    >>> found.words, found.corpus.tokens.tolist()
+    (['b', '<rare>'], [1, 0, 0, 1])
+    """
+    numbers: dict[str, int] = {}
+
+    def encode(text: str) -> list[int]:
+        tokenizer.encode(text)  # refuses what it cannot spell
+        words = normalize_text(text).split()
+        return [numbers.setdefault(word, len(numbers)) for word in words]
+
+    corpus = _encode(texts, tokenizer, encode)
+    counts = np.bincount(corpus.tokens)
+    names = list(numbers)
+    kept = [
+        i
+        for i, count in enumerate(counts.tolist())
+        if count >= min_count and not _is_reserved(names[i])
+    ]
+    if not kept:
+        raise UserError(
+            f"no word of the text occurs {min_count} times; lower the count"
+            " that a word needs, or use more text"
+        )
+    rare = "<rare>"
+    while rare in numbers:
+        rare += "'"
+    new = np.full(len(names), len(kept), dtype=np.int32)
+    new[kept] = np.arange(len(kept))
+    words = [*(names[i] for i in kept), rare]
+    return WordCorpus(replace(corpus, tokens=new[corpus.tokens]), words)
+
+
+def _encode(
+    texts: Iterable[str],
+    tokenizer: Tokenizer,
+    encode: Callable[[str], list[int]],
+) -> Corpus:
     tokens, lengths = array("i"), array("q")
     left_out, unknown = 0, set()
     for text in texts:
         try:
-            ids = tokenizer.encode(text)
+            ids = encode(text)
         except UnknownCharactersError:
             unknown.update(tokenizer.unknown_characters(text))
             ids = []
@@ -122,6 +214,13 @@ def encode_corpus(texts: Iterable[str], tokenizer: Tokenizer) -> Corpus:
     characters = tuple(sorted(unknown))
     if not lengths:
         raise _no_usable_line(left_out, characters)
+    if characters:
+        _log.warning(
+            "n-gram: %d lines are empty or have characters outside the"
+            " tokenizer and are left out: %s",
+            left_out,
+            " ".join(map(repr, characters[:10])),
+        )
     return Corpus(
         np.array(tokens, dtype=np.int32),
         np.array(lengths, dtype=np.int64),

@@ -14,20 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
-from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lm.arpa import (
-    make_loadable,
-    read_arpa,
-    read_counts,
-    write_arpa,
+from nar_asr_lobes.lm.arpa import make_loadable, read_arpa, read_counts
+from nar_asr_lobes.lm.corpus import encode_corpus, lm_words
+from nar_asr_lobes.lm.estimation import (
+    checked_name,
+    choose_program,
+    make_folder,
+    thresholds,
+    write_estimate,
 )
-from nar_asr_lobes.lm.corpus import Corpus, encode_corpus, lm_words
-from nar_asr_lobes.lm.kneser_ney import estimate
-from nar_asr_lobes.lm.lmplz import find_lmplz, run_lmplz
 from nar_asr_lobes.lm.states import build_tables
 from nar_asr_lobes.lm.storage import NgramInfo, write_ngram
-
-MAX_ORDER = 64  # far more than helps; each order is a pass over the text
 
 _log = logging.getLogger(__name__)
 
@@ -47,9 +44,11 @@ class NgramReport:
     ngrams : tuple of int
         Number of n-grams of order 1, 2, ...
     tokens : int
-        Pieces in the lines used.
+        Pieces, or words, in the lines used.
     unknown_characters : tuple of str
         Characters outside the tokenizer, in the lines left out.
+    words_left_out : tuple of str
+        Words of an ARPA file that the tokenizer cannot spell.
     """
 
     path: Path
@@ -57,7 +56,8 @@ class NgramReport:
     info: NgramInfo
     ngrams: tuple[int, ...]
     tokens: int
-    unknown_characters: tuple[str, ...]
+    unknown_characters: tuple[str, ...] = ()
+    words_left_out: tuple[str, ...] = ()
 
 
 def train_ngram(
@@ -113,28 +113,11 @@ def train_ngram(
     >>> report.ngrams, report.info.lines_left_out
     ((5, 3), 1)
     """
-    prune = _thresholds(order, prune)
-    path = Path(path)
-    if path.suffix != ".arpa":
-        raise UserError(
-            f"{path}: is no name for an n-gram model; let it end in .arpa"
-        )
-    program = _choose_program(use_lmplz)
+    prune = thresholds(order, prune)
+    path = checked_name(path, ".arpa")
+    program = choose_program(use_lmplz)
     corpus = encode_corpus(texts, tokenizer)
-    if corpus.unknown_characters:
-        _log.warning(
-            "n-gram: %d lines are empty or have characters outside the"
-            " tokenizer and are left out: %s",
-            corpus.lines_left_out,
-            " ".join(map(repr, corpus.unknown_characters[:10])),
-        )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{path.parent}: cannot be made ({error.strerror}); give another"
-            " folder"
-        ) from error
+    make_folder(path)
     info = NgramInfo(
         tokenizer=tokenizer.fingerprint,
         order=order,
@@ -143,13 +126,14 @@ def train_ngram(
         estimator="lmplz" if program else "numpy",
     )
     words = lm_words(tokenizer)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lm") as folder:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lm") as name:
         progress(
             f"n-gram: estimating order {order} on {len(corpus.tokens)} pieces "
             f"({program or 'our estimator'})"
         )
-        arpa = _estimate(program, corpus, words, order, prune, Path(folder))
-        whole = Path(folder) / path.name
+        folder = Path(name)
+        arpa = write_estimate(program, corpus, words, order, prune, folder)
+        whole = folder / path.name
         progress(f"n-gram: reading {sum(read_counts(arpa))} n-grams")
         make_loadable(arpa, whole)
         model = read_arpa(whole, words)
@@ -165,49 +149,3 @@ def train_ngram(
         tokens=len(corpus.tokens),
         unknown_characters=corpus.unknown_characters,
     )
-
-
-def _estimate(
-    program: str | None,
-    corpus: Corpus,
-    words: list[str],
-    order: int,
-    prune: Sequence[int],
-    folder: Path,
-) -> Path:
-    """Write an ARPA file into the folder and return its path."""
-    if program:
-        sentences = ([words[i] for i in ids] for ids in corpus.sentences())
-        return run_lmplz(program, sentences, order, prune, folder)
-    model = estimate(corpus.tokens, corpus.lengths, order, prune)
-    path = folder / "own.arpa"
-    write_arpa(path, model, words)
-    return path
-
-
-def _thresholds(order: int, prune: Sequence[int]) -> tuple[int, ...]:
-    """Check the order and fill the thresholds up to it."""
-    if not 1 <= order <= MAX_ORDER:
-        raise UserError(
-            f"n-gram order {order} is not in 1 to {MAX_ORDER}; choose 4, say"
-        )
-    prune = tuple(prune) or (0,)
-    if len(prune) > order or prune[0] != 0 or list(prune) != sorted(prune):
-        raise UserError(
-            f"prune={prune} does not suit an n-gram of order {order}; give at"
-            f" most {order} counts, the first 0 (every piece keeps its"
-            " probability) and none smaller than the one before it"
-        )
-    return prune + prune[-1:] * (order - len(prune))
-
-
-def _choose_program(use_lmplz: bool | None) -> str | None:
-    if use_lmplz is False:
-        return None
-    program = find_lmplz()
-    if use_lmplz and program is None:
-        raise UserError(
-            "lmplz is not on PATH; set KENLM_BIN to the folder that holds it,"
-            " or train with use_lmplz=False"
-        )
-    return program

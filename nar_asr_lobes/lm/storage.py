@@ -45,15 +45,17 @@ class NgramInfo:
     Arguments
     ---------
     tokenizer : str
-        Fingerprint of the tokenizer whose pieces are its words.
+        Fingerprint of the tokenizer whose pieces it predicts.
     order : int
-        Longest n-gram it was trained for.
+        Longest n-gram it was trained for, in its units.
     lines_used : int
         Lines of text it was estimated on.
     lines_left_out : int
         Lines that were empty or had characters outside the tokenizer.
     estimator : str
-        "lmplz" or "numpy".
+        "lmplz" or "numpy"; "arpa" for a model that was read from a file.
+    unit : str
+        "pieces", or "words" whose n-gram was made one over pieces.
 
     Example
     -------
@@ -66,9 +68,10 @@ class NgramInfo:
     lines_used: int
     lines_left_out: int
     estimator: str
+    unit: str = "pieces"
 
 
-_TYPES = NgramInfo(str, int, int, int, str)
+_TYPES = NgramInfo(str, int, int, int, str, str)
 
 
 def write_ngram(

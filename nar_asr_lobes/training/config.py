@@ -140,12 +140,14 @@ class TokenizerConfig:
 
 @dataclass(frozen=True)
 class LmConfig:
-    """The language models over the tokenizer's pieces.
+    """The language models; all predict the tokenizer's pieces.
 
     Arguments
     ---------
     order : int
         Of the n-gram, which is trained here.
+    unit : str
+        ``pieces``, or ``words``, which need a character tokenizer.
     texts : list of str
         Text files with a sentence a line, besides the training transcripts;
         a path is relative to the data folder.
@@ -160,6 +162,7 @@ class LmConfig:
     """
 
     order: int = 6
+    unit: str = "pieces"
     texts: list[str] = field(default_factory=list)
     tune: bool = True
     neural: str | None = None

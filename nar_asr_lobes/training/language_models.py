@@ -12,8 +12,10 @@ from pathlib import Path
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.decoding.options import DecodingOptions, check_weights
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lm.lexicon import find_space
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lm.ngram import train_ngram
+from nar_asr_lobes.lm.word_ngram import train_word_ngram
 from nar_asr_lobes.training.config import LmConfig, RunConfig
 from nar_asr_lobes.training.data import (
     check_lm_files,
@@ -25,6 +27,7 @@ from nar_asr_lobes.training.data import (
 logger = logging.getLogger(__name__)
 
 _LODR_ORDER = 2
+_TRAININGS = {"pieces": train_ngram, "words": train_word_ngram}
 
 
 def check_language_models(
@@ -55,6 +58,7 @@ def check_language_models(
         check_weights(options, ())
         return frozenset()
     check_lm_files(config)
+    _check_unit(config)
     neural = LmFiles(neural=config.lm.neural).load(run_tokenizer(config))
     present = neural.present | {"ngram", *["lodr"] * config.lm.lodr}
     check_weights(options, present)
@@ -64,6 +68,16 @@ def check_language_models(
             "none is tuned; set one, or give lm.neural and tune it"
         )
     return present
+
+
+def _check_unit(config: RunConfig) -> None:
+    if config.lm.unit not in _TRAININGS:
+        raise UserError(
+            f"lm: unit {config.lm.unit!r} is unknown; use one of "
+            f"{', '.join(_TRAININGS)}"
+        )
+    if config.lm.unit == "words":
+        find_space(run_tokenizer(config))
 
 
 def _uses_lodr(lm: LmConfig, options: DecodingOptions) -> bool:
@@ -88,7 +102,7 @@ def make_language_models(config: RunConfig, tokenizer: Tokenizer) -> LmFiles:
         ``load`` gives the language models.
     """
     output = Path(config.output_folder)
-    report = train_ngram(
+    report = _TRAININGS[config.lm.unit](
         lm_texts(config), tokenizer, config.lm.order, output / "lm.arpa"
     )
     logger.info("n-gram: %s", report)
@@ -121,8 +135,8 @@ def describe(lms: LanguageModels) -> list[str]:
     found = []
     if lms.ngram is not None:
         found.append(
-            f"An n-gram of order {lms.ngram.info.order}, for `beam5_lm` and "
-            "`nar_beam5_lm`."
+            f"An n-gram of {lms.ngram.info.unit}, order "
+            f"{lms.ngram.info.order}, for `beam5_lm` and `nar_beam5_lm`."
         )
     if lms.neural is not None:
         weights = sum(p.numel() for p in lms.neural.model.parameters())

@@ -7,6 +7,7 @@ from nar_asr_lobes.dataio.tokenizer import CharTokenizer
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.lm.ngram import train_ngram
 from nar_asr_lobes.lm.scorer import NgramLM
+from nar_asr_lobes.lm.word_ngram import train_word_ngram
 
 
 @pytest.fixture
@@ -56,6 +57,30 @@ def test_options_reach_the_estimator(tokenizer, tmp_path, capsys):
     lines = ["ab ab", "ab an"] * 2
     wanted = train_ngram(lines, tokenizer, 2, tmp_path / "w.arpa", (0, 1))
     assert (tmp_path / "lm.arpa").read_text() == wanted.arpa.read_text()
+
+
+def test_words(tokenizer, tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("ab ab\nan ab x\nan ab\n")
+    options = ("--unit", "words", "--min-count", "2")
+    assert train(tmp_path, *options) == 0
+    out = capsys.readouterr().out
+    assert "order 3" in out and "2 lines of 4 words used, 1 left out" in out
+    wanted = train_word_ngram(
+        ["ab ab", "an ab"], tokenizer, 3, tmp_path / "w.arpa", min_count=2
+    )
+    assert (tmp_path / "lm.arpa").read_text() == wanted.arpa.read_text()
+    assert train(tmp_path, "--min-count", "2") == 2
+    assert "--min-count is for words; give --unit words" in (
+        capsys.readouterr().err
+    )
+
+
+def test_help_states_what_unknown_words_cost(capsys):
+    for task in ("train", "convert"):
+        with pytest.raises(SystemExit):
+            main(["lm", task, "--help"])
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "costs the log-probability of <unk> and that of its" in shown
 
 
 def test_a_bundle_gives_its_tokenizer(bundle_folder, tmp_path, capsys):

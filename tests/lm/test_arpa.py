@@ -97,12 +97,14 @@ def test_what_was_written_is_read_back(tmp_path, order, monkeypatch):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("\tc", "\td", "its word 'd' is no piece of this tokenizer"),
+        ("\tc", "\td", "its word 'd' is neither a unigram of it nor a piece"),
         ("\t", " ", "is not a whole ARPA file"),
         ("ngram 2=8", "ngram 2=9", "is not a whole ARPA file"),
         ("\\3-", "\\4-", "the section of 3-grams is missing"),
         ("\\data", "\\2-grams:\n", "it has no n-grams"),
         ("\n-0", "\n-O", "could not convert string to float"),
+        ("ngram 2=8", "ngram 2=7", "it has more 2-grams than its head says"),
+        ("\\end\\", "", "its end is missing"),
     ],
 )
 def test_files_that_are_no_model_over_these_words(tmp_path, old, new, message):
@@ -112,6 +114,20 @@ def test_files_that_are_no_model_over_these_words(tmp_path, old, new, message):
     (tmp_path / "a").write_text(text.replace(old, new))
     with pytest.raises(UserError, match=f"a: .*{message}"):
         arpa.read_arpa(tmp_path / "a", "abc")
+
+
+def test_words_are_those_of_the_unigrams(tmp_path):
+    model = estimate(TOKENS, LENGTHS, 2)
+    write_arpa(tmp_path / "a", model, ["\x85", "-inf", "خ"])
+    assert arpa.read_words(tmp_path / "a") == ["\x85", "-inf", "خ"]
+    text = (tmp_path / "a").read_text(encoding="utf-8")
+    other = text.replace("<unk>", "<UNK>").replace("\n", "\r\n")
+    (tmp_path / "b").write_text(other, encoding="utf-8", newline="")
+    assert arpa.read_words(tmp_path / "b") == ["\x85", "-inf", "خ"]
+    cut = text.replace("ngram 1=6", "ngram 1=7").partition("\n\n\\2-")[0]
+    (tmp_path / "a").write_text(cut, encoding="utf-8")
+    with pytest.raises(UserError, match="it ends among its 1-grams"):
+        arpa.read_words(tmp_path / "a")
 
 
 def test_file_that_is_missing(tmp_path):

@@ -8,7 +8,7 @@ from nar_asr_lobes.dataio.tokenizer import (
     train_tokenizer,
 )
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lm.corpus import encode_corpus, lm_words
+from nar_asr_lobes.lm.corpus import encode_corpus, encode_words, lm_words
 
 
 class Pieces(Tokenizer):
@@ -59,3 +59,20 @@ def test_lines_left_out_are_counted():
 def test_no_usable_line(texts, message):
     with pytest.raises(UserError, match=message):
         encode_corpus(texts, CharTokenizer("ab"))
+
+
+def test_words_come_back_and_rare_ones_are_one():
+    lines = ["ab  é", "", "e\u0301 b", "a!", "ab ab é"]
+    found = encode_words(iter(lines), CharTokenizer("abé "), min_count=3)
+    assert found.words == ["ab", "é", "<rare>"]
+    sentences = [[found.words[i] for i in s] for s in found.corpus.sentences()]
+    assert sentences == [["ab", "é"], ["é", "<rare>"], ["ab", "ab", "é"]]
+    assert found.corpus.lines_left_out == 2
+    assert found.corpus.unknown_characters == ("!",)
+
+
+def test_the_name_of_rare_words_is_no_word():
+    tokenizer = CharTokenizer("<rae>' ")
+    found = encode_words(["<rare> <rare>' a", "<unk> a"], tokenizer)
+    assert found.words == ["<rare>", "<rare>'", "a", "<rare>''"]
+    assert found.corpus.lines_left_out == 1  # "u" is no piece

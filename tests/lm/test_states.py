@@ -140,4 +140,4 @@ def test_a_sentence_needs_start_and_end(build, word):
     head, *_ = ARPA.partition("\\2-grams")
     text = head.replace("ngram 2=5\nngram 3=2\n", "").replace(word, "c")
     with pytest.raises(UserError, match="<s> or </s> is missing"):
-        build(text)
+        build(text + "\\end\\\n")

@@ -160,6 +160,7 @@ OPTIONS = [
         "--lm={texts: [more.txt]}",
         "data/more.txt: named in lm.texts but cannot be read; give a UTF-8",
     ),
+    ("finetune", "--lm={unit: word}", "lm: unit 'word' is unknown; use one of"),
     (
         "finetune",
         "--decoding={beam: {beam_size: 0}}",
@@ -201,6 +202,13 @@ def test_a_mode_needs_its_language_model(folder):
     options = ["--modes=[nar, beam5_lm]", "--lm=null"]
     error = run_tiny(folder, "finetune", *options).error
     assert "beam5_lm needs a language model; add it to the section lm" in error
+
+
+def test_words_need_a_tokenizer_that_ends_them(folder):
+    options = ["--tokenizer={kind: bpe, size: 20}", "--lm={unit: words}"]
+    outcome = run_tiny(folder, "finetune", *options)
+    assert "a word n-gram needs a tokenizer with" in outcome.error
+    assert not (folder / "out" / "checkpoints").exists()
 
 
 def test_a_text_that_is_not_utf8_is_told_before_the_training(folder):

@@ -58,11 +58,11 @@ def test_the_card_says_what_the_run_was(finished):
 def test_the_language_model_learns_from_the_texts_named(folder):
     (folder / "data" / "more.txt").write_text("ant ant ant\ntea\n")
     shutil.rmtree(folder / "out")
-    option = "--lm={texts: [more.txt], order: 2, tune: True}"
+    option = "--lm={texts: [more.txt], order: 2, unit: words, tune: True}"
     assert run_tiny(folder, "finetune", option).code == 0
     tokenizer = load_tokenizer(folder / "out" / "bundle" / "tokenizer")
     info = NgramLM.load(folder / "out" / "lm.ngram", tokenizer).info
-    assert (info.lines_used, info.order) == (12, 2)
+    assert (info.lines_used, info.order, info.unit) == (12, 2, "words")
     surface = json.loads((folder / "out" / "tuning.json").read_text())
     assert {"mask_predict", "rescore"} < set(surface)
     assert surface["beam_lm"] == tuned_again(folder)

@@ -70,7 +70,7 @@ def test_a_finished_run_goes_on_with_a_neural_model(finished, ended_again):
     surface = json.loads((folder / "out" / "tuning.json").read_text())
     assert len(surface["beam_neural"]) == 1 + len(tune_neural.LODR_WEIGHTS)
     card = (folder / "out" / "bundle" / "README.md").read_text()
-    assert "- An n-gram of order 2, for `beam5_lm`" in card
+    assert "- An n-gram of pieces, order 2, for `beam5_lm`" in card
     assert re.search(r"- A Transformer of \d,\d\d\d weights, for `be", card)
     assert "- An n-gram of order 2 of the transcripts, whose share" in card
 

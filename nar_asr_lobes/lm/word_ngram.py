@@ -1,0 +1,269 @@
+"""Trains n-grams of words, or takes them from ARPA files, for a search.
+
+texts -> WordCorpus -> an estimate -> its n-grams over a Lexicon
+                     ARPA file ----->
+      -> tables over words -> tables over pieces (`word_tables`), *.ngram
+
+The search sees an n-gram over pieces like any other.
+
+Words outside the vocabulary
+----------------------------
+All of them are <unk>. One costs log P(<unk> | words before), and then the
+log-probability of its spelling under an n-gram of pieces that is trained on
+the vocabulary, each word once (of order 3). P(<unk> | ...) is
+always the back-off estimate: n-grams that predict <unk> behind other words are
+left out, those that begin with it are kept. A model without <unk> gives it
+log10 P = -100, as KenLM does. So does a word of no pieces: a space at the
+begin or end of a sentence, or behind a space, is an unknown word.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from nar_asr_lobes.dataio.tokenizer import Tokenizer
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.limits import require_count
+from nar_asr_lobes.lm.arpa import (
+    make_loadable,
+    read_arpa,
+    read_counts,
+    read_words,
+    write_arpa,
+)
+from nar_asr_lobes.lm.corpus import encode_words
+from nar_asr_lobes.lm.estimation import (
+    checked_name,
+    choose_program,
+    make_folder,
+    thresholds,
+    write_estimate,
+)
+from nar_asr_lobes.lm.kneser_ney import (
+    SPECIAL_WORDS,
+    UNKNOWN,
+    NgramModel,
+    estimate,
+)
+from nar_asr_lobes.lm.lexicon import Lexicon, find_space, make_lexicon
+from nar_asr_lobes.lm.ngram import NgramReport
+from nar_asr_lobes.lm.states import build_tables
+from nar_asr_lobes.lm.storage import NgramInfo, write_ngram
+from nar_asr_lobes.lm.tables import NgramTables
+from nar_asr_lobes.lm.word_model import add_endings, renumber
+from nar_asr_lobes.lm.word_tables import spell_words
+
+SPELLING_ORDER = 3  # 2.25 nats a piece on new words; 5: 2.18, 1: 2.94
+_SPECIAL = len(SPECIAL_WORDS)
+_log = logging.getLogger(__name__)
+
+
+def train_word_ngram(
+    texts: Iterable[str],
+    tokenizer: Tokenizer,
+    order: int,
+    path: str | os.PathLike,
+    prune: Sequence[int] = (),
+    use_lmplz: bool | None = None,
+    min_count: int = 1,
+    progress: Callable[[str], object] = _log.info,
+) -> NgramReport:
+    """Estimate an n-gram of words, as `train_ngram` does one of pieces.
+
+    Arguments
+    ---------
+    texts, tokenizer, path, prune, use_lmplz, progress
+        As for `train_ngram`. The tokenizer has a piece for the space that no
+        other piece holds: characters.
+    order : int
+        Longest n-gram, in words.
+    min_count : int
+        How often a word must occur; others are <unk>.
+
+    Returns
+    -------
+    NgramReport
+
+    Raises
+    ------
+    UserError
+        As for `train_ngram`, for another kind of tokenizer, and if no word
+        occurs often enough.
+
+    Example
+    -------
+    >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> from nar_asr_lobes.lm.scorer import NgramLM
+    >>> tokenizer = CharTokenizer("abc ")
+    >>> path = tempfile.mkdtemp() + "/lm.arpa"
+    >>> report = train_word_ngram(["ab ca", "ab"], tokenizer, 2, path)
+    >>> report.ngrams  # <unk>, <s>, </s>, ab, ca
+    (5, 4)
+    >>> lm = NgramLM.load(report.path, tokenizer)
+    >>> lm.sentence(tokenizer.encode("ab")) > lm.sentence(
+    ...     tokenizer.encode("ac")
+    ... )
+    True
+    """
+    prune = thresholds(order, prune)
+    require_count("min_count", min_count)
+    path = checked_name(path, ".arpa")
+    program = choose_program(use_lmplz)
+    find_space(tokenizer)
+    text = encode_words(texts, tokenizer, min_count)
+    make_folder(path)
+    corpus, words = text.corpus, text.words
+    lexicon = make_lexicon(words[:-1], tokenizer)
+    number = np.append(_numbers(lexicon), UNKNOWN)  # the last word is <rare>
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lm") as name:
+        folder = Path(name)
+        progress(
+            f"n-gram: estimating order {order} on {len(corpus.tokens)} words "
+            f"({program or 'our estimator'})"
+        )
+        arpa = write_estimate(program, corpus, words, order, prune, folder)
+        progress(f"n-gram: reading {sum(read_counts(arpa))} n-grams")
+        model = renumber(read_arpa(arpa, words), number)
+        names = [words[i] for i in np.argsort(lexicon.place)]
+        *lower, highest = model.tables  # whose back-offs are all 0
+        tables = [*lower, replace(highest, backoff=None)]
+        own = folder / "words.arpa"
+        write_arpa(own, replace(model, tables=tables), names)
+        whole = folder / path.name
+        make_loadable(own, whole)
+        progress("n-gram: building and writing the tables")
+        tables = _spelled(model, lexicon, tokenizer)
+        info = NgramInfo(
+            tokenizer=tokenizer.fingerprint,
+            order=order,
+            lines_used=len(corpus.lengths),
+            lines_left_out=corpus.lines_left_out,
+            estimator="lmplz" if program else "numpy",
+            unit="words",
+        )
+        write_ngram(path.with_suffix(".ngram"), tables, info)
+        os.replace(whole, path)
+    return NgramReport(
+        path=path.with_suffix(".ngram"),
+        arpa=path,
+        info=info,
+        ngrams=read_counts(path)[:order],
+        tokens=len(corpus.tokens),
+        unknown_characters=corpus.unknown_characters,
+    )
+
+
+def convert_arpa(
+    arpa: str | os.PathLike,
+    tokenizer: Tokenizer,
+    path: str | os.PathLike,
+    text_style: str = "none",
+) -> NgramReport:
+    """Take a word n-gram from an ARPA file, for example of KenLM or SRILM.
+
+    Arguments
+    ---------
+    arpa : str or path
+        The file.
+    tokenizer : Tokenizer
+        With a piece for the space that no other piece holds.
+    path : str or path
+        Where to write the tables, *.ngram.
+    text_style : str
+        Normalisation of each word. Words that it turns into none, several or
+        an earlier one, and those that the tokenizer cannot spell, are left
+        out with their n-grams.
+
+    Returns
+    -------
+    NgramReport
+        Its numbers are those of the n-grams that were kept.
+
+    Raises
+    ------
+    UserError
+        For a file that is no whole ARPA model, or of which no word is left,
+        and another kind of tokenizer.
+
+    Example
+    -------
+    >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> folder = tempfile.mkdtemp()
+    >>> tokenizer = CharTokenizer("abc ")
+    >>> report = train_word_ngram(["ab ca"], tokenizer, 2, folder + "/a.arpa")
+    >>> convert_arpa(
+    ...     report.arpa, CharTokenizer("ab "), folder + "/b.ngram"
+    ... ).words_left_out
+    ('ca',)
+    """
+    path = checked_name(path, ".ngram")
+    find_space(tokenizer)
+    words = read_words(arpa)
+    try:
+        lexicon = make_lexicon(words, tokenizer, text_style)
+        model = renumber(read_arpa(arpa, words), _numbers(lexicon))
+        model = add_endings(model)
+        tables = _spelled(model, lexicon, tokenizer)
+    except UserError as error:
+        raise _naming(arpa, error) from error
+    make_folder(path)
+    info = NgramInfo(
+        tokenizer=tokenizer.fingerprint,
+        order=len(model.tables),
+        lines_used=0,
+        lines_left_out=0,
+        estimator="arpa",
+        unit="words",
+    )
+    write_ngram(path, tables, info)
+    left_out = np.flatnonzero(lexicon.place < 0).tolist()
+    return NgramReport(
+        path=path,
+        arpa=Path(arpa),
+        info=info,
+        ngrams=tuple(len(table.words) for table in model.tables),
+        tokens=0,
+        words_left_out=tuple(words[i] for i in left_out),
+    )
+
+
+def _numbers(lexicon: Lexicon) -> np.ndarray:
+    """Return the number of each given word in a model over the lexicon."""
+    return np.where(lexicon.place < 0, -1, lexicon.place + _SPECIAL)
+
+
+def _spelled(
+    model: NgramModel, lexicon: Lexicon, tokenizer: Tokenizer
+) -> NgramTables:
+    """Make tables over pieces of n-grams over the lexicon."""
+    count = len(lexicon.begin) - 1
+    # as a word of its own, the last one, so that n-grams may begin with it
+    tables = [
+        replace(
+            table,
+            words=np.where(
+                table.words == UNKNOWN, count + _SPECIAL, table.words
+            ),
+        )
+        for table in model.tables
+    ]
+    words = build_tables(
+        NgramModel(np.arange(1, count + 2), tables), size=count + 2
+    )
+    lengths = np.diff(lexicon.begin)
+    letters = estimate(lexicon.pieces, lengths, SPELLING_ORDER)
+    spelling = build_tables(letters, tokenizer.size)
+    return spell_words(words, lexicon, spelling, find_space(tokenizer))
+
+
+def _naming(arpa: str | os.PathLike, error: UserError) -> UserError:
+    """Name the file in a message that does not."""
+    message = str(error)
+    return UserError(message if str(arpa) in message else f"{arpa}: {message}")

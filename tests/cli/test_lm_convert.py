@@ -1,0 +1,55 @@
+"""`nar-asr lm convert`, called as a function."""
+
+import pytest
+
+from nar_asr_lobes.cli.main import main
+from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.inference.bundle import load_bundle
+from nar_asr_lobes.lm.scorer import NgramLM
+from nar_asr_lobes.lm.word_ngram import convert_arpa, train_word_ngram
+
+
+@pytest.fixture
+def arpa(tmp_path):
+    """An n-gram of words; b cannot be spelled with the others' tokenizer."""
+    lines = ["ab a", *(f"a b{letter}" for letter in "cdefghijklmnopqrstuvwxyz")]
+    tokenizer = CharTokenizer("abcdefghijklmnopqrstuvwxyz ")
+    return train_word_ngram(lines, tokenizer, 2, tmp_path / "a.arpa").arpa
+
+
+def convert(folder, arpa, tokenizer, *options):
+    """Call the command in a folder."""
+    output = ("--output", str(folder / "lm.ngram"))
+    tokenizer = ("--tokenizer", str(tokenizer))
+    return main(["lm", "convert", str(arpa), *tokenizer, *output, *options])
+
+
+def test_it_is_the_model_of_the_file(arpa, tmp_path, capsys):
+    tokenizer = CharTokenizer(" ab")
+    tokenizer.save(tmp_path / "tokenizer.json")
+    assert convert(tmp_path, arpa, tmp_path / "tokenizer.json") == 0
+    out = capsys.readouterr().out
+    assert "lm.ngram: order 2, n-grams 5 4" in out
+    assert "24 words that the tokenizer cannot spell" in out
+    assert "left out: 'bc' 'bd'" in out and "'bv'" in out and "'bw'" not in out
+    wanted = convert_arpa(arpa, tokenizer, tmp_path / "wanted.ngram").path
+    assert (tmp_path / "lm.ngram").read_bytes() == wanted.read_bytes()
+
+
+def test_a_style_and_a_bundle(arpa, bundle_folder, tmp_path, capsys):
+    upper = arpa.read_text().replace("\ta", "\tA").replace("\tb", "\tB")
+    arpa.write_text(upper.replace(" a", " A").replace(" b", " B"))
+    assert convert(tmp_path, arpa, bundle_folder) == 2
+    assert "a.arpa: none of the 26 words" in capsys.readouterr().err
+    style = ("--text-style", "english")
+    assert convert(tmp_path, arpa, bundle_folder, *style) == 0
+    tokenizer = load_bundle(bundle_folder).tokenizer
+    NgramLM.load(tmp_path / "lm.ngram", tokenizer)
+
+
+def test_mistakes_are_told(arpa, tmp_path, capsys):
+    CharTokenizer("ab").save(tmp_path / "tokenizer.json")
+    assert convert(tmp_path, arpa, tmp_path / "tokenizer.json") == 2
+    assert "a word n-gram needs a tokenizer with" in capsys.readouterr().err
+    assert convert(tmp_path, arpa, tmp_path / "none") == 2
+    assert "none: cannot read this tokenizer" in capsys.readouterr().err

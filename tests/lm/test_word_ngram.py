@@ -1,0 +1,265 @@
+"""Word n-grams over pieces: KenLM's numbers, unknown words, bad files."""
+
+import math
+import os
+import random
+
+import kenlm
+import numpy as np
+import pytest
+
+from nar_asr_lobes.dataio.tokenizer import CharTokenizer, train_tokenizer
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lm.arpa import read_words
+from nar_asr_lobes.lm.kneser_ney import estimate
+from nar_asr_lobes.lm.lexicon import make_lexicon
+from nar_asr_lobes.lm.lookup import score_sentence
+from nar_asr_lobes.lm.ngram import train_ngram
+from nar_asr_lobes.lm.scorer import NgramLM
+from nar_asr_lobes.lm.states import build_tables
+from nar_asr_lobes.lm.storage import NgramInfo
+from nar_asr_lobes.lm.word_ngram import convert_arpa, train_word_ngram
+
+TOKENIZER = CharTokenizer(" abcd")
+SRILM = """
+\\data\\
+ngram 1=7
+ngram 2=6
+ngram 3=2
+
+\\1-grams:
+-0.9\t</s>
+-99\t<s>\t-0.3
+-1.2\t<unk>\t-0.1
+-0.8\ta\t-0.2
+-0.7\tab\t0.1
+-0.9\tbxd
+-1.1\tcd\t-0.15
+
+\\2-grams:
+-0.4\t<s> a\t-0.25
+-0.5\t<unk> cd
+-0.3\ta ab\t-0.05
+-0.6\tab cd
+-0.2\ta <unk>
+-0.3\ta bxd
+
+\\3-grams:
+-0.1\t<s> a ab
+-0.2\ta ab a
+
+\\end\\
+"""
+
+
+def sentences(words, count, seed=0):
+    """Make random sentences; a fifth of their words are random letters."""
+    rng = random.Random(seed)
+
+    def word():
+        if rng.random() < 0.2:
+            return "".join(rng.choices("abcd", k=rng.randint(1, 5)))
+        return words[int(len(words) * rng.random() ** 2)]
+
+    return [
+        " ".join(word() for _ in range(rng.randint(1, 7))) for _ in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def text():
+    """300 lines over some 40 words, and 1 to 5 letters each."""
+    rng = random.Random(1)
+    words = [
+        "".join(rng.choices("abcd", k=rng.randint(1, 4))) for _ in "x" * 50
+    ]
+    return words, sentences(words, 300)
+
+
+def spelling(words):
+    """Return the function that scores how an unknown word is spelled."""
+    lexicon = make_lexicon(words, TOKENIZER)
+    letters = estimate(lexicon.pieces, np.diff(lexicon.begin), 3)
+    tables = build_tables(letters, TOKENIZER.size)
+    return lambda word: score_sentence(tables, np.array(TOKENIZER.encode(word)))
+
+
+def assert_kenlms(ngram, arpa, lines):
+    """Compare sentences with KenLM's scores of an ARPA file."""
+    oracle = kenlm.Model(str(arpa))
+    spell = spelling(sorted(w for w in read_words(arpa) if "x" not in w))
+    lm, unknown = NgramLM.load(ngram, TOKENIZER), 0
+    for line in lines:
+        wanted = oracle.score(line) * math.log(10)
+        outside = [word for word in line.split() if word not in oracle]
+        wanted += sum(map(spell, outside))
+        unknown += len(outside)
+        found = lm.sentence(TOKENIZER.encode(line))
+        assert found == pytest.approx(wanted, abs=1e-4), line
+    assert unknown > len(lines) / 10
+
+
+@pytest.mark.parametrize("min_count", [1, 9])
+@pytest.mark.parametrize("order", [1, 2, 4])
+def test_sentences_cost_what_kenlm_says(tmp_path, text, order, min_count):
+    words, lines = text
+    path = tmp_path / "lm.arpa"
+    report = train_word_ngram(
+        lines, TOKENIZER, order, path, (), False, min_count
+    )
+    assert report.path == tmp_path / "lm.ngram"
+    assert report.info == NgramInfo(
+        TOKENIZER.fingerprint, order, 300, 0, "numpy", "words"
+    )
+    assert report.tokens == sum(len(line.split()) for line in lines)
+    assert len(report.ngrams) == order
+    counts = [
+        sum(f" {w} " in f" {x} " for x in lines) for w in read_words(path)
+    ]
+    assert report.ngrams[0] == len(counts) + 3
+    assert min(counts) < 9 or min_count == 9
+    assert_kenlms(report.path, path, sentences(words, 400, seed=2))
+
+
+def test_pruned_models_too(tmp_path, text):
+    words, lines = text
+    path = tmp_path / "lm.arpa"
+    report = train_word_ngram(lines, TOKENIZER, 3, path, (0, 0, 2), False)
+    whole = train_word_ngram(lines, TOKENIZER, 3, tmp_path / "w.arpa")
+    assert report.ngrams[2] < whole.ngrams[2]
+    assert_kenlms(report.path, path, sentences(words, 100, seed=3))
+
+
+def test_a_file_of_another_program(tmp_path):
+    """It lacks an ending and a piece for x, and has <unk> in odd places."""
+    (tmp_path / "s.arpa").write_text("made by hand\n" + SRILM)
+    path = tmp_path / "new" / "lm.ngram"
+    report = convert_arpa(tmp_path / "s.arpa", TOKENIZER, path)
+    assert report.info == NgramInfo(
+        TOKENIZER.fingerprint, 3, 0, 0, "arpa", "words"
+    )
+    assert report.words_left_out == ("bxd",)
+    assert report.ngrams == (6, 5, 2)  # "ab a" is added
+    # without what is left out, KenLM agrees
+    kept = SRILM.replace("-0.2\ta <unk>\n-0.3\ta bxd\n", "")
+    (tmp_path / "kept.arpa").write_text(kept.replace("ngram 2=6", "ngram 2=4"))
+    lines = sentences(["a", "ab", "cd", "a"], 200)
+    assert_kenlms(path, tmp_path / "kept.arpa", lines)
+
+
+def test_capital_words_through_a_style(tmp_path):
+    arpa = (
+        "\n".join(
+            line.upper() if line.startswith("-") else line
+            for line in SRILM.replace("<unk>", "<UNK>").split("\n")
+        )
+        .replace("<S>", "<s>")
+        .replace("</S>", "</s>")
+    )
+    (tmp_path / "s.arpa").write_text(arpa)
+    with pytest.raises(UserError, match=r"s.arpa: none of the 4 words \('A'"):
+        convert_arpa(tmp_path / "s.arpa", TOKENIZER, tmp_path / "lm.ngram")
+    upper = convert_arpa(
+        tmp_path / "s.arpa", TOKENIZER, tmp_path / "lm.ngram", "english"
+    )
+    (tmp_path / "t.arpa").write_text(SRILM)
+    lower = convert_arpa(tmp_path / "t.arpa", TOKENIZER, tmp_path / "t.ngram")
+    assert upper.path.read_bytes() == lower.path.read_bytes()
+
+
+def test_without_unk_unknown_words_are_as_kenlm_has_them(tmp_path):
+    lines = [line for line in SRILM.split("\n") if "<unk>" not in line]
+    arpa = "\n".join(lines).replace("1=7", "1=6").replace("2=6", "2=4")
+    (tmp_path / "s.arpa").write_text(arpa)
+    path = tmp_path / "lm.ngram"
+    convert_arpa(tmp_path / "s.arpa", TOKENIZER, path)
+    assert_kenlms(path, tmp_path / "s.arpa", sentences(["a", "cd"], 50))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("\\end\\\n", "", "is not a whole ARPA file .its end is missing"),
+        ("ngram 2=6", "ngram 2=5", "has more 2-grams than its head says"),
+        ("ngram 2=6", "ngram 2=7", "is not a whole ARPA file"),
+        ("ngram 2=6", "ngram 2=six", "is not a whole ARPA file"),
+        ("\\data\\", "\\1-grams:", "it has no n-grams"),
+        ("-0.7\tab", "nan\tab", "unigram_log_prob is not in"),
+        ("-0.1\t<s> a", "nan\t<s> a", "arc_log_prob is not in"),
+        ("-0.7\tab", "0.7\tab", "unigram_log_prob is not in"),
+        ("\tab\t0.1", "\tab\tnan", "backoff is not in"),
+        ("-0.4\t<s> a", "-0.4\tcd a", "the beginning of an n-gram is missing"),
+        ("\tab cd", "\tab ce", "its word 'ce' is neither a unigram"),
+        ("\tab cd", "\ta ab", "an n-gram stands twice"),
+        ("\t</s>", "\tc", "<s> or </s> is missing"),
+    ],
+)
+def test_files_that_are_no_model(tmp_path, old, new, message):
+    assert old in SRILM
+    (tmp_path / "s.arpa").write_text(SRILM.replace(old, new, 1))
+    with pytest.raises(UserError, match=f"s.arpa: .*{message}"):
+        convert_arpa(tmp_path / "s.arpa", TOKENIZER, tmp_path / "lm.ngram")
+    assert not (tmp_path / "lm.ngram").exists()
+
+
+def test_a_file_cut_anywhere(tmp_path):
+    for length in range(len(SRILM) - 1):
+        (tmp_path / "s.arpa").write_text(SRILM[:length])
+        with pytest.raises(UserError, match="s.arpa: .*; copy it again"):
+            convert_arpa(tmp_path / "s.arpa", TOKENIZER, tmp_path / "lm.ngram")
+
+
+def test_a_file_that_is_missing_or_no_text(tmp_path):
+    with pytest.raises(UserError, match="nowhere.arpa: cannot be read"):
+        convert_arpa(tmp_path / "nowhere.arpa", TOKENIZER, tmp_path / "a.ngram")
+    (tmp_path / "a.arpa").write_bytes(b"\x1f\x8b\xff")
+    with pytest.raises(UserError, match="a.arpa: is not a whole ARPA file"):
+        convert_arpa(tmp_path / "a.arpa", TOKENIZER, tmp_path / "a.ngram")
+
+
+@pytest.mark.parametrize("words", ["a b", "<s> b", "\x01 b", "<rare> b"])
+def test_any_word_may_stand_in_a_text(tmp_path, words):
+    """Those that a language model would misread are unknown words."""
+    tokenizer = CharTokenizer(" ab<>sre/\x01")
+    path = tmp_path / "lm.arpa"
+    report = train_word_ngram([words, "b b"], tokenizer, 2, path, (), False)
+    kenlm.Model(str(path))
+    known = words.split()[0] in ("a", "<rare>")
+    assert report.ngrams[0] == 4 + known
+    NgramLM.load(report.path, tokenizer).sentence(tokenizer.encode(words))
+
+
+def test_lines_left_out_and_an_older_model(tmp_path):
+    path = tmp_path / "lm.arpa"
+    lines = ["ab a", "a x", "", "b"]
+    report = train_word_ngram(lines, TOKENIZER, 2, path, (), False)
+    assert (report.info.lines_used, report.info.lines_left_out) == (2, 2)
+    assert report.unknown_characters == ("x",)
+    assert sorted(os.listdir(tmp_path)) == ["lm.arpa", "lm.ngram"]
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="no word of the text occurs 3 times"):
+        train_word_ngram(lines, TOKENIZER, 2, path, (), False, min_count=3)
+    with pytest.raises(UserError, match="min_count is 0; it must be a whole"):
+        train_word_ngram(lines, TOKENIZER, 2, path, min_count=0)
+    assert path.read_bytes() == before
+
+
+def test_tokenizers_that_cannot_end_a_word(tmp_path):
+    tokenizer = train_tokenizer(["ab abb ba", "bab ab"], "bpe", 9)
+    with pytest.raises(UserError, match="over pieces, or .* a character token"):
+        train_word_ngram(["ab"], tokenizer, 2, tmp_path / "lm.arpa")
+    (tmp_path / "s.arpa").write_text(SRILM)
+    with pytest.raises(UserError, match="over pieces, or .* a character token"):
+        convert_arpa(tmp_path / "s.arpa", tokenizer, tmp_path / "lm.ngram")
+
+
+def test_names_that_are_not_of_such_a_file(tmp_path):
+    with pytest.raises(UserError, match="let it end in .arpa"):
+        train_word_ngram(["ab"], TOKENIZER, 2, tmp_path / "lm.ngram")
+    with pytest.raises(UserError, match="let it end in .ngram"):
+        convert_arpa(tmp_path / "s.arpa", TOKENIZER, tmp_path / "lm.arpa")
+
+
+def test_a_model_of_pieces_says_so(tmp_path):
+    report = train_ngram(["ab"], TOKENIZER, 2, tmp_path / "lm.arpa")
+    assert report.info.unit == "pieces"
