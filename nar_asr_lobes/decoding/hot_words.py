@@ -24,7 +24,7 @@ from nar_asr_lobes.limits import require_number
 from nar_asr_lobes.lm.lookup import score_sentence
 from nar_asr_lobes.lm.tables import DTYPES, NgramTables, read_only
 
-DEFAULT_BOOST = 1.5
+DEFAULT_BOOST = 1.0
 MAX_BOOST = 5.0  # e^5: a token 148 times as probable
 
 

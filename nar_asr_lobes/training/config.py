@@ -230,7 +230,7 @@ class RunConfig:
     modes: list[str] | None = None
     save_posteriors: bool = False
     hot_words: str | None = None
-    hot_boost: float = 1.5
+    hot_boost: float = 1.0
     objective: Any = None
     wave_augment: Any = None
     debug_utterances: int | None = None
