@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--hot-boost",
         type=float,
         metavar="NATS",
-        help="how much to prefer them: nats for each token, 0 to 5 (1.5)",
+        help="how much to prefer them: nats for each token, 0 to 5 (1.0)",
     )
     parser.add_argument(
         "--format", choices=list(FORMATS), default="txt", help="(txt)"
