@@ -1,142 +1,250 @@
-"""How fast the prefix beam search is, on posteriors and an n-gram made here.
+"""The CTC prefix beam search against other decoders, on the same posteriors.
 
-    python benchmarks/beam_search.py [--utterances=64] [--seconds=15] [--beam=5]
+    python benchmarks/beam_search.py --bundle=DIR --data_folder=DIR
+        [--pyctcdecode=PYTHON] [--utterances=200] [--rounds=5]
 
-25 frames a second, 1,024 tokens and the blank, a random 4-gram of about half
-a million n-grams; one thread. Prints times faster than speech, best of five
-rounds after one that compiles: for posteriors as of a trained model (a peak at
-every third frame, with rivals, and blanks between), the same without the
-language model, and for nearly flat ones, as before training.
+Beam 5 and a language model; one thread; the decoders take turns, a round each,
+and processor time counts, the median of the rounds. Two sets of posteriors at
+25 frames a second:
+
+- of the bundle's model on the test split of data_folder, which has an
+  utterances.tsv (the recipe Speechocean762 makes one such bundle); its texts
+  for the language models are those of the split train. Words are counted.
+- peaky ones with 1,024 pieces, made here from Python's own docstrings. Pieces
+  are counted.
+
+flashlight-text takes the same n-gram of pieces as ours. SpeechBrain and
+pyctcdecode can only take one of words: ours takes the same one in the first set
+and is compared by it; 1,024 pieces cannot spell one, so there ours has its
+n-gram of pieces, of the same text. Each decoder's weights are chosen on a third
+of the utterances, and so is how much it prunes (ours as by default); figures
+are of the rest. Needs flashlight-text, kenlm and pygtrie; PYTHON, which has an
+older numpy, needs pyctcdecode and kenlm. What is missing is "not run".
+
+Prints error rates and times faster than speech; how long nearly flat posteriors
+and those of an untrained model take; and at last one JSON line: how many times
+as long as ours each decoder takes, the lower of both sets, null if not run.
+``vs_greedy`` is of the whole recognition, audio in memory to text, by the
+clock: (encoder + greedy search) / (encoder + beam 5 with the bundle's n-gram);
+above 0.87 the beam costs less than 15 % on top.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
+import tempfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
+from beam_inputs import (
+    FRAME_SECONDS,
+    PIECES,
+    Part,
+    Task,
+    flat,
+    peaky,
+    peaky_task,
+    real_batches,
+    real_task,
+)
+from beam_peers import (
+    Decoder,
+    Flashlight,
+    Ours,
+    OursOfWords,
+    Pyctcdecode,
+    SpeechBrain,
+    tuned,
+)
 
-from nar_asr_lobes.decoding.hypotheses import BeamOptions
+from nar_asr_lobes.dataio.datasets import Batch
+from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
-from nar_asr_lobes.lm.tables import NgramTables
+from nar_asr_lobes.decoding.recognizer import Recognizer
+from nar_asr_lobes.inference.bundle import Bundle, load_bundle
+from nar_asr_lobes.lobes.config import ModelConfig
+from nar_asr_lobes.lobes.model import build_model
 
-SIZE, RATE = 1025, 25
-ARCS = (0, 90, 3, 1)  # of a context of so many tokens
+KEYS = {
+    "vs_speechbrain": SpeechBrain.name,
+    "vs_flashlight": Flashlight.name,
+    "vs_pyctcdecode": Pyctcdecode.name,
+}
+LONG_SECONDS, REPEATS = 30, 10
 
 
-class RandomNgram:
-    """A random 4-gram whose arcs lead to contexts that have arcs."""
+def decoders(task: Task, python: str | None, folder: Path) -> Iterator[Decoder]:
+    """Yield the decoders that are there; name those that are not."""
+    makers = [Ours, Flashlight, SpeechBrain]
+    if task.word_lm is not None:
+        makers.insert(1, OursOfWords)
+    if python:
+        makers.append(lambda task: Pyctcdecode(task, python, folder))
+    else:
+        print(f"{Pyctcdecode.name:16} not run: no --pyctcdecode")
+    for maker in makers:
+        try:
+            yield maker(task)
+        except ImportError as error:
+            print(f"{maker.name:16} not run: {error}")
 
-    def __init__(self, rng: np.random.Generator):
-        tokens, states, begins, backoff = [], [], [0, 0], [0]
-        level = np.arange(1, SIZE + 1)  # state 1 + v: after token v
-        last = np.arange(SIZE)  # the token each state of the level ends in
-        for order, count in enumerate(ARCS[1:], start=1):
-            picked = rng.integers(1, SIZE - count, size=(len(level), count))
-            picked = np.sort(picked, axis=1) + np.arange(count)
-            following = level[-1] + 1 + np.arange(picked.size)
-            if order == len(ARCS) - 1:
-                following = 1 + picked.ravel()
-            tokens.append(picked.ravel())
-            states.append(following)
-            begins.extend(begins[-1] + count * np.arange(1, len(level) + 1))
-            backoff.append(np.zeros(SIZE) if order == 1 else 1 + last)
-            level, last = following, picked.ravel()
-        self.tables = _freeze(
-            _log_probs(rng, SIZE, 7.0),
-            np.arange(1, SIZE + 1),
-            np.r_[0, rng.uniform(-2.0, -0.5, len(begins) - 2)],
-            np.concatenate([np.atleast_1d(part) for part in backoff]),
-            _log_probs(rng, len(begins) - 1, 5.0),
-            begins,
-            np.concatenate(tokens),
-            _log_probs(rng, begins[-1], 3.0),
-            np.concatenate(states),
-            [1],
+
+def compare(
+    task: Task, options: argparse.Namespace, folder: Path
+) -> dict[str, float]:
+    """Print one set's table; give how much longer than ours each takes."""
+    part = task.measured
+    audio = part.frames * task.frame_seconds
+    error = task.error(part, greedy_texts(task, part))
+    print(f"\n{task.name}: {len(part.references)} utterances, {audio:.0f} s")
+    present = list(decoders(task, options.pyctcdecode, folder))
+    settings = {d.name: tuned(d, task) for d in present}
+    found = {d.name: [] for d in present}
+    for _ in range(options.rounds):
+        for decoder in present:
+            result = decoder.search(part, **settings[decoder.name])
+            found[decoder.name].append(result)
+    print(f"{'greedy':16} {error:6.2f} % wrong")
+    ratios = against_ours(
+        {n: median(r.seconds for r in found[n]) for n in found}
+    )
+    for name, results in found.items():
+        error = task.error(part, results[-1].texts)
+        speed = audio / median(r.seconds for r in results)
+        print(
+            f"{name:16} {error:6.2f} % wrong, {speed:7,.0f} x real time, "
+            f"{ratios[name]:6.2f} times as long as ours: {settings[name]}"
+        )
+    return ratios
+
+
+def against_ours(seconds: dict[str, float]) -> dict[str, float]:
+    """Divide by our time with the same language model, if it can take it."""
+    words = seconds.get(OursOfWords.name, seconds[Ours.name])
+    pieces = dict.fromkeys((Ours.name, Flashlight.name), seconds[Ours.name])
+    return {name: s / pieces.get(name, words) for name, s in seconds.items()}
+
+
+def greedy_texts(task: Task, part: Part) -> list[str]:
+    """The most probable labels, repeats and blanks left out."""
+    texts = []
+    for values in part.posteriors:
+        path = values.argmax(axis=1)
+        first = np.diff(path, prepend=0) != 0
+        tokens = path[first & (path > 0)].tolist()
+        texts.append(task.tokenizer.decode(tokens))
+    return texts
+
+
+def flat_against_peaky(task: Task, rounds: int) -> None:
+    """Print how much longer posteriors that know little take."""
+    rng = np.random.default_rng(1)
+    frames = int(LONG_SECONDS / FRAME_SECONDS)
+    tokens = task.tokenizer.encode(" ".join(task.measured.references))
+    kinds = {
+        "peaky": peaky(rng, tokens[: frames // 4]),
+        "nearly flat": flat(rng, frames),
+        "untrained model": untrained(),
+    }
+    options = DecodingOptions().beam_lm
+    print(f"\n{LONG_SECONDS} s, {PIECES:,} pieces, n-gram, default weights")
+    seconds = {name: [] for name in kinds}
+    for _ in range(rounds):
+        for name, values in kinds.items():
+            start = time.process_time()
+            prefix_beam_search([values] * REPEATS, options, task.lm)
+            each = (time.process_time() - start) / (REPEATS * len(values))
+            seconds[name].append(each)
+    alone = {name: median(times) for name, times in seconds.items()}
+    for name, each in alone.items():
+        print(
+            f"{name:16} {FRAME_SECONDS / each:9,.0f} x, "
+            f"{each / alone['peaky']:.2f} times as long"
         )
 
-    def sample(self, rng: np.random.Generator, count: int) -> list[int]:
-        """Walk along arcs; sometimes to any token."""
-        tables, state, tokens = self.tables, 1, []
-        for _ in range(count):
-            begin, end = tables.arc_begin[state : state + 2]
-            if rng.random() < 0.2:
-                tokens.append(int(rng.integers(1, SIZE)))
-                state = 1 + tokens[-1]
-            else:
-                arc = int(rng.integers(begin, end))
-                tokens.append(int(tables.arc_token[arc]))
-                state = int(tables.arc_state[arc])
-        return tokens
+
+@torch.inference_mode()
+def untrained() -> np.ndarray:
+    """Posteriors of noise, from a model before its first step."""
+    torch.manual_seed(0)
+    model = build_model(ModelConfig.tiny(), PIECES + 1).eval()
+    encoded = model.encode(torch.randn(1, LONG_SECONDS * 16000), torch.ones(1))
+    return encoded.log_probs[0].numpy()
 
 
-def _log_probs(rng: np.random.Generator, count: int, mean: float) -> np.ndarray:
-    return -np.abs(rng.normal(mean, 1.0, size=count))
+def against_greedy(bundle: Bundle, batches: list[Batch], rounds: int) -> float:
+    """Print and give greedy's share of the time of beam 5 with n-gram."""
+    recognizer = Recognizer(
+        bundle.model, bundle.tokenizer, bundle.options, bundle.lms
+    )
+    modes = ["ctc_greedy", "beam5_lm"]
+    ratios = []
+    for _ in range(rounds):
+        encoder, seconds = 0.0, dict.fromkeys(modes, 0.0)
+        for batch in batches:
+            found = recognizer.recognize(batch.wavs, batch.wav_lens, modes)
+            encoder += found.encoder_seconds
+            for mode in modes:
+                seconds[mode] += found.modes[mode].seconds
+        ratios.append(
+            (encoder + seconds["ctc_greedy"]) / (encoder + seconds["beam5_lm"])
+        )
+    audio = sum(batch.seconds for batch in batches)
+    print(f"\nwhole recognition of {audio:.0f} s, last round in seconds:")
+    print(
+        f"encoder {encoder:.3f}, "
+        + ", ".join(f"{mode} {seconds[mode]:.3f}" for mode in modes)
+    )
+    return median(ratios)
 
 
-def _freeze(*arrays: np.ndarray) -> NgramTables:
-    types = "f4 i4 f4 i4 f4 i8 i4 f4 i4 i4".split()
-    frozen = []
-    for values, dtype in zip(arrays, types, strict=True):
-        values = np.ascontiguousarray(values, dtype=dtype)
-        values.flags.writeable = False
-        frozen.append(values)
-    return NgramTables(*frozen)
-
-
-def peaky(rng: np.random.Generator, tokens: list[int]) -> torch.Tensor:
-    """Posteriors with a peak of each token at every third frame."""
-    logits = rng.normal(size=(3 * len(tokens), SIZE)).astype(np.float32)
-    logits[:, 0] += 16
-    for place, token in enumerate(tokens):
-        row = logits[3 * place]
-        row[0] = rng.normal(8, 2)
-        row[rng.integers(1, SIZE, size=4)] = rng.normal(8, 2, size=4)
-        row[token] = rng.normal(11, 2)
-        logits[3 * place + 1, token] = rng.normal(11, 3)
-    return torch.from_numpy(logits).log_softmax(-1)
-
-
-def flat(rng: np.random.Generator, frames: int) -> torch.Tensor:
-    """Posteriors that know nothing."""
-    logits = rng.normal(scale=0.1, size=(frames, SIZE)).astype(np.float32)
-    return torch.from_numpy(logits).log_softmax(-1)
-
-
-def speed(
-    utterances: list[torch.Tensor], options: BeamOptions, lm: RandomNgram
-) -> float:
-    """Times faster than speech, the best of five rounds."""
-    prefix_beam_search(utterances[:1], options, lm)
-    best = float("inf")
-    for _ in range(5):
-        start = time.perf_counter()
-        prefix_beam_search(utterances, options, lm)
-        best = min(best, time.perf_counter() - start)
-    return sum(map(len, utterances)) / RATE / best
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bundle")
+    parser.add_argument("--data_folder")
+    parser.add_argument("--pyctcdecode")
+    parser.add_argument("--utterances", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=5)
+    found = parser.parse_args()
+    if (found.bundle is None) != (found.data_folder is None):
+        parser.error("--bundle and --data_folder belong together")
+    return found
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--utterances", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=15.0)
-    parser.add_argument("--beam", type=int, default=5)
-    arguments = parser.parse_args()
+    options = arguments()
     torch.set_num_threads(1)
-    rng = np.random.default_rng(0)
-    lm = RandomNgram(rng)
-    count = int(arguments.seconds * RATE / 3)
-    known = [lm.sample(rng, count) for _ in range(arguments.utterances)]
-    trained = [peaky(rng, tokens) for tokens in known]
-    untrained = [flat(rng, 3 * count) for _ in known]
-    fused = BeamOptions(arguments.beam, lm_weight=0.5, token_bonus=0.5)
-    alone = BeamOptions(arguments.beam)
-    print(f"{len(lm.tables.arc_token) + SIZE:,} n-grams")
-    print(f"trained model, n-gram  {speed(trained, fused, lm):9,.0f} x")
-    print(f"trained model, none    {speed(trained, alone, lm):9,.0f} x")
-    print(f"untrained, n-gram      {speed(untrained, fused, lm):9,.0f} x")
+    ratios, vs_greedy = [], None
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name, "peaky")
+        folder.mkdir()
+        task = peaky_task(options.utterances, folder)
+        ratios.append(compare(task, options, folder))
+        flat_against_peaky(task, options.rounds)
+        if options.bundle:
+            folder = Path(name, "real")
+            folder.mkdir()
+            bundle = load_bundle(options.bundle)
+            batches = real_batches(
+                options.data_folder, bundle.text_style, options.utterances
+            )
+            task = real_task(bundle, batches, options.data_folder, folder)
+            ratios.append(compare(task, options, folder))
+            vs_greedy = against_greedy(bundle, batches, options.rounds)
+    result = {}
+    for key, peer in KEYS.items():
+        lowest = min(found.get(peer, math.inf) for found in ratios)
+        result[key] = round(lowest, 2) if lowest < math.inf else None
+    result["vs_greedy"] = vs_greedy and round(vs_greedy, 3)
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The tokens of one frame that may extend a prefix, compiled.
 
-    row [V] -> highest of each column [64] -> bar -> heap of the best -> sorted
+    row [V] -> highest of each column [64] -> bar -> the best, sorted
 
 Most of a row lies far below what is looked for. A first pass takes the highest
 of every 64th token, in the loop without branches that compilers turn into
@@ -75,16 +75,15 @@ def pick_candidates(
         best = max(best, value)
     if not best > floor:
         return _most_probable(row, shift, tokens, scores)
-    bar = _bar(highest, best, floor, len(tokens)) - slack
+    bar = _rounded_down(_bar(highest, best, floor, len(tokens)) - slack)
     count = 0
     for column in range(COLUMNS):
         if highest[column] > floor and highest[column] >= bar:
             for token in range(column + 1, len(row), COLUMNS):
                 value = row[token]
-                if value > floor and value >= bar:
+                if value >= bar and value > floor:
                     score = value + shift[token]
-                    count = _push(tokens, scores, count, token, score)
-    _sort(tokens, scores, count)
+                    count = _insert(tokens, scores, count, token, score)
     return count
 
 
@@ -105,8 +104,8 @@ def _column_maxima(labels, highest):
 def _bar(highest, best, floor, count):
     """Find a value that at least so many columns reach, by halving.
 
-    It need not be the highest such value: the heap takes the best of the few
-    tokens too many.
+    It need not be the highest such value: of the few tokens too many, the best
+    are taken.
     """
     low = np.float32(max(floor, best - _RANGE))
     high = best
@@ -114,11 +113,21 @@ def _bar(highest, best, floor, count):
         return -math.inf
     for _ in range(_HALVINGS):
         middle = (low + high) * np.float32(0.5)
-        if _reaching(highest, middle) >= count:
-            low = middle
-        else:
+        reaching = _reaching(highest, middle)
+        if reaching < count:
             high = middle
+            continue
+        low = middle
+        if reaching == count:
+            break
     return low
+
+
+@inner
+def _rounded_down(bar):
+    """Make a float32 of it, with which a float32 is compared sooner."""
+    low = np.float32(bar)
+    return low if low <= bar else np.nextafter(low, np.float32(-np.inf))
 
 
 @inner
@@ -144,55 +153,24 @@ def _most_probable(row, shift, tokens, scores):
 
 
 @inner
-def _push(tokens, scores, count, token, score):
-    """Add to the heap, or when that is full replace its worst."""
-    if count == len(tokens):
-        if _worse(score, token, scores[0], tokens[0]):
-            return count
-        _sink(tokens, scores, count, token, score)
-        return count
+def _insert(tokens, scores, count, token, score):
+    """Put a token in its place, or when it is full in that of the worst."""
     place = count
-    while place > 0:
-        above = (place - 1) >> 1
-        if not _worse(score, token, scores[above], tokens[above]):
-            break
-        scores[place], tokens[place] = scores[above], tokens[above]
-        place = above
+    if count == len(tokens):
+        place -= 1
+        if _worse(score, token, scores[place], tokens[place]):
+            return count
+    found = place + 1
+    while place > 0 and _worse(
+        scores[place - 1], tokens[place - 1], score, token
+    ):
+        scores[place], tokens[place] = scores[place - 1], tokens[place - 1]
+        place -= 1
     scores[place], tokens[place] = score, token
-    return count + 1
-
-
-@inner
-def _sink(tokens, scores, count, token, score):
-    """Put an entry in the place of the root, the worst, and order the heap."""
-    place = 0
-    while True:
-        below = 2 * place + 1
-        if below >= count:
-            break
-        if below + 1 < count and _worse(
-            scores[below + 1], tokens[below + 1], scores[below], tokens[below]
-        ):
-            below += 1
-        if not _worse(scores[below], tokens[below], score, token):
-            break
-        scores[place], tokens[place] = scores[below], tokens[below]
-        place = below
-    scores[place], tokens[place] = score, token
-
-
-@outer
-def _sort(tokens, scores, count):
-    """Turn the heap into a list, best first."""
-    for last in range(count - 1, 0, -1):
-        token, score = tokens[last], scores[last]
-        tokens[last], scores[last] = tokens[0], scores[0]
-        _sink(tokens, scores, last, token, score)
+    return found
 
 
 @inner
 def _worse(score, token, other_score, other_token):
     """Order by score; of equal ones the higher id is worse."""
-    return score < other_score or (
-        score == other_score and token > other_token
-    )
+    return score < other_score or (score == other_score and token > other_token)

@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -105,7 +105,8 @@ def prefix_beam_search(
     tables = lm.tables if options.lm_weight > 0 else _NO_TABLES
     if hot_words is None or hot_words.boost == 0:
         hot_words = _NO_HOT_WORDS
-    work = partial(_search, options, tables, hot_words, log_prior)
+    prepare = partial(_prepare, options, hot_words.boost, log_prior)
+    work = partial(_search, lru_cache(prepare), tables, hot_words.tables)
     return _in_threads(work, log_probs)
 
 
@@ -119,10 +120,9 @@ def _in_threads(work: Callable, log_probs: Sequence) -> list:
 
 
 def _search(
-    options: BeamOptions,
+    prepare: Callable[[int], tuple[np.ndarray, Settings]],
     tables: NgramTables,
-    hot_words: HotWords,
-    log_prior: np.ndarray | None,
+    hot: NgramTables,
     index: int,
     log_probs: torch.Tensor | np.ndarray,
 ) -> list[Hypothesis]:
@@ -131,21 +131,17 @@ def _search(
     values = _as_float32(log_probs)
     require_frames(values.shape, where)
     size = values.shape[1]
+    shift, settings = prepare(size)
     for name, used, table in (
-        ("a language model", options.lm_weight > 0, tables),
-        ("hot words", hot_words.boost > 0, hot_words.tables),
+        ("a language model", settings.use_lm, tables),
+        ("hot words", settings.use_hot, hot),
     ):
         if used and len(table.unigram_log_prob) != size:
             raise UserError(
                 f"{where}: posteriors of {size} labels with {name} of "
                 f"{len(table.unigram_log_prob)}; use the tokenizer's own"
             )
-    shift = _shift(options, log_prior, size)
-    slack = float(np.ptp(shift[1:]))
-    settings = _settings(options, size, slack, hot_words.boost)
-    good, parts, tokens = search(
-        values, shift, tables, hot_words.tables, settings
-    )
+    good, parts, tokens = search(values, shift, tables, hot, settings)
     if not good:
         as_log_probs(values, where)  # says what is wrong
     return _hypotheses(parts, tokens, settings)
@@ -155,7 +151,20 @@ def _as_float32(log_probs: torch.Tensor | np.ndarray) -> np.ndarray:
     """Bring posteriors to the one form that the search is compiled for."""
     if isinstance(log_probs, torch.Tensor):
         log_probs = log_probs.detach().to("cpu", torch.float32).numpy()
-    return np.require(log_probs, np.float32, ("C", "W"))
+    values = np.ascontiguousarray(log_probs, np.float32)
+    return values if values.flags.writeable else values.copy()
+
+
+def _prepare(
+    options: BeamOptions,
+    hot_boost: float,
+    log_prior: np.ndarray | None,
+    size: int,
+) -> tuple[np.ndarray, Settings]:
+    """What utterances of so many labels have in common."""
+    shift = _shift(options, log_prior, size)
+    slack = float(np.ptp(shift[1:]))
+    return shift, _settings(options, size, slack, hot_boost)
 
 
 def _shift(

@@ -44,6 +44,7 @@ from nar_asr_lobes.decoding.prefix_trie import (
     reserve,
 )
 from nar_asr_lobes.lm.lookup import score_token
+from nar_asr_lobes.lm.rows import find_rows, most, new_rows
 from nar_asr_lobes.lm.tables import NgramTables
 
 
@@ -85,6 +86,7 @@ def search(
         hot.start[0] if settings.use_hot else 0,
     )
     work = new_work(64, settings.beam_size)
+    rows = new_rows(settings.beam_size if settings.use_lm else 0, tables)
     beam = _first_beam(trie)
     count, run, running = 1, 0.0, False
     for frame in range(len(log_probs)):
@@ -108,6 +110,7 @@ def search(
         trie = reserve(trie, min(size, settings.beam_size), size)
         _stay(beam, count, row, shift, trie, work)
         lost = merge_stays(work, count) if settings.recombine else 0
+        asked = find_rows(rows, tables, beam[:count], frame, found)
         kept, lost = _extend(
             beam[:count],
             tokens[:found],
@@ -115,6 +118,8 @@ def search(
             trie,
             tables,
             hot,
+            rows,
+            asked,
             work,
             lost,
             settings,
@@ -179,7 +184,9 @@ def _stay(beam, count, row, shift, trie, work):
 
 
 @inner
-def _extend(beam, tokens, scores, trie, tables, hot, work, lost, settings):
+def _extend(
+    beam, tokens, scores, trie, tables, hot, rows, asked, work, lost, settings
+):
     """Enter the prefixes with one more token and heap the best entries.
 
     Token by token, so that those with equal futures are side by side. Returns
@@ -201,6 +208,10 @@ def _extend(beam, tokens, scores, trie, tables, hot, work, lost, settings):
                 if k == 0:
                     return kept, lost
                 break
+            if asked:
+                ceiling += settings.lm_weight * most(rows, k, tokens[c])
+                if refuses(work, kept, ceiling + scores[c]):
+                    continue
             new = entries[total]
             if not _child(
                 beam[k], tokens[c], scores[c], trie, tables, hot, settings, new

@@ -133,7 +133,7 @@ def train_ngram(
         )
         folder = Path(name)
         arpa = write_estimate(program, corpus, words, order, prune, folder)
-        whole = folder / path.name
+        whole = folder / "whole"
         progress(f"n-gram: reading {sum(read_counts(arpa))} n-grams")
         make_loadable(arpa, whole)
         model = read_arpa(whole, words)

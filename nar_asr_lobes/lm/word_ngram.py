@@ -136,7 +136,7 @@ def train_word_ngram(
         tables = [*lower, replace(highest, backoff=None)]
         own = folder / "words.arpa"
         write_arpa(own, replace(model, tables=tables), names)
-        whole = folder / path.name
+        whole = folder / "whole"
         make_loadable(own, whole)
         progress("n-gram: building and writing the tables")
         tables = _spelled(model, lexicon, tokenizer)

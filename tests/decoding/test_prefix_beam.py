@@ -175,6 +175,22 @@ def test_a_long_utterance_equals_the_textbook(lattice):
     assert [h.tokens for h in nbest] == [tokens for tokens, _ in expected]
 
 
+@pytest.mark.parametrize("beam_size", [1, 5, 70])
+def test_flat_posteriors_equal_the_textbook(lattice, beam_size):
+    """Many tokens are near, so most are refused unseen."""
+    rng = np.random.default_rng(beam_size)
+    for case in range(4):
+        log_probs = lattice(12, 25, rng, spread=0.3)
+        lm = BackoffLM(25, case)
+        options = replace(EXACT, beam_size=beam_size, lm_weight=0.8)
+        options = replace(options, token_bonus=3.0)
+        expected = naive_beam(log_probs, lm, options)
+        [nbest] = prefix_beam_search([log_probs], options, lm)
+        assert [h.tokens for h in nbest] == [tokens for tokens, _ in expected]
+        scores = [score for _, score in expected]
+        assert [h.score for h in nbest] == pytest.approx(scores, abs=1e-9)
+
+
 def test_states_that_tell_histories_apart_leave_nothing_to_merge(lattice):
     rng, lm = np.random.default_rng(12), BackoffLM(3, 0, order=6, kept=1.0)
     exact = replace(EXACT, lm_weight=0.6)

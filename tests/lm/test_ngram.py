@@ -7,6 +7,7 @@ import pytest
 
 from nar_asr_lobes.dataio.tokenizer import CharTokenizer, train_tokenizer
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lm.arpa import read_counts
 from nar_asr_lobes.lm.ngram import train_ngram
 from nar_asr_lobes.lm.scorer import NgramLM
 from nar_asr_lobes.lm.storage import NgramInfo, read_ngram
@@ -73,6 +74,15 @@ def test_report_and_files(tmp_path):
     assert report.info == NgramInfo(TOKENIZER.fingerprint, 2, 3, 3, "numpy")
     assert read_ngram(report.path, TOKENIZER)[1] == report.info
     assert sorted(os.listdir(path.parent)) == ["lm.arpa", "lm.ngram"]
+
+
+@pytest.mark.parametrize("name", ["own", "lmplz", "words", "whole"])
+def test_any_name_will_do(tmp_path, name):
+    """Also those of the files that stand beside it for a while."""
+    path = tmp_path / f"{name}.arpa"
+    report = train_ngram(["ab", "b"], TOKENIZER, 2, path, use_lmplz=False)
+    assert report.ngrams == (5, 4)
+    assert read_counts(path) == report.ngrams
 
 
 def test_lines_left_out_are_told(tmp_path, caplog):

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from nar_asr_lobes.lm.lookup import score_token
+from nar_asr_lobes.lm.rows import fill_row, find_rows, most, new_rows
+from tests.random_ngram import random_tables
+
+SIZE = 12
+TABLES = random_tables(60, SIZE, seed=0)
+
+
+def looked_up(state):
+    """The row of a state, token by token."""
+    return [score_token(TABLES, state, token)[0] for token in range(SIZE)]
+
+
+def beam_of(states):
+    """A beam of which only the states are known."""
+    return np.array([(state,) for state in states], [("state", np.int32)])
+
+
+@pytest.mark.parametrize("state", range(60))
+def test_a_row_is_what_look_ups_find(state):
+    row = np.empty(SIZE)
+    fill_row(TABLES, state, row)
+    assert row.tolist() == looked_up(state)
+
+
+def test_rows_follow_a_beam_that_changes():
+    rng, rows = np.random.default_rng(1), new_rows(3, TABLES)
+    for frame in range(200):
+        # of 60 states, so that rows get new owners, often equal ones
+        states = rng.integers(60, size=rng.integers(1, 4)) // 2
+        assert find_rows(rows, TABLES, beam_of(states), frame, SIZE)
+        for k, state in enumerate(states):
+            found = [most(rows, k, token) for token in range(SIZE)]
+            assert found == pytest.approx(looked_up(state), abs=1e-5)
+            assert np.all(np.array(found) > looked_up(state))
+
+
+def test_a_beam_that_stays_keeps_its_rows():
+    rows = new_rows(2, TABLES)
+    for frame, states in enumerate(([5, 9], [7, 5], [5, 3], [5, 8])):
+        find_rows(rows, TABLES, beam_of(states), frame, SIZE)
+        if frame == 0:
+            rows.log_prob[rows.place[0]] = 1.0
+    assert most(rows, 0, 4) > 1.0
+
+
+def test_no_rows_for_few_tokens_or_a_wide_beam():
+    rows = new_rows(1000, TABLES)
+    assert not find_rows(rows, TABLES, beam_of([5]), 0, 3)
+    assert not find_rows(rows, TABLES, beam_of(range(100)), 0, SIZE)
+    assert (rows.state == -1).all()
