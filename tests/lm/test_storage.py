@@ -127,7 +127,7 @@ def test_the_arpa_file_is_not_the_tables(report):
 
 
 def test_format_of_another_version(path):
-    path.write_bytes(path.read_bytes().replace(b"ngram-2", b"ngram-3", 1))
+    path.write_bytes(path.read_bytes().replace(b"ngram-2", b"ngram-4", 1))
     with pytest.raises(UserError, match="lm.ngram: .* another format than"):
         read_ngram(path, TOKENIZER)
 
