@@ -52,7 +52,7 @@ from nar_asr_lobes.lm.kneser_ney import (
     NgramModel,
     estimate,
 )
-from nar_asr_lobes.lm.lexicon import Lexicon, find_space, make_lexicon
+from nar_asr_lobes.lm.lexicon import Lexicon, find_word_ends, make_lexicon
 from nar_asr_lobes.lm.ngram import NgramReport
 from nar_asr_lobes.lm.states import build_tables
 from nar_asr_lobes.lm.storage import NgramInfo, write_ngram
@@ -116,7 +116,7 @@ def train_word_ngram(
     require_count("min_count", min_count)
     path = checked_name(path, ".arpa")
     program = choose_program(use_lmplz)
-    find_space(tokenizer)
+    find_word_ends(tokenizer)
     text = encode_words(texts, tokenizer, min_count)
     make_folder(path)
     corpus, words = text.corpus, text.words
@@ -204,7 +204,7 @@ def convert_arpa(
     ('ca',)
     """
     path = checked_name(path, ".ngram")
-    find_space(tokenizer)
+    find_word_ends(tokenizer)
     words = read_words(arpa)
     try:
         lexicon = make_lexicon(words, tokenizer, text_style)
@@ -260,7 +260,7 @@ def _spelled(
     lengths = np.diff(lexicon.begin)
     letters = estimate(lexicon.pieces, lengths, SPELLING_ORDER)
     spelling = build_tables(letters, tokenizer.size)
-    return spell_words(words, lexicon, spelling, find_space(tokenizer))
+    return spell_words(words, lexicon, spelling, find_word_ends(tokenizer))
 
 
 def _naming(arpa: str | os.PathLike, error: UserError) -> UserError:

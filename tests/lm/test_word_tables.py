@@ -10,7 +10,7 @@ from nar_asr_lobes.dataio.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
 from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lm import word_tables
+from nar_asr_lobes.lm import tries, word_tables
 from nar_asr_lobes.lm.arpa import read_words
 from nar_asr_lobes.lm.kneser_ney import estimate
 from nar_asr_lobes.lm.lexicon import make_lexicon
@@ -167,8 +167,8 @@ def train_ends_only(monkeypatch, lines, tokenizer, path):
     with monkeypatch.context() as patch:
         patch.setattr(
             word_tables,
-            "_raise_to_beginnings",
-            lambda tries, potential: potential.fill(0.0),
+            "raise_to_beginnings",
+            lambda _, potential: potential.fill(0.0),
         )
         report = train_word_ngram(lines, tokenizer, 2, path, (), False)
     return NgramLM.load(report.path, tokenizer)
@@ -205,6 +205,6 @@ def test_a_beam_of_five_keeps_the_beginning_of_the_right_word(
 
 
 def test_too_many_states_are_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(word_tables, "_MOST_STATES", 20)
+    monkeypatch.setattr(tries, "_MOST_STATES", 20)
     with pytest.raises(UserError, match="states over pieces, more than 19; pr"):
         train_word_ngram(LINES, TOKENIZER, 2, tmp_path / "lm.arpa", (), False)
