@@ -74,7 +74,7 @@ def find_word_ends(tokenizer: Tokenizer) -> WordEnds:
 
     Example
     -------
-    >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer, train_tokenizer
+    >>> from nar_asr_lobes.dataio.tokenizer import train_tokenizer
     >>> find_word_ends(CharTokenizer("ab "))
     WordEnds(tokens=array([1]), space=True)
     >>> find_word_ends(train_tokenizer(["ab ba", "aab"], "unigram", 6)).space

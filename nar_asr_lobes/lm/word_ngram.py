@@ -14,7 +14,8 @@ the vocabulary, each word once (of order 3). P(<unk> | ...) is
 always the back-off estimate: n-grams that predict <unk> behind other words are
 left out, those that begin with it are kept. A model without <unk> gives it
 log10 P = -100, as KenLM does. So does a word of no pieces: a space at the
-begin or end of a sentence, or behind a space, is an unknown word.
+begin or end of a sentence, or behind a space, is an unknown word. A word that
+is cut into other pieces than the tokenizer's is an unknown word, too.
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ def train_word_ngram(
     Arguments
     ---------
     texts, tokenizer, path, prune, use_lmplz, progress
-        As for `train_ngram`. The tokenizer has a piece for the space that no
-        other piece holds: characters.
+        As for `train_ngram`. The tokenizer's pieces tell where words begin,
+        see `find_word_ends`.
     order : int
         Longest n-gram, in words.
     min_count : int
@@ -94,8 +95,8 @@ def train_word_ngram(
     Raises
     ------
     UserError
-        As for `train_ngram`, for another kind of tokenizer, and if no word
-        occurs often enough.
+        As for `train_ngram`, for a tokenizer whose pieces do not, and if no
+        word occurs often enough.
 
     Example
     -------
@@ -173,7 +174,7 @@ def convert_arpa(
     arpa : str or path
         The file.
     tokenizer : Tokenizer
-        With a piece for the space that no other piece holds.
+        One that `find_word_ends` accepts.
     path : str or path
         Where to write the tables, *.ngram.
     text_style : str
@@ -190,7 +191,7 @@ def convert_arpa(
     ------
     UserError
         For a file that is no whole ARPA model, or of which no word is left,
-        and another kind of tokenizer.
+        and a tokenizer whose pieces do not tell where words begin.
 
     Example
     -------

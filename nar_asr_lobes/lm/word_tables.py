@@ -197,7 +197,8 @@ def _let_space_end(
 
     It is a state of its own: only there a sentence may end without a word.
     """
-    log_prob, state = tables.unigram_log_prob.copy(), tables.unigram_state.copy()
+    log_prob = tables.unigram_log_prob.copy()
+    state = tables.unigram_state.copy()
     log_prob[space], state[space] = spelling.final[0], after_unknown
     return tables._replace(
         unigram_log_prob=log_prob,
