@@ -105,6 +105,8 @@ class BatchedNgram:
         self._log_prob = place(np.concatenate(log_prob), torch.float32)
         self._state = place(np.concatenate(state), torch.int32)
         states = len(tables.final)
+        chains = range(0, len(tables.backoff), states)
+        self._chains = torch.tensor(chains, device=device)
         self._backoff = place(tables.backoff, torch.float32)
         self._shorter = place(tables.backoff_state, torch.int32)
         self._chain = place(tables.chain // states, torch.int64)
@@ -175,18 +177,15 @@ class BatchedNgram:
 
         [N, 1, D], or for each token if there are two chains, [N, C, D].
         """
-        count = len(self._final)
-        chains = len(self._backoff) // count
-        first = count * torch.arange(chains, device=states.device)
-        states = states[:, None].expand(-1, chains)
+        states = states[:, None].expand(-1, len(self._chains))
         contexts = [states]
         weights = [torch.zeros_like(states, dtype=torch.float64)]
         for _ in range(len(self._levels) - 1):
-            place = first + contexts[-1]
+            place = self._chains + contexts[-1]
             weights.append(weights[-1] + self._backoff[place])
             contexts.append(self._shorter[place].long())
         lists = torch.stack(contexts, -1), torch.stack(weights, -1)
-        if chains == 1:
+        if len(self._chains) == 1:
             return lists
         rows = torch.arange(len(states), device=states.device)[:, None]
         chain = self._chain[tokens]
@@ -195,9 +194,10 @@ class BatchedNgram:
 
 def _depth(tables: NgramTables) -> int:
     """Return the number of contexts in the longest back-off chain."""
-    depth, states = 1, np.arange(len(tables.final))
-    first = len(states) * np.arange(len(tables.backoff) // len(states))[:, None]
-    states = states + 0 * first
-    while states.any():
-        depth, states = depth + 1, tables.backoff_state[first + states]
-    return depth
+    longest = 1
+    for shorter in tables.backoff_state.reshape(-1, len(tables.final)):
+        depth, states = 1, np.arange(len(shorter))
+        while states.any():
+            depth, states = depth + 1, shorter[states]
+        longest = max(longest, depth)
+    return longest

@@ -59,6 +59,7 @@ def test_a_chain_of_its_own(state, token, log_prob, after):
         backoff_state=np.append(TABLES.backoff_state, np.int32([0, 2, 0])),
         chain=np.int32([0, 3, 0, 3]),
     )
+    tables = NgramTables(*map(read_only, tables, DTYPES))
     assert score_token(tables, state, token) == (log_prob, after)
 
 
