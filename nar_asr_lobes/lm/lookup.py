@@ -47,9 +47,7 @@ def score_token(
     >>> score_token(tables, state, 2) > score_token(tables, state, 1)
     True
     """
-    log_prob, chain = 0.0, 0
-    if len(tables.chain):
-        chain = tables.chain[token]
+    log_prob = 0.0
     while state != 0:
         low, end = tables.arc_begin[state], tables.arc_begin[state + 1]
         high = end
@@ -62,8 +60,10 @@ def score_token(
         if low < end and tables.arc_token[low] == token:
             log_prob += tables.arc_log_prob[low]
             return log_prob, tables.arc_state[low]
-        log_prob += tables.backoff[chain + state]
-        state = tables.backoff_state[chain + state]
+        if len(tables.chain):
+            state += tables.chain[token]
+        log_prob += tables.backoff[state]
+        state = tables.backoff_state[state]
     log_prob += tables.unigram_log_prob[token]
     return log_prob, tables.unigram_state[token]
 
