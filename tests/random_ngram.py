@@ -5,10 +5,11 @@ import numpy as np
 from nar_asr_lobes.lm.tables import NgramTables
 
 
-def random_tables(states, size, seed):
+def random_tables(states, size, seed, chains=1):
     """Make tables with back-off chains of all lengths, their weights <= 0.
 
-    Some states have no arcs, some all; nothing is normalised.
+    Some states have no arcs, some all; nothing is normalised. With two
+    chains, some tokens back off along the second.
     """
     rng = np.random.default_rng(seed)
     share = rng.choice([0, 0.1, 0.6, 1], size=(states, 1))
@@ -29,6 +30,22 @@ def random_tables(states, size, seed):
         arc_state=rng.integers(states, size=arcs, dtype="i4"),
         start=rng.integers(states, size=1, dtype="i4"),
     )
+    if chains == 2:
+        tables = _with_second_chain(tables, rng)
     for values in tables:
         values.setflags(write=False)  # as those of a model
     return tables
+
+
+def _with_second_chain(tables, rng):
+    """Add a chain through the states in any order."""
+    states, size = len(tables.final), len(tables.unigram_state)
+    way = np.append(0, rng.permutation(np.arange(1, states)))
+    second = np.zeros(states, dtype="i4")
+    second[way] = way[tables.backoff_state]
+    weight = -rng.exponential(0.5, states).astype("f4")
+    return tables._replace(
+        backoff=np.append(tables.backoff, weight),
+        backoff_state=np.append(tables.backoff_state, second),
+        chain=rng.choice([0, states], size).astype("i4"),
+    )

@@ -58,7 +58,7 @@ def _add_training(train: argparse.ArgumentParser) -> None:
         "--unit",
         choices=("pieces", "words"),
         default="pieces",
-        help="what the n-gram is of; words need a character tokenizer (pieces)",
+        help="what the n-gram is of; words with look-ahead (pieces)",
     )
     train.add_argument(
         "--order",

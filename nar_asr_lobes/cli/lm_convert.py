@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tokenizer",
         required=True,
         metavar="PATH",
-        help="a bundle, or a tokenizer file of a fine-tuning; of characters",
+        help="a bundle, or a tokenizer file of a fine-tuning",
     )
     parser.add_argument(
         "--output", required=True, metavar="FILE", help="NAME.ngram"

@@ -66,7 +66,9 @@ class BatchedNgram:
 
     Each look-up tries all contexts from the longest to the empty one at once
     and takes the first that has the token. That is one binary search over
-    (state, token) for all of them, whatever the order of the model.
+    (state, token) for all of them, whatever the order of the model. Where
+    tokens have a chain of their own, there are two lists of contexts to
+    choose from.
 
     Arguments
     ---------
@@ -102,8 +104,12 @@ class BatchedNgram:
         self._keys = place(keys, torch.int64)
         self._log_prob = place(np.concatenate(log_prob), torch.float32)
         self._state = place(np.concatenate(state), torch.int32)
+        states = len(tables.final)
+        chains = range(0, len(tables.backoff), states)
+        self._chains = torch.tensor(chains, device=device)
         self._backoff = place(tables.backoff, torch.float32)
         self._shorter = place(tables.backoff_state, torch.int32)
+        self._chain = place(tables.chain // states, torch.int64)
         self._final = place(tables.final, torch.float32)
         self._levels = torch.arange(_depth(tables), device=device)
         self._start = int(tables.start[0])
@@ -130,8 +136,8 @@ class BatchedNgram:
             Natural log-probabilities, float64 [N, C], and the states behind
             the tokens, int64 [N, C].
         """
-        contexts, weights = self._backoffs(states)  # [N, D]
-        keys = contexts[:, None] * self.size + tokens[:, :, None]  # [N, C, D]
+        contexts, weights = self._backoffs(states, tokens)  # [N, 1 or C, D]
+        keys = contexts * self.size + tokens[:, :, None]  # [N, C, D]
         arcs = torch.searchsorted(self._keys, keys)
         arcs = arcs.clamp(max=len(self._keys) - 1)
         # the last context is the empty one, which has all tokens
@@ -139,8 +145,10 @@ class BatchedNgram:
         found = torch.where(self._keys[arcs] == keys, self._levels, last)
         level = found.amin(-1)
         arc = arcs.gather(-1, level[:, :, None])[:, :, 0]
+        weights = weights.expand(*tokens.shape, -1)
+        weight = weights.gather(-1, level[:, :, None])[:, :, 0]
         return (
-            self._log_prob[arc] + weights.gather(1, level),
+            self._log_prob[arc] + weight,
             self._state[arc].long(),
         )
 
@@ -163,20 +171,33 @@ class BatchedNgram:
         return self._final[states].double()
 
     def _backoffs(
-        self, states: torch.Tensor
+        self, states: torch.Tensor, tokens: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """List each state's contexts, longest first, and their weights."""
+        """List the contexts of each state, longest first, and their weights.
+
+        [N, 1, D], or for each token if there are two chains, [N, C, D].
+        """
+        states = states[:, None].expand(-1, len(self._chains))
         contexts = [states]
         weights = [torch.zeros_like(states, dtype=torch.float64)]
         for _ in range(len(self._levels) - 1):
-            weights.append(weights[-1] + self._backoff[contexts[-1]])
-            contexts.append(self._shorter[contexts[-1]].long())
-        return torch.stack(contexts, 1), torch.stack(weights, 1)
+            place = self._chains + contexts[-1]
+            weights.append(weights[-1] + self._backoff[place])
+            contexts.append(self._shorter[place].long())
+        lists = torch.stack(contexts, -1), torch.stack(weights, -1)
+        if len(self._chains) == 1:
+            return lists
+        rows = torch.arange(len(states), device=states.device)[:, None]
+        chain = self._chain[tokens]
+        return lists[0][rows, chain], lists[1][rows, chain]
 
 
 def _depth(tables: NgramTables) -> int:
     """Return the number of contexts in the longest back-off chain."""
-    depth, states = 1, np.arange(len(tables.backoff_state))
-    while states.any():
-        depth, states = depth + 1, tables.backoff_state[states]
-    return depth
+    longest = 1
+    for shorter in tables.backoff_state.reshape(-1, len(tables.final)):
+        depth, states = 1, np.arange(len(shorter))
+        while states.any():
+            depth, states = depth + 1, shorter[states]
+        longest = max(longest, depth)
+    return longest

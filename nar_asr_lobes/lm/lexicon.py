@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nar_asr_lobes.dataio.pieces import SPACE, Tokenizer, UnknownCharactersError
+from nar_asr_lobes.dataio.pieces import (
+    SPACE,
+    CharTokenizer,
+    Tokenizer,
+    UnknownCharactersError,
+)
 from nar_asr_lobes.dataio.text import normalize_text
 from nar_asr_lobes.errors import UserError
 
@@ -21,7 +26,8 @@ class Lexicon:
     Arguments
     ---------
     pieces : np.ndarray
-        int32 [P]: the spellings, one after the other; none holds the space.
+        int32 [P]: the spellings, one after the other; none holds a space
+        between words.
     begin : np.ndarray
         int64 [W + 1]: word w is pieces[begin[w]:begin[w + 1]], not empty.
     place : np.ndarray
@@ -33,8 +39,25 @@ class Lexicon:
     place: np.ndarray
 
 
-def find_space(tokenizer: Tokenizer) -> int:
-    """Return the piece that stands between words, and for nothing else.
+@dataclass(frozen=True)
+class WordEnds:
+    """The pieces behind which, or with which, the word before has ended.
+
+    Arguments
+    ---------
+    tokens : np.ndarray
+        int64 [E]: their ids.
+    space : bool
+        True: the one piece is a space, and stands between words. False: each
+        of them is the first piece of the next word.
+    """
+
+    tokens: np.ndarray
+    space: bool
+
+
+def find_word_ends(tokenizer: Tokenizer) -> WordEnds:
+    """Find out how a tokenizer's pieces tell that a word has ended.
 
     Arguments
     ---------
@@ -42,30 +65,36 @@ def find_space(tokenizer: Tokenizer) -> int:
 
     Returns
     -------
-    int
-        Its id.
+    WordEnds
 
     Raises
     ------
     UserError
-        If there is none, or other pieces hold the space too, as
-        sentencepiece's do.
+        If no piece holds the space, or one holds it behind something else.
 
     Example
     -------
-    >>> from nar_asr_lobes.dataio.pieces import CharTokenizer
-    >>> find_space(CharTokenizer("ab "))
-    1
+    >>> from nar_asr_lobes.dataio.tokenizer import train_tokenizer
+    >>> find_word_ends(CharTokenizer("ab "))
+    WordEnds(tokens=array([1]), space=True)
+    >>> find_word_ends(train_tokenizer(["ab ba", "aab"], "unigram", 6)).space
+    False
     """
-    holders = [i for i, p in enumerate(tokenizer.pieces) if SPACE in p]
-    if len(holders) != 1 or tokenizer.pieces[holders[0]] != SPACE:
+    pieces = tokenizer.pieces
+    holders = [i for i, piece in enumerate(pieces) if SPACE in piece]
+    odd = [i for i in holders if SPACE in pieces[i].lstrip(SPACE)]
+    if odd or not holders:
+        fault = "none of this one's does"
+        if odd:
+            fault = f"{pieces[odd[0]]!r} of this one holds it elsewhere"
         raise UserError(
-            "a word n-gram needs a tokenizer with a piece for the space that"
-            f" no other piece holds, and {len(holders)} pieces of this one"
-            " hold it; train the language model over pieces, or the model"
-            " with a character tokenizer on text of several words"
+            "a word n-gram needs a tokenizer whose pieces hold the space in"
+            f" front of a word, or alone, and {fault}; train the language"
+            " model over pieces, or the model with another tokenizer on text"
+            " of several words"
         )
-    return holders[0]
+    space = isinstance(tokenizer, CharTokenizer)
+    return WordEnds(np.array(holders), space)
 
 
 def make_lexicon(
@@ -77,7 +106,7 @@ def make_lexicon(
     ---------
     words : sequence of str
     tokenizer : Tokenizer
-        One that `find_space` accepts.
+        One that `find_word_ends` accepts.
     text_style : str
         Normalisation of each word. One that becomes empty, several words, or
         the same as an earlier one, is left out.
@@ -100,13 +129,15 @@ def make_lexicon(
     >>> lexicon.place.tolist()
     [1, -1, 0]
     """
-    space, rows = find_space(tokenizer), {}
+    ends, rows = find_word_ends(tokenizer), {}
+    holders, wanted = set(ends.tokens.tolist()), [] if ends.space else [0]
     for row, word in enumerate(words):
         try:
             ids = tokenizer.encode(normalize_text(word, text_style))
         except UnknownCharactersError:
             continue
-        if ids and space not in ids:
+        places = [i for i, token in enumerate(ids) if token in holders]
+        if ids and places == wanted:
             rows.setdefault(tuple(ids), row)
     if not rows:
         shown = ", ".join(map(repr, words[:5]))

@@ -60,6 +60,8 @@ def score_token(
         if low < end and tables.arc_token[low] == token:
             log_prob += tables.arc_log_prob[low]
             return log_prob, tables.arc_state[low]
+        if len(tables.chain):
+            state += tables.chain[token]
         log_prob += tables.backoff[state]
         state = tables.backoff_state[state]
     log_prob += tables.unigram_log_prob[token]

@@ -104,17 +104,24 @@ def fill_row(tables: NgramTables, state: int, row: np.ndarray) -> None:
         Where the natural log-probabilities go, float64 [V].
     """
     row[:] = np.inf
-    weight = 0.0
+    for chain in range(0, len(tables.backoff), len(tables.final)):
+        _follow(tables, state, chain, row)
+
+
+@inner
+def _follow(tables, state, chain, row):
+    """Predict the tokens of a chain of back-offs."""
+    one, weight = len(tables.chain) == 0, 0.0
     while state != 0:
         for arc in range(tables.arc_begin[state], tables.arc_begin[state + 1]):
             token = tables.arc_token[arc]
-            if row[token] == np.inf:
+            if row[token] == np.inf and (one or tables.chain[token] == chain):
                 row[token] = weight + tables.arc_log_prob[arc]
-        weight += tables.backoff[state]
-        state = tables.backoff_state[state]
+        weight += tables.backoff[chain + state]
+        state = tables.backoff_state[chain + state]
     for token in range(len(row)):
-        known, rest = row[token], weight + tables.unigram_log_prob[token]
-        row[token] = rest if known == np.inf else known
+        if row[token] == np.inf and (one or tables.chain[token] == chain):
+            row[token] = weight + tables.unigram_log_prob[token]
 
 
 @inner

@@ -1,12 +1,13 @@
 """Files *.ngram: the tables of a language model, mapped into memory.
 
     bytes   what
-    16      "nar-asr-ngram-2", end of line
+    16      "nar-asr-ngram-2", end of line; 3 if a chain is among the arrays
     32      SHA-256 of all that follows
     8       H, length of the header
     H       header in JSON, filled up with spaces to a multiple of 64
     ...     the arrays of NgramTables one after the other, little-endian,
-            each filled up with zeros to a multiple of 64
+            each filled up with zeros to a multiple of 64; without the last,
+            chain, where it is empty
 
 The arrays of a file that fits its SHA-256 are checked as well: a look-up
 checks nothing, and whoever changes a file can change its SHA-256 too.
@@ -31,7 +32,7 @@ from nar_asr_lobes.files import written_file
 from nar_asr_lobes.lm.tables import DTYPES, NgramTables, find_fault
 
 _FAMILY = b"nar-asr-ngram-"
-_FORMAT = _FAMILY + b"2\n"
+_FORMATS = _FAMILY + b"2\n", _FAMILY + b"3\n"  # without chain, with it
 _HEAD = struct.Struct("<16s32sQ")
 _HASHED = 48  # where the SHA-256 starts to count
 _ALIGNMENT = 64
@@ -105,7 +106,9 @@ def write_ngram(
     >>> read_ngram(path, tokenizer)[1] == info
     True
     """
-    lengths = NgramTables(*map(len, tables))
+    lengths = {name: len(values) for name, values in tables._asdict().items()}
+    if not lengths["chain"]:
+        del lengths["chain"]
     record = dataclasses.asdict(info) | {"arrays": _arrays(lengths)}
     header = json.dumps(record).encode("ascii")
     header += b" " * _padding(_HEAD.size + len(header))
@@ -113,7 +116,7 @@ def write_ngram(
     for part in _parts(header, tables):
         digest.update(part)
     with written_file(path) as file:
-        file.write(_FORMAT + digest.digest())
+        file.write(_FORMATS["chain" in lengths] + digest.digest())
         file.writelines(_parts(header, tables))
 
 
@@ -189,7 +192,7 @@ def _check_head(path: str | os.PathLike, content: np.ndarray) -> int:
             f"{path}: is no file of a language model's tables; name the file"
             " *.ngram that its training wrote"
         )
-    if kind != _FORMAT:
+    if kind not in _FORMATS:
         raise UserError(
             f"{path}: this language model has another format than this"
             " program reads; train it again, or install the version that"
@@ -219,12 +222,11 @@ def _info(record: dict[str, Any]) -> NgramInfo:
     return info
 
 
-def _arrays(lengths: NgramTables) -> dict[str, dict[str, str | int]]:
+def _arrays(lengths: dict[str, int]) -> dict[str, dict[str, str | int]]:
     """Describe the arrays; offsets count from the end of the header."""
     arrays, offset = {}, 0
-    for name, dtype, length in zip(
-        NgramTables._fields, DTYPES, lengths, strict=True
-    ):
+    for name, length in lengths.items():
+        dtype = getattr(DTYPES, name)
         arrays[name] = {"dtype": dtype.str, "length": length, "offset": offset}
         offset += length * dtype.itemsize
         offset += _padding(offset)
@@ -233,40 +235,47 @@ def _arrays(lengths: NgramTables) -> dict[str, dict[str, str | int]]:
 
 def _tables(arrays: dict[str, Any], payload: np.ndarray) -> NgramTables:
     """Return views of the payload; the header describes them."""
-    lengths = NgramTables(*(arrays[n]["length"] for n in NgramTables._fields))
-    if any(type(n) is not int or n < 0 for n in lengths):
+    names = [n for n in NgramTables._fields if n != "chain" or n in arrays]
+    lengths = {name: arrays[name]["length"] for name in names}
+    if any(type(n) is not int or n < 0 for n in lengths.values()):
         raise ValueError("a length is no whole number")
     expected = _arrays(lengths)
     if arrays != expected:
         raise ValueError("the arrays do not follow each other")
-    views = []
-    for name, dtype in zip(NgramTables._fields, DTYPES, strict=True):
-        start = expected[name]["offset"]
-        stop = start + expected[name]["length"] * dtype.itemsize
-        views.append(payload[start:stop].view(dtype))
+    views = {}
+    for name in names:
+        start, dtype = expected[name]["offset"], getattr(DTYPES, name)
+        stop = start + lengths[name] * dtype.itemsize
+        views[name] = payload[start:stop].view(dtype)
     if len(payload) != stop + _padding(stop):
         raise ValueError("the file has another length than its arrays")
-    tables = NgramTables(*views)
-    vocabulary, states = len(tables.unigram_log_prob), len(tables.backoff)
-    shape = _shape(vocabulary, states, len(tables.arc_token))
-    if lengths != shape or not vocabulary or not states:
+    tables = NgramTables(**views)
+    shape = _shape(tables)
+    if any(shape[name] != length for name, length in lengths.items()):
         raise ValueError("the lengths of the arrays do not fit together")
+    if not len(tables.unigram_log_prob) or not len(tables.final):
+        raise ValueError("there are no pieces, or no states")
     return tables
 
 
-def _shape(vocabulary: int, states: int, arcs: int) -> NgramTables:
-    return NgramTables(
-        unigram_log_prob=vocabulary,
-        unigram_state=vocabulary,
-        backoff=states,
-        backoff_state=states,
-        final=states,
-        arc_begin=states + 1,
-        arc_token=arcs,
-        arc_log_prob=arcs,
-        arc_state=arcs,
-        start=1,
-    )
+def _shape(tables: NgramTables) -> dict[str, int]:
+    """Return the lengths that arrays must have beside the others."""
+    vocabulary, states = len(tables.unigram_log_prob), len(tables.final)
+    arcs, chain = len(tables.arc_token), len(tables.chain)
+    backoffs = 2 * states if chain else states
+    return {
+        "unigram_log_prob": vocabulary,
+        "unigram_state": vocabulary,
+        "backoff": backoffs,
+        "backoff_state": backoffs,
+        "final": states,
+        "arc_begin": states + 1,
+        "arc_token": arcs,
+        "arc_log_prob": arcs,
+        "arc_state": arcs,
+        "start": 1,
+        "chain": vocabulary if chain else 0,
+    }
 
 
 def _parts(

@@ -6,6 +6,11 @@ words at all; its tokens have a table of their own, all others have arcs.
 
 Look-up of a token in a state: its arc there, or else the state's back-off
 weight and the look-up in the next shorter state.
+
+Some tokens may back off in another way than the others: in an n-gram of words
+over sentencepiece's pieces, a token that begins a word ends the one before.
+They have a chain of their own, S more entries in `backoff` and
+`backoff_state`.
 """
 
 from __future__ import annotations
@@ -17,6 +22,8 @@ import numpy as np
 # Natural logs beyond it are no probabilities, but sums of them are finite.
 _LARGEST = 1e4
 _ROUNDING = 1e-3  # of a log-probability of 0
+_ONE_CHAIN = np.zeros(0, dtype="<i4")
+_ONE_CHAIN.setflags(write=False)
 
 
 class NgramTables(NamedTuple):
@@ -32,9 +39,11 @@ class NgramTables(NamedTuple):
     unigram_state : np.ndarray
         int32 [V]: the state after it.
     backoff : np.ndarray
-        float32 [S]: natural log of the back-off weight; may be above 0.
+        float32 [S] or [2 S]: natural log of the back-off weight; may be above
+        0.
     backoff_state : np.ndarray
-        int32 [S]: the next shorter state, always a smaller number.
+        int32 [S] or [2 S]: the next shorter state, always a smaller number;
+        among the second S the next one of that chain, which ends at 0.
     final : np.ndarray
         float32 [S]: natural log-probability of the sentence's end.
     arc_begin : np.ndarray
@@ -48,6 +57,9 @@ class NgramTables(NamedTuple):
         int32 [A]: the state after it.
     start : np.ndarray
         int32 [1]: the state at the start of a sentence.
+    chain : np.ndarray
+        int32 [V]: where in `backoff` and `backoff_state` the token's entries
+        begin, 0 or S. Empty: all begin at 0, and there are S.
     """
 
     unigram_log_prob: np.ndarray
@@ -60,6 +72,7 @@ class NgramTables(NamedTuple):
     arc_log_prob: np.ndarray
     arc_state: np.ndarray
     start: np.ndarray
+    chain: np.ndarray = _ONE_CHAIN
 
 
 DTYPES = NgramTables(
@@ -73,6 +86,7 @@ DTYPES = NgramTables(
     arc_log_prob=np.dtype("<f4"),
     arc_state=np.dtype("<i4"),
     start=np.dtype("<i4"),
+    chain=np.dtype("<i4"),
 )
 
 
@@ -99,7 +113,7 @@ def find_fault(tables: NgramTables) -> str | None:
     'start is not in 0..3'
     """
     last_token = len(tables.unigram_log_prob) - 1
-    last_state, arcs = len(tables.backoff) - 1, len(tables.arc_token)
+    last_state, arcs = len(tables.final) - 1, len(tables.arc_token)
     probability = -_LARGEST, _ROUNDING
     ranges = {
         "unigram_state": (0, last_state),
@@ -119,10 +133,23 @@ def find_fault(tables: NgramTables) -> str | None:
         return "unigram_log_prob is not in {}..{}".format(*probability)
     if tables.unigram_log_prob[0] != -np.inf:
         return "unigram_log_prob of the blank is not -inf"
-    shorter = tables.backoff_state[1:] < np.arange(1, last_state + 1)
-    if tables.backoff_state[0] != 0 or not shorter.all():
+    return _fault_in_chains(tables) or _fault_in_arcs(tables)
+
+
+def _fault_in_chains(tables: NgramTables) -> str | None:
+    states = len(tables.final)
+    first, *second = tables.backoff_state.reshape(-1, states)
+    if first[0] != 0 or not (first[1:] < np.arange(1, states)).all():
         return "backoff_state does not lead to shorter states"
-    return _fault_in_arcs(tables)
+    for ahead in second:
+        # twice as far each time, and no way is longer than all states
+        for _ in range(states.bit_length()):
+            ahead = ahead[ahead]
+        if ahead.any():
+            return "backoff_state does not lead to state 0"
+    if not np.isin(tables.chain, [0, states]).all():
+        return f"chain is neither 0 nor {states}"
+    return None
 
 
 def _fault_in_arcs(tables: NgramTables) -> str | None:

@@ -14,7 +14,8 @@ the vocabulary, each word once (of order 3). P(<unk> | ...) is
 always the back-off estimate: n-grams that predict <unk> behind other words are
 left out, those that begin with it are kept. A model without <unk> gives it
 log10 P = -100, as KenLM does. So does a word of no pieces: a space at the
-begin or end of a sentence, or behind a space, is an unknown word.
+begin or end of a sentence, or behind a space, is an unknown word. A word that
+is cut into other pieces than the tokenizer's is an unknown word, too.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ from nar_asr_lobes.lm.kneser_ney import (
     NgramModel,
     estimate,
 )
-from nar_asr_lobes.lm.lexicon import Lexicon, find_space, make_lexicon
+from nar_asr_lobes.lm.lexicon import Lexicon, find_word_ends, make_lexicon
 from nar_asr_lobes.lm.ngram import NgramReport
 from nar_asr_lobes.lm.states import build_tables
 from nar_asr_lobes.lm.storage import NgramInfo, write_ngram
@@ -80,8 +81,8 @@ def train_word_ngram(
     Arguments
     ---------
     texts, tokenizer, path, prune, use_lmplz, progress
-        As for `train_ngram`. The tokenizer has a piece for the space that no
-        other piece holds: characters.
+        As for `train_ngram`. The tokenizer's pieces tell where words begin,
+        see `find_word_ends`.
     order : int
         Longest n-gram, in words.
     min_count : int
@@ -94,8 +95,8 @@ def train_word_ngram(
     Raises
     ------
     UserError
-        As for `train_ngram`, for another kind of tokenizer, and if no word
-        occurs often enough.
+        As for `train_ngram`, for a tokenizer whose pieces do not, and if no
+        word occurs often enough.
 
     Example
     -------
@@ -116,7 +117,7 @@ def train_word_ngram(
     require_count("min_count", min_count)
     path = checked_name(path, ".arpa")
     program = choose_program(use_lmplz)
-    find_space(tokenizer)
+    find_word_ends(tokenizer)
     text = encode_words(texts, tokenizer, min_count)
     make_folder(path)
     corpus, words = text.corpus, text.words
@@ -173,7 +174,7 @@ def convert_arpa(
     arpa : str or path
         The file.
     tokenizer : Tokenizer
-        With a piece for the space that no other piece holds.
+        One that `find_word_ends` accepts.
     path : str or path
         Where to write the tables, *.ngram.
     text_style : str
@@ -190,7 +191,7 @@ def convert_arpa(
     ------
     UserError
         For a file that is no whole ARPA model, or of which no word is left,
-        and another kind of tokenizer.
+        and a tokenizer whose pieces do not tell where words begin.
 
     Example
     -------
@@ -204,7 +205,7 @@ def convert_arpa(
     ('ca',)
     """
     path = checked_name(path, ".ngram")
-    find_space(tokenizer)
+    find_word_ends(tokenizer)
     words = read_words(arpa)
     try:
         lexicon = make_lexicon(words, tokenizer, text_style)
@@ -260,7 +261,7 @@ def _spelled(
     lengths = np.diff(lexicon.begin)
     letters = estimate(lexicon.pieces, lengths, SPELLING_ORDER)
     spelling = build_tables(letters, tokenizer.size)
-    return spell_words(words, lexicon, spelling, find_space(tokenizer))
+    return spell_words(words, lexicon, spelling, find_word_ends(tokenizer))
 
 
 def _naming(arpa: str | os.PathLike, error: UserError) -> UserError:

@@ -7,7 +7,13 @@ A state over pieces is a context of words and the pieces of the word that has
 begun. Each context has a trie of the words that the n-gram knows behind it.
 Where the trie lacks a piece, the shorter context's does the same pieces; a
 piece that the trie of no words at all lacks begins an unknown word, which is
-spelled in an n-gram of pieces. The space ends a word.
+spelled in an n-gram of pieces.
+
+A space ends a word, as a piece of its own. Where the pieces that begin words
+end those before instead (sentencepiece's), they have a chain of back-offs of
+their own: from a state where a word of its context is spelled out to the
+context behind that word, from other states to the shorter context's, and from
+those inside an unknown word to the context behind that.
 
 Look-ahead: a state's potential is the highest log-probability that a word
 with its pieces may yet have. The weight of a piece is the change of the
@@ -28,55 +34,19 @@ from typing import NamedTuple
 import numpy as np
 
 from nar_asr_lobes.compiled import inner, outer
-from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lm.lexicon import Lexicon
+from nar_asr_lobes.lm.lexicon import Lexicon, WordEnds
 from nar_asr_lobes.lm.lookup import score_token
 from nar_asr_lobes.lm.tables import DTYPES, NgramTables, read_only
+from nar_asr_lobes.lm.tries import (
+    NONE,
+    Tries,
+    WordArcs,
+    grow_tries,
+    raise_to_beginnings,
+    word_arcs,
+)
 
-_MOST_STATES = 2**31 - 1  # they are int32
-_NONE = -1
 _OPEN = 1.0  # no log-probability: not known yet
-
-
-class _WordArcs(NamedTuple):
-    """What each context knows; the first is no words at all.
-
-    Arguments
-    ---------
-    begin : np.ndarray
-        int64 [C + 1]: context c has the arcs begin[c]:begin[c + 1], in the
-        order of the lexicon.
-    word, after : np.ndarray
-        int64 [K]: number in the lexicon, and the context behind it.
-    log_prob : np.ndarray
-        float64 [K], natural.
-    """
-
-    begin: np.ndarray
-    word: np.ndarray
-    after: np.ndarray
-    log_prob: np.ndarray
-
-
-class _Tries(NamedTuple):
-    """The tries of all contexts; their states begin behind the spelling's.
-
-    A trie's states stand in the order in which its words are spelled.
-
-    Arguments
-    ---------
-    empty : np.ndarray
-        int64 [C]: state of a context before a word begins; the trie's first.
-    parent, token : np.ndarray
-        int32 [N]: the state one piece shorter, and that piece; -1 at `empty`.
-    end : np.ndarray
-        int64 [K]: the state in which an arc's word is spelled out.
-    """
-
-    empty: np.ndarray
-    parent: np.ndarray
-    token: np.ndarray
-    end: np.ndarray
 
 
 class _Moves(NamedTuple):
@@ -88,7 +58,10 @@ class _Moves(NamedTuple):
 
 
 def spell_words(
-    words: NgramTables, lexicon: Lexicon, spelling: NgramTables, space: int
+    words: NgramTables,
+    lexicon: Lexicon,
+    spelling: NgramTables,
+    word_ends: WordEnds,
 ) -> NgramTables:
     """Turn an n-gram of words into an equal one of their pieces.
 
@@ -101,8 +74,8 @@ def spell_words(
         Of W words.
     spelling : NgramTables
         An n-gram of pieces, each sentence a word.
-    space : int
-        The piece that ends a word.
+    word_ends : WordEnds
+        The pieces that end a word.
 
     Returns
     -------
@@ -119,7 +92,7 @@ def spell_words(
     -------
     >>> from nar_asr_lobes.dataio.pieces import CharTokenizer
     >>> from nar_asr_lobes.lm.kneser_ney import estimate
-    >>> from nar_asr_lobes.lm.lexicon import make_lexicon
+    >>> from nar_asr_lobes.lm.lexicon import find_word_ends, make_lexicon
     >>> from nar_asr_lobes.lm.lookup import score_sentence
     >>> from nar_asr_lobes.lm.states import build_tables
     >>> tokenizer = CharTokenizer("ab ")
@@ -128,150 +101,144 @@ def spell_words(
     >>> words = build_tables(model, 4)
     >>> letters = estimate(lexicon.pieces, np.diff(lexicon.begin), order=1)
     >>> spelling = build_tables(letters, tokenizer.size)
-    >>> tables = spell_words(words, lexicon, spelling, space=1)
+    >>> ends = find_word_ends(tokenizer)
+    >>> tables = spell_words(words, lexicon, spelling, ends)
     >>> ids = np.array(tokenizer.encode("a ab"))
     >>> wanted = score_sentence(words, np.array([1, 2]))
     >>> bool(np.isclose(score_sentence(tables, ids), wanted))
     True
     """
-    arcs = _word_arcs(words, len(lexicon.begin) - 1)
+    arcs = word_arcs(words, len(lexicon.begin) - 1)
     unknown = words.unigram_state[len(lexicon.begin)]
-    tries = _grow_tries(arcs, lexicon, len(spelling.backoff))
+    space = word_ends.tokens[0] if word_ends.space else None
+    if space is None:
+        spelling = _set_apart(spelling)
+    tries = grow_tries(arcs, lexicon, len(spelling.backoff))
     moves, order = _moves(arcs, tries, spelling, space, unknown)
     potential = np.full(len(tries.parent), -np.inf)
     potential[tries.end] = arcs.log_prob
-    _raise_to_beginnings(tries, potential)
+    raise_to_beginnings(tries, potential)
     backoff, shorter = _back_offs(words, tries, moves, spelling, potential)
-    ends = arcs.log_prob - potential[tries.end]
+    ends = np.minimum(arcs.log_prob - potential[tries.end], 0)
     final = _finals(words, arcs, tries, spelling, unknown, ends)
     _fill_finals(final, backoff, shorter)
-    inside = np.flatnonzero(tries.parent != _NONE)
+    inside = np.flatnonzero(tries.parent != NONE)
     steps = potential[inside] - potential[tries.parent[inside]]
-    log_probs = spelling.arc_log_prob, spelling.final[1:], steps, ends
-    unigrams = spelling.unigram_log_prob.copy()
-    unigrams[space] = spelling.final[0]
-    states = spelling.unigram_state.copy()
-    states[space] = tries.empty[unknown]
-    # a state of its own: only there a sentence may end without a word
-    start = words.start[0]
-    tables = NgramTables(
-        unigram_log_prob=unigrams,
-        unigram_state=states,
-        backoff=np.append(backoff, 0.0),
-        backoff_state=np.append(shorter, tries.empty[start]),
-        final=np.minimum(np.append(final, words.final[start]), 0),
-        arc_begin=np.append(moves.begin, moves.begin[-1]),
+    log_probs = [spelling.arc_log_prob, steps]
+    if word_ends.space:
+        log_probs += [spelling.final[1:], ends]
+    tables = spelling._replace(
+        backoff=backoff,
+        backoff_state=shorter,
+        final=np.minimum(final, 0),
+        arc_begin=moves.begin,
         arc_token=moves.token,
         arc_log_prob=np.minimum(np.concatenate(log_probs)[order], 0),
         arc_state=moves.target,
-        start=[len(backoff)],
+        start=tries.empty[words.start],
     )
+    after_unknown = tries.empty[unknown]
+    if space is None:
+        first = word_ends.tokens
+        tables = _add_chain(tables, spelling, first, after_unknown)
+        tables.backoff[-len(final) :][tries.end] = ends
+        tables.backoff_state[-len(final) :][tries.end] = tries.empty[arcs.after]
+        tables.final[tables.start] = np.minimum(words.final[words.start], 0)
+    else:
+        tables = _let_space_end(tables, spelling, space, after_unknown)
+        tables.final[-1:] = np.minimum(words.final[words.start], 0)
     return NgramTables(*map(read_only, tables, DTYPES))
 
 
-def _word_arcs(words: NgramTables, count: int) -> _WordArcs:
-    """Put the unigrams in front of the other arcs, as those of context 0."""
-    own = slice(1, count + 1)
-    log_prob = [words.unigram_log_prob[own], words.arc_log_prob]
-    return _WordArcs(
-        begin=np.append(0, words.arc_begin[1:] + count),
-        word=np.append(np.arange(count), words.arc_token - 1),
-        after=np.append(words.unigram_state[own], words.arc_state),
-        log_prob=np.concatenate(log_prob).astype(np.float64),
+def _set_apart(spelling: NgramTables) -> NgramTables:
+    """Let no context inside a word be another state than state 0.
+
+    A look-up ends in state 0, so a beginning piece could not end a word there.
+    """
+    inside = len(spelling.final)
+    new = spelling._replace(
+        unigram_state=np.where(
+            spelling.unigram_state, spelling.unigram_state, inside
+        ),
+        backoff=np.append(spelling.backoff, 0),
+        backoff_state=np.append(spelling.backoff_state, 0),
+        final=np.append(spelling.final, spelling.final[0]),
+        arc_begin=np.append(spelling.arc_begin, spelling.arc_begin[-1]),
+        arc_state=np.where(spelling.arc_state, spelling.arc_state, inside),
+    )
+    return NgramTables(*map(read_only, new, DTYPES))
+
+
+def _add_chain(
+    tables: NgramTables,
+    spelling: NgramTables,
+    first: np.ndarray,
+    after_unknown: int,
+) -> NgramTables:
+    """Give the pieces that begin words a chain, which ends unknown words."""
+    states, spelled = len(tables.final), np.arange(len(spelling.final))
+    inside = np.setdiff1d(spelled, [0, spelling.start[0]])
+    weight, state = tables.backoff.copy(), tables.backoff_state.copy()
+    weight[inside] = spelling.final[inside]
+    state[inside] = after_unknown
+    chain = np.zeros(len(tables.unigram_state), dtype=np.int64)
+    chain[first] = states
+    return tables._replace(
+        backoff=np.append(tables.backoff, weight),
+        backoff_state=np.append(tables.backoff_state, state),
+        chain=chain,
     )
 
 
-def _grow_tries(arcs: _WordArcs, lexicon: Lexicon, first: int) -> _Tries:
-    """Number the states over pieces, from `first` on."""
-    new = _count_new(arcs.begin, arcs.word, lexicon.begin, lexicon.pieces)
-    contexts = len(arcs.begin) - 1
-    states = first + contexts + int(new.sum())
-    if states >= _MOST_STATES:
-        raise UserError(
-            f"the word n-gram needs {states} states over pieces, more than"
-            f" {_MOST_STATES - 1}; prune it, or give it fewer words or a"
-            " lower order"
-        )
-    tries = _Tries(
-        empty=np.empty(contexts, dtype=np.int64),
-        parent=np.full(states, _NONE, dtype=np.int32),
-        token=np.full(states, _NONE, dtype=np.int32),
-        end=np.empty(len(arcs.word), dtype=np.int64),
+def _let_space_end(
+    tables: NgramTables, spelling: NgramTables, space: int, after_unknown: int
+) -> NgramTables:
+    """Let the space end unknown words in state 0, and add a start.
+
+    It is a state of its own: only there a sentence may end without a word.
+    """
+    log_prob = tables.unigram_log_prob.copy()
+    state = tables.unigram_state.copy()
+    log_prob[space], state[space] = spelling.final[0], after_unknown
+    return tables._replace(
+        unigram_log_prob=log_prob,
+        unigram_state=state,
+        backoff=np.append(tables.backoff, 0.0),
+        backoff_state=np.append(tables.backoff_state, tables.start),
+        final=np.append(tables.final, 0.0),
+        arc_begin=np.append(tables.arc_begin, tables.arc_begin[-1]),
+        start=[len(tables.final)],
     )
-    _grow(arcs, new, lexicon.begin, lexicon.pieces, first, tries)
-    return tries
-
-
-@outer
-def _count_new(arc_begin, word, begin, pieces):
-    """Count the states that each arc's word adds to its context's trie."""
-    new = begin[word + 1] - begin[word]
-    for context in range(len(arc_begin) - 1):
-        for arc in range(arc_begin[context] + 1, arc_begin[context + 1]):
-            one, other = begin[word[arc - 1]], begin[word[arc]]
-            # different and in order: they differ before the second one ends
-            length, shared = begin[word[arc - 1] + 1] - one, 0
-            while (
-                shared < length
-                and pieces[one + shared] == pieces[other + shared]
-            ):
-                shared += 1
-            new[arc] -= shared
-    return new
-
-
-@outer
-def _grow(arcs, new, begin, pieces, first, tries):
-    """Fill the tries; their states stand in the order of their spellings."""
-    path = np.empty((begin[1:] - begin[:-1]).max() + 1, np.int64)
-    state = first
-    for context in range(len(tries.empty)):
-        tries.empty[context] = path[0] = state
-        state += 1
-        for arc in range(arcs.begin[context], arcs.begin[context + 1]):
-            low, high = begin[arcs.word[arc]], begin[arcs.word[arc] + 1]
-            for i in range(high - new[arc], high):
-                tries.parent[state] = path[i - low]
-                tries.token[state] = pieces[i]
-                path[i - low + 1] = state
-                state += 1
-            tries.end[arc] = state - 1
 
 
 def _moves(
-    arcs: _WordArcs,
-    tries: _Tries,
+    arcs: WordArcs,
+    tries: Tries,
     spelling: NgramTables,
-    space: int,
+    space: int | None,
     unknown: int,
 ) -> tuple[_Moves, np.ndarray]:
     """List all arcs over pieces, and the order that sorts their weights.
 
-    Before it: the spelling's arcs, the ends of unknown words, the tries'
-    arcs, the ends of known words.
+    Before it: the spelling's arcs, the tries' arcs; the spaces that end
+    unknown words, those that end known ones.
     """
     known = len(spelling.backoff)
     spelled = np.repeat(np.arange(known), np.diff(spelling.arc_begin))
-    inside = np.flatnonzero(tries.parent != _NONE)
-    source = [spelled, np.arange(1, known), tries.parent[inside], tries.end]
-    token = [spelling.arc_token, np.full(known - 1, space)]
-    token += [tries.token[inside], np.full(len(tries.end), space)]
-    target = [spelling.arc_state, np.full(known - 1, tries.empty[unknown])]
-    target += [inside, tries.empty[arcs.after]]
+    inside = np.flatnonzero(tries.parent != NONE)
+    source = [spelled, tries.parent[inside]]
+    token = [spelling.arc_token, tries.token[inside]]
+    target = [spelling.arc_state, inside]
+    if space is not None:
+        source += [np.arange(1, known), tries.end]
+        token += [np.full(known - 1 + len(tries.end), space)]
+        target += [np.full(known - 1, tries.empty[unknown])]
+        target += [tries.empty[arcs.after]]
     source, token, target = map(np.concatenate, (source, token, target))
     order = np.argsort(source * len(spelling.unigram_log_prob) + token)
     counts = np.bincount(source, minlength=len(tries.parent))
     begin = np.append(0, np.cumsum(counts))
     return _Moves(begin, token[order], target[order]), order
-
-
-@outer
-def _raise_to_beginnings(tries, potential):
-    """Give each beginning the highest value of its trie's words."""
-    for state in range(len(potential) - 1, tries.empty[0] - 1, -1):
-        parent = tries.parent[state]
-        if parent != _NONE:
-            potential[parent] = max(potential[parent], potential[state])
 
 
 @outer
@@ -289,12 +256,12 @@ def _back_offs(words, tries, moves, spelling, potential):
     context = -1
     for state in range(first, len(potential)):
         parent, token = tries.parent[state], tries.token[state]
-        if parent == _NONE:
+        if parent == NONE:
             context += 1
-        if parent == _NONE and context == 0:
+        if parent == NONE and context == 0:
             shorter[state] = spelling.start[0]
             below = words.unigram_log_prob[-1]
-        elif parent == _NONE:
+        elif parent == NONE:
             shorter[state] = tries.empty[words.backoff_state[context]]
             below = words.backoff[context]
         elif context == 0:
@@ -306,7 +273,7 @@ def _back_offs(words, tries, moves, spelling, potential):
         else:
             shorter[state] = _follow(moves, shorter[parent], token)
             below = words.backoff[context] + potential[shorter[state]]
-        if parent == _NONE:
+        if parent == NONE:
             potential[state] = 0.0
         else:
             potential[state] = min(max(potential[state], below), 0.0)
@@ -329,8 +296,8 @@ def _follow(moves, state, token):
 
 def _finals(
     words: NgramTables,
-    arcs: _WordArcs,
-    tries: _Tries,
+    arcs: WordArcs,
+    tries: Tries,
     spelling: NgramTables,
     unknown: int,
     ends: np.ndarray,

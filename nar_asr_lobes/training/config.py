@@ -147,7 +147,7 @@ class LmConfig:
     order : int
         Of the n-gram, which is trained here.
     unit : str
-        ``pieces``, or ``words``, which need a character tokenizer.
+        ``pieces``, or ``words``, on text of several words a line.
     texts : list of str
         Text files with a sentence a line, besides the training transcripts;
         a path is relative to the data folder.

@@ -12,7 +12,7 @@ from pathlib import Path
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.decoding.options import DecodingOptions, check_weights
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lm.lexicon import find_space
+from nar_asr_lobes.lm.lexicon import find_word_ends
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lm.ngram import train_ngram
 from nar_asr_lobes.lm.word_ngram import train_word_ngram
@@ -77,7 +77,7 @@ def _check_unit(config: RunConfig) -> None:
             f"{', '.join(_TRAININGS)}"
         )
     if config.lm.unit == "words":
-        find_space(run_tokenizer(config))
+        find_word_ends(run_tokenizer(config))
 
 
 def _uses_lodr(lm: LmConfig, options: DecodingOptions) -> bool:

@@ -50,6 +50,6 @@ def test_a_style_and_a_bundle(arpa, bundle_folder, tmp_path, capsys):
 def test_mistakes_are_told(arpa, tmp_path, capsys):
     CharTokenizer("ab").save(tmp_path / "tokenizer.json")
     assert convert(tmp_path, arpa, tmp_path / "tokenizer.json") == 2
-    assert "a word n-gram needs a tokenizer with" in capsys.readouterr().err
+    assert "a word n-gram needs a tokenizer whose" in capsys.readouterr().err
     assert convert(tmp_path, arpa, tmp_path / "none") == 2
     assert "none: cannot read this tokenizer" in capsys.readouterr().err

@@ -42,7 +42,7 @@ def _read_arpa(path):
     return grams
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def read_arpa():
     """Return the function that reads an ARPA file."""
     return _read_arpa

@@ -9,11 +9,12 @@ from tests.random_ngram import random_tables
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
+@pytest.mark.parametrize("chains", [1, 2])
 @pytest.mark.parametrize("device", DEVICES)
-def test_equals_the_scalar_look_up(device):
+def test_equals_the_scalar_look_up(device, chains):
     rng = np.random.default_rng(1)
     for seed, states in enumerate([1, 2, 80, 200]):
-        tables = random_tables(states, 23, seed)
+        tables = random_tables(states, 23, seed, chains)
         lm = BatchedNgram(tables, device)
         asked = rng.integers(states, size=700)
         tokens = rng.integers(1, 23, size=(700, 7))

@@ -1,10 +1,17 @@
 """Words are spelled in order; those that cannot be are left out."""
 
-import pytest
+import io
 
-from nar_asr_lobes.dataio.tokenizer import CharTokenizer, train_tokenizer
+import pytest
+import sentencepiece
+
+from nar_asr_lobes.dataio.tokenizer import (
+    CharTokenizer,
+    SentencePieceTokenizer,
+    train_tokenizer,
+)
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lm.lexicon import find_space, make_lexicon
+from nar_asr_lobes.lm.lexicon import find_word_ends, make_lexicon
 
 TOKENIZER = CharTokenizer("abé ")
 
@@ -39,14 +46,45 @@ def test_no_word_is_left():
         make_lexicon(["X", "Y"], TOKENIZER)
 
 
+def test_pieces_that_begin_words():
+    tokenizer = train_tokenizer(["ab abb ba", "bab ab"], "bpe", 9)
+    ends = find_word_ends(tokenizer)
+    pieces = [tokenizer.pieces[i] for i in ends.tokens]
+    assert not ends.space
+    assert len(pieces) == 5 and "▁ab" in pieces
+    assert pieces == [p for p in tokenizer.pieces if p.startswith("▁")]
+    lexicon = make_lexicon(["bab", "ab", "a b", "ac", ""], tokenizer)
+    assert lexicon.place.tolist() == [1, 0, -1, -1, -1]
+    assert lexicon.pieces.tolist() == [
+        *tokenizer.encode("ab"),
+        *tokenizer.encode("bab"),
+    ]
+
+
+def suffixes():
+    """Return a tokenizer whose pieces hold the space behind words."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["ab abb ba", "bab ab"]),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=9,
+        unk_id=0,
+        bos_id=-1,
+        eos_id=-1,
+        treat_whitespace_as_suffix=True,
+        minloglevel=2,
+    )
+    return SentencePieceTokenizer(model.getvalue())
+
+
 @pytest.mark.parametrize(
-    ("tokenizer", "count"),
+    ("tokenizer", "message"),
     [
-        (CharTokenizer("ab"), 0),
-        (train_tokenizer(["ab abb ba", "bab ab"], "bpe", 9), 5),
+        (CharTokenizer("ab"), "none of this one's does; train"),
+        (suffixes(), "'.*▁' of this one holds it elsewhere; train"),
     ],
 )
-def test_tokenizers_without_a_piece_for_the_space_alone(tokenizer, count):
-    assert sum("▁" in piece for piece in tokenizer.pieces) == count
-    with pytest.raises(UserError, match=f"{count} pieces of this one hold it;"):
-        find_space(tokenizer)
+def test_tokenizers_that_do_not_tell_where_words_end(tokenizer, message):
+    with pytest.raises(UserError, match=message):
+        find_word_ends(tokenizer)

@@ -44,6 +44,25 @@ def test_arcs_before_back_off(state, token, log_prob, after):
     assert score_token(TABLES, state, token) == (log_prob, after)
 
 
+@pytest.mark.parametrize(
+    ("state", "token", "log_prob", "after"),
+    [
+        (2, 3, -0.125, 0),  # its arcs are before either chain
+        (2, 2, 0.5 - 0.75, 2),
+        (2, 1, -8.0 - 1.0, 1),  # straight to no words
+        (1, 3, -16.0 - 0.125, 0),  # to a longer state
+    ],
+)
+def test_a_chain_of_its_own(state, token, log_prob, after):
+    tables = TABLES._replace(
+        backoff=np.append(TABLES.backoff, np.float32([0, -16, -8])),
+        backoff_state=np.append(TABLES.backoff_state, np.int32([0, 2, 0])),
+        chain=np.int32([0, 3, 0, 3]),
+    )
+    tables = NgramTables(*map(read_only, tables, DTYPES))
+    assert score_token(tables, state, token) == (log_prob, after)
+
+
 def test_a_sentence_starts_and_ends():
     assert score_sentence(TABLES, np.array([], dtype=np.int64)) == -5.0
     assert score_sentence(TABLES, np.array([2, 3])) == -0.75 - 0.125 - 4.0

@@ -9,9 +9,9 @@ SIZE = 12
 TABLES = random_tables(60, SIZE, seed=0)
 
 
-def looked_up(state):
+def looked_up(state, tables=TABLES):
     """The row of a state, token by token."""
-    return [score_token(TABLES, state, token)[0] for token in range(SIZE)]
+    return [score_token(tables, state, token)[0] for token in range(SIZE)]
 
 
 def beam_of(states):
@@ -19,11 +19,12 @@ def beam_of(states):
     return np.array([(state,) for state in states], [("state", np.int32)])
 
 
+@pytest.mark.parametrize("chains", [1, 2])
 @pytest.mark.parametrize("state", range(60))
-def test_a_row_is_what_look_ups_find(state):
-    row = np.empty(SIZE)
-    fill_row(TABLES, state, row)
-    assert row.tolist() == looked_up(state)
+def test_a_row_is_what_look_ups_find(state, chains):
+    tables, row = random_tables(60, SIZE, 0, chains), np.empty(SIZE)
+    fill_row(tables, state, row)
+    assert row.tolist() == looked_up(state, tables)
 
 
 def test_rows_follow_a_beam_that_changes():

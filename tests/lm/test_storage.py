@@ -10,14 +10,16 @@ import struct
 import numpy as np
 import pytest
 
-from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.dataio.tokenizer import CharTokenizer, train_tokenizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.ngram import train_ngram
 from nar_asr_lobes.lm.scorer import NgramLM
 from nar_asr_lobes.lm.storage import NgramInfo, read_ngram, write_ngram
+from nar_asr_lobes.lm.word_ngram import train_word_ngram
 
 TOKENIZER = CharTokenizer("abc ")
 TEXT = ["abba", "baa ab", "cab a", "ab ab a", "caba b a"]
+PIECES = train_tokenizer(TEXT, "bpe", 7)
 HEAD = 56  # magic, SHA-256, length of the header
 
 
@@ -32,6 +34,13 @@ def report(tmp_path_factory):
 def path(report, tmp_path):
     """A copy of its tables."""
     return shutil.copy(report.path, tmp_path / "lm.ngram")
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    """A bigram of words that end where pieces begin others; to read only."""
+    path = tmp_path_factory.mktemp("lm") / "lm.arpa"
+    return train_word_ngram(TEXT, PIECES, 2, path, use_lmplz=False)
 
 
 def rehashed(content):
@@ -67,6 +76,28 @@ def test_round_trip_is_exact(path, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["again", "lm.ngram"]
 
 
+def test_a_second_chain_is_stored_in_a_format_of_its_own(words, tmp_path):
+    tables, info = read_ngram(words.path, PIECES)
+    states = len(tables.final)
+    assert len(tables.backoff) == 2 * states
+    assert set(tables.chain.tolist()) == {0, states}
+    content = words.path.read_bytes()
+    assert content[:16] == b"nar-asr-ngram-3\n"
+    write_ngram(tmp_path / "again", tables, info)
+    assert (tmp_path / "again").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "lengths", [{"chain": 0}, {"chain": 6}, {"backoff": 9}, {"final": 9}]
+)
+def test_second_chains_of_other_lengths(words, tmp_path, lengths):
+    tables, info = read_ngram(words.path, PIECES)
+    wrong = {name: getattr(tables, name)[:n] for name, n in lengths.items()}
+    write_ngram(tmp_path / "lm.ngram", tables._replace(**wrong), info)
+    with pytest.raises(UserError, match="lm.ngram: .* damaged .*its header"):
+        read_ngram(tmp_path / "lm.ngram", PIECES)
+
+
 def test_the_file_is_mapped_not_copied(path):
     """A change of the file is a change of the arrays, which cannot be set."""
     tables, _ = read_ngram(path, TOKENIZER)
@@ -76,7 +107,7 @@ def test_the_file_is_mapped_not_copied(path):
     for values in tables:
         assert not values.flags.writeable
         assert type(values) is np.ndarray
-        assert (values.ctypes.data - base) % 64 == 0
+        assert not len(values) or (values.ctypes.data - base) % 64 == 0
     header, payload = split(content)
     offset = len(content) - len(payload) + header["arrays"]["final"]["offset"]
     with open(path, "r+b") as file:
@@ -127,7 +158,7 @@ def test_the_arpa_file_is_not_the_tables(report):
 
 
 def test_format_of_another_version(path):
-    path.write_bytes(path.read_bytes().replace(b"ngram-2", b"ngram-3", 1))
+    path.write_bytes(path.read_bytes().replace(b"ngram-2", b"ngram-4", 1))
     with pytest.raises(UserError, match="lm.ngram: .* another format than"):
         read_ngram(path, TOKENIZER)
 
@@ -238,8 +269,17 @@ def mutated(content, rng):
     return rehashed(bytes(data)) if rng.random() < 0.8 else bytes(data)
 
 
-def test_mutated_files_are_refused_or_score(path):
+@pytest.fixture(params=[2, 3])
+def either(request, path, words):
+    """A copy of a file of either format, and its tokenizer."""
+    if request.param == 2:
+        return path, TOKENIZER
+    return shutil.copy(words.path, path), PIECES
+
+
+def test_mutated_files_are_refused_or_score(either):
     """None crashes or hangs; 1,500 files, most with a mended SHA-256."""
+    path, tokenizer = either
     rng, content = random.Random(7), path.read_bytes()
     (length,) = struct.unpack("<Q", content[48:HEAD])
     end, loaded, messages = HEAD + length, 0, set()
@@ -254,17 +294,17 @@ def test_mutated_files_are_refused_or_score(path):
         else:
             path.write_bytes(mutated(content, rng))
         try:
-            lm = NgramLM.load(path, TOKENIZER)
+            lm = NgramLM.load(path, tokenizer)
         except UserError as error:
             messages.add(str(error))
             continue
         loaded += 1
-        for state in range(len(lm.tables.backoff)):
+        for state in range(len(lm.tables.final)):
             assert np.isfinite(lm.final(state))
-            for token in range(1, TOKENIZER.size):
+            for token in range(1, tokenizer.size):
                 log_prob, after = lm.score(state, token)
                 assert np.isfinite(log_prob)
-                assert 0 <= after < len(lm.tables.backoff)
+                assert 0 <= after < len(lm.tables.final)
         assert np.isfinite(lm.sentence([1, 2, 3, 4] * 5))
     assert 100 < loaded < 1400 and len(messages) > 10
     for message in messages:

@@ -6,6 +6,7 @@ import pytest
 from nar_asr_lobes.lm.kneser_ney import estimate
 from nar_asr_lobes.lm.states import build_tables
 from nar_asr_lobes.lm.tables import DTYPES, find_fault, read_only
+from tests.random_ngram import random_tables
 
 
 @pytest.fixture
@@ -13,6 +14,15 @@ def tables():
     """A trigram's."""
     text = np.array([1, 2, 3, 1, 1, 2, 2, 3, 1])
     return build_tables(estimate(text, np.array([4, 5]), 3), 5)
+
+
+@pytest.fixture
+def two_chains():
+    """Random ones, the second chain in any order."""
+    tables = random_tables(9, 4, seed=1, chains=2)
+    assert (tables.backoff_state[9:] > np.arange(9)).any()
+    unigrams = np.array([-np.inf, -1.0, -1.0, -1.0])
+    return tables._replace(unigram_log_prob=unigrams)
 
 
 def test_sound_tables(tables):
@@ -62,3 +72,25 @@ def test_unsound_tables(tables, name, index, value):
     values = getattr(tables, name).copy()
     values[index] = value
     assert find_fault(tables._replace(**{name: values})).startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "edits"),
+    [
+        ("backoff_state", {9: 1}),  # of state 0
+        ("backoff_state", {12: 3}),  # a ring of one, of two, of three
+        ("backoff_state", {10: 2, 11: 1}),
+        ("backoff_state", {10: 2, 11: 3, 12: 1}),
+        ("backoff_state", {17: 9}),
+        ("backoff_state", {17: -1}),
+        ("backoff", {17: np.nan}),
+        ("chain", {1: 1}),
+        ("chain", {1: -9}),
+        ("chain", {1: 18}),
+    ],
+)
+def test_unsound_second_chains(two_chains, name, edits):
+    assert find_fault(two_chains) is None
+    values = getattr(two_chains, name).copy()
+    values[list(edits)] = list(edits.values())
+    assert find_fault(two_chains._replace(**{name: values})).startswith(name)

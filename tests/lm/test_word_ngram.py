@@ -76,40 +76,45 @@ def text():
     return words, sentences(words, 300)
 
 
-def spelling(words):
+def spelling(words, tokenizer):
     """Return the function that scores how an unknown word is spelled."""
-    lexicon = make_lexicon(words, TOKENIZER)
+    lexicon = make_lexicon(words, tokenizer)
     letters = estimate(lexicon.pieces, np.diff(lexicon.begin), 3)
-    tables = build_tables(letters, TOKENIZER.size)
-    return lambda word: score_sentence(tables, np.array(TOKENIZER.encode(word)))
+    tables = build_tables(letters, tokenizer.size)
+    return lambda word: score_sentence(tables, np.array(tokenizer.encode(word)))
 
 
-def assert_kenlms(ngram, arpa, lines):
+def assert_kenlms(ngram, arpa, lines, tokenizer=TOKENIZER):
     """Compare sentences with KenLM's scores of an ARPA file."""
     oracle = kenlm.Model(str(arpa))
-    spell = spelling(sorted(w for w in read_words(arpa) if "x" not in w))
-    lm, unknown = NgramLM.load(ngram, TOKENIZER), 0
+    known = sorted(w for w in read_words(arpa) if "x" not in w)
+    spell = spelling(known, tokenizer)
+    lm, unknown = NgramLM.load(ngram, tokenizer), 0
     for line in lines:
         wanted = oracle.score(line) * math.log(10)
         outside = [word for word in line.split() if word not in oracle]
         wanted += sum(map(spell, outside))
         unknown += len(outside)
-        found = lm.sentence(TOKENIZER.encode(line))
+        found = lm.sentence(tokenizer.encode(line))
         assert found == pytest.approx(wanted, abs=1e-4), line
     assert unknown > len(lines) / 10
 
 
 @pytest.mark.parametrize("min_count", [1, 9])
 @pytest.mark.parametrize("order", [1, 2, 4])
-def test_sentences_cost_what_kenlm_says(tmp_path, text, order, min_count):
+@pytest.mark.parametrize("kind", ["char", "unigram", "bpe"])
+def test_sentences_cost_what_kenlm_says(tmp_path, text, kind, order, min_count):
     words, lines = text
     path = tmp_path / "lm.arpa"
+    tokenizer = TOKENIZER
+    if kind != "char":
+        tokenizer = train_tokenizer(lines, kind, 24)
     report = train_word_ngram(
-        lines, TOKENIZER, order, path, (), False, min_count
+        lines, tokenizer, order, path, (), False, min_count
     )
     assert report.path == tmp_path / "lm.ngram"
     assert report.info == NgramInfo(
-        TOKENIZER.fingerprint, order, 300, 0, "numpy", "words"
+        tokenizer.fingerprint, order, 300, 0, "numpy", "words"
     )
     assert report.tokens == sum(len(line.split()) for line in lines)
     assert len(report.ngrams) == order
@@ -118,7 +123,8 @@ def test_sentences_cost_what_kenlm_says(tmp_path, text, order, min_count):
     ]
     assert report.ngrams[0] == len(counts) + 3
     assert min(counts) < 9 or min_count == 9
-    assert_kenlms(report.path, path, sentences(words, 400, seed=2))
+    asked = sentences(words, 400, seed=2)
+    assert_kenlms(report.path, path, asked, tokenizer)
 
 
 def test_pruned_models_too(tmp_path, text):
@@ -145,6 +151,9 @@ def test_a_file_of_another_program(tmp_path):
     (tmp_path / "kept.arpa").write_text(kept.replace("ngram 2=6", "ngram 2=4"))
     lines = sentences(["a", "ab", "cd", "a"], 200)
     assert_kenlms(path, tmp_path / "kept.arpa", lines)
+    pieces = train_tokenizer(["ab cd a", "abcd dab"], "unigram", 9)
+    convert_arpa(tmp_path / "s.arpa", pieces, path)
+    assert_kenlms(path, tmp_path / "kept.arpa", lines, pieces)
 
 
 def test_capital_words_through_a_style(tmp_path):
@@ -245,11 +254,12 @@ def test_lines_left_out_and_an_older_model(tmp_path):
 
 
 def test_tokenizers_that_cannot_end_a_word(tmp_path):
-    tokenizer = train_tokenizer(["ab abb ba", "bab ab"], "bpe", 9)
-    with pytest.raises(UserError, match="over pieces, or .* a character token"):
+    message = "over pieces, or .* on text of several words"
+    tokenizer = CharTokenizer("ab")
+    with pytest.raises(UserError, match=message):
         train_word_ngram(["ab"], tokenizer, 2, tmp_path / "lm.arpa")
     (tmp_path / "s.arpa").write_text(SRILM)
-    with pytest.raises(UserError, match="over pieces, or .* a character token"):
+    with pytest.raises(UserError, match=message):
         convert_arpa(tmp_path / "s.arpa", tokenizer, tmp_path / "lm.ngram")
 
 

@@ -1,135 +1,183 @@
 """Look-ahead against its definition, and what it does for a narrow beam."""
 
+import functools
 import itertools
 import math
+import random
 
 import numpy as np
 import pytest
+import torch
 
-from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.dataio.tokenizer import CharTokenizer, train_tokenizer
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
 from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lm import word_tables
+from nar_asr_lobes.lm import tries, word_tables
 from nar_asr_lobes.lm.arpa import read_words
 from nar_asr_lobes.lm.kneser_ney import estimate
 from nar_asr_lobes.lm.lexicon import make_lexicon
-from nar_asr_lobes.lm.lookup import score_sentence, score_token
+from nar_asr_lobes.lm.lookup import score_token
 from nar_asr_lobes.lm.scorer import NgramLM
 from nar_asr_lobes.lm.states import build_tables
 from nar_asr_lobes.lm.tables import find_fault
 from nar_asr_lobes.lm.word_ngram import train_word_ngram
 
-TOKENIZER = CharTokenizer(" abc")  # no word has a c
 LINES = [
     *("ab a", "ab ba", "b ab a", "ab ab ba", "aab a", "ab", "ba aab"),
     *("b b ab", "a ab ba b", "ba b", "bbba", "abb a"),
 ]
+TOKENIZERS = {  # no word of the lines has a c
+    "char": CharTokenizer(" abc"),
+    "unigram": train_tokenizer([*LINES, "c ac"], "unigram", 7),
+    "bpe": train_tokenizer([*LINES, "c ac"], "bpe", 8),
+}
+KINDS = [(kind, order) for kind in TOKENIZERS for order in (1, 2, 3)]
 
 
-@pytest.fixture(scope="module", params=[1, 2, 3])
+@pytest.fixture(scope="module", params=KINDS, ids=str)
 def trained(request, tmp_path_factory):
-    """The order, the ARPA file and the model of the lines."""
+    """The tokenizer, the order, the ARPA file and the model of the lines."""
+    kind, order = request.param
     path = tmp_path_factory.mktemp("words") / "lm.arpa"
+    tokenizer = TOKENIZERS[kind]
     report = train_word_ngram(
-        LINES, TOKENIZER, request.param, path, (), False, min_count=2
+        LINES, tokenizer, order, path, (), False, min_count=2
     )
-    return request.param, path, NgramLM.load(report.path, TOKENIZER)
+    lm = NgramLM.load(report.path, tokenizer)
+    return tokenizer, order, path, lm
 
 
 class Naive:
     """Scores pieces by searching the whole vocabulary for what may follow."""
 
-    def __init__(self, grams, words, order):
-        self.grams, self.words, self.order = grams, words, order
-        lexicon = make_lexicon(words, TOKENIZER)
+    def __init__(self, grams, words, order, tokenizer):
+        self.grams, self.order, self.pieces = grams, order, tokenizer.pieces
+        self.space = isinstance(tokenizer, CharTokenizer)
+        self.words = {tuple(tokenizer.encode(word)): word for word in words}
+        lexicon = make_lexicon(words, tokenizer)
         letters = estimate(lexicon.pieces, np.diff(lexicon.begin), 3)
-        self.letters = build_tables(letters, TOKENIZER.size)
+        self.letters = build_tables(letters, tokenizer.size)
+        self.word = functools.cache(self._word)
+        self.beginning = functools.cache(self._beginning)
 
-    def word(self, history, word):
-        """Return log P of a word, its end included."""
-        name = word if word in (*self.words, "</s>") else "<unk>"
-        start = max(0, len(history) - self.order + 1)
-        total = self.grams.predict(tuple(history[start:]), name)
-        spelled = 0.0
-        if name == "<unk>":
-            spelled = score_sentence(self.letters, np.array(ids(word), int))
-        return total * math.log(10) + spelled
+    def split(self, ids):
+        """Return the pieces of each word; the last has not ended."""
+        words = [()]
+        for i, token in enumerate(ids):
+            ends = "▁" in self.pieces[token]
+            if ends and (self.space or i):
+                words.append(())
+            if not (ends and self.space):
+                words[-1] += (token,)
+        return words
 
-    def beginning(self, history, letters):
-        """Return the highest log P of a word that may come of the letters."""
-        state, spelled = self.letters.start[0], 0.0
-        for token in ids(letters):
+    def context(self, before):
+        """Return the names of the words before that count."""
+        names = ["<s>", *(self.words.get(word, "<unk>") for word in before)]
+        return tuple(names[max(0, len(names) - self.order + 1) :])
+
+    def spelled(self, word):
+        """Return log P of the pieces without and with a word's end."""
+        state, total = self.letters.start[0], 0.0
+        for token in word:
             log_prob, state = score_token(self.letters, state, token)
-            spelled += log_prob
-        start = max(0, len(history) - self.order + 1)
-        unknown = self.grams.predict(tuple(history[start:]), "<unk>")
-        may = [w for w in self.words if w.startswith(letters)]
-        found = [self.word(history, word) for word in may]
-        return max([unknown * math.log(10) + spelled, *found])
+            total += log_prob
+        return total, total + self.letters.final[state]
 
-    def partial(self, text):
-        """Return what the pieces of a text cost so far."""
-        *whole, last = text.split(" ")
-        history = ["<s>", *(w if w in self.words else "<unk>" for w in whole)]
-        total = sum(
-            self.word(history[: i + 1], word) for i, word in enumerate(whole)
-        )
-        return total + (self.beginning(history, last) if last else 0.0)
+    def _word(self, context, word):
+        """Return log P of a word, its end included."""
+        name = self.words.get(word, "<unk>")
+        spelled = 0.0 if word in self.words else self.spelled(word)[1]
+        return self.grams.predict(context, name) * math.log(10) + spelled
 
-    def sentence(self, text):
-        """Return the log-probability of a text and its end."""
-        words = text.split(" ") if text else []
-        history = ["<s>", *(w if w in self.words else "<unk>" for w in words)]
+    def _beginning(self, context, pieces):
+        """Return the highest log P of a word that may come of the pieces."""
+        unknown = self.grams.predict(context, "<unk>") * math.log(10)
+        may = [w for w in self.words if w[: len(pieces)] == pieces]
+        found = [self.word(context, word) for word in may]
+        return max([unknown + self.spelled(pieces)[0], *found])
+
+    def partial(self, ids):
+        """Return what the pieces cost so far."""
+        *whole, last = self.split(ids)
+        total = self.whole(whole)
+        if last:
+            total += self.beginning(self.context(whole), last)
+        return total
+
+    def whole(self, words):
         return sum(
-            self.word(history[: i + 1], word)
-            for i, word in enumerate([*words, "</s>"])
+            self.word(self.context(words[:i]), word)
+            for i, word in enumerate(words)
         )
 
+    def sentence(self, ids):
+        """Return the log-probability of the pieces and the sentence's end."""
+        words = self.split(ids) if ids else []
+        end = self.grams.predict(self.context(words), "</s>")
+        return self.whole(words) + end * math.log(10)
 
-def ids(text):
-    return [" abc".index(letter) + 1 for letter in text]
 
-
-def texts(longest):
+def sequences(size, longest):
     """All there are, those with spaces in odd places too."""
     for length in range(longest + 1):
-        yield from map("".join, itertools.product(" abc", repeat=length))
+        yield from itertools.product(range(1, size), repeat=length)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def naive(trained, read_arpa):
-    order, path, _ = trained
-    return Naive(read_arpa(path), read_words(path), order)
+    tokenizer, order, path, _ = trained
+    return Naive(read_arpa(path), read_words(path), order, tokenizer)
+
+
+def assert_equal(lm, naive, ids):
+    state, total = lm.start(), 0.0
+    for token in ids:
+        log_prob, state = lm.score(state, token)
+        total += log_prob
+    assert total == pytest.approx(naive.partial(ids), abs=1e-4), ids
+    found = lm.sentence(ids)
+    assert found == pytest.approx(naive.sentence(ids), abs=1e-4), ids
 
 
 def test_every_beginning_costs_what_its_best_word_would(trained, naive):
-    lm = trained[2]
-    for text in texts(5):
-        state, total = lm.start(), 0.0
-        for token in ids(text):
-            log_prob, state = lm.score(state, token)
-            total += log_prob
-        assert total == pytest.approx(naive.partial(text), abs=1e-4), text
-        assert lm.sentence(ids(text)) == pytest.approx(
-            naive.sentence(text), abs=1e-4
-        ), text
+    tokenizer, _, _, lm = trained
+    for ids in sequences(tokenizer.size, 4):
+        assert_equal(lm, naive, ids)
+    rng = random.Random(0)
+    for _ in range(500):
+        ids = rng.choices(range(1, tokenizer.size), k=rng.randint(5, 12))
+        assert_equal(lm, naive, tuple(ids))
 
 
 def test_no_piece_raises_a_score(trained):
-    tables = trained[2].tables
+    tokenizer, *_, lm = trained
+    tables = lm.tables
     scores = [
         score_token(tables, state, token)[0]
-        for state in range(len(tables.backoff))
-        for token in range(1, TOKENIZER.size)
+        for state in range(len(tables.final))
+        for token in range(1, tokenizer.size)
     ]
     assert max(scores) <= 1e-6
     assert max(tables.final) <= 0
     assert find_fault(tables) is None
 
 
+def test_batched_look_ups_are_equal(trained):
+    tokenizer, *_, lm = trained
+    states, tokens = np.indices((len(lm.tables.final), tokenizer.size - 1))
+    found = lm.batched(torch.device("cpu")).score(
+        torch.tensor(states[:, 0]), torch.tensor(tokens + 1)
+    )
+    score = np.vectorize(functools.partial(score_token, lm.tables))
+    for values, wanted in zip(found, score(states, tokens + 1), strict=True):
+        np.testing.assert_allclose(values, wanted, 1e-12)
+
+
 def test_an_unlimited_beam_is_exhaustive(trained, naive):
-    """Alignments are enumerated, and the text's words scored by the ARPA."""
+    """Alignments are enumerated, and the pieces' words scored by the ARPA."""
+    tokenizer, *_, lm = trained
     options = BeamOptions(
         beam_size=10**6,
         lm_weight=0.7,
@@ -139,26 +187,23 @@ def test_an_unlimited_beam_is_exhaustive(trained, naive):
         blank_threshold=None,
         recombine=False,
     )
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(40, 4, 5)).astype("f4")
+    rng, labels = np.random.default_rng(0), range(tokenizer.size)
+    logits = rng.normal(size=(8, 4, tokenizer.size)).astype("f4")
     frames = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     for rows, found in zip(
-        frames,
-        prefix_beam_search(list(frames), options, trained[2]),
-        strict=True,
+        frames, prefix_beam_search(list(frames), options, lm), strict=True
     ):
         sums = {}
-        for path in itertools.product(range(5), repeat=len(rows)):
-            spelled = [label for label, _ in itertools.groupby(path) if label]
-            text = "".join(" abc"[label - 1] for label in spelled)
+        for path in itertools.product(labels, repeat=len(rows)):
+            ids = tuple(label for label, _ in itertools.groupby(path) if label)
             probability = np.exp(rows[range(len(rows)), path].sum())
-            sums[text] = sums.get(text, 0.0) + probability
+            sums[ids] = sums.get(ids, 0.0) + probability
         wanted = {
-            text: math.log(p) + 0.7 * naive.sentence(text) + 0.4 * len(text)
-            for text, p in sums.items()
+            ids: math.log(p) + 0.7 * naive.sentence(ids) + 0.4 * len(ids)
+            for ids, p in sums.items()
         }
         best = max(wanted, key=wanted.get)
-        assert found[0].tokens == tuple(ids(best))
+        assert found[0].tokens == best
         assert found[0].score == pytest.approx(wanted[best], abs=1e-3)
 
 
@@ -167,8 +212,8 @@ def train_ends_only(monkeypatch, lines, tokenizer, path):
     with monkeypatch.context() as patch:
         patch.setattr(
             word_tables,
-            "_raise_to_beginnings",
-            lambda tries, potential: potential.fill(0.0),
+            "raise_to_beginnings",
+            lambda _, potential: potential.fill(0.0),
         )
         report = train_word_ngram(lines, tokenizer, 2, path, (), False)
     return NgramLM.load(report.path, tokenizer)
@@ -205,6 +250,7 @@ def test_a_beam_of_five_keeps_the_beginning_of_the_right_word(
 
 
 def test_too_many_states_are_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(word_tables, "_MOST_STATES", 20)
+    monkeypatch.setattr(tries, "_MOST_STATES", 20)
+    path, tokenizer = tmp_path / "lm.arpa", TOKENIZERS["bpe"]
     with pytest.raises(UserError, match="states over pieces, more than 19; pr"):
-        train_word_ngram(LINES, TOKENIZER, 2, tmp_path / "lm.arpa", (), False)
+        train_word_ngram(LINES, tokenizer, 2, path, (), False)

@@ -205,9 +205,12 @@ def test_a_mode_needs_its_language_model(folder):
 
 
 def test_words_need_a_tokenizer_that_ends_them(folder):
-    options = ["--tokenizer={kind: bpe, size: 20}", "--lm={unit: words}"]
-    outcome = run_tiny(folder, "finetune", *options)
-    assert "a word n-gram needs a tokenizer with" in outcome.error
+    for number in range(10):
+        edit_row(folder / "data", f"train{number}", TEXT, "ten")
+    for number in range(2):
+        edit_row(folder / "data", f"dev{number}", TEXT, "net")
+    outcome = run_tiny(folder, "finetune", "--lm={unit: words}")
+    assert "a word n-gram needs a tokenizer whose" in outcome.error
     assert not (folder / "out" / "checkpoints").exists()
 
 
