@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.lm.arpa import make_loadable, read_arpa, read_counts
-from nar_asr_lobes.lm.corpus import encode_corpus, lm_words
+from nar_asr_lobes.lm.corpus import Corpus, encode_corpus, lm_words
 from nar_asr_lobes.lm.estimation import (
     checked_name,
     choose_program,
@@ -141,11 +141,16 @@ def train_ngram(
         tables = build_tables(model, tokenizer.size)
         write_ngram(path.with_suffix(".ngram"), tables, info)
         os.replace(whole, path)
+    return report_on(path, info, corpus)
+
+
+def report_on(path: Path, info: NgramInfo, corpus: Corpus) -> NgramReport:
+    """Describe the model beside an ARPA file, trained on a corpus."""
     return NgramReport(
         path=path.with_suffix(".ngram"),
         arpa=path,
         info=info,
-        ngrams=read_counts(path)[:order],
+        ngrams=read_counts(path)[: info.order],
         tokens=len(corpus.tokens),
         unknown_characters=corpus.unknown_characters,
     )

@@ -54,7 +54,7 @@ from nar_asr_lobes.lm.kneser_ney import (
     estimate,
 )
 from nar_asr_lobes.lm.lexicon import Lexicon, find_word_ends, make_lexicon
-from nar_asr_lobes.lm.ngram import NgramReport
+from nar_asr_lobes.lm.ngram import NgramReport, report_on
 from nar_asr_lobes.lm.states import build_tables
 from nar_asr_lobes.lm.storage import NgramInfo, write_ngram
 from nar_asr_lobes.lm.tables import NgramTables
@@ -151,14 +151,7 @@ def train_word_ngram(
         )
         write_ngram(path.with_suffix(".ngram"), tables, info)
         os.replace(whole, path)
-    return NgramReport(
-        path=path.with_suffix(".ngram"),
-        arpa=path,
-        info=info,
-        ngrams=read_counts(path)[:order],
-        tokens=len(corpus.tokens),
-        unknown_characters=corpus.unknown_characters,
-    )
+    return report_on(path, info, corpus)
 
 
 def convert_arpa(
