@@ -21,7 +21,7 @@ from nar_asr_lobes.dataio.pieces import SPACE, Tokenizer
 from nar_asr_lobes.decoding.hot_rules import HotRules, Start, State
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.limits import require_number
-from nar_asr_lobes.lm.lookup import score_sentence
+from nar_asr_lobes.lm.lookup import fill_rows, score_sentence
 from nar_asr_lobes.lm.tables import DTYPES, NgramTables, read_only
 
 DEFAULT_BOOST = 1.0
@@ -95,7 +95,7 @@ class HotWords:
         unique = dict(zip(ids, phrases, strict=True))
         boundaries, spaces = _boundaries(tokenizer)
         rules = HotRules(list(unique), boundaries, spaces)
-        tables = _Tables(rules).compile(tokenizer.size)
+        tables = fill_rows(_Tables(rules).compile(tokenizer.size))
         return cls(tuple(unique.values()), tables, float(boost))
 
     def gain(self, tokens: Sequence[int]) -> float:

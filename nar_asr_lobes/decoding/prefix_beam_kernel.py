@@ -209,7 +209,8 @@ def _extend(
                     return kept, lost
                 break
             if asked:
-                ceiling += settings.lm_weight * most(rows, k, tokens[c])
+                log_prob = most(rows, tables, k, beam[k].state, tokens[c])
+                ceiling += settings.lm_weight * log_prob
                 if refuses(work, kept, ceiling + scores[c]):
                     continue
             new = entries[total]

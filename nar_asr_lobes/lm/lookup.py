@@ -6,14 +6,14 @@ those of the tables.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
 
 from nar_asr_lobes.compiled import inner, outer
+from nar_asr_lobes.lm.tables import DTYPES, NgramTables, read_only
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from nar_asr_lobes.lm.tables import NgramTables
+# Numbers in the rows of a model, 12 bytes each; a cache is not much larger,
+# and working them out takes a few hundredths of a second.
+_NUMBERS = 1 << 20
 
 
 @inner
@@ -47,8 +47,8 @@ def score_token(
     >>> score_token(tables, state, 2) > score_token(tables, state, 1)
     True
     """
-    log_prob = 0.0
-    while state != 0:
+    log_prob, rows = 0.0, len(tables.row_log_prob)
+    while state != 0 and state >= rows:
         low, end = tables.arc_begin[state], tables.arc_begin[state + 1]
         high = end
         while low < high:
@@ -64,8 +64,62 @@ def score_token(
             state += tables.chain[token]
         log_prob += tables.backoff[state]
         state = tables.backoff_state[state]
-    log_prob += tables.unigram_log_prob[token]
+    log_prob += shortest(tables, state, token)
+    if rows:
+        return log_prob, tables.row_state[state, token]
     return log_prob, tables.unigram_state[token]
+
+
+@inner
+def shortest(tables: NgramTables, state: int, token: int) -> float:
+    """Predict one token where backing off ends: in state 0 or in a row."""
+    if len(tables.row_log_prob):
+        return tables.row_log_prob[state, token]
+    return np.float64(tables.unigram_log_prob[token])
+
+
+def fill_rows(tables: NgramTables, numbers: int = _NUMBERS) -> NgramTables:
+    """Work out every look-up in the first states.
+
+    Arguments
+    ---------
+    tables : NgramTables
+        Without such rows.
+    numbers : int
+        How many look-ups, at most; those of state 0 at least.
+
+    Returns
+    -------
+    NgramTables
+        The same model with rows; look-ups find the same but for rounding.
+
+    Example
+    -------
+    >>> from nar_asr_lobes.lm.kneser_ney import estimate
+    >>> from nar_asr_lobes.lm.states import build_tables
+    >>> model = estimate(np.array([1, 2]), np.array([2]), order=2)
+    >>> fill_rows(build_tables(model, size=3)).row_log_prob.shape
+    (4, 3)
+    """
+    size, states = len(tables.unigram_log_prob), len(tables.final)
+    rows = min(max(1, numbers // size), states)
+    log_prob, state = np.empty((rows, size)), np.empty((rows, size), np.int32)
+    _fill(tables, log_prob, state)
+    return tables._replace(
+        row_log_prob=read_only(log_prob, DTYPES.row_log_prob),
+        row_state=read_only(state, DTYPES.row_state),
+    )
+
+
+@outer
+def _fill(tables, log_prob, state):
+    """Look every token up in every state that has a row."""
+    for row in range(len(log_prob)):
+        log_prob[row, 0], state[row, 0] = -np.inf, 0  # no token
+        for token in range(1, log_prob.shape[1]):
+            log_prob[row, token], state[row, token] = score_token(
+                tables, row, token
+            )
 
 
 @outer

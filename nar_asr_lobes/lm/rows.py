@@ -2,7 +2,7 @@
 
     states of a beam -> a row [V] for each, kept while the beam stays there
 
-Where a frame says little, a beam stays as it is for many frames and refuses
+States that have a row in the tables need no other one. Where a frame says little, a beam stays as it is for many frames and refuses
 almost every token. One number out of a row tells so sooner than a look-up.
 """
 
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nar_asr_lobes.compiled import inner, outer
+from nar_asr_lobes.lm.lookup import shortest
 from nar_asr_lobes.lm.tables import NgramTables
 
 NONE = -1
@@ -79,6 +80,8 @@ def _find_all(rows, tables, beam, frame):
     """Give each prefix its row, new ones in place of those asked long ago."""
     for k in range(len(beam)):
         place, state = 0, beam[k].state
+        if state < len(tables.row_log_prob):
+            continue
         for i in range(len(rows.state)):
             if rows.state[i] == state:
                 place = i
@@ -112,7 +115,8 @@ def fill_row(tables: NgramTables, state: int, row: np.ndarray) -> None:
 def _follow(tables, state, chain, row):
     """Predict the tokens of a chain of back-offs."""
     one, weight = len(tables.chain) == 0, 0.0
-    while state != 0:
+    rows = len(tables.row_log_prob)
+    while state != 0 and state >= rows:
         for arc in range(tables.arc_begin[state], tables.arc_begin[state + 1]):
             token = tables.arc_token[arc]
             if row[token] == np.inf and (one or tables.chain[token] == chain):
@@ -121,10 +125,14 @@ def _follow(tables, state, chain, row):
         state = tables.backoff_state[chain + state]
     for token in range(len(row)):
         if row[token] == np.inf and (one or tables.chain[token] == chain):
-            row[token] = weight + tables.unigram_log_prob[token]
+            row[token] = weight + shortest(tables, state, token)
 
 
 @inner
-def most(rows: Rows, k: int, token: int) -> float:
+def most(
+    rows: Rows, tables: NgramTables, k: int, state: int, token: int
+) -> float:
     """Bound the token's log-probability after the beam's prefix ``k``."""
+    if state < len(tables.row_log_prob):
+        return tables.row_log_prob[state, token] + _ROUNDING
     return rows.log_prob[rows.place[k], token] + _ROUNDING

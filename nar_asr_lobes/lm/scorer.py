@@ -10,7 +10,7 @@ import torch
 
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.lm.batched import BatchedNgram
-from nar_asr_lobes.lm.lookup import score_sentence, score_token
+from nar_asr_lobes.lm.lookup import fill_rows, score_sentence, score_token
 from nar_asr_lobes.lm.storage import NgramInfo, read_ngram
 from nar_asr_lobes.lm.tables import NgramTables
 
@@ -40,7 +40,7 @@ class NgramLM:
     """
 
     def __init__(self, tables: NgramTables, info: NgramInfo):
-        self.tables = tables
+        self.tables = fill_rows(tables)
         self.info = info
         self._batched: dict[torch.device, BatchedNgram] = {}
 

@@ -29,7 +29,7 @@ import numpy as np
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.files import written_file
-from nar_asr_lobes.lm.tables import DTYPES, NgramTables, find_fault
+from nar_asr_lobes.lm.tables import DTYPES, STORED, NgramTables, find_fault
 
 _FAMILY = b"nar-asr-ngram-"
 _FORMATS = _FAMILY + b"2\n", _FAMILY + b"3\n"  # without chain, with it
@@ -106,7 +106,7 @@ def write_ngram(
     >>> read_ngram(path, tokenizer)[1] == info
     True
     """
-    lengths = {name: len(values) for name, values in tables._asdict().items()}
+    lengths = {name: len(getattr(tables, name)) for name in STORED}
     if not lengths["chain"]:
         del lengths["chain"]
     record = dataclasses.asdict(info) | {"arrays": _arrays(lengths)}
@@ -235,7 +235,7 @@ def _arrays(lengths: dict[str, int]) -> dict[str, dict[str, str | int]]:
 
 def _tables(arrays: dict[str, Any], payload: np.ndarray) -> NgramTables:
     """Return views of the payload; the header describes them."""
-    names = [n for n in NgramTables._fields if n != "chain" or n in arrays]
+    names = [n for n in STORED if n != "chain" or n in arrays]
     lengths = {name: arrays[name]["length"] for name in names}
     if any(type(n) is not int or n < 0 for n in lengths.values()):
         raise ValueError("a length is no whole number")
@@ -284,7 +284,7 @@ def _parts(
     """Yield what the SHA-256 is of."""
     yield struct.pack("<Q", len(header))
     yield header
-    for values in tables:
+    for values in (getattr(tables, name) for name in STORED):
         yield values.view(np.uint8)
         yield bytes(_padding(values.nbytes))
 

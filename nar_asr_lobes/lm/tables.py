@@ -11,6 +11,10 @@ Some tokens may back off in another way than the others: in an n-gram of words
 over sentencepiece's pieces, a token that begins a word ends the one before.
 They have a chain of their own, S more entries in `backoff` and
 `backoff_state`.
+
+The first states, those of the shortest pasts, may have all their look-ups
+worked out (`lookup.fill_rows`): then one read answers, and a longer state backs
+off no further than to one of them. Files do not hold these rows.
 """
 
 from __future__ import annotations
@@ -22,8 +26,13 @@ import numpy as np
 # Natural logs beyond it are no probabilities, but sums of them are finite.
 _LARGEST = 1e4
 _ROUNDING = 1e-3  # of a log-probability of 0
-_ONE_CHAIN = np.zeros(0, dtype="<i4")
-_ONE_CHAIN.setflags(write=False)
+
+
+def _nothing(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """An empty array of the type that a model's has."""
+    values = np.zeros(shape, dtype)
+    values.setflags(write=False)
+    return values
 
 
 class NgramTables(NamedTuple):
@@ -60,6 +69,10 @@ class NgramTables(NamedTuple):
     chain : np.ndarray
         int32 [V]: where in `backoff` and `backoff_state` the token's entries
         begin, 0 or S. Empty: all begin at 0, and there are S.
+    row_log_prob : np.ndarray
+        float64 [R, V]: what a look-up finds in the first R states.
+    row_state : np.ndarray
+        int32 [R, V]: the state after it.
     """
 
     unigram_log_prob: np.ndarray
@@ -72,8 +85,12 @@ class NgramTables(NamedTuple):
     arc_log_prob: np.ndarray
     arc_state: np.ndarray
     start: np.ndarray
-    chain: np.ndarray = _ONE_CHAIN
+    chain: np.ndarray = _nothing((0,), "<i4")
+    row_log_prob: np.ndarray = _nothing((0, 0), "<f8")
+    row_state: np.ndarray = _nothing((0, 0), "<i4")
 
+
+STORED = tuple(n for n in NgramTables._fields if not n.startswith("row_"))
 
 DTYPES = NgramTables(
     unigram_log_prob=np.dtype("<f4"),
@@ -87,6 +104,8 @@ DTYPES = NgramTables(
     arc_state=np.dtype("<i4"),
     start=np.dtype("<i4"),
     chain=np.dtype("<i4"),
+    row_log_prob=np.dtype("<f8"),
+    row_state=np.dtype("<i4"),
 )
 
 

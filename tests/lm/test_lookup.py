@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from nar_asr_lobes.dataio.tokenizer import CharTokenizer
-from nar_asr_lobes.lm.lookup import score_sentence, score_token
+from nar_asr_lobes.lm.lookup import fill_rows, score_sentence, score_token
 from nar_asr_lobes.lm.storage import NgramInfo, read_ngram, write_ngram
 from nar_asr_lobes.lm.tables import DTYPES, NgramTables, read_only
+from tests.random_ngram import random_tables
 
 # "1 2" is known after "0": states are 0, "1" (1), "1 2" (2).
 TABLES = NgramTables(
@@ -74,6 +75,7 @@ def test_one_kind_of_arrays_so_that_numba_compiles_once(tmp_path):
     write_ngram(tmp_path / "lm.ngram", TABLES, info)
     mapped, _ = read_ngram(tmp_path / "lm.ngram", tokenizer)
     assert numba.typeof(mapped) == numba.typeof(TABLES)
+    assert numba.typeof(fill_rows(mapped)) == numba.typeof(TABLES)
 
 
 def test_another_kernel_may_call_it_without_the_interpreter_lock():
@@ -86,3 +88,25 @@ def test_another_kernel_may_call_it_without_the_interpreter_lock():
 
     wanted = sum(map(math.exp, (-1.0, -2.0, -3.0, -4.0)))
     assert mass(TABLES, 0) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("chains", [1, 2])
+@pytest.mark.parametrize("numbers", [0, 9 * 7, 9 * 60, 1 << 20])
+def test_rows_change_no_look_up(chains, numbers):
+    tables = random_tables(60, 9, seed=3, chains=chains)
+    filled = fill_rows(tables, numbers)
+    rows = max(1, min(60, numbers // 9))
+    assert filled.row_log_prob.shape == filled.row_state.shape == (rows, 9)
+    for state in range(60):
+        for token in range(1, 9):
+            log_prob, after = score_token(tables, state, token)
+            found = score_token(filled, state, token)
+            assert found == (pytest.approx(log_prob, abs=1e-12), after)
+
+
+def test_rows_are_read_and_not_the_arcs_below_them():
+    filled = fill_rows(TABLES, numbers=2 * 4)
+    changed = filled._replace(arc_token=np.zeros(3, np.int32))
+    changed = NgramTables(*map(read_only, changed, DTYPES))
+    assert score_token(changed, 1, 2) == (-0.75, 2)
+    assert score_token(changed, 2, 3) == (0.5 - 0.25 - 3.0, 0)

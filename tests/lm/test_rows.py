@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nar_asr_lobes.lm.lookup import score_token
+from nar_asr_lobes.lm.lookup import fill_rows, score_token
 from nar_asr_lobes.lm.rows import fill_row, find_rows, most, new_rows
 from tests.random_ngram import random_tables
 
@@ -23,8 +23,18 @@ def beam_of(states):
 @pytest.mark.parametrize("state", range(60))
 def test_a_row_is_what_look_ups_find(state, chains):
     tables, row = random_tables(60, SIZE, 0, chains), np.empty(SIZE)
-    fill_row(tables, state, row)
-    assert row.tolist() == looked_up(state, tables)
+    for model in (tables, fill_rows(tables, 20 * SIZE)):
+        fill_row(model, state, row)
+        assert row[1:].tolist() == looked_up(state, model)[1:]
+
+
+def test_states_with_a_row_in_the_tables_need_no_other_one():
+    tables, rows = fill_rows(TABLES, 20 * SIZE), new_rows(3, TABLES)
+    assert find_rows(rows, tables, beam_of([3, 25, 19]), 0, SIZE)
+    assert [state for state in rows.state if state >= 0] == [25]
+    for k, state in enumerate([3, 25, 19]):
+        found = [most(rows, tables, k, state, t) for t in range(1, SIZE)]
+        assert found == pytest.approx(looked_up(state)[1:], abs=1e-5)
 
 
 def test_rows_follow_a_beam_that_changes():
@@ -34,7 +44,9 @@ def test_rows_follow_a_beam_that_changes():
         states = rng.integers(60, size=rng.integers(1, 4)) // 2
         assert find_rows(rows, TABLES, beam_of(states), frame, SIZE)
         for k, state in enumerate(states):
-            found = [most(rows, k, token) for token in range(SIZE)]
+            found = [
+                most(rows, TABLES, k, state, token) for token in range(SIZE)
+            ]
             assert found == pytest.approx(looked_up(state), abs=1e-5)
             assert np.all(np.array(found) > looked_up(state))
 
@@ -45,7 +57,7 @@ def test_a_beam_that_stays_keeps_its_rows():
         find_rows(rows, TABLES, beam_of(states), frame, SIZE)
         if frame == 0:
             rows.log_prob[rows.place[0]] = 1.0
-    assert most(rows, 0, 4) > 1.0
+    assert most(rows, TABLES, 0, 5, 4) > 1.0
 
 
 def test_no_rows_for_few_tokens_or_a_wide_beam():
