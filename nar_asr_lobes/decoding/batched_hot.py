@@ -7,7 +7,6 @@ model's weighted log-probability and what the hot words gain, in one number.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -118,5 +117,5 @@ def split_gains(
     for hypothesis in nbest:
         hot = hot_words.gain(hypothesis.tokens)
         lm = (hypothesis.lm - hot) / lm_weight if lm_weight > 0 else 0.0
-        found.append(replace(hypothesis, lm=lm, hot=hot))
+        found.append(hypothesis._replace(lm=lm, hot=hot))
     return found

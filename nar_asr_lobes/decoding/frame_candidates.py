@@ -6,12 +6,14 @@ Most of a row lies far below what is looked for. A first pass takes the highest
 of every 64th token, in the loop without branches that compilers turn into
 vector instructions; where more columns than tokens wanted lie above the floor,
 their own highest ones already say how probable a token must be. Only columns
-with something above are looked at token by token.
+with something above are looked at token by token. Where no column has two
+tokens, all of them are looked at, without a branch.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +24,24 @@ COLUMNS = 64
 HIGHEST = np.float32(1e-4)
 BAD = -1
 _RANGE, _HALVINGS = 16.0, 12
+
+
+class Columns(NamedTuple):
+    """Room for a number and for a token and its score for each column."""
+
+    highest: np.ndarray
+    tokens: np.ndarray
+    scores: np.ndarray
+
+
+@outer
+def new_columns() -> Columns:
+    """Make room for the columns."""
+    return Columns(
+        np.empty(COLUMNS, np.float32),
+        np.empty(COLUMNS, np.int32),
+        np.empty(COLUMNS, np.float64),
+    )
 
 
 @inner
@@ -41,7 +61,7 @@ def pick_candidates(
     slack: float,
     tokens: np.ndarray,
     scores: np.ndarray,
-    highest: np.ndarray,
+    columns: Columns,
 ) -> int:
     """Find the best tokens of a frame.
 
@@ -58,8 +78,8 @@ def pick_candidates(
     tokens, scores : np.ndarray
         Where the result goes, best first, of equal ones the lowest id:
         int32 and float64 [C].
-    highest : np.ndarray
-        Room for a number for each column, float32 [COLUMNS].
+    columns : Columns
+        What the search works in.
 
     Returns
     -------
@@ -69,6 +89,9 @@ def pick_candidates(
     """
     if any_above(row, HIGHEST):
         return BAD
+    if len(row) <= COLUMNS + 1:
+        return _pick_few(row, shift, floor, tokens, scores, columns)
+    highest = columns.highest
     _column_maxima(row[1:], highest)
     best = highest[0]
     for value in highest:
@@ -85,6 +108,32 @@ def pick_candidates(
                     score = value + shift[token]
                     count = _insert(tokens, scores, count, token, score)
     return count
+
+
+@inner
+def _pick_few(row, shift, floor, tokens, scores, columns):
+    """Find the best where each token has a column of its own.
+
+    Counting how many are better places a token without branches, which a
+    processor would guess wrong half of the time.
+    """
+    count = 0
+    for token in range(1, len(row)):
+        columns.tokens[count] = token
+        columns.scores[count] = row[token] + shift[token]
+        count += row[token] > floor
+    if count == 0:
+        return _most_probable(row, shift, tokens, scores)
+    found = columns.scores[:count]
+    for i in range(count):
+        score, better = found[i], 0
+        for j in range(i):
+            better += found[j] >= score
+        for j in range(i + 1, count):
+            better += found[j] > score
+        if better < len(tokens):
+            tokens[better], scores[better] = columns.tokens[i], score
+    return min(count, len(tokens))
 
 
 @inner

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 
@@ -39,9 +39,10 @@ class LanguageModel(Protocol):
         """Return the natural log-probability of a whole sentence."""
 
 
-@dataclass(frozen=True)
-class Hypothesis:
+class Hypothesis(NamedTuple):
     """One token sequence a search proposes, and where its score comes from.
+
+    A named tuple: beams make millions, and a dataclass takes thrice as long.
 
     Arguments
     ---------

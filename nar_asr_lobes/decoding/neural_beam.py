@@ -13,7 +13,7 @@ of its own transcripts' language, as a bigram of them knows it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -170,4 +170,4 @@ def _split(
         left += options.lodr_weight * lodr
     if options.neural_weight > 0:
         neural = left / options.neural_weight
-    return replace(found, lm=ngram, neural=neural, lodr=lodr)
+    return found._replace(lm=ngram, neural=neural, lodr=lodr)

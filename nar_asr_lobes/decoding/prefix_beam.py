@@ -18,7 +18,7 @@ to longer prefixes of its own that are in the beam is lost with it, as it is
 whenever a prefix drops out of a beam.)
 
 The search is compiled (``prefix_beam_kernel``) when first used, and kept on
-disk for the next process. It runs one utterance per thread.
+disk for the next process. Each thread searches a run of utterances at a time.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
+from itertools import accumulate, chain, count, islice
 
 import numpy as np
 import torch
@@ -42,6 +43,10 @@ from nar_asr_lobes.decoding.prefix_beam_kernel import search
 from nar_asr_lobes.decoding.validation import as_log_probs, require_frames
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.tables import NgramTables
+
+# Numbers of posteriors that utterances share a compiled call for: enough that
+# the call costs little, and few enough to copy within a cache.
+_RUN = 1 << 16
 
 
 def prefix_beam_search(
@@ -105,32 +110,50 @@ def prefix_beam_search(
     tables = lm.tables if options.lm_weight > 0 else _NO_TABLES
     if hot_words is None or hot_words.boost == 0:
         hot_words = _NO_HOT_WORDS
-    prepare = partial(_prepare, options, hot_words.boost, log_prior)
-    work = partial(_search, lru_cache(prepare), tables, hot_words.tables)
-    return _in_threads(work, log_probs)
+    prepare = lru_cache(partial(_prepare, options, hot_words.boost, log_prior))
+    work = partial(_search, prepare, tables, hot_words.tables)
+    return _in_threads(work, list(map(_as_float32, log_probs, count())))
 
 
-def _in_threads(work: Callable, log_probs: Sequence) -> list:
-    """Search one utterance per thread; the results are in order."""
-    threads = min(torch.get_num_threads(), len(log_probs))
-    if threads <= 1:
-        return list(map(work, range(len(log_probs)), log_probs))
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, range(len(log_probs)), log_probs))
+def _in_threads(
+    work: Callable, log_probs: list[np.ndarray]
+) -> list[list[Hypothesis]]:
+    """Search runs of utterances; the results are in order."""
+    threads = torch.get_num_threads()
+    total = sum(values.size for values in log_probs)
+    runs = _runs(log_probs, min(_RUN, math.ceil(total / threads)))
+    starts = accumulate(map(len, runs), initial=0)
+    if min(threads, len(runs)) <= 1:
+        found = map(work, starts, runs)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            found = pool.map(work, starts, runs)
+    return list(chain.from_iterable(found))
+
+
+def _runs(log_probs: list[np.ndarray], most: int) -> list[list[np.ndarray]]:
+    """Put neighbours together that are small and have the same labels."""
+    runs, size = [], 0
+    for values in log_probs:
+        size += values.size
+        if not runs or size > most or (
+            values.shape[1] != runs[-1][0].shape[1]
+        ):
+            runs.append([])
+            size = values.size
+        runs[-1].append(values)
+    return runs
 
 
 def _search(
     prepare: Callable[[int], tuple[np.ndarray, Settings]],
     tables: NgramTables,
     hot: NgramTables,
-    index: int,
-    log_probs: torch.Tensor | np.ndarray,
-) -> list[Hypothesis]:
-    """Return the N-best of one utterance."""
-    where = f"utterance {index}"
-    values = _as_float32(log_probs)
-    require_frames(values.shape, where)
-    size = values.shape[1]
+    start: int,
+    run: list[np.ndarray],
+) -> list[list[Hypothesis]]:
+    """Return the N-best of each utterance of a run."""
+    size = run[0].shape[1]
     shift, settings = prepare(size)
     for name, used, table in (
         ("a language model", settings.use_lm, tables),
@@ -138,20 +161,28 @@ def _search(
     ):
         if used and len(table.unigram_log_prob) != size:
             raise UserError(
-                f"{where}: posteriors of {size} labels with {name} of "
-                f"{len(table.unigram_log_prob)}; use the tokenizer's own"
+                f"utterance {start}: posteriors of {size} labels with {name} "
+                f"of {len(table.unigram_log_prob)}; use the tokenizer's own"
             )
-    good, parts, tokens = search(values, shift, tables, hot, settings)
-    if not good:
-        as_log_probs(values, where)  # says what is wrong
-    return _hypotheses(parts, tokens, settings)
+    values = run[0] if len(run) == 1 else np.concatenate(run)
+    ends = np.cumsum([len(rows) for rows in run])
+    done, counts, parts, tokens = search(
+        values, ends, shift, tables, hot, settings
+    )
+    if done < len(run):  # this says what is wrong
+        as_log_probs(run[done], f"utterance {start + done}")
+    found = iter(_hypotheses(parts, tokens, settings))
+    return [list(islice(found, number)) for number in counts.tolist()]
 
 
-def _as_float32(log_probs: torch.Tensor | np.ndarray) -> np.ndarray:
+def _as_float32(
+    log_probs: torch.Tensor | np.ndarray, index: int
+) -> np.ndarray:
     """Bring posteriors to the one form that the search is compiled for."""
     if isinstance(log_probs, torch.Tensor):
         log_probs = log_probs.detach().to("cpu", torch.float32).numpy()
     values = np.ascontiguousarray(log_probs, np.float32)
+    require_frames(values.shape, f"utterance {index}")
     return values if values.flags.writeable else values.copy()
 
 

@@ -1,67 +1,89 @@
-"""The prefix beam search of one utterance, compiled.
+"""The prefix beam search of several utterances, compiled.
 
-    log_probs [T, V] -> frame by frame: beam -> entries that stay
-                                             -> entries with one more token
-                     -> the best entries -> beam ... -> hypotheses
+    log_probs [F, V] -> utterance by utterance: frame by frame: beam -> beam
+                                                -> hypotheses
 
-``prefix_beam`` explains the search. All sums are float64. An entry of a frame
-is a prefix with the log-probabilities of its paths that end in the blank and
-in its last token; the first entries are the beam's own prefixes, in order.
+``prefix_beam`` explains the search, ``beam_frame`` is what a frame does. The
+utterances share what the search works in: short ones take less time than the
+call of a compiled function and the making of arrays.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from nar_asr_lobes.compiled import inner, outer
+from nar_asr_lobes.compiled import outer
 from nar_asr_lobes.decoding.beam_entries import (
     ENTRY,
     IMPOSSIBLE,
-    find_rival,
-    log_add,
-    lose,
+    Work,
     merge_stays,
     new_work,
-    push,
-    refuses,
-    sort_heap,
+)
+from nar_asr_lobes.decoding.beam_frame import (
+    extend,
+    leave,
+    pass_blank,
+    remember,
+    select,
+    stay,
 )
 from nar_asr_lobes.decoding.beam_settings import Settings, weigh
 from nar_asr_lobes.decoding.frame_candidates import (
     BAD,
-    COLUMNS,
     HIGHEST,
+    Columns,
     any_above,
+    new_columns,
     pick_candidates,
 )
 from nar_asr_lobes.decoding.nbest import FINAL, fill_nbest
 from nar_asr_lobes.decoding.prefix_trie import (
     NONE,
-    add_merge,
-    add_node,
-    find_node,
+    Trie,
     new_trie,
     reserve,
+    restart,
 )
-from nar_asr_lobes.lm.lookup import score_token
-from nar_asr_lobes.lm.rows import find_rows, most, new_rows
+from nar_asr_lobes.lm.rows import Rows, find_rows, new_rows
 from nar_asr_lobes.lm.tables import NgramTables
+
+
+class Room(NamedTuple):
+    """What a search works in.
+
+    Candidates of a frame, their scores, the columns they are found in, rows
+    of the language model; the trie, the entries and the beam, which may grow.
+    """
+
+    tokens: np.ndarray
+    scores: np.ndarray
+    columns: Columns
+    rows: Rows
+    trie: Trie
+    work: Work
+    beam: np.ndarray
 
 
 @outer
 def search(
     log_probs: np.ndarray,
+    ends: np.ndarray,
     shift: np.ndarray,
     tables: NgramTables,
     hot: NgramTables,
     settings: Settings,
-) -> tuple[bool, np.ndarray, np.ndarray]:
-    """Search one utterance.
+) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+    """Search utterances.
 
     Arguments
     ---------
     log_probs : np.ndarray
-        Natural log-probabilities, float32 [T, V].
+        Natural log-probabilities of all, one behind the other, float32 [F, V].
+    ends : np.ndarray
+        The frame behind the last one of each, int64 [N].
     shift : np.ndarray
         Added to those of each frame, float64 [V], 0 for the blank.
     tables : NgramTables
@@ -74,44 +96,101 @@ def search(
     Returns
     -------
     tuple
-        Whether the posteriors are log-probabilities; score, CTC, language
-        model, length and tokens gained of each hypothesis [N, 5]; all their
-        tokens, one after the other.
+        The first utterance whose posteriors are no log-probabilities, or N;
+        how many hypotheses each one before it has, int64 [N]; score, CTC,
+        language model, length and tokens gained of each hypothesis [H, 5]; all
+        their tokens, one after the other.
     """
-    tokens = np.empty(settings.max_candidates, np.int32)
-    scores = np.empty(settings.max_candidates, np.float64)
-    highest = np.empty(COLUMNS, np.float32)
-    trie = new_trie(
-        tables.start[0] if settings.use_lm else 0,
-        hot.start[0] if settings.use_hot else 0,
+    room = _new_room(tables, settings)
+    counts = np.zeros(len(ends), np.int64)
+    parts, tokens = np.empty((len(ends), 5)), np.empty(1024, np.int32)
+    begin, found, spelled = 0, 0, 0
+    for index in range(len(ends)):
+        _start(tables, hot, settings, room)
+        room, count = _follow(
+            log_probs, begin, ends[index], shift, tables, hot, settings, room
+        )
+        if count == 0:
+            return index, counts, parts[:found], tokens[:spelled]
+        more, ids = _finish(room, count, ends[index], tables, hot, settings)
+        parts = _grown(parts, found, len(more))
+        tokens = _grown(tokens, spelled, len(ids))
+        parts[found : found + len(more)] = more
+        tokens[spelled : spelled + len(ids)] = ids
+        counts[index], begin = len(more), ends[index]
+        found, spelled = found + len(more), spelled + len(ids)
+    return len(ends), counts, parts[:found], tokens[:spelled]
+
+
+@outer
+def _new_room(tables, settings):
+    """Make what a search works in."""
+    return Room(
+        np.empty(settings.max_candidates, np.int32),
+        np.empty(settings.max_candidates, np.float64),
+        new_columns(),
+        new_rows(settings.beam_size if settings.use_lm else 0, tables),
+        new_trie(),
+        new_work(64, settings.beam_size),
+        np.empty(1, ENTRY),
     )
-    work = new_work(64, settings.beam_size)
-    rows = new_rows(settings.beam_size if settings.use_lm else 0, tables)
-    beam = _first_beam(trie)
+
+
+@outer
+def _grown(values, used, more):
+    """Return the array with room for so many more."""
+    if used + more <= len(values):
+        return values
+    grown = np.empty((2 * (used + more), *values.shape[1:]), values.dtype)
+    grown[:used] = values[:used]
+    return grown
+
+
+@outer
+def _start(tables, hot, settings, room):
+    """Make the empty prefix the beam."""
+    state = tables.start[0] if settings.use_lm else 0
+    context = hot.start[0] if settings.use_hot else 0
+    restart(room.trie, state, context)
+    first = room.beam[0]
+    first.node, first.parent, first.token = 0, NONE, NONE
+    first.state, first.context = state, context
+    first.length, first.hot, first.winner = 0, 0, NONE
+    first.blank, first.label, first.total = 0.0, IMPOSSIBLE, 0.0
+    first.lm, first.offset, first.score = 0.0, 0.0, 0.0
+
+
+@outer
+def _follow(log_probs, begin, end, shift, tables, hot, settings, room):
+    """Take the beam through the frames of an utterance.
+
+    Returns the room and the size of the beam, 0 for bad posteriors.
+    """
+    tokens, scores, columns, rows, trie, work, beam = room
     count, run, running = 1, 0.0, False
-    for frame in range(len(log_probs)):
+    for frame in range(begin, end):
         row = log_probs[frame]
         if row[0] > settings.sure:
             if any_above(row, HIGHEST):
-                return False, np.empty((0, 4)), tokens
+                return room, 0
             run, running = run + row[0], True
             continue
         found = pick_candidates(
-            row, shift, settings.floor, settings.slack, tokens, scores, highest
+            row, shift, settings.floor, settings.slack, tokens, scores, columns
         )
         if found == BAD:
-            return False, np.empty((0, 4)), tokens
+            return room, 0
         if running:
-            _pass_blank(beam, count, run)
+            pass_blank(beam, count, run)
             run, running = 0.0, False
         size = count * (found + 1)
         if size > len(work.entries):
             work = new_work(2 * size, settings.beam_size)
         trie = reserve(trie, min(size, settings.beam_size), size)
-        _stay(beam, count, row, shift, trie, work)
+        stay(beam, count, row, shift, trie, work)
         lost = merge_stays(work, count) if settings.recombine else 0
         asked = find_rows(rows, tables, beam[:count], frame, found)
-        kept, lost = _extend(
+        kept, lost = extend(
             beam[:count],
             tokens[:found],
             scores,
@@ -124,199 +203,21 @@ def search(
             lost,
             settings,
         )
-        _leave(beam, count, trie)
+        leave(beam, count, trie)
         if len(beam) < kept:
             beam = np.empty(len(work.heap), ENTRY)
-        _select(beam, kept, trie, work, frame)
+        select(beam, kept, trie, work, frame)
         count = kept
-        _remember(trie, work, lost, frame, settings.beam_size)
+        remember(trie, work, lost, frame, settings.beam_size)
     if running:
-        _pass_blank(beam, count, run)
-    return _finish(beam, count, len(log_probs), trie, tables, hot, settings)
+        pass_blank(beam, count, run)
+    return Room(tokens, scores, columns, rows, trie, work, beam), count
 
 
 @outer
-def _first_beam(trie):
-    """The beam of the empty prefix."""
-    beam = np.empty(1, ENTRY)
-    first = beam[0]
-    first.node, first.parent, first.token = 0, NONE, NONE
-    first.state, first.context = trie.nodes[0].state, trie.nodes[0].context
-    first.length, first.hot, first.winner = 0, 0, NONE
-    first.blank, first.label, first.total = 0.0, IMPOSSIBLE, 0.0
-    first.lm, first.offset, first.score = 0.0, 0.0, 0.0
-    return beam
-
-
-@inner
-def _pass_blank(beam, count, log_prob):
-    """Take the beam through a run of sure blanks; its order stays.
-
-    A run is merged and never dropped: without its blank, ``a _ a`` would
-    become a single ``a``.
-    """
-    for k in range(count):
-        prefix = beam[k]
-        prefix.total += log_prob
-        prefix.blank, prefix.label = prefix.total, IMPOSSIBLE
-
-
-@inner
-def _stay(beam, count, row, shift, trie, work):
-    """Enter the beam's prefixes, one frame on.
-
-    Each gains nothing (blank, or its last label again), or its last label
-    from its parent, if that is in the beam too.
-    """
-    for k in range(count):
-        work.entries[k] = beam[k]
-        entry = work.entries[k]
-        entry.blank = entry.total + row[0]
-        if entry.parent != NONE:
-            label, slot = entry.label, trie.nodes[entry.parent].slot
-            if slot != NONE:
-                parent = beam[slot]
-                same = parent.token == entry.token
-                label = log_add(label, parent.blank if same else parent.total)
-            entry.label = label + (row[entry.token] + shift[entry.token])
-        entry.total = log_add(entry.blank, entry.label)
-        entry.score = entry.total + entry.offset
-
-
-@inner
-def _extend(
-    beam, tokens, scores, trie, tables, hot, rows, asked, work, lost, settings
-):
-    """Enter the prefixes with one more token and heap the best entries.
-
-    Token by token, so that those with equal futures are side by side. Returns
-    the size of the heap and how many entries lost.
-    """
-    entries, total, kept = work.entries, len(beam), 0
-    gain = settings.token_bonus + settings.hot_boost
-    for k in range(len(beam)):
-        if entries[k].winner == NONE and entries[k].total > IMPOSSIBLE:
-            kept = push(work, kept, k)
-    for c in range(len(tokens)):
-        first = total
-        for k in range(len(beam)):
-            # the language model can only lower a score, the hot words raise
-            # it by a token, and the prefixes and tokens that follow are less
-            # probable: none of them can survive
-            ceiling = beam[k].total + beam[k].offset + gain
-            if refuses(work, kept, ceiling + scores[c]):
-                if k == 0:
-                    return kept, lost
-                break
-            if asked:
-                log_prob = most(rows, tables, k, beam[k].state, tokens[c])
-                ceiling += settings.lm_weight * log_prob
-                if refuses(work, kept, ceiling + scores[c]):
-                    continue
-            new = entries[total]
-            if not _child(
-                beam[k], tokens[c], scores[c], trie, tables, hot, settings, new
-            ) or refuses(work, kept, new.score):
-                continue
-            rival = NONE
-            if settings.recombine:
-                rival = find_rival(entries, len(beam), first, total)
-            if rival == NONE:
-                total += 1
-                continue
-            if entries[rival].score < new.score:
-                work.lost[lost] = entries[rival]
-                entries[rival] = new
-                entries[total] = work.lost[lost]
-            lost = lose(work, lost, total, rival)
-        for i in range(first, total):
-            kept = push(work, kept, i)
-    return kept, lost
-
-
-@inner
-def _child(prefix, token, score, trie, tables, hot, settings, entry):
-    """Make an entry of a prefix and one more token, if it needs one."""
-    # a label behind itself needs a blank in between
-    label = (prefix.blank if token == prefix.token else prefix.total) + score
-    if label == IMPOSSIBLE:
-        return False
-    node = find_node(trie, prefix.node, token)
-    state, lm, context, gained = 0, 0.0, 0, 0
-    if node != NONE:
-        # in the beam, it has received these paths where it stayed
-        if trie.nodes[node].slot != NONE:
-            return False
-        state, lm = trie.nodes[node].state, trie.nodes[node].lm
-        context, gained = trie.nodes[node].context, trie.nodes[node].hot
-    else:
-        if settings.use_lm:
-            log_prob, state = score_token(tables, prefix.state, token)
-            lm = prefix.lm + log_prob
-        if settings.use_hot:
-            gain, context = score_token(hot, prefix.context, token)
-            gained = prefix.hot + int(gain)
-    entry.node, entry.parent, entry.token = node, prefix.node, token
-    entry.state, entry.length, entry.winner = state, prefix.length + 1, NONE
-    entry.context, entry.hot = context, gained
-    entry.blank, entry.label, entry.total = IMPOSSIBLE, label, label
-    entry.lm = lm
-    entry.offset = weigh(settings, lm, entry.length, gained)
-    entry.score = label + entry.offset
-    return True
-
-
-@inner
-def _leave(beam, count, trie):
-    """Mark the beam's prefixes as outside of it."""
-    for k in range(count):
-        trie.nodes[beam[k].node].slot = NONE
-
-
-@inner
-def _select(beam, kept, trie, work, frame):
-    """Make the entries of the heap the beam, best first."""
-    sort_heap(work, kept)
-    for k in range(kept):
-        entry = work.entries[work.heap[k]]
-        if entry.node == NONE:
-            new = entry.parent, entry.token, entry.state, entry.context
-            parts = entry.length, entry.hot, entry.lm
-            entry.node = add_node(trie, frame, new + parts)
-        trie.nodes[entry.node].slot = k
-        beam[k] = entry
-
-
-@inner
-def _remember(trie, work, lost, frame, limit):
-    """Note who lost against a prefix that got into the beam."""
-    for i in range(lost):
-        loser = work.lost[i]
-        winner = work.entries[loser.winner]
-        while winner.winner != NONE:
-            winner = work.entries[winner.winner]
-        if winner.node == NONE or trie.nodes[winner.node].slot == NONE:
-            continue
-        add_merge(
-            trie,
-            winner.node,
-            frame,
-            limit,
-            (loser.parent, loser.token, loser.node),
-            (
-                winner.length - loser.length,
-                winner.hot - loser.hot,
-                winner.score - loser.score,
-                winner.total - loser.total,
-                winner.lm - loser.lm,
-            ),
-        )
-
-
-@outer
-def _finish(beam, count, frames, trie, tables, hot, settings):
+def _finish(room, count, end, tables, hot, settings):
     """Add the sentence end and spell the hypotheses out."""
-    finals = np.empty(count, FINAL)
+    beam, finals = room.beam, np.empty(count, FINAL)
     for k in range(count):
         lm, length, gained = beam[k].lm, beam[k].length, beam[k].hot
         if settings.use_lm:
@@ -333,11 +234,10 @@ def _finish(beam, count, frames, trie, tables, hot, settings):
         final.score, final.ctc, final.lm = score, beam[k].total, lm
         final.length, final.hot, final.node = length, gained, beam[k].node
         final.parent, final.token = NONE, NONE
-        final.origin, final.cut, final.frame = NONE, 0, frames
-    parts, tokens = fill_nbest(
-        trie,
+        final.origin, final.cut, final.frame = NONE, 0, end
+    return fill_nbest(
+        room.trie,
         finals,
         settings.beam_size,
         (settings.lm_weight, settings.token_bonus, settings.hot_boost),
     )
-    return True, parts, tokens

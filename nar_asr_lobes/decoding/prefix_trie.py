@@ -62,15 +62,22 @@ class Trie(NamedTuple):
 
 
 @outer
-def new_trie(state: int, context: int) -> Trie:
-    """Make a trie of the empty prefix, in the first place of the beam."""
-    nodes = np.empty(1024, NODE)
-    table = np.full(2048, NONE, np.int32)
-    count = np.zeros(2, np.int64)
-    trie = Trie(nodes, table, np.empty(1024, MERGE), count)
+def new_trie() -> Trie:
+    """Make room for a trie; ``restart`` comes before its use."""
+    return Trie(
+        np.empty(1024, NODE),
+        np.empty(2048, np.int32),
+        np.empty(1024, MERGE),
+        np.zeros(2, np.int64),
+    )
+
+
+@outer
+def restart(trie: Trie, state: int, context: int) -> None:
+    """Leave only the empty prefix, in the first place of the beam."""
+    trie.table[:], trie.count[:] = NONE, 0
     add_node(trie, -1, (NONE, NONE, state, context, 0, 0, 0.0))
-    nodes[0].slot = 0
-    return trie
+    trie.nodes[0].slot = 0
 
 
 @outer

@@ -2,8 +2,9 @@
 
     states of a beam -> a row [V] for each, kept while the beam stays there
 
-States that have a row in the tables need no other one. Where a frame says little, a beam stays as it is for many frames and refuses
-almost every token. One number out of a row tells so sooner than a look-up.
+States that have a row in the tables need no other one. Where a frame says
+little, a beam stays as it is for many frames and refuses almost every token.
+One number out of a row tells so sooner than a look-up.
 """
 
 from __future__ import annotations

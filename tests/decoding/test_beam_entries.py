@@ -6,6 +6,7 @@ from nar_asr_lobes.decoding.prefix_trie import (
     add_merge,
     add_node,
     new_trie,
+    restart,
 )
 
 A, B, C = (7, 4), (8, 4), (7, 5)
@@ -52,7 +53,8 @@ def test_winners_of_winners():
 
 
 def test_a_node_keeps_its_closest_merges_once_each():
-    trie = new_trie(0, 0)
+    trie = new_trie()
+    restart(trie, 0, 0)
     node = add_node(trie, 0, (0, 1, 0, 0, 1, 0, 0.0))
     for token, gap in ((2, 5.0), (3, 1.0), (2, 4.0), (4, 3.0), (5, 9.0)):
         add_merge(trie, node, 6, 2, (0, token, NONE), (0, 0, gap, gap, 0.0))

@@ -5,7 +5,7 @@ import pytest
 
 from nar_asr_lobes.decoding.frame_candidates import (
     BAD,
-    COLUMNS,
+    new_columns,
     pick_candidates,
 )
 
@@ -14,8 +14,9 @@ def picked(row, shift, floor, count):
     """Return the candidates as a list of tokens and scores."""
     tokens, scores = np.empty(count, np.int32), np.empty(count)
     slack = float(np.ptp(shift[1:]))
-    highest = np.empty(COLUMNS, np.float32)
-    found = pick_candidates(row, shift, floor, slack, tokens, scores, highest)
+    found = pick_candidates(
+        row, shift, floor, slack, tokens, scores, new_columns()
+    )
     return list(zip(tokens[:found].tolist(), scores[:found], strict=True))
 
 
@@ -46,12 +47,12 @@ def test_equals_sorting(size, spread):
 
 
 @pytest.mark.parametrize("value", [math.nan, -math.nan, 2e-4, math.inf])
-def test_every_place_is_checked(value):
-    for place in range(131):
-        row = np.full(131, -9.0, np.float32)
+@pytest.mark.parametrize("size", [28, 131])
+def test_every_place_is_checked(size, value):
+    for place in range(size):
+        row = np.full(size, -9.0, np.float32)
         row[place] = value
         tokens, scores = np.empty(1, np.int32), np.empty(1)
-        highest = np.empty(COLUMNS, np.float32)
         assert BAD == pick_candidates(
-            row, np.zeros(131), -8.0, 0.0, tokens, scores, highest
+            row, np.zeros(size), -8.0, 0.0, tokens, scores, new_columns()
         )

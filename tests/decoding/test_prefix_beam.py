@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from nar_asr_lobes.decoding import prefix_beam
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
 from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
 from nar_asr_lobes.decoding.rescore import ctc_scores
@@ -296,6 +297,27 @@ def test_a_batch_equals_one_by_one(lattice, bigram):
     assert together == alone
 
 
+@pytest.mark.parametrize("most", [1, 300, 10**9])
+def test_utterances_that_share_a_call_equal_one_by_one(
+    lattice, monkeypatch, most
+):
+    rng, lm = np.random.default_rng(10), BackoffLM(7, 2)
+    # the third makes the arrays grow that the others find
+    frames = (11, 3, 400, 25, 0, 0, 30, 1)
+    utterances = [lattice(number, 7, rng) for number in frames]
+    options = BeamOptions(30, lm_weight=0.4, token_bonus=2.0)
+    alone = [prefix_beam_search([u], options, lm)[0] for u in utterances]
+    monkeypatch.setattr(prefix_beam, "_RUN", most)
+    assert prefix_beam_search(utterances, options, lm) == alone
+
+
+def test_numbers_of_labels_may_differ(lattice):
+    rng = np.random.default_rng(12)
+    utterances = [lattice(9, size, rng) for size in (4, 4, 80, 6, 80, 4)]
+    alone = [prefix_beam_search([u], BeamOptions())[0] for u in utterances]
+    assert prefix_beam_search(utterances, BeamOptions()) == alone
+
+
 def test_threads_change_nothing(lattice):
     rng, lm = np.random.default_rng(11), BackoffLM(9, 1)
     utterances = [lattice(frames, 9, rng) for frames in range(30, 0, -1)]
@@ -388,6 +410,11 @@ def test_bad_input_is_one_clear_sentence():
     bad[1, 1] = float("nan")
     with pytest.raises(UserError, match="utterance 1: .*NaN"):
         prefix_beam_search([good, bad], BeamOptions())
+    longer = torch.full((70_000, 3), 1 / 3).log()
+    with pytest.raises(UserError, match="utterance 3: .*NaN"):
+        prefix_beam_search([good, longer, good, bad], BeamOptions())
+    with pytest.raises(UserError, match=r"utterance 1: .*shape \[2, 1\]"):
+        prefix_beam_search([good, good[:, :1]], BeamOptions())
     with pytest.raises(UserError, match="lm_weight is 0.5 .*no language model"):
         prefix_beam_search([good], BeamOptions(lm_weight=0.5))
     with pytest.raises(UserError, match="prior_weight is 0.5 .*no prior"):
