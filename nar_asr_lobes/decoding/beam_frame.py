@@ -84,12 +84,10 @@ def extend(
         first = total
         for k in range(len(beam)):
             # the language model can only lower a score, the hot words raise
-            # it by a token, and the prefixes and tokens that follow are less
-            # probable: none of them can survive
+            # it by a token, and the prefixes that follow are less probable:
+            # none of them can survive
             ceiling = beam[k].total + beam[k].offset + gain
             if refuses(work, kept, ceiling + scores[c]):
-                if k == 0:
-                    return kept, lost
                 break
             if asked:
                 log_prob = most(rows, tables, k, beam[k].state, tokens[c])

@@ -1,13 +1,15 @@
 """The tokens of one frame that may extend a prefix, compiled.
 
-    row [V] -> highest of each column [64] -> bar -> the best, sorted
+    row [V] -> highest of each column [256] -> of four columns [64] -> bar
+            -> the tokens that reach it -> the best
 
 Most of a row lies far below what is looked for. A first pass takes the highest
-of every 64th token, in the loop without branches that compilers turn into
-vector instructions; where more columns than tokens wanted lie above the floor,
-their own highest ones already say how probable a token must be. Only columns
-with something above are looked at token by token. Where no column has two
-tokens, all of them are looked at, without a branch.
+of every 256th token; where more columns than tokens wanted lie above the floor,
+their own highest ones already say how probable a token must be, and only
+columns that reach it are looked at token by token. Loops are of a kind that
+numba turns into vector instructions (over an index that grows by one, without
+``max`` and stores on a condition), or do without branches, which a processor
+would guess wrong half of the time.
 """
 
 from __future__ import annotations
@@ -19,38 +21,47 @@ import numpy as np
 
 from nar_asr_lobes.compiled import inner, outer
 
-COLUMNS = 64
+_COLUMNS, _WIDE = 256, 64
 # In float32, where a value is above 1e-4 exactly if it is above this one.
 HIGHEST = np.float32(1e-4)
 BAD = -1
 _RANGE, _HALVINGS = 16.0, 12
+# Of up to so many times the tokens wanted, the worst are taken out one by one.
+_FEW = 2
 
 
 class Columns(NamedTuple):
-    """Room for a number and for a token and its score for each column."""
+    """The highest of each column, twice, and of four; the columns that are
+    looked at; tokens and scores of which the best are wanted."""
 
     highest: np.ndarray
+    spare: np.ndarray
+    widest: np.ndarray
+    chosen: np.ndarray
     tokens: np.ndarray
     scores: np.ndarray
 
 
 @outer
-def new_columns() -> Columns:
-    """Make room for the columns."""
+def new_columns(size: int) -> Columns:
+    """Make room for the columns of so many labels."""
     return Columns(
-        np.empty(COLUMNS, np.float32),
-        np.empty(COLUMNS, np.int32),
-        np.empty(COLUMNS, np.float64),
+        np.empty(_COLUMNS, np.float32),
+        np.empty(_COLUMNS, np.float32),
+        np.empty(_WIDE, np.float32),
+        np.empty(_COLUMNS + _WIDE, np.int64),
+        np.empty(size, np.int32),
+        np.empty(size, np.float64),
     )
 
 
 @inner
 def any_above(values: np.ndarray, bar: float) -> bool:
     """Tell whether a value of float32 [N] is NaN or above a float32 bar."""
-    above = 0
-    for value in values:
-        above |= not value <= bar
-    return above != 0
+    above = False
+    for i in range(len(values)):  # over an index, or it is no vector code
+        above |= not values[i] <= bar
+    return above
 
 
 @inner
@@ -76,8 +87,8 @@ def pick_candidates(
     slack : float
         The highest minus the lowest shift of a token.
     tokens, scores : np.ndarray
-        Where the result goes, best first, of equal ones the lowest id:
-        int32 and float64 [C].
+        Where the result goes, in no order: int32 and float64 [C]. Of equal
+        ones those with the lowest ids are better.
     columns : Columns
         What the search works in.
 
@@ -89,64 +100,120 @@ def pick_candidates(
     """
     if any_above(row, HIGHEST):
         return BAD
-    if len(row) <= COLUMNS + 1:
-        return _pick_few(row, shift, floor, tokens, scores, columns)
-    highest = columns.highest
-    _column_maxima(row[1:], highest)
-    best = highest[0]
-    for value in highest:
-        best = max(best, value)
-    if not best > floor:
+    if len(row) <= _WIDE + 1:
+        count = _gather_all(row, floor, columns)
+    else:
+        count = _gather(row, floor, slack, len(tokens), columns)
+    if count == 0:
         return _most_probable(row, shift, tokens, scores)
-    bar = _rounded_down(_bar(highest, best, floor, len(tokens)) - slack)
-    count = 0
-    for column in range(COLUMNS):
-        if highest[column] > floor and highest[column] >= bar:
-            for token in range(column + 1, len(row), COLUMNS):
-                value = row[token]
-                if value >= bar and value > floor:
-                    score = value + shift[token]
-                    count = _insert(tokens, scores, count, token, score)
+    for i in range(count):
+        token = columns.tokens[i]
+        columns.scores[i] = row[token] + shift[token]
+    if count > _FEW * len(tokens):
+        return _sort_out(columns, count, tokens, scores)
+    count = _drop_worst(columns.tokens, columns.scores, count, len(tokens))
+    for i in range(count):
+        tokens[i], scores[i] = columns.tokens[i], columns.scores[i]
     return count
 
 
 @inner
-def _pick_few(row, shift, floor, tokens, scores, columns):
-    """Find the best where each token has a column of its own.
-
-    Counting how many are better places a token without branches, which a
-    processor would guess wrong half of the time.
-    """
+def _gather_all(row, floor, columns):
+    """Find the tokens above the floor."""
     count = 0
     for token in range(1, len(row)):
         columns.tokens[count] = token
-        columns.scores[count] = row[token] + shift[token]
         count += row[token] > floor
-    if count == 0:
-        return _most_probable(row, shift, tokens, scores)
-    found = columns.scores[:count]
-    for i in range(count):
-        score, better = found[i], 0
-        for j in range(i):
-            better += found[j] >= score
-        for j in range(i + 1, count):
-            better += found[j] > score
-        if better < len(tokens):
-            tokens[better], scores[better] = columns.tokens[i], score
-    return min(count, len(tokens))
+    return count
 
 
 @inner
-def _column_maxima(labels, highest):
-    """Take the highest of the tokens with the same remainder."""
-    highest[:] = -np.inf
-    for start in range(0, len(labels) - COLUMNS + 1, COLUMNS):
-        part = labels[start : start + COLUMNS]
-        for column in range(COLUMNS):
-            highest[column] = max(highest[column], part[column])
-    rest = labels[len(labels) // COLUMNS * COLUMNS :]
-    for column in range(len(rest)):
-        highest[column] = max(highest[column], rest[column])
+def _gather(row, floor, slack, wanted, columns):
+    """Find the tokens above the floor, of many only the more probable."""
+    highest, widest, chosen = columns.highest, columns.widest, columns.chosen
+    _column_maxima(row, columns)
+    best = widest[0]
+    for i in range(_WIDE):
+        best = widest[i] if widest[i] > best else best
+    if not best > floor:
+        return 0
+    bar = _rounded_down(_bar(widest, best, floor, wanted) - slack)
+    wide = 0
+    for column in range(_WIDE):
+        chosen[wide] = column
+        wide += (widest[column] >= bar) & (widest[column] > floor)
+    last = _WIDE
+    for i in range(wide):
+        column = chosen[i]
+        while column < _COLUMNS:
+            chosen[last] = column
+            last += (highest[column] >= bar) & (highest[column] > floor)
+            column += _WIDE
+    count = 0
+    for i in range(_WIDE, last):
+        token = chosen[i] + 1
+        while token < len(row):
+            columns.tokens[count] = token
+            count += (row[token] >= bar) & (row[token] > floor)
+            token += _COLUMNS
+    return count
+
+
+@inner
+def _drop_worst(tokens, scores, count, wanted):
+    """Take the worst out until no more are left than wanted."""
+    while count > wanted:
+        worst = scores[0]
+        for i in range(count):
+            worst = scores[i] if scores[i] < worst else worst
+        place, last = 0, 0
+        for i in range(count):
+            if scores[i] == worst and tokens[i] > last:
+                place, last = i, tokens[i]
+        count -= 1
+        tokens[place], scores[place] = tokens[count], scores[count]
+    return count
+
+
+@outer
+def _sort_out(columns, count, tokens, scores):
+    """Do the same where equal ones let very many through."""
+    kept = 0
+    for i in range(count):
+        token, score = columns.tokens[i], columns.scores[i]
+        kept = _insert(tokens, scores, kept, token, score)
+    return kept
+
+
+@inner
+def _column_maxima(row, columns):
+    """Take the highest of the tokens with the same remainder.
+
+    There and back: a number that may replace itself would be stored on a
+    condition, which is slow.
+    """
+    highest, spare = columns.highest, columns.spare
+    size = min(_COLUMNS, len(row) - 1)
+    for i in range(size):
+        highest[i] = row[1 + i]
+    for i in range(size, _COLUMNS):
+        highest[i] = -np.inf
+    start = 1 + _COLUMNS
+    while start < len(row):
+        size = min(_COLUMNS, len(row) - start)
+        for i in range(size):
+            new, old = row[start + i], highest[i]
+            spare[i] = new if new > old else old
+        for i in range(size):
+            highest[i] = spare[i]
+        start += _COLUMNS
+    half, quarter = 2 * _WIDE, _WIDE
+    for i in range(half):
+        new, old = highest[half + i], highest[i]
+        spare[i] = new if new > old else old
+    for i in range(quarter):
+        new, old = spare[quarter + i], spare[i]
+        columns.widest[i] = new if new > old else old
 
 
 @inner
@@ -183,8 +250,8 @@ def _rounded_down(bar):
 def _reaching(highest, bar):
     """Count the columns with a token as probable as that."""
     reaching = 0
-    for value in highest:
-        reaching += value >= bar
+    for i in range(len(highest)):
+        reaching += highest[i] >= bar
     return reaching
 
 

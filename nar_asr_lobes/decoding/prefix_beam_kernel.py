@@ -101,7 +101,7 @@ def search(
         language model, length and tokens gained of each hypothesis [H, 5]; all
         their tokens, one after the other.
     """
-    room = _new_room(tables, settings)
+    room = _new_room(log_probs.shape[1], tables, settings)
     counts = np.zeros(len(ends), np.int64)
     parts, tokens = np.empty((len(ends), 5)), np.empty(1024, np.int32)
     begin, found, spelled = 0, 0, 0
@@ -123,12 +123,12 @@ def search(
 
 
 @outer
-def _new_room(tables, settings):
-    """Make what a search works in."""
+def _new_room(size, tables, settings):
+    """Make what a search of so many labels works in."""
     return Room(
         np.empty(settings.max_candidates, np.int32),
         np.empty(settings.max_candidates, np.float64),
-        new_columns(),
+        new_columns(size),
         new_rows(settings.beam_size if settings.use_lm else 0, tables),
         new_trie(),
         new_work(64, settings.beam_size),

@@ -15,9 +15,10 @@ def picked(row, shift, floor, count):
     tokens, scores = np.empty(count, np.int32), np.empty(count)
     slack = float(np.ptp(shift[1:]))
     found = pick_candidates(
-        row, shift, floor, slack, tokens, scores, new_columns()
+        row, shift, floor, slack, tokens, scores, new_columns(len(row))
     )
-    return list(zip(tokens[:found].tolist(), scores[:found], strict=True))
+    pairs = zip(tokens[:found].tolist(), scores[:found], strict=True)
+    return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
 
 
 def sorted_out(row, shift, floor, count):
@@ -28,7 +29,7 @@ def sorted_out(row, shift, floor, count):
     return [(v, row[v] + shift[v]) for v in tokens[:count]]
 
 
-@pytest.mark.parametrize("size", [2, 3, 64, 65, 66, 200, 1025])
+@pytest.mark.parametrize("size", [2, 3, 64, 65, 66, 200, 256, 257, 258, 1025])
 @pytest.mark.parametrize("spread", [0.0, 0.01, 1.0, 8.0])
 def test_equals_sorting(size, spread):
     rng = np.random.default_rng(size)
@@ -54,5 +55,5 @@ def test_every_place_is_checked(size, value):
         row[place] = value
         tokens, scores = np.empty(1, np.int32), np.empty(1)
         assert BAD == pick_candidates(
-            row, np.zeros(size), -8.0, 0.0, tokens, scores, new_columns()
+            row, np.zeros(size), -8.0, 0.0, tokens, scores, new_columns(size)
         )
