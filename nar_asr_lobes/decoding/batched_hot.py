@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from nar_asr_lobes.decoding.hot_closings import MIX, NONE, Closings
 from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.lm.batched import BatchedLM, BatchedNgram
@@ -50,30 +51,74 @@ class HotWordsLM:
         self._hot = BatchedNgram(hot_words.tables, device)
         self._boost, self._lm, self._weight = hot_words.boost, lm, lm_weight
         self._contexts = len(hot_words.tables.backoff)
+        self._phrases, self._limit = len(hot_words.phrases), hot_words.limit
+        self._closings = Closings(
+            *(torch.tensor(v, device=device) for v in hot_words.closings)
+        )
         self.size = self._hot.size
 
     def start(self, count: int) -> tuple[torch.Tensor, Any]:
         """Return the states at the start of a sentence."""
         lm = None if self._lm is None else self._lm.start(count)
-        return self._hot.start(count), lm
+        contexts = self._hot.start(count)
+        times = contexts.new_zeros(count, self._phrases, dtype=torch.int32)
+        return contexts, lm, times, times.new_zeros(count)
 
     def score(
         self, states: tuple, tokens: torch.Tensor
     ) -> tuple[torch.Tensor, tuple]:
         """Return the weighted scores of candidates, and what is behind."""
         gains, contexts = self._hot.score(states[0], tokens)
+        ends = self._closings.boundary[tokens]
+        phrase = self._closings.phrase[states[0]].long()
+        closed = torch.where(ends, phrase[:, None], NONE)
+        back = torch.where(ends, self._taken_back(states)[:, None], 0)
+        held = self._held_back(states[2], closed, contexts)
+        gains = gains - back - (held - states[3][:, None])
         scores, after = self._boost * gains, None
         if self._lm is not None:
             log_probs, after = self._lm.score(states[1], tokens)
             scores = scores + self._weight * log_probs
-        return scores, (contexts, after)
+        return scores, (contexts, after, closed, held)
 
-    def select(self, states: tuple, after: tuple, *choice: Any) -> tuple:
+    def select(
+        self,
+        states: tuple,
+        after: tuple,
+        rows: torch.Tensor,
+        columns: torch.Tensor,
+    ) -> tuple:
         """Return the states of a choice."""
-        contexts = self._hot.select(states[0], after[0], *choice)
+        contexts = self._hot.select(states[0], after[0], rows, columns)
+        closed = after[2][rows, columns.clamp(min=0)]
+        closed = torch.where(columns < 0, NONE, closed)[:, None]
+        once = (closed != NONE).to(torch.int32)
+        times = states[2][rows].scatter_add(1, closed.clamp(min=0), once)
+        held = after[3][rows, columns.clamp(min=0)]
+        held = torch.where(columns < 0, states[3][rows], held)
         if self._lm is None:
-            return contexts, None
-        return contexts, self._lm.select(states[1], after[1], *choice)
+            return contexts, None, times, held
+        lm = self._lm.select(states[1], after[1], rows, columns)
+        return contexts, lm, times, held
+
+    def _held_back(
+        self, times: torch.Tensor, closed: torch.Tensor, contexts: torch.Tensor
+    ) -> torch.Tensor:
+        """What the last tokens have gained, if no phrase ahead may, [N, C]."""
+        ahead = self._closings.ahead[contexts].long()  # [N, C, AHEAD]
+        known = ahead != NONE
+        places = ahead.clamp(min=0).flatten(1)
+        times = times.gather(1, places).view_as(ahead)
+        times = times + (ahead == closed[:, :, None])
+        none = known[:, :, 0] & ((times >= self._limit) | ~known).all(-1)
+        return torch.where(none, self._closings.pending[contexts], 0)
+
+    def _taken_back(self, states: tuple) -> torch.Tensor:
+        """What phrases had gained that end here and did so too often, [N]."""
+        phrase = self._closings.phrase[states[0]].long()[:, None]
+        times = states[2].gather(1, phrase.clamp(min=0))
+        often = (phrase != NONE) & (times >= self._limit)
+        return torch.where(often[:, 0], self._closings.tokens[states[0]], 0)
 
     def futures(
         self, states: tuple, after: tuple, *choice: Any
@@ -84,12 +129,16 @@ class HotWordsLM:
         lm = self._lm.futures(states[1], after[1], *choice)
         if lm is None:
             return None
-        contexts = self._hot.futures(states[0], after[0], *choice)
-        return lm * self._contexts + contexts
+        contexts, _, times, _ = self.select(states, after, *choice)
+        phrases = torch.arange(1, self._phrases + 1, device=times.device)
+        spent = ((times >= self._limit) * phrases).sum(1)
+        return lm * self._contexts + contexts + spent * MIX
 
     def final(self, states: tuple) -> torch.Tensor:
         """Return the weighted score of the sentence's end."""
-        gains = self._boost * self._hot.final(states[0])
+        gains = self._hot.final(states[0]) - self._taken_back(states)
+        gains = gains + states[3]
+        gains = self._boost * gains
         if self._lm is None:
             return gains
         return gains + self._weight * self._lm.final(states[1])

@@ -20,8 +20,10 @@ IMPOSSIBLE = -math.inf
 _NEGLIGIBLE = -40.0
 
 # ``node`` is NONE until a new prefix gets into the beam. ``context`` is the
-# state among the hot words, ``hot`` the tokens gained there. ``offset`` is what
-# all but the paths add to the score, which is ``total`` and that.
+# state among the hot words, ``hot`` the tokens gained there, ``closed`` the
+# phrase that the last token closed, ``spent`` equal where the same phrases can
+# gain no more. ``offset`` is what all but the paths add to the score, which is
+# ``total`` and that.
 # ``winner``: the entry that makes this one superfluous, NONE if none does.
 ENTRY = np.dtype(
     [
@@ -32,7 +34,9 @@ ENTRY = np.dtype(
         ("context", np.int32),
         ("length", np.int32),
         ("hot", np.int32),
+        ("closed", np.int32),
         ("winner", np.int32),
+        ("spent", np.int64),
         ("blank", np.float64),
         ("label", np.float64),
         ("total", np.float64),
@@ -110,7 +114,8 @@ def find_rival(entries: np.ndarray, stays: int, first: int, new: int) -> int:
 @inner
 def _same(a, b):
     """Whether the language model and the hot words see the same past."""
-    return a.state == b.state and a.context == b.context
+    same = a.state == b.state and a.context == b.context
+    return same and a.spent == b.spent
 
 
 @inner

@@ -21,6 +21,7 @@ from nar_asr_lobes.decoding.beam_entries import (
     sort_heap,
 )
 from nar_asr_lobes.decoding.beam_settings import weigh
+from nar_asr_lobes.decoding.hot_closings import held_back, listen
 from nar_asr_lobes.decoding.prefix_trie import (
     NONE,
     add_merge,
@@ -68,7 +69,18 @@ def stay(beam, count, row, shift, trie, work):
 
 @inner
 def extend(
-    beam, tokens, scores, trie, tables, hot, rows, asked, work, lost, settings
+    beam,
+    tokens,
+    scores,
+    trie,
+    tables,
+    hot,
+    closings,
+    rows,
+    asked,
+    work,
+    lost,
+    settings,
 ):
     """Enter the prefixes with one more token and heap the best entries.
 
@@ -96,7 +108,15 @@ def extend(
                     continue
             new = entries[total]
             if not _child(
-                beam[k], tokens[c], scores[c], trie, tables, hot, settings, new
+                beam[k],
+                tokens[c],
+                scores[c],
+                trie,
+                tables,
+                hot,
+                closings,
+                settings,
+                new,
             ) or refuses(work, kept, new.score):
                 continue
             rival = NONE
@@ -116,7 +136,9 @@ def extend(
 
 
 @inner
-def _child(prefix, token, score, trie, tables, hot, settings, entry):
+def _child(
+    prefix, token, score, trie, tables, hot, closings, settings, entry
+):
     """Make an entry of a prefix and one more token, if it needs one."""
     # a label behind itself needs a blank in between
     label = (prefix.blank if token == prefix.token else prefix.total) + score
@@ -124,24 +146,30 @@ def _child(prefix, token, score, trie, tables, hot, settings, entry):
         return False
     node = find_node(trie, prefix.node, token)
     state, lm, context, gained = 0, 0.0, 0, 0
+    closed, spent = NONE, prefix.spent
     if node != NONE:
         # in the beam, it has received these paths where it stayed
         if trie.nodes[node].slot != NONE:
             return False
         state, lm = trie.nodes[node].state, trie.nodes[node].lm
         context, gained = trie.nodes[node].context, trie.nodes[node].hot
+        closed, spent = trie.nodes[node].closed, trie.nodes[node].spent
     else:
         if settings.use_lm:
             log_prob, state = score_token(tables, prefix.state, token)
             lm = prefix.lm + log_prob
         if settings.use_hot:
-            gain, context = score_token(hot, prefix.context, token)
-            gained = prefix.hot + int(gain)
+            context, gained, closed, spent = listen(
+                trie, prefix, token, hot, closings, settings.hot_limit
+            )
     entry.node, entry.parent, entry.token = node, prefix.node, token
     entry.state, entry.length, entry.winner = state, prefix.length + 1, NONE
     entry.context, entry.hot = context, gained
+    entry.closed, entry.spent = closed, spent
     entry.blank, entry.label, entry.total = IMPOSSIBLE, label, label
     entry.lm = lm
+    if spent != 0:
+        gained -= held_back(trie, entry, closings, settings.hot_limit)
     entry.offset = weigh(settings, lm, entry.length, gained)
     entry.score = label + entry.offset
     return True
@@ -162,7 +190,8 @@ def select(beam, kept, trie, work, frame):
         entry = work.entries[work.heap[k]]
         if entry.node == NONE:
             new = entry.parent, entry.token, entry.state, entry.context
-            parts = entry.length, entry.hot, entry.lm
+            hot = entry.hot, entry.closed, entry.spent
+            parts = (entry.length, *hot, entry.lm)
             entry.node = add_node(trie, frame, new + parts)
         trie.nodes[entry.node].slot = k
         beam[k] = entry

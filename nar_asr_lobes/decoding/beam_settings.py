@@ -18,6 +18,8 @@ class Settings(NamedTuple):
         As in ``BeamOptions``.
     hot_boost : float
         What a token of the hot words gains.
+    hot_limit : int
+        How often each of them does.
     floor, sure : float
         Least log-probability of a candidate; that of a sure blank.
     slack : float
@@ -32,6 +34,7 @@ class Settings(NamedTuple):
     lm_weight: float
     token_bonus: float
     hot_boost: float
+    hot_limit: int
     floor: float
     sure: float
     slack: float

@@ -7,6 +7,8 @@ The rules, of a whole sequence:
 - An occurrence right behind one of the same phrase gains nothing, nor does one
   at the end of a chain of more than ``MAX_CHAIN`` occurrences, each right
   behind another. Otherwise a search could fill silence with listed words.
+- Nor does a phrase that has gained often enough. That is not up to the states
+  here but to who counts what ``banks`` says (``hot_closings``).
 
 One token at a time, tokens on their way through a phrase gain at once and give
 it back where the phrase does not come to its end.
@@ -167,6 +169,32 @@ class HotRules:
                 covered[-length:] = [True] * length
         banned = frozenset(ended) if chain < MAX_CHAIN else _NOBODY
         return tuple(covered), Start(_ROOT, chain, banned)
+
+    def banks(self, state: State) -> tuple[int, int]:
+        """Return which phrase gains if a word ends here, and its new tokens.
+
+        The longest one, -1 for none; its tokens that an occurrence before it
+        covers too are not new.
+        """
+        if state.gap is not None:
+            return -1, 0
+        covered, _ = self.close(state)
+        new = sum(covered) - sum(state.covered)
+        phrases = [
+            self._phrase[start.node]
+            for start in state.starts
+            if start.chain < MAX_CHAIN
+            and self._phrase[start.node] not in {-1, *start.banned}
+        ]
+        return (phrases[0], new) if new else (-1, 0)
+
+    def ahead(self, state: State) -> set[int]:
+        """Return the phrases for which tokens have gained that may be lost."""
+        found = set()
+        for start in state.starts:
+            if start.chain < MAX_CHAIN:
+                found |= self._under[start.node] - start.banned
+        return found
 
     def _tidy(
         self,

@@ -18,14 +18,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from nar_asr_lobes.dataio.pieces import SPACE, Tokenizer
+from nar_asr_lobes.decoding.hot_closings import (
+    AHEAD,
+    NONE,
+    Closings,
+    count_gain,
+)
 from nar_asr_lobes.decoding.hot_rules import HotRules, Start, State
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.limits import require_number
-from nar_asr_lobes.lm.lookup import fill_rows, score_sentence
+from nar_asr_lobes.lm.lookup import fill_rows
 from nar_asr_lobes.lm.tables import DTYPES, NgramTables, read_only
 
 DEFAULT_BOOST = 1.0
 MAX_BOOST = 5.0  # e^5: a token 148 times as probable
+MAX_TIMES = 3  # a phrase gains, lest noise be filled with it
 
 
 @dataclass(frozen=True)
@@ -38,9 +45,13 @@ class HotWords:
         Each once.
     tables : NgramTables
         For each token, how many tokens more are gained; never above 1.
+    closings : Closings
+        Which phrase gains where.
     boost : float
         Added to the score for each token gained, in nats; at 0 the list does
         nothing.
+    limit : int
+        How often each phrase may gain in an utterance.
 
     Example
     -------
@@ -53,7 +64,9 @@ class HotWords:
 
     phrases: tuple[str, ...]
     tables: NgramTables
+    closings: Closings
     boost: float = DEFAULT_BOOST
+    limit: int = MAX_TIMES
 
     @classmethod
     def build(
@@ -95,13 +108,16 @@ class HotWords:
         unique = dict(zip(ids, phrases, strict=True))
         boundaries, spaces = _boundaries(tokenizer)
         rules = HotRules(list(unique), boundaries, spaces)
-        tables = fill_rows(_Tables(rules).compile(tokenizer.size))
-        return cls(tuple(unique.values()), tables, float(boost))
+        states = _Tables(rules)
+        tables = fill_rows(states.compile(tokenizer.size))
+        closings = states.closings(tokenizer.size)
+        return cls(tuple(unique.values()), tables, closings, float(boost))
 
     def gain(self, tokens: Sequence[int]) -> float:
         """Return what a whole token sequence gains, in nats."""
         ids = np.array(tokens, dtype=np.int64)
-        return self.boost * score_sentence(self.tables, ids)
+        gained = count_gain(self.tables, self.closings, self.limit, ids)
+        return self.boost * gained
 
 
 def _boundaries(tokenizer: Tokenizer) -> tuple[set[int], set[int]]:
@@ -149,8 +165,7 @@ class _Tables:
         unigrams = [self._arc(State(), token) for token in range(1, size)]
         while self._todo:
             self._fill(self._todo.pop())
-        behind = list(self._behind.values())
-        rows = [self._zero, *behind, *list(self._rows.values())[1:]]
+        rows = self._all_rows()
         number = {id(row): i for i, row in enumerate(rows)}
         arcs = [
             (token, gain, number[id(row)])
@@ -171,6 +186,27 @@ class _Tables:
             start=[number[id(start)]],
         )
         return NgramTables(*map(read_only, arrays, DTYPES))
+
+    def closings(self, size: int) -> Closings:
+        """Return what ends in the states of ``compile``."""
+        states = {id(row): state for state, row in self._rows.items()}
+        rows = self._all_rows()
+        phrase, tokens, pending = np.zeros((3, len(rows)), np.int32)
+        ahead = np.full((len(rows), AHEAD), NONE, np.int32)
+        for i, row in enumerate(rows):
+            state = states.get(id(row), State())
+            phrase[i], tokens[i] = self.rules.banks(state)
+            pending[i] = state.pending
+            phrases = sorted(self.rules.ahead(state))
+            if len(phrases) <= AHEAD:
+                ahead[i, : len(phrases)] = phrases
+        boundary = np.isin(np.arange(size), list(self.rules.boundaries))
+        return Closings(phrase, tokens, boundary, pending, ahead)
+
+    def _all_rows(self) -> list[_Row]:
+        """List the rows in the order of their numbers."""
+        behind = list(self._behind.values())
+        return [self._zero, *behind, *list(self._rows.values())[1:]]
 
     def _row(self, state: State) -> _Row:
         if state not in self._rows:

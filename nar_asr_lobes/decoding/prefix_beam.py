@@ -33,6 +33,7 @@ import numpy as np
 import torch
 
 from nar_asr_lobes.decoding.beam_settings import Settings
+from nar_asr_lobes.decoding.hot_closings import Closings
 from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import (
     BeamOptions,
@@ -110,8 +111,8 @@ def prefix_beam_search(
     tables = lm.tables if options.lm_weight > 0 else _NO_TABLES
     if hot_words is None or hot_words.boost == 0:
         hot_words = _NO_HOT_WORDS
-    prepare = lru_cache(partial(_prepare, options, hot_words.boost, log_prior))
-    work = partial(_search, prepare, tables, hot_words.tables)
+    prepare = lru_cache(partial(_prepare, options, hot_words, log_prior))
+    work = partial(_search, prepare, tables, hot_words)
     return _in_threads(work, list(map(_as_float32, log_probs, count())))
 
 
@@ -148,7 +149,7 @@ def _runs(log_probs: list[np.ndarray], most: int) -> list[list[np.ndarray]]:
 def _search(
     prepare: Callable[[int], tuple[np.ndarray, Settings]],
     tables: NgramTables,
-    hot: NgramTables,
+    hot: HotWords,
     start: int,
     run: list[np.ndarray],
 ) -> list[list[Hypothesis]]:
@@ -157,7 +158,7 @@ def _search(
     shift, settings = prepare(size)
     for name, used, table in (
         ("a language model", settings.use_lm, tables),
-        ("hot words", settings.use_hot, hot),
+        ("hot words", settings.use_hot, hot.tables),
     ):
         if used and len(table.unigram_log_prob) != size:
             raise UserError(
@@ -167,7 +168,7 @@ def _search(
     values = run[0] if len(run) == 1 else np.concatenate(run)
     ends = np.cumsum([len(rows) for rows in run])
     done, counts, parts, tokens = search(
-        values, ends, shift, tables, hot, settings
+        values, ends, shift, tables, hot.tables, hot.closings, settings
     )
     if done < len(run):  # this says what is wrong
         as_log_probs(run[done], f"utterance {start + done}")
@@ -188,14 +189,14 @@ def _as_float32(
 
 def _prepare(
     options: BeamOptions,
-    hot_boost: float,
+    hot_words: HotWords,
     log_prior: np.ndarray | None,
     size: int,
 ) -> tuple[np.ndarray, Settings]:
     """What utterances of so many labels have in common."""
     shift = _shift(options, log_prior, size)
     slack = float(np.ptp(shift[1:]))
-    return shift, _settings(options, size, slack, hot_boost)
+    return shift, _settings(options, size, slack, hot_words)
 
 
 def _shift(
@@ -216,7 +217,7 @@ def _shift(
 
 
 def _settings(
-    options: BeamOptions, size: int, slack: float, hot_boost: float
+    options: BeamOptions, size: int, slack: float, hot_words: HotWords
 ) -> Settings:
     """Translate the options for the compiled search."""
     floor, sure = options.min_log_prob, options.blank_threshold
@@ -227,12 +228,13 @@ def _settings(
         max_candidates=size - 1 if limit is None else min(limit, size - 1),
         lm_weight=float(options.lm_weight),
         token_bonus=float(options.token_bonus),
-        hot_boost=hot_boost,
+        hot_boost=hot_words.boost,
+        hot_limit=hot_words.limit,
         floor=-math.inf if floor is None else float(floor),
         sure=math.inf if sure is None else math.log(sure),
         slack=slack,
         use_lm=use_lm,
-        use_hot=hot_boost > 0,
+        use_hot=hot_words.boost > 0,
         recombine=options.recombine and use_lm,
     )
 
@@ -262,4 +264,8 @@ def _frozen(dtype: type) -> np.ndarray:
 
 # Never read; they have the types of a model's, so that one search is compiled.
 _NO_TABLES = NgramTables(*map(_frozen, "f4 i4 f4 i4 f4 i8 i4 f4 i4 i4".split()))
-_NO_HOT_WORDS = HotWords((), _NO_TABLES, boost=0.0)
+_NO_CLOSINGS = Closings(
+    *(np.zeros(1, dtype) for dtype in "i4 i4 ? i4".split()),
+    ahead=np.zeros((1, 1), "i4"),
+)
+_NO_HOT_WORDS = HotWords((), _NO_TABLES, _NO_CLOSINGS, boost=0.0)

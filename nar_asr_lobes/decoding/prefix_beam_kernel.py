@@ -39,6 +39,7 @@ from nar_asr_lobes.decoding.frame_candidates import (
     new_columns,
     pick_candidates,
 )
+from nar_asr_lobes.decoding.hot_closings import Closings, close
 from nar_asr_lobes.decoding.nbest import FINAL, fill_nbest
 from nar_asr_lobes.decoding.prefix_trie import (
     NONE,
@@ -74,6 +75,7 @@ def search(
     shift: np.ndarray,
     tables: NgramTables,
     hot: NgramTables,
+    closings: Closings,
     settings: Settings,
 ) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
     """Search utterances.
@@ -90,6 +92,8 @@ def search(
         The language model; not read unless ``use_lm``.
     hot : NgramTables
         The hot words; not read unless ``use_hot``.
+    closings : Closings
+        Of the same states.
     settings : Settings
         The options.
 
@@ -107,12 +111,15 @@ def search(
     begin, found, spelled = 0, 0, 0
     for index in range(len(ends)):
         _start(tables, hot, settings, room)
+        frames = log_probs[: ends[index]]
         room, count = _follow(
-            log_probs, begin, ends[index], shift, tables, hot, settings, room
+            frames, begin, shift, tables, hot, closings, settings, room
         )
         if count == 0:
             return index, counts, parts[:found], tokens[:spelled]
-        more, ids = _finish(room, count, ends[index], tables, hot, settings)
+        more, ids = _finish(
+            room, count, ends[index], tables, hot, closings, settings
+        )
         parts = _grown(parts, found, len(more))
         tokens = _grown(tokens, spelled, len(ids))
         parts[found : found + len(more)] = more
@@ -155,20 +162,21 @@ def _start(tables, hot, settings, room):
     first = room.beam[0]
     first.node, first.parent, first.token = 0, NONE, NONE
     first.state, first.context = state, context
-    first.length, first.hot, first.winner = 0, 0, NONE
+    first.length, first.winner = 0, NONE
+    first.hot, first.closed, first.spent = 0, NONE, 0
     first.blank, first.label, first.total = 0.0, IMPOSSIBLE, 0.0
     first.lm, first.offset, first.score = 0.0, 0.0, 0.0
 
 
 @outer
-def _follow(log_probs, begin, end, shift, tables, hot, settings, room):
-    """Take the beam through the frames of an utterance.
+def _follow(log_probs, begin, shift, tables, hot, closings, settings, room):
+    """Take the beam through the frames of an utterance, from its first on.
 
     Returns the room and the size of the beam, 0 for bad posteriors.
     """
     tokens, scores, columns, rows, trie, work, beam = room
     count, run, running = 1, 0.0, False
-    for frame in range(begin, end):
+    for frame in range(begin, len(log_probs)):
         row = log_probs[frame]
         if row[0] > settings.sure:
             if any_above(row, HIGHEST):
@@ -197,6 +205,7 @@ def _follow(log_probs, begin, end, shift, tables, hot, settings, room):
             trie,
             tables,
             hot,
+            closings,
             rows,
             asked,
             work,
@@ -215,7 +224,7 @@ def _follow(log_probs, begin, end, shift, tables, hot, settings, room):
 
 
 @outer
-def _finish(room, count, end, tables, hot, settings):
+def _finish(room, count, end, tables, hot, closings, settings):
     """Add the sentence end and spell the hypotheses out."""
     beam, finals = room.beam, np.empty(count, FINAL)
     for k in range(count):
@@ -224,6 +233,8 @@ def _finish(room, count, end, tables, hot, settings):
             lm += tables.final[beam[k].state]
         if settings.use_hot:
             gained += int(hot.final[beam[k].context])
+            limit = settings.hot_limit
+            gained -= close(room.trie, beam[k], closings, limit)[1]
         score = beam[k].total + weigh(settings, lm, length, gained)
         place = k
         # equal scores stay in the order of the beam

@@ -16,7 +16,8 @@ from nar_asr_lobes.compiled import inner, outer
 
 NONE = -1
 
-# ``frame``: when it got into the beam. ``slot``: place in the beam, NONE
+# ``closed``: the hot phrase that its token closed, NONE if none; ``spent``: as in
+# an entry. ``frame``: when it got into the beam. ``slot``: place in the beam, NONE
 # outside. ``merge``: head of the list of merges that it won.
 NODE = np.dtype(
     [
@@ -26,9 +27,11 @@ NODE = np.dtype(
         ("context", np.int32),
         ("length", np.int32),
         ("hot", np.int32),
+        ("closed", np.int32),
         ("frame", np.int32),
         ("slot", np.int32),
         ("merge", np.int32),
+        ("spent", np.int64),
         ("lm", np.float64),
     ],
     align=True,
@@ -76,7 +79,7 @@ def new_trie() -> Trie:
 def restart(trie: Trie, state: int, context: int) -> None:
     """Leave only the empty prefix, in the first place of the beam."""
     trie.table[:], trie.count[:] = NONE, 0
-    add_node(trie, -1, (NONE, NONE, state, context, 0, 0, 0.0))
+    add_node(trie, -1, (NONE, NONE, state, context, 0, 0, NONE, 0, 0.0))
     trie.nodes[0].slot = 0
 
 
@@ -124,7 +127,9 @@ def find_node(trie: Trie, parent: int, token: int) -> int:
 
 @inner
 def add_node(
-    trie: Trie, frame: int, new: tuple[int, int, int, int, int, int, float]
+    trie: Trie,
+    frame: int,
+    new: tuple[int, int, int, int, int, int, int, int, float],
 ) -> int:
     """Add a child that is not there yet and return it.
 
@@ -135,8 +140,8 @@ def add_node(
     frame : int
         When it got into the beam.
     new : tuple
-        Its parent, token, state, context, length, tokens gained and language
-        model score.
+        Its parent, token, state, context, length, tokens gained, hot phrase
+        closed, those spent and language model score.
 
     Returns
     -------
@@ -147,7 +152,7 @@ def add_node(
     trie.count[0] += 1
     node = trie.nodes[index]
     node.parent, node.token, node.state, node.context = new[:4]
-    node.length, node.hot, node.lm = new[4:]
+    node.length, node.hot, node.closed, node.spent, node.lm = new[4:]
     node.frame, node.slot, node.merge = frame, NONE, NONE
     trie.table[_place(trie, node.parent, node.token)] = index
     return index
@@ -204,6 +209,16 @@ def add_merge(
     merge.parent, merge.token, merge.node = loser
     merge.length_gap, merge.hot_gap = gaps[:2]
     merge.score_gap, merge.ctc_gap, merge.lm_gap = gaps[2:]
+
+
+@inner
+def count_closed(trie: Trie, node: int, phrase: int) -> int:
+    """Count how often a hot phrase was closed on the way to a node."""
+    times = 0
+    while node != NONE:
+        times += trie.nodes[node].closed == phrase
+        node = trie.nodes[node].parent
+    return times
 
 
 @outer

@@ -1,5 +1,7 @@
 """The rules of hot words on whole sequences, told again without states."""
 
+from collections import Counter, defaultdict
+
 MAX_CHAIN = 3
 
 
@@ -17,7 +19,7 @@ def split_words(tokens, boundaries, spaces, leading):
     return [(a, b) for a, b in words if list(tokens[a:b]) not in empty]
 
 
-def naive_gain(tokens, phrases, boundaries, spaces):
+def naive_gain(tokens, phrases, boundaries, spaces, limit):
     """Count the tokens that occurrences of phrases cover, by the rules."""
     leading = phrases[0][0] in boundaries
     words = split_words(tokens, boundaries, spaces, leading)
@@ -26,12 +28,21 @@ def naive_gain(tokens, phrases, boundaries, spaces):
         for j, (_, end) in enumerate(words[i:], i + 1):
             if tuple(tokens[begin:end]) in phrases:
                 occurrences.append((i, j, tuple(tokens[begin:end])))
-    covered, chains = set(), {}
+    gaining, chains = defaultdict(list), {}
     for i, j, phrase in sorted(occurrences):
         before = [o for o in occurrences if o[1] == i]
         chain = 1 + max((chains[o] for o in before), default=0)
         chains[i, j, phrase] = chain
         same = any(o[2] == phrase for o in before)
         if chain <= MAX_CHAIN and not same:
-            covered |= set(range(words[i][0], words[j - 1][1]))
-    return len(covered)
+            gaining[j].append((phrase, words[i][0], words[j - 1][1]))
+    gained, covered, times = 0, set(), Counter()
+    for _, found in sorted(gaining.items()):
+        tokens = {t for _, begin, end in found for t in range(begin, end)}
+        new = tokens - covered
+        covered |= tokens
+        if new:
+            longest = max(found, key=lambda o: o[2] - o[1])[0]
+            times[longest] += 1
+            gained += len(new) * (times[longest] <= limit)
+    return gained

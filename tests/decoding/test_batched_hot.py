@@ -19,8 +19,10 @@ HOT = HotWords.build(["ab", "a b", "cab", "bb c"], TOKENIZER, 2.0)
 
 @pytest.mark.parametrize("lm_weight", [0.0, 0.6])
 @pytest.mark.parametrize("recombine", [False, True])
-def test_equals_the_compiled_search(lattice, lm_weight, recombine):
+@pytest.mark.parametrize("limit", [1, 3])
+def test_equals_the_compiled_search(lattice, lm_weight, recombine, limit):
     rng, lm, changed = np.random.default_rng(1), BackoffLM(5, 2), 0
+    hot = replace(HOT, limit=limit)
     options = BeamOptions(
         beam_size=8, lm_weight=lm_weight, token_bonus=0.3, recombine=recombine
     )
@@ -28,9 +30,9 @@ def test_equals_the_compiled_search(lattice, lm_weight, recombine):
     batch = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
     lengths, batched = [len(row) for row in rows], BatchedNgram(lm.tables)
     found = batched_prefix_beam_search(
-        batch, lengths, options, batched, None, HOT
+        batch, lengths, options, batched, None, hot
     )
-    expected = prefix_beam_search(rows, options, lm, None, HOT)
+    expected = prefix_beam_search(rows, options, lm, None, hot)
     plain = prefix_beam_search(rows, options, lm)
     for ours, theirs, without in zip(found, expected, plain, strict=True):
         # merging fills up the N-best of the compiled search only

@@ -21,6 +21,7 @@ def merged(*entries):
     for i, (token, state, blank, label, offset) in enumerate(entries):
         entry = work.entries[i]
         entry["token"], entry["winner"] = token, NONE
+        entry["spent"] = 0
         entry["state"], entry["context"] = state
         entry["blank"], entry["label"] = blank, label
         entry["offset"] = offset
@@ -55,7 +56,7 @@ def test_winners_of_winners():
 def test_a_node_keeps_its_closest_merges_once_each():
     trie = new_trie()
     restart(trie, 0, 0)
-    node = add_node(trie, 0, (0, 1, 0, 0, 1, 0, 0.0))
+    node = add_node(trie, 0, (0, 1, 0, 0, 1, 0, NONE, 0, 0.0))
     for token, gap in ((2, 5.0), (3, 1.0), (2, 4.0), (4, 3.0), (5, 9.0)):
         add_merge(trie, node, 6, 2, (0, token, NONE), (0, 0, gap, gap, 0.0))
     kept, index = {}, trie.nodes["merge"][node]

@@ -29,10 +29,19 @@ class HotLM:
         self.lm, self.hot, self.weight = lm, hot, lm_weight
 
     def partial(self, tokens):
-        state, gained = int(self.hot.tables.start[0]), 0.0
+        state, gained, closed = int(self.hot.tables.start[0]), 0.0, []
         for token in tokens:
+            if self.hot.closings.boundary[token]:
+                phrase = self.hot.closings.phrase[state]
+                if phrase >= 0 and closed.count(phrase) >= self.hot.limit:
+                    gained -= self.hot.closings.tokens[state]
+                closed.append(phrase)
             gain, state = score_token(self.hot.tables, state, token)
             gained += gain
+        ahead = self.hot.closings.ahead[state]
+        often = [closed.count(p) >= self.hot.limit for p in ahead if p >= 0]
+        if often and all(often):
+            gained -= self.hot.closings.pending[state]
         return self.lm.partial(tokens) + self.hot.boost * gained / self.weight
 
     def sentence(self, tokens):
@@ -49,7 +58,8 @@ def random_list(rng, tokenizer, boost, letters="abc"):
             for _ in range(rng.integers(1, 3))
         ]
         phrases.append(" ".join(words))
-    return HotWords.build(phrases, tokenizer, boost)
+    hot = HotWords.build(phrases, tokenizer, boost)
+    return replace(hot, limit=int(rng.integers(1, 4)))
 
 
 def oracle(hot, tokenizer):
@@ -57,12 +67,14 @@ def oracle(hot, tokenizer):
     begin = {i for i, p in enumerate(tokenizer.pieces) if p[0] == "▁"}
     spaces = {i for i in begin if tokenizer.pieces[i] == "▁"}
     phrases = [tuple(tokenizer.encode(phrase)) for phrase in hot.phrases]
-    return lambda ids: hot.boost * naive_gain(ids, phrases, begin, spaces)
+    return lambda ids: hot.boost * naive_gain(
+        ids, phrases, begin, spaces, hot.limit
+    )
 
 
 @pytest.mark.parametrize("tokenizer", [CharTokenizer(" abc"), PIECES])
 def test_the_table_equals_the_rules_on_all_devices(tokenizer):
-    rng, gained = np.random.default_rng(2), 0
+    rng, gained, limited = np.random.default_rng(2), 0, 0
     for _ in range(25):
         hot = random_list(rng, tokenizer, 2.0)
         naive, batched = oracle(hot, tokenizer), BatchedNgram(hot.tables)
@@ -72,13 +84,16 @@ def test_the_table_equals_the_rules_on_all_devices(tokenizer):
             place = int(rng.integers(len(ids)))
             ids[place] = int(rng.integers(1, tokenizer.size))
             assert hot.gain(ids) == naive(ids)
+            without = oracle(replace(hot, limit=99), tokenizer)(ids)
             states, total = batched.start(1), 0.0
             for token in ids:
                 scores, after = batched.score(states, torch.tensor([[token]]))
                 states, total = after[0], total + scores.item()
-            assert total + batched.final(states).item() == naive(ids) / 2.0
+            assert total + batched.final(states).item() == without / 2.0
             gained += naive(ids) > 0
+            limited += naive(ids) < without
     assert gained > 120
+    assert limited > 20
 
 
 @pytest.mark.parametrize("lm_weight", [0.0, 0.7])
@@ -122,12 +137,13 @@ def test_a_limited_search_equals_the_textbook(lattice):
         assert [h.score for h in nbest] == pytest.approx(scores, abs=1e-9)
 
 
-def test_merging_keeps_what_hot_words_tell_apart(lattice):
-    rng, better = np.random.default_rng(5), 0
+@pytest.mark.parametrize("limit", [2, 99])
+def test_merging_keeps_what_hot_words_tell_apart(lattice, limit):
+    rng, gained, better = np.random.default_rng(5), 0.0, 0
     options = BeamOptions(beam_size=6, lm_weight=0.6, token_bonus=0.8)
     for case in range(60):
         log_probs, lm = lattice(20, 4, rng), BackoffLM(4, case, kept=0.2)
-        hot = random_list(rng, LETTERS, 2.0, "ab")
+        hot = replace(random_list(rng, LETTERS, 2.0, "ab"), limit=limit)
         naive, best = oracle(hot, LETTERS), {}
         for recombine in (False, True):
             merging = replace(options, recombine=recombine)
@@ -139,8 +155,9 @@ def test_merging_keeps_what_hot_words_tell_apart(lattice):
                 assert h.score == pytest.approx(parts)
             best[recombine] = nbest[0].score
         better += best[True] > best[False]
-        assert best[True] > best[False] - 1.0
+        gained += best[True] - best[False]
     assert better > 30
+    assert gained > 5.0
 
 
 def test_boost_0_is_bit_identical_to_no_list(lattice):
@@ -208,7 +225,9 @@ def repeats(tokens, phrase):
 
 
 @pytest.mark.parametrize("guarded", [True, False])
-def test_nothing_runs_away_where_posteriors_say_nothing(guarded, monkeypatch):
+def test_nothing_follows_itself_where_posteriors_say_nothing(
+    guarded, monkeypatch
+):
     if not guarded:
         close = HotRules.close
         monkeypatch.setattr(
@@ -217,7 +236,7 @@ def test_nothing_runs_away_where_posteriors_say_nothing(guarded, monkeypatch):
     rng = np.random.default_rng(9)
     logits = torch.from_numpy(rng.normal(scale=0.1, size=(6, 60, 4)))
     options = BeamOptions(beam_size=50, token_bonus=-1.0)
-    hot = HotWords.build(["ab", "b"], LETTERS, 5.0)
+    hot = replace(HotWords.build(["ab", "b"], LETTERS, 5.0), limit=99)
     frames = list(logits.log_softmax(-1))
     plain = prefix_beam_search(frames, options)
     found = prefix_beam_search(frames, options, hot_words=hot)
@@ -227,6 +246,32 @@ def test_nothing_runs_away_where_posteriors_say_nothing(guarded, monkeypatch):
         for phrase in hot.phrases
     ]
     assert any(beyond) is not guarded
+
+
+@pytest.mark.parametrize("boost", [1.5, 5.0])
+@pytest.mark.parametrize("lm_weight", [0.0, 0.3])
+def test_nothing_runs_away_where_posteriors_say_nothing(boost, lm_weight):
+    rng, lm = np.random.default_rng(10), BackoffLM(4, 7)
+    logits = torch.from_numpy(rng.normal(scale=0.1, size=(6, 200, 4)))
+    frames = list(logits.log_softmax(-1))
+    options = BeamOptions(lm_weight=lm_weight, token_bonus=-0.5)
+    hot = HotWords.build(["abba", "babaa", "abab bbaa"], LETTERS, boost)
+
+    def most(hot_words):
+        found = prefix_beam_search(frames, options, lm, None, hot_words)
+        texts = [
+            f" {LETTERS.decode(h.tokens)} ".replace(" ", "  ")
+            for nbest in found
+            for h in nbest
+        ]
+        phrases = [f" {p} ".replace(" ", "  ")[1:-1] for p in hot.phrases]
+        return max(text.count(p) for text in texts for p in phrases)
+
+    plain = most(None)
+    assert most(replace(hot, limit=99)) > plain + 3
+    for limit in (1, 3):
+        # and one right behind another, which has gained nothing
+        assert most(replace(hot, limit=limit)) <= plain + limit + 1
 
 
 def test_bad_lists_are_one_clear_sentence():
