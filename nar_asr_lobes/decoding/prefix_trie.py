@@ -16,9 +16,9 @@ from nar_asr_lobes.compiled import inner, outer
 
 NONE = -1
 
-# ``closed``: the hot phrase that its token closed, NONE if none; ``spent``: as in
-# an entry. ``frame``: when it got into the beam. ``slot``: place in the beam, NONE
-# outside. ``merge``: head of the list of merges that it won.
+# ``closed``: the hot phrase that its token closed, NONE if none; ``spent``: as
+# in an entry. ``frame``: when it got into the beam. ``slot``: its place there,
+# NONE outside. ``merge``: head of the list of merges that it won.
 NODE = np.dtype(
     [
         ("parent", np.int32),
