@@ -7,8 +7,10 @@ import math
 from nar_asr_lobes.errors import UserError
 
 
-def require_count(name: str, value: object, minimum: int = 1) -> None:
-    """Refuse anything but a whole number of at least ``minimum``.
+def require_count(
+    name: str, value: object, minimum: int = 1, maximum: int | None = None
+) -> None:
+    """Refuse anything but a whole number within limits (inclusive).
 
     Arguments
     ---------
@@ -18,11 +20,13 @@ def require_count(name: str, value: object, minimum: int = 1) -> None:
         Its value.
     minimum : int
         The smallest value allowed.
+    maximum : int or None
+        The largest one; None for any.
 
     Raises
     ------
     UserError
-        If the value is not a whole number or too small.
+        If the value is not a whole number, too small or too large.
 
     Example
     -------
@@ -37,6 +41,8 @@ of at least 1
             f"{name} is {value!r}; it must be a whole number of at least "
             f"{minimum}"
         )
+    if maximum is not None and value > maximum:
+        raise UserError(f"{name} is {value}; it must be at most {maximum}")
 
 
 def require_number(

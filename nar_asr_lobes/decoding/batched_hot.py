@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from nar_asr_lobes.decoding.hot_closings import MIX, NONE, Closings
+from nar_asr_lobes.decoding.hot_closings import NONE, Closings
 from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.lm.batched import BatchedLM, BatchedNgram
@@ -104,14 +104,16 @@ class HotWordsLM:
     def _held_back(
         self, times: torch.Tensor, closed: torch.Tensor, contexts: torch.Tensor
     ) -> torch.Tensor:
-        """What the last tokens have gained, if no phrase ahead may, [N, C]."""
+        """What the last tokens have gained for phrases that may gain no more,
+        [N, C]."""
         ahead = self._closings.ahead[contexts].long()  # [N, C, AHEAD]
-        known = ahead != NONE
         places = ahead.clamp(min=0).flatten(1)
         times = times.gather(1, places).view_as(ahead)
         times = times + (ahead == closed[:, :, None])
-        none = known[:, :, 0] & ((times >= self._limit) | ~known).all(-1)
-        return torch.where(none, self._closings.pending[contexts], 0)
+        may = (ahead != NONE) & (times < self._limit)
+        kept = torch.where(may, self._closings.kept[contexts], 0).amax(-1)
+        needed = torch.maximum(self._closings.rest[contexts], kept)
+        return self._closings.pending[contexts] - needed
 
     def _taken_back(self, states: tuple) -> torch.Tensor:
         """What phrases had gained that end here and did so too often, [N]."""
@@ -130,9 +132,8 @@ class HotWordsLM:
         if lm is None:
             return None
         contexts, _, times, _ = self.select(states, after, *choice)
-        phrases = torch.arange(1, self._phrases + 1, device=times.device)
-        spent = ((times >= self._limit) * phrases).sum(1)
-        return lm * self._contexts + contexts + spent * MIX
+        gained = times.clamp(max=self._limit) * self._closings.code
+        return lm * self._contexts + contexts + gained.sum(1)
 
     def final(self, states: tuple) -> torch.Tensor:
         """Return the weighted score of the sentence's end."""

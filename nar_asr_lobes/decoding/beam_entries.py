@@ -21,10 +21,9 @@ _NEGLIGIBLE = -40.0
 
 # ``node`` is NONE until a new prefix gets into the beam. ``context`` is the
 # state among the hot words, ``hot`` the tokens gained there, ``closed`` the
-# phrase that the last token closed, ``spent`` equal where the same phrases can
-# gain no more. ``offset`` is what all but the paths add to the score, which is
-# ``total`` and that.
-# ``winner``: the entry that makes this one superfluous, NONE if none does.
+# phrase that the last token closed, ``past`` the code of all that have gained.
+# ``offset`` is what all but the paths add to the score, which is ``total`` and
+# that. ``winner``: the entry that makes this one superfluous, NONE if none is.
 ENTRY = np.dtype(
     [
         ("node", np.int32),
@@ -36,7 +35,7 @@ ENTRY = np.dtype(
         ("hot", np.int32),
         ("closed", np.int32),
         ("winner", np.int32),
-        ("spent", np.int64),
+        ("past", np.int64),
         ("blank", np.float64),
         ("label", np.float64),
         ("total", np.float64),
@@ -115,7 +114,7 @@ def find_rival(entries: np.ndarray, stays: int, first: int, new: int) -> int:
 def _same(a, b):
     """Whether the language model and the hot words see the same past."""
     same = a.state == b.state and a.context == b.context
-    return same and a.spent == b.spent
+    return same and a.past == b.past
 
 
 @inner

@@ -146,29 +146,29 @@ def _child(
         return False
     node = find_node(trie, prefix.node, token)
     state, lm, context, gained = 0, 0.0, 0, 0
-    closed, spent = NONE, prefix.spent
+    closed, past = NONE, prefix.past
     if node != NONE:
         # in the beam, it has received these paths where it stayed
         if trie.nodes[node].slot != NONE:
             return False
         state, lm = trie.nodes[node].state, trie.nodes[node].lm
         context, gained = trie.nodes[node].context, trie.nodes[node].hot
-        closed, spent = trie.nodes[node].closed, trie.nodes[node].spent
+        closed, past = trie.nodes[node].closed, trie.nodes[node].past
     else:
         if settings.use_lm:
             log_prob, state = score_token(tables, prefix.state, token)
             lm = prefix.lm + log_prob
         if settings.use_hot:
-            context, gained, closed, spent = listen(
+            context, gained, closed, past = listen(
                 trie, prefix, token, hot, closings, settings.hot_limit
             )
     entry.node, entry.parent, entry.token = node, prefix.node, token
     entry.state, entry.length, entry.winner = state, prefix.length + 1, NONE
     entry.context, entry.hot = context, gained
-    entry.closed, entry.spent = closed, spent
+    entry.closed, entry.past = closed, past
     entry.blank, entry.label, entry.total = IMPOSSIBLE, label, label
     entry.lm = lm
-    if spent != 0:
+    if past != 0:
         gained -= held_back(trie, entry, closings, settings.hot_limit)
     entry.offset = weigh(settings, lm, entry.length, gained)
     entry.score = label + entry.offset
@@ -190,7 +190,7 @@ def select(beam, kept, trie, work, frame):
         entry = work.entries[work.heap[k]]
         if entry.node == NONE:
             new = entry.parent, entry.token, entry.state, entry.context
-            hot = entry.hot, entry.closed, entry.spent
+            hot = entry.hot, entry.closed, entry.past
             parts = (entry.length, *hot, entry.lm)
             entry.node = add_node(trie, frame, new + parts)
         trie.nodes[entry.node].slot = k

@@ -4,7 +4,8 @@ A phrase gains where the word ends that ends it. Where posteriors say nothing,
 a search would put it wherever it fits; after ``limit`` times it gains nothing.
 The states of the tables would be too many with such counts, so a search counts
 along each prefix. What tokens on their way through a phrase have gained is held
-back as soon as no other phrase can come of them.
+back as soon as no other phrase can come of them; it never comes back, so that
+one token more is never worth more than one token gained.
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ from nar_asr_lobes.lm.lookup import score_token
 from nar_asr_lobes.lm.tables import NgramTables
 
 AHEAD = 4
-# Times a phrase's number: sums are equal where the same phrases are in them.
-MIX = 0x1E3779B97F4A7C15
 
 
 class Closings(NamedTuple):
@@ -38,8 +37,14 @@ class Closings(NamedTuple):
     pending : np.ndarray
         int32 [S]: tokens that have gained and may have to give it back.
     ahead : np.ndarray
-        int32 [S, AHEAD]: the phrases that may come of them, then ``NONE``;
-        all ``NONE`` if they are more.
+        int32 [S, AHEAD]: the phrases that may come of them, then ``NONE``.
+    kept : np.ndarray
+        int32 [S, AHEAD]: how many of them each may need.
+    rest : np.ndarray
+        int32 [S]: how many phrases need that are too many to be in ``ahead``.
+    code : np.ndarray
+        int64 [P]: a random number for each phrase; the sum of those that have
+        gained, each as often, tells prefixes apart.
     """
 
     phrase: np.ndarray
@@ -47,6 +52,9 @@ class Closings(NamedTuple):
     boundary: np.ndarray
     pending: np.ndarray
     ahead: np.ndarray
+    kept: np.ndarray
+    rest: np.ndarray
+    code: np.ndarray
 
 
 @outer
@@ -92,37 +100,40 @@ def listen(trie, prefix, token, hot, closings, limit):
     """Take a prefix of a beam one token on.
 
     Returns the state behind it, the tokens gained, the phrase that the token
-    closed and a number for those that can gain no more.
+    closed and the code of those that have gained.
     """
     gain, context = score_token(hot, prefix.context, token)
     gained = prefix.hot + int(gain)
     if not closings.boundary[token]:
-        return context, gained, NONE, prefix.spent
-    closed, back, spent = close(trie, prefix, closings, limit)
-    return context, gained - back, closed, spent
+        return context, gained, NONE, prefix.past
+    closed, back, past = close(trie, prefix, closings, limit)
+    return context, gained - back, closed, past
 
 
 @inner
 def close(trie, prefix, closings, limit):
     """End a word: the phrase that gains, what it had gained already if it does
-    so too often, and a number for those that can gain no more."""
+    so too often, and the code of those that have gained."""
     closed = closings.phrase[prefix.context]
     if closed == NONE:
-        return NONE, 0, prefix.spent
+        return NONE, 0, prefix.past
     times = count_closed(trie, prefix.node, closed)
-    back = closings.tokens[prefix.context] if times >= limit else 0
-    once = (closed + 1) * MIX if times + 1 == limit else 0
-    return closed, back, prefix.spent + once
+    if times >= limit:
+        return closed, closings.tokens[prefix.context], prefix.past
+    return closed, 0, prefix.past + closings.code[closed]
 
 
 @inner
 def held_back(trie, entry, closings, limit):
-    """What the last tokens have gained, if no phrase ahead may gain."""
+    """What the last tokens have gained for phrases that may gain no more."""
+    context = entry.context
+    needed = closings.rest[context]
     for i in range(AHEAD):
-        phrase = closings.ahead[entry.context, i]
+        phrase, kept = closings.ahead[context, i], closings.kept[context, i]
         if phrase == NONE:
-            return closings.pending[entry.context] if i > 0 else 0
-        times = count_closed(trie, entry.parent, phrase)
-        if times + (phrase == entry.closed) < limit:
-            return 0
-    return closings.pending[entry.context]
+            break
+        if kept > needed:
+            times = count_closed(trie, entry.parent, phrase)
+            if times + (phrase == entry.closed) < limit:
+                needed = kept
+    return closings.pending[context] - needed

@@ -188,12 +188,18 @@ class HotRules:
         ]
         return (phrases[0], new) if new else (-1, 0)
 
-    def ahead(self, state: State) -> set[int]:
-        """Return the phrases for which tokens have gained that may be lost."""
-        found = set()
+    def ahead(self, state: State) -> list[tuple[set[int], int]]:
+        """Return what may come of each start, earliest first.
+
+        The phrases that may gain, and the tokens that have gained for them
+        and may have to give it back.
+        """
+        found = []
         for start in state.starts:
-            if start.chain < MAX_CHAIN:
-                found |= self._under[start.node] - start.banned
+            phrases = self._under[start.node] - start.banned
+            length = self._length[start.node]
+            if start.chain < MAX_CHAIN and phrases and length:
+                found.append((phrases, state.covered[-length:].count(False)))
         return found
 
     def _tidy(

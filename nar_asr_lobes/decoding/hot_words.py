@@ -193,15 +193,24 @@ class _Tables:
         rows = self._all_rows()
         phrase, tokens, pending = np.zeros((3, len(rows)), np.int32)
         ahead = np.full((len(rows), AHEAD), NONE, np.int32)
+        kept, rest = np.zeros_like(ahead), np.zeros_like(phrase)
         for i, row in enumerate(rows):
             state = states.get(id(row), State())
             phrase[i], tokens[i] = self.rules.banks(state)
-            pending[i] = state.pending
-            phrases = sorted(self.rules.ahead(state))
-            if len(phrases) <= AHEAD:
-                ahead[i, : len(phrases)] = phrases
+            pending[i], known = state.pending, 0
+            for phrases, needed in self.rules.ahead(state):
+                end = known + len(phrases)
+                if end > AHEAD:
+                    rest[i] = max(rest[i], needed)
+                    continue
+                ahead[i, known:end], kept[i, known:end] = list(phrases), needed
+                known = end
         boundary = np.isin(np.arange(size), list(self.rules.boundaries))
-        return Closings(phrase, tokens, boundary, pending, ahead)
+        rng, count = np.random.default_rng(0), len(self.rules.first)
+        code = rng.integers(2**62, size=count, dtype=np.int64)
+        return Closings(
+            phrase, tokens, boundary, pending, ahead, kept, rest, code
+        )
 
     def _all_rows(self) -> list[_Row]:
         """List the rows in the order of their numbers."""

@@ -140,7 +140,7 @@ class BeamOptions:
     prior_weight: float = 0.0
 
     def __post_init__(self):
-        require_count("beam_size", self.beam_size)
+        require_count("beam_size", self.beam_size, maximum=10**6)
         require_number("lm_weight", self.lm_weight, minimum=0.0)
         require_number("token_bonus", self.token_bonus)
         if self.max_candidates is not None:

@@ -170,8 +170,10 @@ def _search(
     done, counts, parts, tokens = search(
         values, ends, shift, tables, hot.tables, hot.closings, settings
     )
-    if done < len(run):  # this says what is wrong
-        as_log_probs(run[done], f"utterance {start + done}")
+    if done < len(run):
+        where = f"utterance {start + done}"
+        as_log_probs(run[done], where)  # says what is wrong
+        raise UserError(f"{where}: these posteriors leave no path; check them")
     found = iter(_hypotheses(parts, tokens, settings))
     return [list(islice(found, number)) for number in counts.tolist()]
 
@@ -212,7 +214,13 @@ def _shift(
             f"a prior of shape {list(prior.shape)} for {size} labels; it must "
             "have a finite log-probability for each token"
         )
-    shift[1:] = -options.prior_weight * prior[1:]
+    with np.errstate(over="ignore"):
+        shift[1:] = -options.prior_weight * prior[1:]
+    if not np.isfinite(shift).all():
+        raise UserError(
+            f"prior_weight is {options.prior_weight}, too much for this prior; "
+            "choose one below 10"
+        )
     return shift
 
 
@@ -266,6 +274,7 @@ def _frozen(dtype: type) -> np.ndarray:
 _NO_TABLES = NgramTables(*map(_frozen, "f4 i4 f4 i4 f4 i8 i4 f4 i4 i4".split()))
 _NO_CLOSINGS = Closings(
     *(np.zeros(1, dtype) for dtype in "i4 i4 ? i4".split()),
-    ahead=np.zeros((1, 1), "i4"),
+    *(np.zeros((1, 1), "i4") for _ in range(2)),
+    *(np.zeros(1, dtype) for dtype in ("i4", "i8")),
 )
 _NO_HOT_WORDS = HotWords((), _NO_TABLES, _NO_CLOSINGS, boost=0.0)

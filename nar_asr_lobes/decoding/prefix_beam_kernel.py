@@ -163,7 +163,7 @@ def _start(tables, hot, settings, room):
     first.node, first.parent, first.token = 0, NONE, NONE
     first.state, first.context = state, context
     first.length, first.winner = 0, NONE
-    first.hot, first.closed, first.spent = 0, NONE, 0
+    first.hot, first.closed, first.past = 0, NONE, 0
     first.blank, first.label, first.total = 0.0, IMPOSSIBLE, 0.0
     first.lm, first.offset, first.score = 0.0, 0.0, 0.0
 

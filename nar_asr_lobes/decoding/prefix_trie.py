@@ -16,7 +16,7 @@ from nar_asr_lobes.compiled import inner, outer
 
 NONE = -1
 
-# ``closed``: the hot phrase that its token closed, NONE if none; ``spent``: as
+# ``closed``: the hot phrase that its token closed, NONE if none; ``past``: as
 # in an entry. ``frame``: when it got into the beam. ``slot``: its place there,
 # NONE outside. ``merge``: head of the list of merges that it won.
 NODE = np.dtype(
@@ -31,7 +31,7 @@ NODE = np.dtype(
         ("frame", np.int32),
         ("slot", np.int32),
         ("merge", np.int32),
-        ("spent", np.int64),
+        ("past", np.int64),
         ("lm", np.float64),
     ],
     align=True,
@@ -141,7 +141,7 @@ def add_node(
         When it got into the beam.
     new : tuple
         Its parent, token, state, context, length, tokens gained, hot phrase
-        closed, those spent and language model score.
+        closed, code of those that have gained and language model score.
 
     Returns
     -------
@@ -152,7 +152,7 @@ def add_node(
     trie.count[0] += 1
     node = trie.nodes[index]
     node.parent, node.token, node.state, node.context = new[:4]
-    node.length, node.hot, node.closed, node.spent, node.lm = new[4:]
+    node.length, node.hot, node.closed, node.past, node.lm = new[4:]
     node.frame, node.slot, node.merge = frame, NONE, NONE
     trie.table[_place(trie, node.parent, node.token)] = index
     return index

@@ -21,7 +21,7 @@ def merged(*entries):
     for i, (token, state, blank, label, offset) in enumerate(entries):
         entry = work.entries[i]
         entry["token"], entry["winner"] = token, NONE
-        entry["spent"] = 0
+        entry["past"] = 0
         entry["state"], entry["context"] = state
         entry["blank"], entry["label"] = blank, label
         entry["offset"] = offset

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nar_asr_lobes.dataio.tokenizer import CharTokenizer, train_tokenizer
+from nar_asr_lobes.decoding.batched_beam import batched_prefix_beam_search
 from nar_asr_lobes.decoding.hot_rules import HotRules, Start
 from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
@@ -38,10 +39,14 @@ class HotLM:
                 closed.append(phrase)
             gain, state = score_token(self.hot.tables, state, token)
             gained += gain
-        ahead = self.hot.closings.ahead[state]
-        often = [closed.count(p) >= self.hot.limit for p in ahead if p >= 0]
-        if often and all(often):
-            gained -= self.hot.closings.pending[state]
+        closings = self.hot.closings
+        needed = [closings.rest[state]]
+        for phrase, kept in zip(
+            closings.ahead[state], closings.kept[state], strict=True
+        ):
+            if phrase >= 0 and closed.count(phrase) < self.hot.limit:
+                needed.append(kept)
+        gained -= closings.pending[state] - max(needed)
         return self.lm.partial(tokens) + self.hot.boost * gained / self.weight
 
     def sentence(self, tokens):
@@ -180,6 +185,67 @@ def test_a_batch_equals_one_by_one(lattice):
     assert together == [
         prefix_beam_search([u], options, lm, None, hot)[0] for u in utterances
     ]
+
+
+def peaks(tokenizer, *words):
+    """Posteriors of words, a frame a letter; a word may be two, each likely."""
+    rows = []
+    for options in words:
+        for letters in zip(*options, strict=True):
+            row = np.full(tokenizer.size, 1e-7)
+            for letter, share in zip(letters, options.values(), strict=True):
+                row[tokenizer.encode(letter)] = share
+            rows += [row, np.where(np.arange(tokenizer.size) == 1, 1.0, 1e-7)]
+    rows = torch.tensor(np.array(rows[:-1]))
+    return (rows / rows.sum(1, keepdim=True)).log()
+
+
+@pytest.mark.parametrize(
+    ("phrases", "limit", "words"),
+    [
+        # what has gained is another sum, but not of the same phrases
+        ("abcd", 1, [{"a": 0.5, "b": 0.49}, {"d": 0.5, "c": 0.49}, *"ead"]),
+        # the same phrases, but not as often
+        ("a", 2, [{"a": 0.2, "b": 0.8}, *"eaea"]),
+    ],
+)
+def test_what_has_gained_already_is_not_merged_away(phrases, limit, words):
+    tokenizer = CharTokenizer(" abcde")
+    words = [{word: 1.0} if isinstance(word, str) else word for word in words]
+    frames = peaks(tokenizer, *words)
+    hot = replace(HotWords.build(phrases, tokenizer, 2.0), limit=limit)
+    lm = BackoffLM(tokenizer.size, 0, kept=0.0)
+    options = replace(EXACT, beam_size=200, lm_weight=1e-3)
+    best = []
+    for recombine in (False, True):
+        merging = replace(options, recombine=recombine)
+        [nbest] = prefix_beam_search([frames], merging, lm, None, hot)
+        best.append(nbest[0].tokens)
+        assert all(h.hot == hot.gain(h.tokens) for h in nbest)
+    assert best[0] == best[1]
+
+
+def test_what_is_held_back_does_not_come_back_at_once():
+    """A word of a phrase that is used up begins another one."""
+    tokenizer, rng = CharTokenizer(" abcd"), np.random.default_rng(12)
+    phrases = ["abcdabcd abcd", "dd", "b", "cc", "da", "ac"]
+    hot = replace(HotWords.build(phrases, tokenizer, 2.0), limit=1)
+    text = "abcdabcd abcd ca abcdabcd bacd abcdabcd abdd"
+    ids = tokenizer.encode(text)
+    options = replace(EXACT, beam_size=5)
+    batch = []
+    for _ in range(40):
+        logits = rng.normal(size=(2 * len(ids), tokenizer.size))
+        logits[2 * np.arange(len(ids)), ids] += rng.choice([2, 3, 4])
+        logits[1::2, 0] += 4
+        batch.append(torch.from_numpy(logits).log_softmax(-1))
+    found = prefix_beam_search(batch, options, hot_words=hot)
+    lengths = [len(frames) for frames in batch]
+    every = batched_prefix_beam_search(
+        torch.stack(batch), lengths, options, hot_words=hot
+    )
+    for ours, theirs in zip(found, every, strict=True):
+        assert [h.tokens for h in ours] == [h.tokens for h in theirs]
 
 
 def confusable(tokenizer, text, other, rng):

@@ -10,6 +10,7 @@ from nar_asr_lobes.errors import UserError
     "wrong",
     [
         {"beam_size": 0},
+        {"beam_size": 2**70},
         {"lm_weight": float("nan")},
         {"lm_weight": -0.5},
         {"token_bonus": float("inf")},

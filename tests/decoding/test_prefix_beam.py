@@ -423,6 +423,9 @@ def test_bad_input_is_one_clear_sentence():
     for prior in (np.zeros(4), np.array([0.0, 0.0, -math.inf])):
         with pytest.raises(UserError, match="prior of shape .* for 3 labels"):
             prefix_beam_search([good], weighted, log_prior=prior)
+    weighted = BeamOptions(prior_weight=1e308)
+    with pytest.raises(UserError, match="prior_weight is 1e\\+308, too much"):
+        prefix_beam_search([good], weighted, log_prior=np.full(3, -9.0))
     with pytest.raises(UserError, match="of 3 labels with .*model of 4"):
         prefix_beam_search([good], BeamOptions(lm_weight=0.5), BigramLM(4, 0))
 
