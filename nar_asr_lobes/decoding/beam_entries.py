@@ -135,10 +135,11 @@ def lose(work: Work, lost: int, loser: int, winner: int) -> int:
 
 
 @inner
-def refuses(work: Work, kept: int, score: float) -> bool:
-    """Whether an entry of at most this score would be turned away."""
-    full = kept == len(work.heap)
-    return full and score <= work.entries[work.heap[0]].score
+def lowest(work: Work, kept: int) -> float:
+    """The score that an entry must exceed to be among the best."""
+    if kept < len(work.heap):
+        return IMPOSSIBLE
+    return work.entries[work.heap[0]].score
 
 
 @inner

@@ -16,8 +16,8 @@ from nar_asr_lobes.decoding.beam_entries import (
     find_rival,
     log_add,
     lose,
+    lowest,
     push,
-    refuses,
     sort_heap,
 )
 from nar_asr_lobes.decoding.beam_settings import weigh
@@ -93,31 +93,31 @@ def extend(
         if entries[k].winner == NONE and entries[k].total > IMPOSSIBLE:
             kept = push(work, kept, k)
     for c in range(len(tokens)):
-        first = total
+        first, score, bar = total, scores[c], lowest(work, kept)
         for k in range(len(beam)):
             # the language model can only lower a score, the hot words raise
             # it by a token, and the prefixes that follow are less probable:
             # none of them can survive
             ceiling = beam[k].total + beam[k].offset + gain
-            if refuses(work, kept, ceiling + scores[c]):
+            if ceiling + score <= bar:
                 break
             if asked:
                 log_prob = most(rows, tables, k, beam[k].state, tokens[c])
                 ceiling += settings.lm_weight * log_prob
-                if refuses(work, kept, ceiling + scores[c]):
+                if ceiling + score <= bar:
                     continue
             new = entries[total]
             if not _child(
                 beam[k],
                 tokens[c],
-                scores[c],
+                score,
                 trie,
                 tables,
                 hot,
                 closings,
                 settings,
                 new,
-            ) or refuses(work, kept, new.score):
+            ) or (new.score <= bar):
                 continue
             rival = NONE
             if settings.recombine:

@@ -107,25 +107,47 @@ def fill_row(tables: NgramTables, state: int, row: np.ndarray) -> None:
     row : np.ndarray
         Where the natural log-probabilities go, float64 [V].
     """
+    if len(tables.chain) == 0:
+        _follow_one(tables, state, row)
+        return
     row[:] = np.inf
     for chain in range(0, len(tables.backoff), len(tables.final)):
         _follow(tables, state, chain, row)
 
 
 @inner
+def _follow_one(tables, state, row):
+    """Predict all tokens, from the shortest state to the longest."""
+    last, weight, depth = state, 0.0, 0
+    while last != 0 and last >= len(tables.row_log_prob):
+        weight += tables.backoff[last]
+        last, depth = tables.backoff_state[last], depth + 1
+    for token in range(len(row)):
+        row[token] = weight + shortest(tables, last, token)
+    while depth > 0:
+        depth -= 1
+        longer, weight = state, 0.0
+        for _ in range(depth):
+            weight += tables.backoff[longer]
+            longer = tables.backoff_state[longer]
+        end = tables.arc_begin[longer + 1]
+        for arc in range(tables.arc_begin[longer], end):
+            row[tables.arc_token[arc]] = weight + tables.arc_log_prob[arc]
+
+
+@inner
 def _follow(tables, state, chain, row):
     """Predict the tokens of a chain of back-offs."""
-    one, weight = len(tables.chain) == 0, 0.0
-    rows = len(tables.row_log_prob)
+    weight, rows = 0.0, len(tables.row_log_prob)
     while state != 0 and state >= rows:
         for arc in range(tables.arc_begin[state], tables.arc_begin[state + 1]):
             token = tables.arc_token[arc]
-            if row[token] == np.inf and (one or tables.chain[token] == chain):
+            if row[token] == np.inf and tables.chain[token] == chain:
                 row[token] = weight + tables.arc_log_prob[arc]
         weight += tables.backoff[chain + state]
         state = tables.backoff_state[chain + state]
     for token in range(len(row)):
-        if row[token] == np.inf and (one or tables.chain[token] == chain):
+        if row[token] == np.inf and tables.chain[token] == chain:
             row[token] = weight + shortest(tables, state, token)
 
 
