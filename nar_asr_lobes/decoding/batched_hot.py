@@ -89,17 +89,28 @@ class HotWordsLM:
         columns: torch.Tensor,
     ) -> tuple:
         """Return the states of a choice."""
-        contexts = self._hot.select(states[0], after[0], rows, columns)
-        closed = after[2][rows, columns.clamp(min=0)]
-        closed = torch.where(columns < 0, NONE, closed)[:, None]
-        once = (closed != NONE).to(torch.int32)
-        times = states[2][rows].scatter_add(1, closed.clamp(min=0), once)
+        contexts, times = self._select_heard(states, after, rows, columns)
         held = after[3][rows, columns.clamp(min=0)]
         held = torch.where(columns < 0, states[3][rows], held)
         if self._lm is None:
             return contexts, None, times, held
         lm = self._lm.select(states[1], after[1], rows, columns)
         return contexts, lm, times, held
+
+    def _select_heard(
+        self,
+        states: tuple,
+        after: tuple,
+        rows: torch.Tensor,
+        columns: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the contexts of a choice, and how often each phrase ended."""
+        contexts = self._hot.select(states[0], after[0], rows, columns)
+        closed = after[2][rows, columns.clamp(min=0)]
+        closed = torch.where(columns < 0, NONE, closed)[:, None]
+        once = (closed != NONE).to(torch.int32)
+        times = states[2][rows].scatter_add(1, closed.clamp(min=0), once)
+        return contexts, times
 
     def _held_back(
         self, times: torch.Tensor, closed: torch.Tensor, contexts: torch.Tensor
@@ -131,7 +142,7 @@ class HotWordsLM:
         lm = self._lm.futures(states[1], after[1], *choice)
         if lm is None:
             return None
-        contexts, _, times, _ = self.select(states, after, *choice)
+        contexts, times = self._select_heard(states, after, *choice)
         gained = times.clamp(max=self._limit) * self._closings.code
         return lm * self._contexts + contexts + gained.sum(1)
 
