@@ -6,10 +6,8 @@ from nar_asr_lobes.dataio.augment import WaveAugment
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.masking import SpecAugment
-from nar_asr_lobes.training.objectives import (
-    BestRqObjective,
-    RecognitionObjective,
-)
+from nar_asr_lobes.training.objectives import RecognitionObjective
+from nar_asr_lobes.training.pretraining import BestRqObjective
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.0, True, "5", None])

@@ -35,6 +35,7 @@ from nar_asr_lobes.training.options import TrainOptions
 from nar_asr_lobes.training.progress import (
     Progress,
     Totals,
+    describe_step,
     random_state,
     set_random_state,
 )
@@ -120,7 +121,8 @@ class NarBrain(sb.Brain):
 
     def prepare(self, batch: Batch) -> Prepared:
         """Bring a batch to the device and make its draws."""
-        return self.objective.prepare(batch.to(self.device), self.model)
+        step, batch = self.progress.step, batch.to(self.device)
+        return self.objective.prepare(batch, self.model, step)
 
     def fit_batch(self, batch: list[Batch]) -> dict[str, float]:
         """Make one optimiser step over micro-batches of this rank.
@@ -232,12 +234,19 @@ class NarBrain(sb.Brain):
             disable=self.noprogressbar or not if_main_process(),
         )
         self.modules.train()
-        totals, start = Totals(), (time.time(), self.progress.audio_seconds)
+        totals = Totals()
+        start, heard = time.time(), self.progress.audio_seconds
         for batches in bar:
             averages = self.fit_batch(batches)
             step = self.progress.step
             totals.add(averages, dict.fromkeys(averages, 1.0))
-            bar.set_postfix_str(self._describe(averages, *start))
+            bar.set_postfix_str(
+                describe_step(
+                    averages,
+                    self.progress.audio_seconds - heard,
+                    time.time() - start,
+                )
+            )
             last = step == steps
             if step % self.options.log_interval == 0 or last:
                 self._log(totals.ratios(), None)
@@ -248,16 +257,6 @@ class NarBrain(sb.Brain):
                 score = self.validate(valid_set)
             if validate or step % self.options.checkpoint_interval == 0:
                 self.save(score)
-
-    def _describe(
-        self, averages: dict[str, float], start: float, seconds: float
-    ) -> str:
-        done = self.progress.audio_seconds - seconds
-        speed = f" {done / max(1e-9, time.time() - start):.0f} audio-h/h"
-        return (  # text has no hours
-            f"loss {averages['loss']:.3f} lr {averages['lr']:.1e} "
-            f"norm {averages['grad_norm']:.2f}{speed if done else ''}"
-        )
 
     def _log(self, train: dict | None, valid: dict | None) -> None:
         if self.train_logger is not None:

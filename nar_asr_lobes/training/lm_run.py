@@ -64,7 +64,9 @@ class LmObjective:
         """Build the language model."""
         return TransformerLm(sizes, self.vocab_size)
 
-    def prepare(self, batch: TextBatch, model: TransformerLm) -> PreparedText:
+    def prepare(
+        self, batch: TextBatch, model: TransformerLm, step: int = 0
+    ) -> PreparedText:
         """Count the tokens of a batch and its ends."""
         tokens = float(batch.token_lens.sum() + len(batch.token_lens))
         return PreparedText(batch, {"nats": tokens})

@@ -12,11 +12,9 @@ from nar_asr_lobes.lobes.masking import SpecAugment
 from nar_asr_lobes.lobes.model import ModelConfig
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from nar_asr_lobes.training.objectives import (
-    BestRqObjective,
-    RecognitionObjective,
-)
+from nar_asr_lobes.training.objectives import RecognitionObjective
 from nar_asr_lobes.training.options import TrainOptions
+from nar_asr_lobes.training.pretraining import BestRqObjective
 from nar_asr_lobes.training.scheduler import WarmupCosine
 from tests.tones import TONE_TEXTS
 

@@ -1,0 +1,268 @@
+"""What a run learns from unlabelled audio: BEST-RQ or wav2vec 2.0.
+
+Both hide spans of frames and are asked what was there: BEST-RQ for the codes
+of frozen codebooks, wav2vec 2.0 for the right one among quantised frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from nar_asr_lobes.dataio.datasets import Batch
+from nar_asr_lobes.limits import require_count, require_number
+from nar_asr_lobes.lobes.best_rq import BestRq
+from nar_asr_lobes.lobes.masking import SpecAugment, draw_span_mask
+from nar_asr_lobes.lobes.model import ModelConfig
+from nar_asr_lobes.lobes.wav2vec2 import Wav2Vec2
+from nar_asr_lobes.losses.contrastive import (
+    contrastive_sums,
+    draw_distractors,
+    unused_share,
+)
+from nar_asr_lobes.training.objectives import Prepared
+
+
+class BestRqObjective:
+    """Predict the codes of hidden frames (Chiu et al., 2022).
+
+    Arguments
+    ---------
+    mask_share : float
+        Sum of span lengths over an utterance's length.
+    mask_span : int
+        Frames of a span.
+    codebooks, codes : int
+        Frozen codebooks and the codes of each.
+    spec_augment : SpecAugment, optional
+        More masks on the stem's features while training.
+
+    Example
+    -------
+    >>> sorted(BestRqObjective(0.5, 10).weights)
+    ['best_rq']
+    """
+
+    score = "best_rq"
+
+    def __init__(
+        self,
+        mask_share: float,
+        mask_span: int,
+        codebooks: int = 4,
+        codes: int = 1024,
+        spec_augment: SpecAugment | None = None,
+    ):
+        require_number("mask_share", mask_share, 0.0)
+        require_count("mask_span", mask_span)
+        require_count("codebooks", codebooks)
+        require_count("codes", codes, 2)
+        self.spec_augment = spec_augment
+        self.mask_share, self.mask_span = mask_share, mask_span
+        self.codebooks, self.codes = codebooks, codes
+        self.weights = {"best_rq": 1.0}
+
+    def build_model(self, config: ModelConfig) -> BestRq:
+        """Build the encoder with targets and classifiers."""
+        return BestRq(config, self.codebooks, self.codes)
+
+    def prepare(
+        self, batch: Batch, model: BestRq, step: int = 0
+    ) -> Prepared:
+        """Draw the hidden spans of each utterance."""
+        lengths = model.output_lengths(batch.samples)
+        mask = draw_span_mask(
+            batch.seeds, lengths, self.mask_share, self.mask_span
+        )
+        hidden = float(mask.sum()) * model.codebooks
+        counts = {"best_rq": hidden, "accuracy": hidden}
+        return Prepared(batch, mask, counts)
+
+    def sums(
+        self, model: Callable, prepared: Prepared, training: bool
+    ) -> dict[str, torch.Tensor]:
+        """Sum cross-entropy and hits over hidden frames and codebooks."""
+        batch = prepared.batch
+        masker = None
+        if training and self.spec_augment is not None:
+            masker = self.spec_augment.masker(batch.seeds)
+        logits, targets = model(
+            batch.wavs, batch.wav_lens, prepared.mask, masker
+        )
+        logits, targets = logits.flatten(0, 1).float(), targets.flatten()
+        return {
+            "best_rq": F.cross_entropy(logits, targets, reduction="sum"),
+            "accuracy": (logits.detach().argmax(-1) == targets).sum(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedContrast(Prepared):
+    """What wav2vec 2.0 draws: see ``Wav2Vec2`` and ``draw_distractors``.
+
+    ``places`` [B, N] of the hidden frames, ``distractors`` [B, N, N], and the
+    ``temperature`` of the Gumbel softmax.
+    """
+
+    places: torch.Tensor
+    distractors: torch.Tensor
+    temperature: float
+
+
+class Wav2Vec2Objective:
+    """Tell hidden frames' quantised features from others (wav2vec 2.0).
+
+    Baevski et al., https://arxiv.org/abs/2006.11477. loss = contrastive +
+    diversity_weight diversity + penalty_weight penalty, each per hidden frame
+    (the penalty per valid frame). The diversity is that of the codes of a
+    micro-batch: of all losses, it alone depends on how a step is cut.
+
+    Arguments
+    ---------
+    mask_share : float
+        Sum of span lengths over an utterance's length.
+    mask_span : int
+        Frames of a span.
+    negatives : int
+        Distractors of a hidden frame, of the same utterance.
+    groups, codes, code_dim : int
+        Codebooks, codes of each, and the width of a code vector.
+    width : int
+        Of the vectors that are compared.
+    temperature : float
+        Of the contrastive softmax.
+    gumbel_start, gumbel_end, gumbel_decay : float
+        The Gumbel softmax's temperature falls from start to end, by the
+        factor decay in every optimiser step. Validation draws no noise.
+    diversity_weight : float
+        Of the share of codes that are not in use.
+    penalty_weight : float
+        Of the mean square of the stem's frames; 0 for none.
+    spec_augment : SpecAugment, optional
+        More masks on the stem's features while training; the targets do not
+        have them.
+
+    Example
+    -------
+    >>> objective = Wav2Vec2Objective(0.65, 10)
+    >>> objective.weights
+    {'contrastive': 1.0, 'diversity': 0.1, 'penalty': 0.0}
+    >>> objective.gumbel(0), round(objective.gumbel(100_000), 2)
+    (2.0, 1.21)
+    """
+
+    score = "contrastive"
+
+    def __init__(
+        self,
+        mask_share: float,
+        mask_span: int,
+        negatives: int = 100,
+        groups: int = 2,
+        codes: int = 320,
+        code_dim: int = 128,
+        width: int = 256,
+        temperature: float = 0.1,
+        gumbel_start: float = 2.0,
+        gumbel_end: float = 0.5,
+        gumbel_decay: float = 0.999995,
+        diversity_weight: float = 0.1,
+        penalty_weight: float = 0.0,
+        spec_augment: SpecAugment | None = None,
+    ):
+        require_number("mask_share", mask_share, 0.0)
+        require_count("mask_span", mask_span)
+        require_count("negatives", negatives, 1, 10_000)
+        require_count("groups", groups)
+        require_count("codes", codes, 2)
+        require_count("code_dim", code_dim)
+        require_count("width", width)
+        require_number("temperature", temperature, 1e-3)
+        require_number("gumbel_end", gumbel_end, 1e-3)
+        require_number("gumbel_start", gumbel_start, gumbel_end)
+        require_number("gumbel_decay", gumbel_decay, 0.0, 1.0)
+        require_number("diversity_weight", diversity_weight, 0.0)
+        require_number("penalty_weight", penalty_weight, 0.0)
+        self.mask_share, self.mask_span = mask_share, mask_span
+        self.negatives, self.temperature = negatives, temperature
+        self.sizes = (groups, codes, code_dim, width)
+        self.gumbel_start, self.gumbel_end = gumbel_start, gumbel_end
+        self.gumbel_decay = gumbel_decay
+        self.spec_augment = spec_augment
+        self.weights = {
+            "contrastive": 1.0,
+            "diversity": diversity_weight,
+            "penalty": penalty_weight,
+        }
+
+    def build_model(self, config: ModelConfig) -> Wav2Vec2:
+        """Build the encoder with its quantiser."""
+        return Wav2Vec2(config, *self.sizes)
+
+    def gumbel(self, step: int) -> float:
+        """Give the Gumbel temperature after ``step`` optimiser steps."""
+        falling = self.gumbel_start * self.gumbel_decay**step
+        return max(falling, self.gumbel_end)
+
+    def prepare(
+        self, batch: Batch, model: Wav2Vec2, step: int = 0
+    ) -> PreparedContrast:
+        """Draw hidden spans and distractors; all on the CPU, then moved."""
+        device = batch.wavs.device
+        lengths = model.output_lengths(batch.samples).cpu()
+        mask = draw_span_mask(
+            batch.seeds, lengths, self.mask_share, self.mask_span
+        )
+        # A hidden frame that is alone has nothing to be told from.
+        mask &= mask.sum(1, keepdim=True) > 1
+        hidden = mask.sum(1).tolist()
+        table = draw_distractors(batch.seeds, hidden, self.negatives)
+        places = (~mask).int().argsort(dim=1, stable=True)
+        count = float(sum(hidden))
+        return PreparedContrast(
+            batch,
+            mask.to(device, non_blocking=True),
+            {
+                "contrastive": count,
+                "diversity": count,
+                "penalty": float(lengths.sum()),
+                "accuracy": count,
+            },
+            places=places[:, : table.shape[1]].to(device, non_blocking=True),
+            distractors=table.to(device, non_blocking=True),
+            temperature=self.gumbel(step),
+        )
+
+    def sums(
+        self, model: Callable, prepared: PreparedContrast, training: bool
+    ) -> dict[str, torch.Tensor]:
+        """Sum the losses and the hits over hidden frames."""
+        batch = prepared.batch
+        masker = None
+        if training and self.spec_augment is not None:
+            masker = self.spec_augment.masker(batch.seeds)
+        output = model(
+            batch.wavs,
+            batch.wav_lens,
+            prepared.mask,
+            prepared.places,
+            prepared.temperature if training else None,
+            masker,
+        )
+        contrast = contrastive_sums(
+            output.contexts,
+            output.targets,
+            output.codes,
+            prepared.distractors,
+            self.temperature,
+        )
+        diversity = unused_share(output.probabilities)
+        return {
+            "contrastive": contrast.loss,
+            "diversity": diversity * prepared.counts["diversity"],
+            "penalty": output.penalty,
+            "accuracy": contrast.hits,
+        }
