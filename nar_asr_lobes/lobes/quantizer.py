@@ -107,16 +107,32 @@ class RandomProjectionQuantizer(nn.Module):
         self.register_buffer("projection", projection)
         self.register_buffer("book", F.normalize(book, dim=1))
 
-    @torch.no_grad()
     def forward(
         self, wavs: torch.Tensor, wav_lens: torch.Tensor
     ) -> torch.Tensor:
         """Give codes [B, T, codebooks] of wavs [B, S]; T is at least 1."""
+        return self.similarities(self.project(wavs, wav_lens)).argmax(-1)
+
+    @torch.no_grad()
+    def project(
+        self, wavs: torch.Tensor, wav_lens: torch.Tensor
+    ) -> torch.Tensor:
+        """Give projections [B, T, codebooks, code_dim], of unit length."""
         # In bfloat16 a sixth of the targets would be others.
         with torch.autocast(wavs.device.type, enabled=False):
-            return self._codes(wavs.float(), wav_lens)
+            stacked = self._stacks(wavs.float(), wav_lens)
+            projected = torch.einsum(
+                "btf,nfc->btnc", stacked, self.projection
+            )
+            return F.normalize(projected, dim=-1)
 
-    def _codes(
+    @torch.no_grad()
+    def similarities(self, projected: torch.Tensor) -> torch.Tensor:
+        """Give cosines [..., codebooks, codes]; the largest is the code's."""
+        with torch.autocast(projected.device.type, enabled=False):
+            return torch.einsum("...nc,nck->...nk", projected, self.book)
+
+    def _stacks(
         self, wavs: torch.Tensor, wav_lens: torch.Tensor
     ) -> torch.Tensor:
         samples = absolute_lengths(wav_lens, wavs.shape[1])
@@ -124,7 +140,4 @@ class RandomProjectionQuantizer(nn.Module):
         mel = self.mel(wavs, wav_lens)[:, self.offset :]
         short = frames * self.stack - mel.shape[1]
         mel = F.pad(mel, (0, 0, 0, max(0, short)))[:, : frames * self.stack]
-        stacked = mel.unflatten(1, (frames, self.stack)).flatten(2)
-        projected = torch.einsum("btf,nfc->btnc", stacked, self.projection)
-        # Codes have unit length, so the largest product is the nearest one.
-        return torch.einsum("btnc,nck->btnk", projected, self.book).argmax(-1)
+        return mel.unflatten(1, (frames, self.stack)).flatten(2)
