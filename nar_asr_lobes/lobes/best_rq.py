@@ -41,6 +41,8 @@ class BestRq(nn.Module):
     soft_temperature : float, optional
         Of the softmax over the cosines to the codes; without it there are no
         soft targets.
+    projection : str
+        As in ``RandomProjectionQuantizer``.
 
     Example
     -------
@@ -59,6 +61,7 @@ class BestRq(nn.Module):
         codebooks: int = 1,
         codes: int = 1024,
         soft_temperature: float | None = None,
+        projection: str = "random",
     ):
         super().__init__()
         if isinstance(config, dict):
@@ -68,7 +71,7 @@ class BestRq(nn.Module):
         self.soft_temperature = soft_temperature
         self.encoder = SpeechEncoder(config)
         self.quantizer = RandomProjectionQuantizer(
-            self.encoder.frontend, codebooks, codes
+            self.encoder.frontend, codebooks, codes, projection=projection
         )
         self.classifier = nn.Linear(config.d_model, codebooks * codes)
 

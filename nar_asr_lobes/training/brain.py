@@ -129,6 +129,9 @@ class NarBrain(sb.Brain):
             ``lr`` and ``skipped`` (1.0 when a NaN or infinity was found on
             any rank and no rank moved its weights).
         """
+        if self.progress.step == 0:
+            here = [b.to(self.device) for b in batch]
+            self.objective.begin(self.model, here)
         prepared = [self.prepare(b) for b in batch]
         local = Totals()
         for item in prepared:
@@ -317,13 +320,7 @@ class NarBrain(sb.Brain):
         checkpoint = self.checkpoints.newest()
         if checkpoint is None:
             return
-        for key, value in self.facts.items():
-            if checkpoint.facts.get(key) != value:
-                raise UserError(
-                    f"{checkpoint.path}: was made with {key} "
-                    f"{checkpoint.facts.get(key)}, now it is {value}; give "
-                    "the old one or a new output_folder"
-                )
+        checkpoint.require(self.facts)
         for name in ("model", "optimizer"):
             state = checkpoint.load(name, self.device)
             try:

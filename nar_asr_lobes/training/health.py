@@ -12,7 +12,7 @@ import torch
 from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.training.progress import Totals
 
-LOW_PERPLEXITY = 0.02  # of the codes that could be in use
+LOW_PERPLEXITY = 0.005  # of the codes that could be in use
 LOW_SPREAD = 0.03  # the encoder's last norm makes it about 1 at the start
 _REMEDIES = {
     "codes": "raise diversity_weight or lower peak_lr",

@@ -6,66 +6,31 @@ of frozen codebooks, wav2vec 2.0 for the right one among quantised frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
 
 from nar_asr_lobes.dataio.datasets import Batch
+from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.best_rq import BestRq
-from nar_asr_lobes.lobes.frontend import FeatureMasker
-from nar_asr_lobes.lobes.masking import SpecAugment, draw_span_mask
+from nar_asr_lobes.lobes.masking import SpecAugment
 from nar_asr_lobes.lobes.model import ModelConfig
+from nar_asr_lobes.lobes.quantizer import PROJECTIONS
 from nar_asr_lobes.lobes.wav2vec2 import Wav2Vec2
 from nar_asr_lobes.losses.contrastive import (
     contrastive_sums,
     draw_distractors,
     unused_share,
 )
+from nar_asr_lobes.training.distributed import gather_objects
 from nar_asr_lobes.training.health import count_codes, spread_sum
-from nar_asr_lobes.training.objectives import Prepared
+from nar_asr_lobes.training.hidden_frames import HiddenFrames, PreparedFrames
 
 
-@dataclass(frozen=True, kw_only=True)
-class PreparedFrames(Prepared):
-    """Hidden frames, whose ``places`` are those that the model takes."""
-
-    places: torch.Tensor
-
-
-class _HiddenFrames:
-    """What the two objectives have in common: how frames are hidden."""
-
-    def __init__(
-        self,
-        mask_share: float,
-        mask_span: int,
-        spec_augment: SpecAugment | None,
-    ):
-        require_number("mask_share", mask_share, 0.0)
-        require_count("mask_span", mask_span)
-        self.mask_share, self.mask_span = mask_share, mask_span
-        self.spec_augment = spec_augment
-
-    def _draw(
-        self, batch: Batch, model: BestRq | Wav2Vec2
-    ) -> tuple[torch.Tensor, float]:
-        """Give a mask [B, T] on the CPU and the number of valid frames."""
-        lengths = model.output_lengths(batch.samples).cpu()
-        mask = draw_span_mask(
-            batch.seeds, lengths, self.mask_share, self.mask_span
-        )
-        return mask, float(lengths.sum())
-
-    def _masker(self, batch: Batch, training: bool) -> FeatureMasker | None:
-        if not training or self.spec_augment is None:
-            return None
-        return self.spec_augment.masker(batch.seeds)
-
-
-class BestRqObjective(_HiddenFrames):
+class BestRqObjective(HiddenFrames):
     """Predict the codes of hidden frames.
 
     Chiu et al., https://arxiv.org/abs/2202.01855. With soft targets the loss
@@ -88,6 +53,11 @@ class BestRqObjective(_HiddenFrames):
         Of the soft targets; 0 for none.
     soft_temperature : float
         Of their softmax; the lower, the nearer they are to the hard ones.
+    projection : str
+        Of the log-mel frames: ``"random"``, ``"pca"`` (Xu et al.,
+        https://arxiv.org/abs/2606.30671) or ``"whitened"``, see
+        ``RandomProjectionQuantizer``; the latter two are fitted to the audio
+        of the first step and frozen.
 
     Example
     -------
@@ -108,13 +78,20 @@ class BestRqObjective(_HiddenFrames):
         spec_augment: SpecAugment | None = None,
         soft_weight: float = 0.0,
         soft_temperature: float = 0.1,
+        projection: str = "random",
     ):
         super().__init__(mask_share, mask_span, spec_augment)
         require_count("codebooks", codebooks)
         require_count("codes", codes, 2)
         require_number("soft_weight", soft_weight, 0.0, 1.0)
         require_number("soft_temperature", soft_temperature, 1e-3)
+        if projection not in PROJECTIONS:
+            raise UserError(
+                f"projection is {projection!r}; choose from "
+                + ", ".join(PROJECTIONS)
+            )
         self.codebooks, self.codes = codebooks, codes
+        self.projection = projection
         self.soft_temperature = soft_temperature if soft_weight else None
         self.weights = {"best_rq": 1.0}
         if soft_weight:
@@ -123,14 +100,26 @@ class BestRqObjective(_HiddenFrames):
     def build_model(self, config: ModelConfig) -> BestRq:
         """Build the encoder with targets and classifiers."""
         return BestRq(
-            config, self.codebooks, self.codes, self.soft_temperature
+            config,
+            self.codebooks,
+            self.codes,
+            self.soft_temperature,
+            self.projection,
         )
+
+    def begin(self, model: BestRq, batches: Sequence[Batch]) -> None:
+        """Fit the projection, if it is one to be fitted."""
+        if self.projection == "random":
+            return
+        quantizer = model.quantizer
+        mine = sum(quantizer.moments(b.wavs, b.wav_lens) for b in batches)
+        quantizer.fit(sum(gather_objects(mine)))
 
     def prepare(
         self, batch: Batch, model: BestRq, step: int = 0
     ) -> PreparedFrames:
         """Draw the hidden spans of each utterance."""
-        mask, frames = self._draw(batch, model)
+        mask, frames = self.draw(batch, model)
         places = mask.flatten().nonzero().squeeze(1)
         guesses = float(len(places) * self.codebooks)
         counts = dict.fromkeys([*self.weights, "accuracy"], guesses)
@@ -153,7 +142,7 @@ class BestRqObjective(_HiddenFrames):
             batch.wav_lens,
             prepared.mask,
             prepared.places,
-            self._masker(batch, training),
+            self.masker(batch, training),
         )
         log_probs = output.logits.float().log_softmax(-1)
         guesses = log_probs.detach().argmax(-1)
@@ -184,7 +173,7 @@ class PreparedContrast(PreparedFrames):
     temperature: float
 
 
-class Wav2Vec2Objective(_HiddenFrames):
+class Wav2Vec2Objective(HiddenFrames):
     """Tell hidden frames' quantised features from others (wav2vec 2.0).
 
     Baevski et al., https://arxiv.org/abs/2006.11477. loss = contrastive +
@@ -280,7 +269,7 @@ class Wav2Vec2Objective(_HiddenFrames):
         self, batch: Batch, model: Wav2Vec2, step: int = 0
     ) -> PreparedContrast:
         """Draw hidden spans and distractors."""
-        mask, frames = self._draw(batch, model)
+        mask, frames = self.draw(batch, model)
         # A hidden frame that is alone has nothing to be told from.
         mask &= mask.sum(1, keepdim=True) > 1
         hidden = mask.sum(1).tolist()
@@ -309,7 +298,7 @@ class Wav2Vec2Objective(_HiddenFrames):
             prepared.mask,
             prepared.places,
             prepared.temperature if training else None,
-            self._masker(batch, training),
+            self.masker(batch, training),
         )
         contrast = contrastive_sums(
             output.contexts,

@@ -277,3 +277,41 @@ def test_a_tiny_model_learns_what_is_hidden(
         sums = brain.objective.sums(brain.model, item, training=False)
         commonest = sums["targets"].amax(1).sum() / sums["targets"].sum()
         assert valid["accuracy"] > 1.5 * commonest
+
+
+def test_a_projection_is_fitted_to_the_first_step_and_frozen(
+    tmp_path, tone_clips
+):
+    def brain(folder):
+        torch.manual_seed(0)
+        objective = BestRqObjective(0.5, 4, 2, 32, projection="whitened")
+        return make_brain(
+            "pretrain", folder, 4, objective=objective, checkpoint_interval=2
+        )
+
+    loader = make_loader("pretrain", tone_clips, 4)
+    whole = brain(tmp_path / "whole")
+    start = whole.model.quantizer.projection.clone()
+    whole.on_fit_start()
+    first = next(iter(loader))
+    assert len(first) > 1
+    whole.fit_batch(first)
+    fitted = whole.model.quantizer.projection.clone()
+    assert not torch.equal(start, fitted)
+    whole.fit_batch(first[:1])
+    assert torch.equal(fitted, whole.model.quantizer.projection)
+
+    other = brain(tmp_path / "other")
+    moments = [
+        other.model.quantizer.moments(batch.wavs, batch.wav_lens)
+        for batch in first
+    ]
+    other.model.quantizer.fit(sum(moments))
+    assert torch.equal(fitted, other.model.quantizer.projection)
+
+    halves = brain(tmp_path / "halves")
+    halves.fit(make_loader("pretrain", tone_clips, 4))
+    resumed = brain(tmp_path / "halves")
+    resumed.on_fit_start()
+    resumed.resume()
+    assert torch.equal(fitted, resumed.model.quantizer.projection)
