@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,11 @@ class LmObjective:
     def build_model(self, sizes: LmSizes) -> TransformerLm:
         """Build the language model."""
         return TransformerLm(sizes, self.vocab_size)
+
+    def begin(
+        self, model: TransformerLm, batches: Sequence[TextBatch]
+    ) -> None:
+        """Fit nothing."""
 
     def prepare(
         self, batch: TextBatch, model: TransformerLm, step: int = 0

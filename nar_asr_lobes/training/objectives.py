@@ -8,7 +8,7 @@ is trained on; every other one is a statistic, reported as sum / count.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -82,6 +82,12 @@ class Objective(Protocol):
 
     def build_model(self, config: ModelConfig) -> nn.Module:
         """Build the model that this objective trains."""
+
+    def begin(self, model: nn.Module, batches: Sequence[Batch]) -> None:
+        """Fit what is fitted to the first step's audio, just before it.
+
+        All ranks come here, each with the micro-batches of its own.
+        """
 
     def prepare(
         self, batch: Batch, model: nn.Module, step: int = 0
@@ -190,6 +196,9 @@ class RecognitionObjective:
             "wer": float(sum(len(text.split()) for text in batch.texts)),
         }
         return Prepared(batch, mask, counts, spoken, inter)
+
+    def begin(self, model: NarAsr, batches: Sequence[Batch]) -> None:
+        """Fit nothing."""
 
     def _phone_targets(
         self, batch: Batch, lengths: torch.Tensor, keep: torch.Tensor
