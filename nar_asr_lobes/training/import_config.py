@@ -125,7 +125,9 @@ def _sizes(values: Mapping[str, Any], kind: str) -> dict[str, Any]:
         number = key in _NEEDED or type(value) is int
         if number and not (type(value) is int and value > 0):
             raise UserError(f"{key} is {value!r}, no number above 0")
-    if got["conv_dim"] != [got["conv_dim"][0]] * len(_KERNELS):
+    width, *others = got["conv_dim"] or [None]
+    even = others == [width] * (len(_KERNELS) - 1)
+    if type(width) is not int or width < 1 or not even:
         raise UserError(
             f"conv_dim is {got['conv_dim']}, but this stem knows "
             f"{len(_KERNELS)} layers of equal width only"
@@ -137,7 +139,7 @@ def _sizes(values: Mapping[str, Any], kind: str) -> dict[str, Any]:
         )
     return {
         "stem": "wav2vec2",
-        "stem_channels": got["conv_dim"][0],
+        "stem_channels": width,
         "stem_norm": got["feat_extract_norm"],
         "stem_bias": got["conv_bias"],
         "frame_norm": got["feat_proj_layer_norm"],

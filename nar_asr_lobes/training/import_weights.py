@@ -127,7 +127,9 @@ def _read_file(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-        return {str(name): tensor for name, tensor in found.items()}
+        if not all(torch.is_tensor(value) for value in found.values()):
+            raise ValueError("something else than tensors")
+        return dict(found)
     except (
         safetensors.SafetensorError,
         pickle.UnpicklingError,

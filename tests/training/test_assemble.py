@@ -112,6 +112,13 @@ def test_another_number_of_heads_is_refused(pretrained):
         load_pretrained(recogniser(heads=4), str(pretrained[0]), {})
 
 
+def test_audio_that_is_read_otherwise_is_refused(pretrained):
+    with pytest.raises(UserError, match="normalize_audio True, this model Fal"):
+        load_pretrained(
+            recogniser(normalize_audio=False), str(pretrained[0]), {}
+        )
+
+
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds no whole checkpoint; run pre"):
         load_pretrained(recogniser(), str(tmp_path), {})
