@@ -10,6 +10,7 @@ from transformers import (
     Wav2Vec2Config,
     Wav2Vec2ForCTC,
     Wav2Vec2ForPreTraining,
+    Wav2Vec2ForSequenceClassification,
     Wav2Vec2Model,
     WavLMConfig,
     WavLMForCTC,
@@ -44,6 +45,11 @@ PUBLISHED = {
         {**LARGE, "conv_bias": True},
     ),
     "wav2vec2-ctc": (Wav2Vec2ForCTC, Wav2Vec2Config, {}),
+    "wav2vec2-classifier": (
+        Wav2Vec2ForSequenceClassification,
+        Wav2Vec2Config,
+        {"use_weighted_layer_sum": True},
+    ),
     "hubert-base": (HubertModel, HubertConfig, {}),
     "hubert-large-ctc": (HubertForCTC, HubertConfig, LARGE),
     "hubert-distilled": (
