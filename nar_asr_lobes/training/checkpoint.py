@@ -191,6 +191,15 @@ class CheckpointFolder:
             )
             return None
 
+    def facts(self) -> dict[str, Any] | None:
+        """Read the newest readable facts; no other file is looked at."""
+        for path in self._paths():
+            try:
+                return _read_meta(path)["facts"]
+            except (OSError, ValueError, KeyError):
+                continue
+        return None
+
     def newest(self) -> Checkpoint | None:
         """Give the newest checkpoint that is whole, if there is one."""
         for path in self._paths():
