@@ -119,6 +119,7 @@ class RandomProjectionQuantizer(nn.Module):
         self.register_buffer("projection", weight)
         if projection != "random":
             self.register_buffer("centre", torch.zeros(self.stack * MELS))
+            self.register_buffer("fitted", torch.tensor(False))
         self.register_buffer("book", F.normalize(book, dim=1))
 
     def forward(
@@ -188,6 +189,7 @@ class RandomProjectionQuantizer(nn.Module):
             vectors = vectors * torch.rsqrt(values.clamp_min(1e-6))
         self.centre.copy_(mean)
         self.projection.copy_(vectors)
+        self.fitted.fill_(True)
 
     def _stacks(
         self, wavs: torch.Tensor, wav_lens: torch.Tensor

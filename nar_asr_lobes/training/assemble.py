@@ -6,7 +6,7 @@ RunConfig + tokenizer -> objective -> model (-> pre-trained encoder) -> NarBrain
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import LogConfig, RunConfig
 from nar_asr_lobes.training.data import run_lexicon
+from nar_asr_lobes.training.init_from import load_pretrained
 from nar_asr_lobes.training.lm_config import LmRunConfig
 from nar_asr_lobes.training.objectives import Objective
 from nar_asr_lobes.training.options import TrainOptions
@@ -81,6 +82,8 @@ def make_brain(
         facts[key] = getattr(config, key)
     if tokenizer is not None:
         facts["tokenizer"] = tokenizer.fingerprint
+    else:
+        facts["targets"] = objective.targets
     if lexicon is not None:
         facts["phones"] = " ".join(lexicon.phones)
     if config.init_from is not None:
@@ -254,84 +257,6 @@ def make_logger(log: LogConfig, output: Path) -> TrainLogger:
             "log: tensorboard is not installed; run `pip install tensorboard` "
             "or set log.tensorboard to False"
         ) from error
-
-
-def load_pretrained(
-    model: nn.Module, folder: str, facts: Mapping[str, object]
-) -> None:
-    """Take over the encoder of another run, and what else means the same.
-
-    CTC head and decoder come along where the tokenizer is the same, what reads
-    the intermediate layers where their units are the same too.
-
-    Arguments
-    ---------
-    model : torch.nn.Module
-        Has an ``encoder`` of the same sizes.
-    folder : str
-        The run's output folder.
-    facts : mapping
-        Of the run that begins: its ``tokenizer`` and ``phones``, if any.
-
-    Raises
-    ------
-    UserError
-        When there is no whole checkpoint, or its encoder's sizes differ.
-    """
-    checkpoint = CheckpointFolder(Path(folder) / "checkpoints").newest()
-    if checkpoint is None:
-        raise UserError(
-            f"{folder}: holds no whole checkpoint; run pre-training first or "
-            "set init_from to null"
-        )
-    theirs, mine = checkpoint.load("model"), model.state_dict()
-    wrong = _misfits(theirs, mine, "encoder.")
-    if wrong:
-        raise UserError(
-            f"{checkpoint.path}: its encoder has other sizes than this "
-            f"model's ({len(wrong)} tensors differ, the first is {wrong[0]}); "
-            "use the same model section in both YAMLs"
-        )
-    sizes = ModelConfig.from_dict(checkpoint.facts["model"])
-    for key in ("heads", "normalize_audio"):  # no tensor's shape would tell
-        wanted, found = getattr(model.config, key), getattr(sizes, key)
-        if wanted != found:
-            raise UserError(
-                f"{checkpoint.path}: its encoder has {key} {found}, this "
-                f"model {wanted}; use the same model section in both YAMLs"
-            )
-    parts = ["encoder."]
-    if _same(checkpoint.facts, facts, "tokenizer"):
-        parts += ["ctc_head.", "decoder."]
-        if _same(checkpoint.facts, facts, "phones"):
-            parts += ["inter_head.", "condition."]
-    taken = [
-        part
-        for part in parts
-        if not _misfits(theirs, mine, part)
-        and any(name.startswith(part) for name in theirs)
-    ]
-    shared = {k: v for k, v in theirs.items() if k.startswith(tuple(taken))}
-    model.load_state_dict({**mine, **shared})
-    logger.info("taken from %s: %s", checkpoint.path, " ".join(taken))
-    if "source" in checkpoint.facts:
-        logger.info("imported from %s", checkpoint.facts["source"])
-
-
-def _same(theirs: Mapping, mine: Mapping, name: str) -> bool:
-    return theirs.get(name) == mine.get(name)
-
-
-def _misfits(theirs: Mapping, mine: Mapping, part: str) -> list[str]:
-    """Name the tensors of a part that only one has, or in another shape."""
-    names = sorted(k for k in theirs.keys() | mine.keys() if k.startswith(part))
-    return [
-        name
-        for name in names
-        if name not in theirs
-        or name not in mine
-        or theirs[name].shape != mine[name].shape
-    ]
 
 
 def load_best(brain: NarBrain) -> nn.Module:

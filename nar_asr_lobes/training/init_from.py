@@ -1,12 +1,18 @@
-"""The sizes that come with the encoder a run starts from."""
+"""What a run takes over from the one it starts from: sizes and weights."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from torch import nn
+
+from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.config import ENCODER_KEYS, ModelConfig
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
+
+logger = logging.getLogger(__name__)
 
 
 def with_imported_sizes(model: Mapping, folder: str) -> dict:
@@ -41,3 +47,87 @@ def with_imported_sizes(model: Mapping, folder: str) -> dict:
         return dict(model)
     sizes = ModelConfig.from_dict(theirs)
     return {**model, **{key: getattr(sizes, key) for key in ENCODER_KEYS}}
+
+
+def load_pretrained(
+    model: nn.Module, folder: str, facts: Mapping[str, object]
+) -> None:
+    """Take over the encoder of another run, and what else means the same.
+
+    CTC head and decoder come along where the tokenizer is the same, what reads
+    the intermediate layers where their units are the same too. A pre-training
+    that goes on, on other audio, takes all where its targets are the same.
+
+    Arguments
+    ---------
+    model : torch.nn.Module
+        Has an ``encoder`` of the same sizes.
+    folder : str
+        The run's output folder.
+    facts : mapping
+        Of the run that begins: its ``tokenizer`` and ``phones``, if any, or
+        the ``targets`` of its pre-training.
+
+    Raises
+    ------
+    UserError
+        When there is no whole checkpoint, or its encoder's sizes differ.
+    """
+    checkpoint = CheckpointFolder(Path(folder) / "checkpoints").newest()
+    if checkpoint is None:
+        raise UserError(
+            f"{folder}: holds no whole checkpoint; run pre-training first or "
+            "set init_from to null"
+        )
+    theirs, mine = checkpoint.load("model"), model.state_dict()
+    wrong = _misfits(theirs, mine, "encoder.")
+    if wrong:
+        raise UserError(
+            f"{checkpoint.path}: its encoder has other sizes than this "
+            f"model's ({len(wrong)} tensors differ, the first is {wrong[0]}); "
+            "use the same model section in both YAMLs"
+        )
+    sizes = ModelConfig.from_dict(checkpoint.facts["model"])
+    for key in ("heads", "normalize_audio"):  # no tensor's shape would tell
+        wanted, found = getattr(model.config, key), getattr(sizes, key)
+        if wanted != found:
+            raise UserError(
+                f"{checkpoint.path}: its encoder has {key} {found}, this "
+                f"model {wanted}; use the same model section in both YAMLs"
+            )
+    parts = ["encoder."]
+    if "targets" in facts:
+        if _same(checkpoint.facts, facts, "targets"):
+            others = {name.partition(".")[0] + "." for name in mine}
+            parts += sorted(others - {"encoder."})
+    elif _same(checkpoint.facts, facts, "tokenizer"):
+        parts += ["ctc_head.", "decoder."]
+        if _same(checkpoint.facts, facts, "phones"):
+            parts += ["inter_head.", "condition."]
+    taken = [
+        part
+        for part in parts
+        if not _misfits(theirs, mine, part)
+        and any(name.startswith(part) for name in theirs)
+    ]
+    shared = {k: v for k, v in theirs.items() if k.startswith(tuple(taken))}
+    model.load_state_dict({**mine, **shared})
+    logger.info("taken from %s: %s", checkpoint.path, " ".join(taken))
+    if "source" in checkpoint.facts:
+        logger.info("imported from %s", checkpoint.facts["source"])
+
+
+def _same(theirs: Mapping, mine: Mapping, name: str) -> bool:
+    return theirs.get(name) == mine.get(name)
+
+
+def _misfits(theirs: Mapping, mine: Mapping, part: str) -> list[str]:
+    """Name the tensors of a part that only one has, or in another shape."""
+    names = sorted(k for k in theirs.keys() | mine.keys() if k.startswith(part))
+    return [
+        name
+        for name in names
+        if name not in theirs
+        or name not in mine
+        or theirs[name].shape != mine[name].shape
+    ]

@@ -93,6 +93,7 @@ class BestRqObjective(HiddenFrames):
         self.codebooks, self.codes = codebooks, codes
         self.projection = projection
         self.soft_temperature = soft_temperature if soft_weight else None
+        self.targets = f"best_rq {projection} {codebooks}x{codes}"
         self.weights = {"best_rq": 1.0}
         if soft_weight:
             self.weights = {"best_rq": 1 - soft_weight, "kl": soft_weight}
@@ -108,10 +109,10 @@ class BestRqObjective(HiddenFrames):
         )
 
     def begin(self, model: BestRq, batches: Sequence[Batch]) -> None:
-        """Fit the projection, if it is one to be fitted."""
-        if self.projection == "random":
-            return
+        """Fit the projection, if it is one to be fitted and not yet is."""
         quantizer = model.quantizer
+        if self.projection == "random" or quantizer.fitted:
+            return
         mine = sum(quantizer.moments(b.wavs, b.wav_lens) for b in batches)
         quantizer.fit(sum(gather_objects(mine)))
 
@@ -248,6 +249,7 @@ class Wav2Vec2Objective(HiddenFrames):
         require_number("penalty_weight", penalty_weight, 0.0)
         self.negatives, self.temperature = negatives, temperature
         self.sizes = (groups, codes, code_dim, width)
+        self.targets = f"wav2vec2 {groups}x{codes}x{code_dim} to {width}"
         self.gumbel_start, self.gumbel_end = gumbel_start, gumbel_end
         self.gumbel_decay = gumbel_decay
         self.weights = {

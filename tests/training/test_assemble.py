@@ -1,88 +1,18 @@
-from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.training.assemble import (
     check_optimizer,
     load_best,
-    load_pretrained,
     make_brain,
     make_logger,
 )
 from nar_asr_lobes.training.config import LogConfig, OptimConfig, RunConfig
-from tests.training.runs import (
-    TOKENIZER,
-    make_objective,
-    weights,
-)
-from tests.training.runs import (
-    make_brain as tiny_brain,
-)
-
-
-@pytest.fixture
-def pretrained(tmp_path):
-    """A pre-training's output folder, and its weights."""
-    facts = {"model": ModelConfig.tiny().to_dict()}
-    folder = tmp_path / "checkpoints"
-    brain = tiny_brain("pretrain", folder, 1, facts=facts)
-    brain.on_fit_start()
-    brain.save()
-    return tmp_path, weights(brain)
-
-
-def recogniser(**sizes):
-    config = replace(ModelConfig.tiny(), **sizes)
-    return make_objective("finetune").build_model(config)
-
-
-def test_only_the_encoder_is_taken_over(pretrained):
-    folder, theirs = pretrained
-    model = recogniser()
-    before = {k: v.clone() for k, v in model.state_dict().items()}
-    load_pretrained(model, str(folder), {"tokenizer": "a"})
-    for name, value in model.state_dict().items():
-        wanted = theirs if name.startswith("encoder.") else before
-        assert torch.equal(value, wanted[name]), name
-
-
-@pytest.mark.parametrize(
-    ("facts", "parts"),
-    [
-        ({"tokenizer": "a"}, ("encoder.", "ctc_head.", "decoder.")),
-        ({"tokenizer": "b"}, ("encoder.",)),
-        ({"tokenizer": "a", "phones": "p t"}, ("encoder.", "ctc_", "decoder.")),
-    ],
-)
-def test_what_means_the_same_comes_along(facts, parts, tmp_path):
-    theirs = {"model": ModelConfig.tiny().to_dict(), "tokenizer": "a"}
-    brain = tiny_brain("finetune", tmp_path / "checkpoints", 1, facts=theirs)
-    brain.on_fit_start()
-    brain.save()
-    torch.manual_seed(99)
-    model = recogniser()
-    before = {k: v.clone() for k, v in model.state_dict().items()}
-    load_pretrained(model, str(tmp_path), facts)
-    for name, value in model.state_dict().items():
-        wanted = weights(brain) if name.startswith(parts) else before
-        assert torch.equal(value, wanted[name]), name
-
-
-def test_a_decoder_of_other_sizes_stays(tmp_path):
-    facts = {"model": ModelConfig.tiny().to_dict(), "tokenizer": "a"}
-    brain = tiny_brain("finetune", tmp_path / "checkpoints", 1, facts=facts)
-    brain.on_fit_start()
-    brain.save()
-    model = recogniser(decoder_layers=2)
-    before = model.decoder.state_dict()["layers.1.ffn.0.weight"].clone()
-    load_pretrained(model, str(tmp_path), facts)
-    after = model.decoder.state_dict()["layers.1.ffn.0.weight"]
-    assert torch.equal(after, before)
-    assert torch.equal(model.ctc_head.bias, brain.model.ctc_head.bias)
+from tests.training.runs import TOKENIZER, make_objective, weights
+from tests.training.runs import make_brain as tiny_brain
 
 
 def test_tensorboard_goes_on_at_the_step_of_a_resume(tmp_path):
@@ -96,32 +26,6 @@ def test_tensorboard_goes_on_at_the_step_of_a_resume(tmp_path):
     events = reader.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     points = [(x.step, x.value) for x in events.Scalars("loss/train")]
     assert points == [(50, 5.0), (100, 10.0)]
-
-
-@pytest.mark.parametrize(
-    "sizes", [{"ffn_dim": 48}, {"encoder_layers": 3}, {"stem": "wav2vec2"}]
-)
-def test_an_encoder_of_other_sizes_is_refused(pretrained, sizes):
-    with pytest.raises(UserError, match="its encoder has other sizes than"):
-        load_pretrained(recogniser(**sizes), str(pretrained[0]), {})
-
-
-def test_another_number_of_heads_is_refused(pretrained):
-    """The tensors are of the same shapes and mean something else."""
-    with pytest.raises(UserError, match="has heads 2, this model 4; use the"):
-        load_pretrained(recogniser(heads=4), str(pretrained[0]), {})
-
-
-def test_audio_that_is_read_otherwise_is_refused(pretrained):
-    with pytest.raises(UserError, match="normalize_audio True, this model Fal"):
-        load_pretrained(
-            recogniser(normalize_audio=False), str(pretrained[0]), {}
-        )
-
-
-def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(UserError, match="holds no whole checkpoint; run pre"):
-        load_pretrained(recogniser(), str(tmp_path), {})
 
 
 def test_the_best_weights_are_loaded_and_rest(tmp_path):

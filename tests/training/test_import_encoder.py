@@ -9,9 +9,9 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.best_rq import BestRq
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.model import build_model
-from nar_asr_lobes.training.assemble import load_pretrained
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.import_encoder import import_encoder
+from nar_asr_lobes.training.init_from import load_pretrained
 from tests.published_models import (
     PUBLISHED,
     imported,

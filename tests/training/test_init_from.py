@@ -3,10 +3,18 @@ from dataclasses import replace
 import pytest
 import torch
 
+from nar_asr_lobes.dataio.batching import Sample
+from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.config import ENCODER_KEYS, ModelConfig
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import parse_config
-from nar_asr_lobes.training.init_from import with_imported_sizes
+from nar_asr_lobes.training.init_from import (
+    load_pretrained,
+    with_imported_sizes,
+)
+from nar_asr_lobes.training.pretraining import BestRqObjective
+from tests.training.runs import make_brain as tiny_brain
+from tests.training.runs import make_dataset, make_objective, weights
 
 THEIRS = replace(
     ModelConfig.tiny(),
@@ -59,3 +67,132 @@ def test_it_is_asked_before_the_model_is_judged(checkpoint):
         "decoder_layers": 3,
         "inter_ctc_layers": [8],
     }
+
+
+@pytest.fixture
+def pretrained(tmp_path):
+    """A pre-training's output folder, and its weights."""
+    facts = {"model": ModelConfig.tiny().to_dict()}
+    folder = tmp_path / "checkpoints"
+    brain = tiny_brain("pretrain", folder, 1, facts=facts)
+    brain.on_fit_start()
+    brain.save()
+    return tmp_path, weights(brain)
+
+
+def recogniser(**sizes):
+    config = replace(ModelConfig.tiny(), **sizes)
+    return make_objective("finetune").build_model(config)
+
+
+def test_only_the_encoder_is_taken_over(pretrained):
+    folder, theirs = pretrained
+    model = recogniser()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    load_pretrained(model, str(folder), {"tokenizer": "a"})
+    for name, value in model.state_dict().items():
+        wanted = theirs if name.startswith("encoder.") else before
+        assert torch.equal(value, wanted[name]), name
+
+
+@pytest.mark.parametrize(
+    ("facts", "parts"),
+    [
+        ({"tokenizer": "a"}, ("encoder.", "ctc_head.", "decoder.")),
+        ({"tokenizer": "b"}, ("encoder.",)),
+        ({"tokenizer": "a", "phones": "p t"}, ("encoder.", "ctc_", "decoder.")),
+    ],
+)
+def test_what_means_the_same_comes_along(facts, parts, tmp_path):
+    theirs = {"model": ModelConfig.tiny().to_dict(), "tokenizer": "a"}
+    brain = tiny_brain("finetune", tmp_path / "checkpoints", 1, facts=theirs)
+    brain.on_fit_start()
+    brain.save()
+    torch.manual_seed(99)
+    model = recogniser()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    load_pretrained(model, str(tmp_path), facts)
+    for name, value in model.state_dict().items():
+        wanted = weights(brain) if name.startswith(parts) else before
+        assert torch.equal(value, wanted[name]), name
+
+
+@pytest.mark.parametrize(("targets", "all_of_it"), [("a", True), ("b", False)])
+def test_a_pretraining_goes_on_with_the_same_targets(
+    targets, all_of_it, tmp_path
+):
+    facts = {"model": ModelConfig.tiny().to_dict(), "targets": "a"}
+    objective = BestRqObjective(0.5, 4, 2, 32, projection="whitened")
+    brain = tiny_brain(
+        "pretrain",
+        tmp_path / "checkpoints",
+        1,
+        facts=facts,
+        objective=objective,
+    )
+    brain.on_fit_start()
+    brain.model.quantizer.fit(torch.eye(321).double())
+    brain.save()
+    torch.manual_seed(99)
+    model = objective.build_model(ModelConfig.tiny())
+    assert not model.quantizer.fitted
+    load_pretrained(model, str(tmp_path), {"targets": targets})
+    assert model.quantizer.fitted == all_of_it
+    theirs, mine = weights(brain), model.state_dict()
+    for name in ("projection", "centre"):
+        same = torch.equal(
+            mine[f"quantizer.{name}"], theirs[f"quantizer.{name}"]
+        )
+        assert same == (all_of_it or name == "centre"), name
+    same = torch.equal(mine["classifier.weight"], theirs["classifier.weight"])
+    assert same == all_of_it
+
+
+def test_a_fitted_projection_is_not_fitted_again(tmp_path, tone_clips):
+    objective = BestRqObjective(0.5, 4, 2, 32, projection="whitened")
+    model = objective.build_model(ModelConfig.tiny())
+    batch = make_dataset("pretrain", tone_clips).batch([Sample(0, 0)])
+    objective.begin(model, [batch])
+    before = model.quantizer.projection.clone()
+    other = make_dataset("pretrain", tone_clips).batch([Sample(1, 1)])
+    objective.begin(model, [other])
+    assert torch.equal(model.quantizer.projection, before)
+
+
+def test_a_decoder_of_other_sizes_stays(tmp_path):
+    facts = {"model": ModelConfig.tiny().to_dict(), "tokenizer": "a"}
+    brain = tiny_brain("finetune", tmp_path / "checkpoints", 1, facts=facts)
+    brain.on_fit_start()
+    brain.save()
+    model = recogniser(decoder_layers=2)
+    before = model.decoder.state_dict()["layers.1.ffn.0.weight"].clone()
+    load_pretrained(model, str(tmp_path), facts)
+    after = model.decoder.state_dict()["layers.1.ffn.0.weight"]
+    assert torch.equal(after, before)
+    assert torch.equal(model.ctc_head.bias, brain.model.ctc_head.bias)
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"ffn_dim": 48}, {"encoder_layers": 3}, {"stem": "wav2vec2"}]
+)
+def test_an_encoder_of_other_sizes_is_refused(pretrained, sizes):
+    with pytest.raises(UserError, match="its encoder has other sizes than"):
+        load_pretrained(recogniser(**sizes), str(pretrained[0]), {})
+
+
+def test_another_number_of_heads_is_refused(pretrained):
+    """The tensors are of the same shapes and mean something else."""
+    with pytest.raises(UserError, match="has heads 2, this model 4; use the"):
+        load_pretrained(recogniser(heads=4), str(pretrained[0]), {})
+
+
+def test_audio_that_is_read_otherwise_is_refused(pretrained):
+    with pytest.raises(UserError, match="normalize_audio True, this model Fal"):
+        load_pretrained(
+            recogniser(normalize_audio=False), str(pretrained[0]), {}
+        )
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(UserError, match="holds no whole checkpoint; run pre"):
+        load_pretrained(recogniser(), str(tmp_path), {})
