@@ -81,8 +81,9 @@ class GumbelQuantizer(nn.Module):
             scores = scores.unflatten(-1, (self.groups, -1))
             noisy = scores
             if temperature is not None:
-                noise = torch.empty_like(scores).exponential_().log()
-                noisy = (scores - noise) / temperature
+                waits = torch.empty_like(scores).exponential_()
+                noise = -waits.clamp_min(1e-30).log()  # a 0 may be drawn
+                noisy = (scores + noise) / temperature
             codes = noisy.argmax(-1)
             choice = torch.zeros_like(scores).scatter_(
                 -1, codes.unsqueeze(-1), 1.0

@@ -12,7 +12,9 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing import spawn
 
+from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.training.distributed import gather_objects, sum_over_ranks
+from nar_asr_lobes.training.pretraining import BestRqObjective
 from tests.training.runs import (
     ALL_KINDS,
     KINDS,
@@ -45,6 +47,7 @@ def work(rank, folder, clips):
         "gloo", store, timeout=PATIENCE, rank=rank, world_size=RANKS
     )
     found = {"collectives": collectives(rank)}
+    found["projection"] = fitted([[[0, 1], [2]], [[3, 4]]][rank], clips)
     for kind in KINDS:
         place = f"{folder}/{kind}"
         found[kind, "alike"] = {
@@ -69,6 +72,15 @@ def collectives(rank):
         values = dict(reversed(values.items()))
     sums = sum_over_ranks(values, "cpu")
     return sums, gather_objects(f"of {rank}")
+
+
+def fitted(parts, clips):
+    """The projection that is fitted to this rank's micro-batches."""
+    torch.manual_seed(0)
+    objective = BestRqObjective(0.5, 4, 1, 32, projection="whitened")
+    model = objective.build_model(ModelConfig.tiny())
+    objective.begin(model, [make_batch("pretrain", clips, p) for p in parts])
+    return model.quantizer.projection
 
 
 def start(kind, folder, steps, **changes):

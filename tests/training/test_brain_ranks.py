@@ -7,6 +7,7 @@ from tests.training.ranks import (
     RANKS,
     equal_run,
     first_gradients,
+    fitted,
     launch,
 )
 from tests.training.runs import ALL_KINDS, KINDS, assert_same_weights
@@ -28,6 +29,14 @@ def test_sums_and_lists_are_of_all_ranks(found):
         sums, gathered = found[rank]["collectives"]
         assert sums == {"a": 1.0, "b": 3.0}
         assert gathered == ["of 0", "of 1"]
+
+
+def test_a_projection_is_fitted_to_the_audio_of_all_ranks(found, tone_clips):
+    one = fitted([[0, 1, 2, 3, 4]], tone_clips)
+    two = [found[rank]["projection"] for rank in range(RANKS)]
+    assert torch.equal(*two)
+    torch.testing.assert_close(two[0], one, atol=1e-3, rtol=1e-3)
+    assert not torch.allclose(one, fitted([[0, 1]], tone_clips), atol=1e-2)
 
 
 @pytest.mark.parametrize("kind", KINDS)
