@@ -40,7 +40,7 @@ def test_numbers_are_finite_and_inside_their_limits(value):
         (lambda: BestRqObjective(0.5, 9, projection="x"), "projection is .x"),
         (lambda: Wav2Vec2Objective(0.5, 9, negatives=0), "negatives is 0"),
         (lambda: Wav2Vec2Objective(0.5, 9, gumbel_start=0.1), "gumbel_start"),
-        (lambda: Wav2Vec2Objective(0.5, 9, gumbel_decay=1.1), "gumbel_decay"),
+        (lambda: Wav2Vec2Objective(0.5, 9, gumbel_share=1.1), "gumbel_share"),
         (lambda: RecognitionObjective(None, 1.5, 0.5), "decoder_weight is 1.5"),
     ],
 )

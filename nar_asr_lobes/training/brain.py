@@ -111,8 +111,9 @@ class NarBrain(sb.Brain):
 
     def prepare(self, batch: Batch) -> Prepared:
         """Bring a batch to the device and make its draws."""
-        step, batch = self.progress.step, batch.to(self.device)
-        return self.objective.prepare(batch, self.model, step)
+        done = self.progress.step / self.scheduler.steps
+        batch = batch.to(self.device)
+        return self.objective.prepare(batch, self.model, done)
 
     def fit_batch(self, batch: list[Batch]) -> dict[str, float]:
         """Make one optimiser step over micro-batches of this rank.

@@ -70,7 +70,7 @@ class LmObjective:
         """Fit nothing."""
 
     def prepare(
-        self, batch: TextBatch, model: TransformerLm, step: int = 0
+        self, batch: TextBatch, model: TransformerLm, done: float = 0.0
     ) -> PreparedText:
         """Count the tokens of a batch and its ends."""
         tokens = float(batch.token_lens.sum() + len(batch.token_lens))

@@ -90,11 +90,11 @@ class Objective(Protocol):
         """
 
     def prepare(
-        self, batch: Batch, model: nn.Module, step: int = 0
+        self, batch: Batch, model: nn.Module, done: float = 0.0
     ) -> Prepared:
         """Make the random draws of a batch and count its targets.
 
-        ``step`` is how many the optimiser made before, for schedules.
+        ``done`` is the share of the run's steps made before, for schedules.
         """
 
     def sums(
@@ -173,7 +173,7 @@ class RecognitionObjective:
         return build_model(config, self.tokenizer.size)
 
     def prepare(
-        self, batch: Batch, model: NarAsr, step: int = 0
+        self, batch: Batch, model: NarAsr, done: float = 0.0
     ) -> Prepared:
         """Draw the masked slots; leave out what CTC cannot align."""
         lengths = model.output_lengths(batch.samples)

@@ -117,7 +117,7 @@ class BestRqObjective(HiddenFrames):
         quantizer.fit(sum(gather_objects(mine)))
 
     def prepare(
-        self, batch: Batch, model: BestRq, step: int = 0
+        self, batch: Batch, model: BestRq, done: float = 0.0
     ) -> PreparedFrames:
         """Draw the hidden spans of each utterance."""
         mask, frames = self.draw(batch, model)
@@ -196,9 +196,10 @@ class Wav2Vec2Objective(HiddenFrames):
         Of the vectors that are compared.
     temperature : float
         Of the contrastive softmax.
-    gumbel_start, gumbel_end, gumbel_decay : float
-        The Gumbel softmax's temperature falls from start to end, by the
-        factor decay in every optimiser step. Validation draws no noise.
+    gumbel_start, gumbel_end, gumbel_share : float
+        The Gumbel softmax's temperature falls from start to end in this share
+        of the run, by the same factor in every step (the paper's 0.999995 is
+        a share of 0.7 of its 400,000). Validation draws no noise.
     diversity_weight : float
         Of the share of codes that are not in use.
     penalty_weight : float
@@ -212,8 +213,8 @@ class Wav2Vec2Objective(HiddenFrames):
     >>> objective = Wav2Vec2Objective(0.65, 10)
     >>> objective.weights
     {'contrastive': 1.0, 'diversity': 0.1, 'penalty': 0.0}
-    >>> objective.gumbel(0), round(objective.gumbel(100_000), 2)
-    (2.0, 1.21)
+    >>> [round(objective.gumbel(done), 2) for done in (0.0, 0.35, 0.7, 1.0)]
+    [2.0, 1.0, 0.5, 0.5]
     """
 
     score = "contrastive"
@@ -230,7 +231,7 @@ class Wav2Vec2Objective(HiddenFrames):
         temperature: float = 0.1,
         gumbel_start: float = 2.0,
         gumbel_end: float = 0.5,
-        gumbel_decay: float = 0.999995,
+        gumbel_share: float = 0.7,
         diversity_weight: float = 0.1,
         penalty_weight: float = 0.0,
         spec_augment: SpecAugment | None = None,
@@ -244,14 +245,14 @@ class Wav2Vec2Objective(HiddenFrames):
         require_number("temperature", temperature, 1e-3)
         require_number("gumbel_end", gumbel_end, 1e-3)
         require_number("gumbel_start", gumbel_start, gumbel_end)
-        require_number("gumbel_decay", gumbel_decay, 0.0, 1.0)
+        require_number("gumbel_share", gumbel_share, 1e-3, 1.0)
         require_number("diversity_weight", diversity_weight, 0.0)
         require_number("penalty_weight", penalty_weight, 0.0)
         self.negatives, self.temperature = negatives, temperature
         self.sizes = (groups, codes, code_dim, width)
         self.targets = f"wav2vec2 {groups}x{codes}x{code_dim} to {width}"
         self.gumbel_start, self.gumbel_end = gumbel_start, gumbel_end
-        self.gumbel_decay = gumbel_decay
+        self.gumbel_share = gumbel_share
         self.weights = {
             "contrastive": 1.0,
             "diversity": diversity_weight,
@@ -262,13 +263,14 @@ class Wav2Vec2Objective(HiddenFrames):
         """Build the encoder with its quantiser."""
         return Wav2Vec2(config, *self.sizes)
 
-    def gumbel(self, step: int) -> float:
-        """Give the Gumbel temperature after ``step`` optimiser steps."""
-        falling = self.gumbel_start * self.gumbel_decay**step
-        return max(falling, self.gumbel_end)
+    def gumbel(self, done: float) -> float:
+        """Give the Gumbel temperature after a share of the run."""
+        fallen = min(1.0, done / self.gumbel_share)
+        start, end = self.gumbel_start, self.gumbel_end
+        return start * (end / start) ** fallen
 
     def prepare(
-        self, batch: Batch, model: Wav2Vec2, step: int = 0
+        self, batch: Batch, model: Wav2Vec2, done: float = 0.0
     ) -> PreparedContrast:
         """Draw hidden spans and distractors."""
         mask, frames = self.draw(batch, model)
@@ -286,7 +288,7 @@ class Wav2Vec2Objective(HiddenFrames):
             counts | {"penalty": frames, "feature_std": frames},
             places=places[:, : table.shape[1]].to(device, non_blocking=True),
             distractors=table.to(device, non_blocking=True),
-            temperature=self.gumbel(step),
+            temperature=self.gumbel(done),
         )
 
     def sums(

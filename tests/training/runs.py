@@ -37,7 +37,7 @@ def make_objective(kind, spec_augment=None):
             codes=32,
             code_dim=16,
             width=32,
-            gumbel_decay=0.9,
+            gumbel_share=0.5,
             spec_augment=spec_augment,
         )
     if kind == "pretrain":

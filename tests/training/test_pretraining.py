@@ -41,16 +41,16 @@ class Noiseless(Wav2Vec2Objective):
     def __init__(self):
         super().__init__(0.5, 4, **SIZES, diversity_weight=0.0)
 
-    def gumbel(self, step):
+    def gumbel(self, done):
         """No temperature, no noise."""
         return None
 
 
-def run(objective, batch, step=0, training=False, **sizes):
+def run(objective, batch, done=0.0, training=False, **sizes):
     """An objective's sums, counts and draws for a batch."""
     torch.manual_seed(0)
     model = objective.build_model(replace(TINY, **sizes)).eval()
-    prepared = objective.prepare(batch, model, step)
+    prepared = objective.prepare(batch, model, done)
     return objective.sums(model, prepared, training), prepared, model
 
 
@@ -167,10 +167,10 @@ def test_a_frame_that_is_alone_is_not_hidden(tone_clips):
 
 
 def test_the_gumbel_temperature_falls_to_its_floor():
-    objective = Wav2Vec2Objective(0.5, 4, gumbel_decay=0.5)
-    found = [objective.gumbel(step) for step in range(5)]
-    assert found == [2.0, 1.0, 0.5, 0.5, 0.5]
-    assert objective.gumbel(10**9) == 0.5
+    objective = Wav2Vec2Objective(0.5, 4, gumbel_share=0.5)
+    found = [objective.gumbel(step / 8) for step in range(9)]
+    falling = [2.0, 2**0.5, 1.0, 0.5**0.5, 0.5]
+    assert found == pytest.approx(falling + 4 * [0.5])
 
 
 def test_a_resumed_run_goes_on_with_the_temperature(tmp_path, tone_clips):
@@ -195,7 +195,7 @@ def test_a_resumed_run_goes_on_with_the_temperature(tmp_path, tone_clips):
         return sorted(set(seen))
 
     whole = temperatures(tmp_path / "whole", None)
-    assert whole == [(s, pytest.approx(2 * 0.9**s)) for s in range(4)]
+    assert whole == [(0, 2.0), (1, pytest.approx(1.0)), (2, 0.5), (3, 0.5)]
     first = temperatures(tmp_path / "halves", 3)
     rest = temperatures(tmp_path / "halves", None)
     assert first == whole[:3] and rest == whole[2:]
