@@ -10,7 +10,7 @@ which have one speaker each), and without their development sets' texts.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +35,7 @@ def prepare(
     data_folder: str,
     language: str = "speechocean762",
     minutes: float | None = None,
+    pool: Sequence[str] = POOL,
 ) -> dict[str, Iterable[Utterance]]:
     """List the utterances of every split.
 
@@ -48,30 +49,36 @@ def prepare(
         Labelled minutes of train; all where not given. The utterances with
         the smallest SHA-256 of their id come first, so that ten minutes are
         part of the hour, and the hour of all.
+    pool : sequence of str
+        The data sets whose audio makes the pool.
 
     Returns
     -------
     dict of str to iterable of Utterance
-        "train", "dev" and "test" of the language, and "pool": audio of all
-        sets without text.
+        "train", "dev" and "test" of the language, and "pool": audio of the
+        sets named, without text.
 
     Raises
     ------
     UserError
-        For a missing or damaged data set, a language that is none of these,
-        or minutes that are not above 0.
-
+        For a missing or damaged data set, a language or a pool that is none
+        of these, or minutes that are not above 0.
     """
     if language not in LANGUAGES:
         raise UserError(
             f"language is {language!r}; choose from {', '.join(LANGUAGES)}"
+        )
+    unknown = [name for name in pool if name not in POOL]
+    if unknown or not pool:
+        raise UserError(
+            f"pool is {pool}; name some of {', '.join(POOL)} in a list"
         )
     labels = LANGUAGES[language](Path(data_folder) / language)
     return {
         "train": first_minutes(labels.train, minutes),
         "dev": labels.dev,
         "test": labels.test,
-        "pool": _pool(Path(data_folder)),
+        "pool": _pool(Path(data_folder), pool),
     }
 
 
@@ -148,10 +155,10 @@ LANGUAGES = {
 }
 
 
-def _pool(folder: Path) -> list[Utterance]:
-    """List the audio of all data sets but what is evaluated."""
+def _pool(folder: Path, names: Sequence[str]) -> list[Utterance]:
+    """List the audio of data sets, but what is evaluated."""
     rows = []
-    for name in POOL:
+    for name in names:
         splits = tsv_utterances(folder / name)
         if name in LANGUAGES:
             del splits["test"]

@@ -56,6 +56,11 @@ def test_train_and_test_share_no_text(data, language):
     assert not texts[0] & texts[1]
 
 
+def test_the_pool_may_be_of_some_sets(data):
+    rows = prepare(str(data), pool=["yoruba"])["pool"]
+    assert {row.id.partition("-")[0] for row in rows} == {"yoruba"}
+
+
 def test_few_minutes_are_part_of_more(data):
     def seconds(rows):
         return sum(row.duration for row in rows)
@@ -71,6 +76,8 @@ def test_few_minutes_are_part_of_more(data):
     ("options", "said"),
     [
         ({"language": "latin"}, "'latin'; choose from speechocean762, yoruba"),
+        ({"pool": ["yoruba", "x"]}, "'x'.; name some of speechocean762"),
+        ({"pool": []}, "pool is ..; name some of"),
         ({"minutes": 0}, "minutes is 0; give more than 0"),
         ({"minutes": True}, "minutes is True; give more than 0"),
         ({"minutes": 0.001}, "no utterance is that short"),
