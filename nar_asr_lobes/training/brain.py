@@ -30,7 +30,7 @@ from nar_asr_lobes.training.distributed import (
     sum_over_ranks,
     world,
 )
-from nar_asr_lobes.training.health import signs_of_collapse
+from nar_asr_lobes.training.health import warn_of_collapse
 from nar_asr_lobes.training.objectives import Objective, Prepared
 from nar_asr_lobes.training.options import TrainOptions
 from nar_asr_lobes.training.progress import (
@@ -258,10 +258,7 @@ class NarBrain(sb.Brain):
         totals.add_codes(gather_objects(self.met.cpu()))
         self.met = Totals()
         self._log(totals.ratios(), None)
-        signs = signs_of_collapse(totals)
-        warm = self.progress.step >= self.scheduler.warmup
-        if signs and warm and if_main_process():
-            logger.warning("step %d: %s", self.progress.step, signs)
+        warn_of_collapse(totals, self.progress.step, self.scheduler.warmup)
 
     def _log(self, train: dict | None, valid: dict | None) -> None:
         if self.train_logger is not None:
@@ -286,6 +283,8 @@ class NarBrain(sb.Brain):
             everywhere.add({**part.sums, **part.codes}, part.counts)
         ratios = everywhere.ratios()
         self._log(None, ratios)
+        # The codes are without the noise that training has.
+        warn_of_collapse(everywhere, self.progress.step, self.scheduler.warmup)
         if self.objective.score not in ratios:
             raise UserError(
                 f"the dev split has nothing to count {self.objective.score} "

@@ -25,6 +25,7 @@ from nar_asr_lobes.decoding.tune_options import tune_options
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.evaluate import evaluate_split
 from nar_asr_lobes.evaluation.report import ModeResult, format_table, to_dict
+from nar_asr_lobes.files import written_file
 from nar_asr_lobes.inference.bundle import (
     Bundle,
     BundleCard,
@@ -245,11 +246,12 @@ def _bundle_recognizer(
 def save_results(output: Path, results: dict[str, list[ModeResult]]) -> None:
     """Write ``results.json``, split -> mode -> numbers, and tables."""
     numbers = {split: to_dict(found) for split, found in results.items()}
-    (output / "results.json").write_text(json.dumps(numbers, indent=1))
     tables = [
         f"{split}\n{format_table(found)}\n" for split, found in results.items()
     ]
     (output / "results.txt").write_text("\n".join(tables))
+    with written_file(output / "results.json") as file:
+        file.write(json.dumps(numbers, indent=1).encode())
 
 
 def make_card(

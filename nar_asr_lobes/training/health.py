@@ -7,15 +7,20 @@ over micro-batches, steps and ranks and become numbers when they are logged.
 
 from __future__ import annotations
 
+import logging
+
 import torch
+from speechbrain.utils.distributed import if_main_process
 
 from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.training.progress import Totals
 
+logger = logging.getLogger(__name__)
+
 LOW_PERPLEXITY = 0.005  # of the codes that could be in use
 LOW_SPREAD = 0.03  # the encoder's last norm makes it about 1 at the start
 _REMEDIES = {
-    "codes": "raise diversity_weight or lower peak_lr",
+    "codes": "raise diversity_weight, lower peak_lr or gumbel_start",
     "targets": "look for silence or noise among the audio",
 }  # not of BEST-RQ's guesses, which are of the commonest codes for long
 
@@ -83,6 +88,23 @@ def count_codes(
     return counts.scatter_add_(1, rows, ones)
 
 
+def warn_of_collapse(totals: Totals, step: int, warmup: float) -> None:
+    """Log ``signs_of_collapse`` on the main process, after the warm-up.
+
+    Arguments
+    ---------
+    totals : Totals
+        Of the last steps, or of a validation.
+    step : int
+        Where the run is.
+    warmup : float
+        Steps of the warm-up.
+    """
+    signs = signs_of_collapse(totals)
+    if signs and step >= warmup and if_main_process():
+        logger.warning("step %d: %s", step, signs)
+
+
 def signs_of_collapse(totals: Totals) -> str | None:
     """Say what is wrong and what helps, when the learning has collapsed.
 
@@ -102,7 +124,7 @@ def signs_of_collapse(totals: Totals) -> str | None:
     >>> one = torch.eye(320)[:1] * 5000
     >>> signs_of_collapse(Totals(codes={"codes": one}))
     'codes: a perplexity of 1.0 where 320 are possible: raise \
-diversity_weight or lower peak_lr'
+diversity_weight, lower peak_lr or gumbel_start'
     """
     signs, numbers = [], totals.ratios()
     for name in totals.codes.keys() & _REMEDIES.keys():

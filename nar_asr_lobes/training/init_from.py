@@ -13,6 +13,8 @@ from nar_asr_lobes.lobes.config import ENCODER_KEYS, ModelConfig
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 
 logger = logging.getLogger(__name__)
+# What no tensor's shape would tell.
+_SHAPELESS = ("heads", "normalize_audio", "norm_first", "position_distance")
 
 
 def with_imported_sizes(model: Mapping, folder: str) -> dict:
@@ -88,7 +90,7 @@ def load_pretrained(
             "use the same model section in both YAMLs"
         )
     sizes = ModelConfig.from_dict(checkpoint.facts["model"])
-    for key in ("heads", "normalize_audio"):  # no tensor's shape would tell
+    for key in _SHAPELESS:
         wanted, found = getattr(model.config, key), getattr(sizes, key)
         if wanted != found:
             raise UserError(

@@ -54,7 +54,7 @@ class LmObjective:
     5
     """
 
-    score = "nats"
+    score, targets = "nats", "tokens"
 
     def __init__(self, vocab_size: int):
         self.vocab_size = vocab_size

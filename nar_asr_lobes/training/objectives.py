@@ -74,11 +74,13 @@ class Objective(Protocol):
     """What the trainer needs of an objective.
 
     ``weights`` are those of the losses; ``score`` names the statistic by
-    which checkpoints are compared (lower is better).
+    which checkpoints are compared (lower is better); ``targets`` says what is
+    predicted, so that another run with the same can take the heads over.
     """
 
     weights: Mapping[str, float]
     score: str
+    targets: str
 
     def build_model(self, config: ModelConfig) -> nn.Module:
         """Build the model that this objective trains."""
@@ -133,7 +135,7 @@ class RecognitionObjective:
     {'ctc': 0.35, 'inter_ctc': 0.35, 'cmlm': 0.3}
     """
 
-    score = "wer"
+    score, targets = "wer", "tokens"
 
     def __init__(
         self,

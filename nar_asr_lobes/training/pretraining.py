@@ -180,7 +180,12 @@ class Wav2Vec2Objective(HiddenFrames):
     Baevski et al., https://arxiv.org/abs/2006.11477. loss = contrastive +
     diversity_weight diversity + penalty_weight penalty, each per hidden frame
     (the penalty per valid frame). The diversity is that of the codes of a
-    micro-batch: of all losses, it alone depends on how a step is cut.
+    micro-batch: of all losses, it alone depends on how a step is cut. fairseq
+    also scales the stem's gradient by 0.1 and gives the penalty a weight of 10
+    in Base: here the stem learns at the rate of the rest.
+
+    One code for everything makes the contrastive loss, the score, 0: see the
+    warnings of ``signs_of_collapse``.
 
     Arguments
     ---------

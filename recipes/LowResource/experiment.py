@@ -10,12 +10,15 @@ python experiment.py --data_folder=/path/to/data --jobs=8
 python experiment.py --data_folder=/path/to/data --device=cpu \\
     --model='!include:../../../hparams/model/small.yaml'
 
-Options that this script does not know go to every training.
+Other options, such as ``--device`` and ``--global_batch``, go to every
+training.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
+import json
 import logging
 import os
 import subprocess
@@ -26,9 +29,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lowresource_prepare import prepare
-from lowresource_report import Cell, write_report
+from lowresource_report import RESULTS, Cell, write_report
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.files import written_file
 
 HERE = Path(__file__).resolve().parent
 FRAGMENTS = "../../../hparams/pretrain"
@@ -39,6 +43,8 @@ AMOUNTS = {
     "yoruba": (10, 60, None),
     "swahili": (10, None),
 }
+
+_OURS = ("data", "lm", "init_from", "objective", "steps", "modes", "log")
 
 logger = logging.getLogger(__name__)
 
@@ -57,29 +63,50 @@ class Training:
         """Whether it came to its end."""
         return (self.folder / self.proof).is_file()
 
+    def begin(self) -> None:
+        """Note the options; refuse to mix those of two experiments."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        note, options = self.folder / "options.json", list(self.options)
+        if note.is_file() and json.loads(note.read_text()) != options:
+            raise UserError(
+                f"{note}: was begun with other options than "
+                f"{' '.join(options)}; give those or another output_folder"
+            )
+        with written_file(note) as file:
+            file.write(json.dumps(options).encode())
+
     def run(self) -> bool:
         """Train, unless it is done; say whether it is."""
         if not self.done:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            command = [
-                sys.executable,
-                str(HERE / "train.py"),
-                str(HERE / "hparams" / self.yaml),
-                f"--output_folder={self.folder}",
-                "--noprogressbar",
-                *self.options,
-            ]
-            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-            with (self.folder / "output.txt").open("a") as output:
-                subprocess.run(
-                    command,
-                    env=environment,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    check=False,
-                )
+            # A training whose parent was killed lives on, and keeps the lock.
+            with (self.folder / "lock").open("w") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    logger.error("%s: trains already; wait", self.folder)
+                    return False
+                self._train(lock.fileno())
         logger.info("%s: %s", self.folder, "done" if self.done else "FAILED")
         return self.done
+
+    def _train(self, lock: int) -> None:
+        command = [
+            sys.executable,
+            str(HERE / "train.py"),
+            str(HERE / "hparams" / self.yaml),
+            f"--output_folder={self.folder}",
+            "--noprogressbar",
+            *self.options,
+        ]
+        with (self.folder / "output.txt").open("a") as output:
+            subprocess.run(
+                command,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=[lock],
+                check=False,
+            )
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -91,13 +118,15 @@ def main(arguments: Sequence[str]) -> int:
     pretrainings = plan_pretrainings(output, common, options.pretrain_steps)
     cells = plan_cells(options.languages)
     trainings = [plan_finetuning(options, cell, common) for cell in cells]
+    for training in pretrainings + trainings:
+        training.begin()
     with ThreadPoolExecutor(options.jobs) as pool:
         ready = list(pool.map(Training.run, pretrainings))
         if not all(ready):
             logger.error("a pre-training failed; its output.txt says why")
             return 1
         done = list(pool.map(Training.run, trainings))
-    write_report(output, [c for c, d in zip(cells, done, strict=True) if d])
+    write_report(output, plan_cells(AMOUNTS))
     logger.info("%s: table.md, curves.png, results.json", output)
     if not all(done):
         logger.error("%d trainings failed; see above", done.count(False))
@@ -107,7 +136,9 @@ def main(arguments: Sequence[str]) -> int:
 def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Split the command line into our options and those of every training."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--data_folder", required=True)
     parser.add_argument("--output_folder", default="results/experiment")
@@ -120,7 +151,14 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument("--pretrain_steps", type=int, default=None)
     parser.add_argument("--finetune_steps", type=int, default=None)
-    return parser.parse_known_args(arguments)
+    options, common = parser.parse_known_args(arguments)
+    for option in common:
+        name = option.partition("=")[0].removeprefix("--")
+        if name in _OURS:
+            raise UserError(
+                f"--{name}: is set by the experiment, run by run; leave it out"
+            )
+    return options, common
 
 
 def plan_pretrainings(
@@ -180,7 +218,7 @@ def plan_finetuning(
         output / cell.name,
         "finetune.yaml",
         (*common, *_steps(options.finetune_steps), *chosen),
-        "results.json",
+        RESULTS,
     )
 
 

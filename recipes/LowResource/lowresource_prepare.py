@@ -2,9 +2,11 @@
 
 Reads the data sets `speechocean762`, `yoruba`, `swahili`, `kathleen_en` and
 `arabic_commands` below the data folder, each with an `utterances.tsv` (id,
-audio, speaker, split, duration, text). The pool is all their audio without the
-evaluated test speakers (Speechocean762) and test utterances (Yoruba, Swahili,
-which have one speaker each), and without their development sets' texts.
+audio, speaker, split, duration, text). No sentence stands both in train and in
+test: it is left out of the test set (Speechocean762, Swahili) or of train
+(Yoruba). The pool is the audio of train of these three, and all of the other
+two: no test or dev utterance is in it, and of Speechocean762 no test or dev
+speaker. Yoruba and Swahili have one speaker each.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from pathlib import Path
 
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.prepare import tsv_utterances
+from nar_asr_lobes.dataio.text import normalize_text
 from nar_asr_lobes.errors import UserError
 
 POOL = ("speechocean762", "yoruba", "swahili", "kathleen_en", "arabic_commands")
@@ -68,10 +71,9 @@ def prepare(
         raise UserError(
             f"language is {language!r}; choose from {', '.join(LANGUAGES)}"
         )
-    unknown = [name for name in pool if name not in POOL]
-    if unknown or not pool:
+    if not isinstance(pool, Sequence) or not set(pool) <= set(POOL) or not pool:
         raise UserError(
-            f"pool is {pool}; name some of {', '.join(POOL)} in a list"
+            f"pool is {pool!r}; name some of {', '.join(POOL)} in a list"
         )
     labels = LANGUAGES[language](Path(data_folder) / language)
     return {
@@ -88,8 +90,9 @@ def first_minutes(
     """Take utterances by the hash of their id up to so many minutes."""
     if minutes is None:
         return rows
-    if isinstance(minutes, bool) or not minutes > 0:
-        raise UserError(f"minutes is {minutes}; give more than 0, or null")
+    number = isinstance(minutes, int | float) and minutes is not True
+    if not number or not minutes > 0:
+        raise UserError(f"minutes is {minutes!r}; give more than 0, or null")
     chosen, seconds = [], 0.0
     for row in sorted(rows, key=lambda row: _hash(row.id)):
         if seconds + row.duration > 60 * minutes:
@@ -116,6 +119,16 @@ def _splits(folder: Path, *names: str) -> list[list[Utterance]]:
     return [found[name] for name in names]
 
 
+def _unheard(rows: list[Utterance], known: list[Utterance]) -> list[Utterance]:
+    """Leave out the rows whose text the known ones have too."""
+    texts = {normalize_text(row.text or "", "english") for row in known}
+    return [
+        row
+        for row in rows
+        if normalize_text(row.text or "", "english") not in texts
+    ]
+
+
 def _speechocean762(folder: Path) -> Labels:
     """Take the speakers with the smallest hashes out of train for dev."""
     official, test = _splits(folder, "train", "test")
@@ -126,26 +139,22 @@ def _speechocean762(folder: Path) -> Labels:
             f"{_DEV_SPEAKERS}, so give it more"
         )
     dev = set(speakers[:_DEV_SPEAKERS])
+    train = [row for row in official if row.speaker not in dev]
     return Labels(
-        [row for row in official if row.speaker not in dev],
+        train,
         [row for row in official if row.speaker in dev],
-        test,
+        _unheard(test, train),
     )
 
 
 def _yoruba(folder: Path) -> Labels:
     train, extra, dev, test = _splits(folder, "train", "extra", "val", "test")
-    heard = {row.text for row in test}
-    return Labels(
-        [row for row in train + extra if row.text not in heard], dev, test
-    )
+    return Labels(_unheard(train + extra, test), dev, test)
 
 
 def _swahili(folder: Path) -> Labels:
-    """Drop the test utterances whose text train has too."""
     train, dev, test = _splits(folder, "train", "val", "test")
-    read = {row.text for row in train}
-    return Labels(train, dev, [row for row in test if row.text not in read])
+    return Labels(train, dev, _unheard(test, train))
 
 
 LANGUAGES = {
@@ -156,14 +165,14 @@ LANGUAGES = {
 
 
 def _pool(folder: Path, names: Sequence[str]) -> list[Utterance]:
-    """List the audio of data sets, but what is evaluated."""
+    """List the audio of data sets; of those with labels, that of train."""
     rows = []
     for name in names:
-        splits = tsv_utterances(folder / name)
         if name in LANGUAGES:
-            del splits["test"]
-        for split in splits.values():
-            rows += [
-                replace(row, id=f"{name}-{row.id}", text=None) for row in split
-            ]
+            found = LANGUAGES[name](folder / name).train
+        else:
+            found = sum(tsv_utterances(folder / name).values(), [])
+        rows += [
+            replace(row, id=f"{name}-{row.id}", text=None) for row in found
+        ]
     return rows

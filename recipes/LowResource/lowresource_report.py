@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _VALID = re.compile(r"^step: (\d+),.* - valid .*\bwer: ([-+.\de]+)")
+RESULTS = "results.json"
 MODES = ("ctc_greedy", "beam5_lm")
 
 
@@ -49,7 +50,7 @@ class Outcome:
 
 def read_outcome(folder: Path) -> Outcome:
     """Read what a finished fine-tuning wrote."""
-    found = json.loads((folder / "results.json").read_text())["test"]
+    found = json.loads((folder / RESULTS).read_text())["test"]
     lines = (folder / "train_log.txt").read_text().splitlines()
     matches = filter(None, map(_VALID.match, lines))
     return Outcome(
@@ -60,7 +61,13 @@ def read_outcome(folder: Path) -> Outcome:
 
 def write_report(output: Path, cells: Sequence[Cell]) -> None:
     """Write table.md, results.json and curves.png of the finished cells."""
-    outcomes = {cell: read_outcome(output / cell.name) for cell in cells}
+    outcomes = {
+        cell: read_outcome(output / cell.name)
+        for cell in cells
+        if (output / cell.name / RESULTS).is_file()
+    }
+    if not outcomes:
+        return
     (output / "table.md").write_text(make_table(outcomes))
     numbers = {
         cell.name: {"test": outcome.test, "curve": outcome.curve}

@@ -36,7 +36,7 @@ def test_no_test_speech_is_in_the_pool(data, language):
     files = [{row.audio for row in part} for part in parts]
     assert sum(map(len, files)) == len(set.union(*files))
     pool = {row.audio for row in splits["pool"]}
-    assert files[0] | files[1] <= pool and not files[2] & pool
+    assert files[0] <= pool and not (files[1] | files[2]) & pool
     assert not any(row.text for row in splits["pool"])
 
 
@@ -49,11 +49,11 @@ def test_no_test_speaker_of_speechocean_is_in_the_pool(data):
     }
 
 
-@pytest.mark.parametrize("language", ["yoruba", "swahili"])
+@pytest.mark.parametrize("language", experiment.AMOUNTS)
 def test_train_and_test_share_no_text(data, language):
     splits = prepare(str(data), language)
     texts = [{row.text for row in splits[name]} for name in ("train", "test")]
-    assert not texts[0] & texts[1]
+    assert all(texts) and not texts[0] & texts[1]
 
 
 def test_the_pool_may_be_of_some_sets(data):
@@ -78,6 +78,8 @@ def test_few_minutes_are_part_of_more(data):
         ({"language": "latin"}, "'latin'; choose from speechocean762, yoruba"),
         ({"pool": ["yoruba", "x"]}, "'x'.; name some of speechocean762"),
         ({"pool": []}, "pool is ..; name some of"),
+        ({"pool": None}, "pool is None; name some of"),
+        ({"minutes": "10"}, "minutes is '10'; give more than 0"),
         ({"minutes": 0}, "minutes is 0; give more than 0"),
         ({"minutes": True}, "minutes is True; give more than 0"),
         ({"minutes": 0.001}, "no utterance is that short"),
@@ -133,10 +135,48 @@ def test_cells_differ_in_their_start_only(planned, tmp_path):
 def test_what_is_done_is_not_done_again(planned):
     training = planned("swahili", None, "scratch")
     assert not training.done
-    training.folder.mkdir()
+    training.begin()
     (training.folder / training.proof).write_text("{}")
     with mock.patch("subprocess.run", side_effect=AssertionError):
         assert training.run()
+
+
+def test_one_process_trains_in_a_folder(planned):
+    """Also when the experiment that began it was killed."""
+    training, calls = planned("swahili", None, "scratch"), []
+    training.begin()
+
+    def train_and_try_again(*command, pass_fds, **options):
+        calls.append(command)
+        assert len(pass_fds) == 1 and not training.run()
+        (training.folder / training.proof).write_text("{}")
+
+    with mock.patch("subprocess.run", side_effect=train_and_try_again):
+        assert training.run()
+    assert len(calls) == 1
+
+
+def test_runs_with_other_options_are_not_mixed(planned):
+    training = planned("swahili", None, "scratch")
+    training.begin()
+    planned("swahili", None, "scratch").begin()
+    other = experiment.Training(training.folder, "finetune.yaml", ("--y",), "")
+    with pytest.raises(UserError, match="begun with other options than --y"):
+        other.begin()
+
+
+@pytest.mark.parametrize("option", ["--data={a: 1}", "--lm=null", "--steps=3"])
+def test_options_of_the_experiment_are_not_overridden(option):
+    with pytest.raises(UserError, match="is set by the experiment"):
+        experiment.parse(["--data_folder=x", option])
+
+
+def test_other_options_go_to_every_training():
+    options, common = experiment.parse(
+        ["--data_folder=x", "--device=cpu", "--global_batch=8"]
+    )
+    assert options.data_folder == "x"
+    assert common == ["--device=cpu", "--global_batch=8"]
 
 
 def finished(folder, greedy, beam):
@@ -154,7 +194,8 @@ def test_the_report_compares_with_scratch_and_with_greedy(tmp_path):
     cells = [Cell("yoruba", 10, start) for start in ("scratch", "best_rq")]
     finished(tmp_path / cells[0].name, 0.8, 0.4)
     finished(tmp_path / cells[1].name, 0.4, 0.3)
-    report.write_report(tmp_path, cells)
+    unfinished = Cell("yoruba", 60, "scratch")
+    report.write_report(tmp_path, [*cells, unfinished])
     lines = (tmp_path / "table.md").read_text().splitlines()
     assert lines[2:] == [
         "| yoruba | 10min | scratch | 80.0 | 40.0 |  | 50 % |",

@@ -61,7 +61,7 @@ def test_a_collapse_is_named_with_its_remedy():
     few = signs_of_collapse(totals(perplexity=2))
     assert few == (
         "codes: a perplexity of 2.0 where 320 are possible: raise "
-        "diversity_weight or lower peak_lr"
+        "diversity_weight, lower peak_lr or gumbel_start"
     )
     assert "silence" in signs_of_collapse(totals(2, name="targets"))
     flat = signs_of_collapse(totals(spread=1e-3))
@@ -104,9 +104,29 @@ def test_the_trainer_warns_once_a_log_line_after_the_warm_up(
         for record in caplog.records
         if record.levelno >= logging.WARNING
     ]
-    steps = [] if healthy else (4, 6, 8)
+    steps = [] if healthy else (4, 6, 8, 8)  # the last in the validation
     assert [text.split(":")[0] for text in told] == [f"step {s}" for s in steps]
     assert all("codes: a" in t and "feature_std: the" in t for t in told)
+
+
+def test_validation_sees_through_the_noise(tmp_path, tone_clips, caplog):
+    """Scores that say nothing: only the noise of training tells codes apart."""
+    brain = make_brain(
+        "wav2vec2",
+        tmp_path,
+        4,
+        scheduler=WarmupCosine(1e-9, 4, warmup_share=0.0),
+    )
+    with torch.no_grad():
+        brain.model.quantizer.scores.weight.zero_()
+        brain.model.quantizer.scores.bias.zero_()
+        brain.model.quantizer.scores.bias[::32] = 0.1
+    brain.validate([make_batch("wav2vec2", tone_clips, range(4))])
+    [record] = [r for r in caplog.records if r.levelno >= logging.WARNING]
+    assert "codes: a perplexity of 1.0" in record.getMessage()
+    caplog.clear()
+    brain.fit(make_loader("wav2vec2", tone_clips, 4))
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
 def test_codes_of_all_steps_of_a_log_line_are_counted(tmp_path, tone_clips):
