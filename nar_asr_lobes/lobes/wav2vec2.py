@@ -64,7 +64,9 @@ class GumbelQuantizer(nn.Module):
         super().__init__()
         self.groups = groups
         self.scores = nn.Linear(width, groups * codes)
-        nn.init.normal_(self.scores.weight)
+        # A third of fairseq's: its softmax is so sure of itself that in short
+        # runs the diversity loss has no gradient, and few codes are left.
+        nn.init.normal_(self.scores.weight, std=0.3)
         nn.init.zeros_(self.scores.bias)
         self.book = nn.Parameter(torch.rand(groups, codes, code_dim))
 
