@@ -24,6 +24,9 @@ from tqdm import tqdm
 
 from nar_asr_lobes.dataio.datasets import Batch
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lobes.encoder import EncoderLayer
+from nar_asr_lobes.lobes.lm import CausalLayer
+from nar_asr_lobes.lobes.nar_decoder import DecoderLayer
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.distributed import (
     gather_objects,
@@ -41,6 +44,8 @@ from nar_asr_lobes.training.progress import (
 from nar_asr_lobes.training.scheduler import WarmupCosine
 
 logger = logging.getLogger(__name__)
+
+COMPILED = (EncoderLayer, DecoderLayer, CausalLayer)
 
 
 class NarBrain(sb.Brain):
@@ -117,6 +122,18 @@ class NarBrain(sb.Brain):
             ]
         )
         self.optimizers_dict = {"opt_class": self.optimizer}
+
+    def _compile(self):
+        """Compile the layers in place, where --compile asks for it.
+
+        Not the whole model, as the stock Brain does: masks and lengths would
+        cut it into many graphs. One graph serves all layers and lengths.
+        """
+        if not self.compile:
+            return
+        for layer in self.model.modules():
+            if isinstance(layer, COMPILED):
+                layer.compile(mode=self.compile_mode, dynamic=True)
 
     def prepare(self, batch: Batch) -> Prepared:
         """Bring a batch to the device and make its draws."""
