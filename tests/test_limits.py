@@ -6,9 +6,10 @@ from nar_asr_lobes.dataio.augment import WaveAugment
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.masking import SpecAugment
-from nar_asr_lobes.training.objectives import (
+from nar_asr_lobes.training.objectives import RecognitionObjective
+from nar_asr_lobes.training.pretraining import (
     BestRqObjective,
-    RecognitionObjective,
+    Wav2Vec2Objective,
 )
 
 
@@ -35,6 +36,11 @@ def test_numbers_are_finite_and_inside_their_limits(value):
         (lambda: WaveAugment(snr_db=[30, 5]), "snr_db .*low, then high"),
         (lambda: BestRqObjective(0.5, 0), "mask_span is 0"),
         (lambda: BestRqObjective(0.5, 10, codes=1), "codes is 1"),
+        (lambda: BestRqObjective(0.5, 9, soft_weight=2), "soft_weight is 2"),
+        (lambda: BestRqObjective(0.5, 9, projection="x"), "projection is .x"),
+        (lambda: Wav2Vec2Objective(0.5, 9, negatives=0), "negatives is 0"),
+        (lambda: Wav2Vec2Objective(0.5, 9, gumbel_start=0.1), "gumbel_start"),
+        (lambda: Wav2Vec2Objective(0.5, 9, gumbel_decay=1.1), "gumbel_decay"),
         (lambda: RecognitionObjective(None, 1.5, 0.5), "decoder_weight is 1.5"),
     ],
 )

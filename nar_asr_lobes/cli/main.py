@@ -1,8 +1,8 @@
 """The command ``nar-asr``.
 
-A sub-command is a module of this package with ``add_arguments(parser)`` and
-``run(arguments) -> exit status``. It imports what is slow to import inside
-``run``, so that ``nar-asr --help`` answers at once.
+A sub-command is a module of this package (with _ for -) that has
+``add_arguments(parser)`` and ``run(arguments) -> exit status``. It imports what
+is slow to import inside ``run``, so that ``nar-asr --help`` answers at once.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from nar_asr_lobes.errors import UserError
 
 COMMANDS = {
     "transcribe": "turn audio files into text, JSON or subtitles",
+    "import-encoder": "make published weights ready to train from",
     "lm": "train a language model, or tune its weight",
 }
 
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
-        module = import_module(f"nar_asr_lobes.cli.{name}")
+        module = import_module(f"nar_asr_lobes.cli.{name.replace('-', '_')}")
         command = commands.add_parser(name, help=summary, description=summary)
         module.add_arguments(command)
         command.set_defaults(run=module.run)

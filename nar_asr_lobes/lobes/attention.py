@@ -132,7 +132,8 @@ def scaled_attention(
     query, key, value : torch.Tensor
         Shape [B, H, N or M, d].
     mask : torch.Tensor or None
-        True where memory is valid, shape [B, 1, 1, M]; None for everywhere.
+        True where memory is valid, shape [B, 1, 1, M], or what is added to
+        the scores, [B, H, N, M]; None for everywhere.
     causal : bool
         Whether query i sees keys 0 to i only; then without a mask.
 
@@ -148,6 +149,9 @@ def scaled_attention(
     >>> scaled_attention(x, x, x, mask).dtype
     torch.bfloat16
     """
+    if mask is not None and mask.is_floating_point():
+        on_cpu = query.device.type == "cpu"
+        mask = mask.to(torch.float32 if on_cpu else query.dtype)
     if query.device.type != "cpu":
         return F.scaled_dot_product_attention(
             query, key, value, mask, is_causal=causal

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
@@ -9,6 +11,22 @@ from nar_asr_lobes.lobes.frontend import FeatureMasker
 from nar_asr_lobes.lobes.masking import FrameMasker
 from nar_asr_lobes.lobes.model import ModelConfig, SpeechEncoder
 from nar_asr_lobes.lobes.quantizer import RandomProjectionQuantizer
+
+
+@dataclass(frozen=True)
+class BestRqOutput:
+    """What the loss needs of a batch with M hidden frames.
+
+    ``logits`` [M, codebooks, codes] and ``targets`` [M, codebooks]; ``soft``,
+    if any, the softmax of the codes' similarities, shaped as the logits;
+    ``states`` [B, T, D] and their ``lengths`` [B].
+    """
+
+    logits: torch.Tensor
+    targets: torch.Tensor
+    soft: torch.Tensor | None
+    states: torch.Tensor
+    lengths: torch.Tensor
 
 
 class BestRq(nn.Module):
@@ -20,6 +38,11 @@ class BestRq(nn.Module):
         The encoder's sizes.
     codebooks, codes : int
         As in ``RandomProjectionQuantizer``.
+    soft_temperature : float, optional
+        Of the softmax over the cosines to the codes; without it there are no
+        soft targets.
+    projection : str
+        As in ``RandomProjectionQuantizer``.
 
     Example
     -------
@@ -27,8 +50,8 @@ class BestRq(nn.Module):
     >>> wavs, wav_lens = torch.randn(1, 16000), torch.ones(1)
     >>> mask = torch.zeros(1, 21, dtype=torch.bool)
     >>> mask[:, 5:15] = True
-    >>> logits, targets = model(wavs, wav_lens, mask)
-    >>> logits.shape, targets.shape
+    >>> out = model(wavs, wav_lens, mask, torch.arange(5, 15))
+    >>> out.logits.shape, out.targets.shape
     (torch.Size([10, 2, 64]), torch.Size([10, 2]))
     """
 
@@ -37,15 +60,18 @@ class BestRq(nn.Module):
         config: ModelConfig | dict,
         codebooks: int = 1,
         codes: int = 1024,
+        soft_temperature: float | None = None,
+        projection: str = "random",
     ):
         super().__init__()
         if isinstance(config, dict):
             config = ModelConfig.from_dict(config)
         self.config = config
         self.codebooks = codebooks
+        self.soft_temperature = soft_temperature
         self.encoder = SpeechEncoder(config)
         self.quantizer = RandomProjectionQuantizer(
-            self.encoder.frontend, codebooks, codes
+            self.encoder.frontend, codebooks, codes, projection=projection
         )
         self.classifier = nn.Linear(config.d_model, codebooks * codes)
 
@@ -58,8 +84,9 @@ class BestRq(nn.Module):
         wavs: torch.Tensor,
         wav_lens: torch.Tensor,
         mask: torch.Tensor,
+        places: torch.Tensor,
         masker: FeatureMasker | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> BestRqOutput:
         """Classify the hidden frames.
 
         Arguments
@@ -70,17 +97,22 @@ class BestRq(nn.Module):
             Relative lengths in [0, 1], shape [B].
         mask : torch.Tensor
             True where a frame is hidden, shape [B, T].
+        places : torch.Tensor
+            The same as places in the flattened mask, shape [M]; found where
+            the mask was drawn, for on a GPU the search would have to wait for
+            all that was queued.
         masker : callable, optional
             Masks the stem's features further (SpecAugment).
 
         Returns
         -------
-        logits : torch.Tensor
-            Of the M hidden frames, shape [M, codebooks, codes].
-        targets : torch.Tensor
-            Their codes, shape [M, codebooks].
+        BestRqOutput
         """
-        targets = self.quantizer(wavs, wav_lens)[mask]
+        projected = self.quantizer.project(wavs, wav_lens)
+        similarities = self.quantizer.similarities(_take(projected, places))
+        soft = None
+        if self.soft_temperature is not None:
+            soft = (similarities / self.soft_temperature).softmax(-1)
         hide = FrameMasker(mask, self.encoder.frontend.stem.subsampling)
 
         def hide_all(
@@ -90,6 +122,17 @@ class BestRq(nn.Module):
                 features = masker(features, lengths)
             return hide(features, lengths)
 
-        states, _ = self.encoder(wavs, wav_lens, hide_all)
-        logits = self.classifier(states[mask])
-        return logits.unflatten(-1, (self.codebooks, -1)), targets
+        states, lengths = self.encoder(wavs, wav_lens, hide_all)
+        logits = self.classifier(_take(states, places))
+        return BestRqOutput(
+            logits=logits.unflatten(-1, (self.codebooks, -1)),
+            targets=similarities.argmax(-1),
+            soft=soft,
+            states=states,
+            lengths=lengths,
+        )
+
+
+def _take(frames: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Take frames [B, T, ...] at places [M] of the flattened [B T]."""
+    return frames.flatten(0, 1).index_select(0, places)

@@ -6,6 +6,39 @@ from dataclasses import asdict, dataclass, field, fields
 
 from nar_asr_lobes.errors import UserError
 
+# Of these a checkpoint and a bundle hold only what is not at its default, so
+# that programs older than they are read the others.
+_YOUNG = (
+    "encoder",
+    "stem_bias",
+    "frame_norm",
+    "normalize_audio",
+    "norm_first",
+    "conv_groups",
+    "position_buckets",
+    "position_distance",
+    "decoder_heads",
+    "decoder_ffn_dim",
+)
+_WAV2VEC2_ONLY = (
+    "norm_first",
+    "conv_groups",
+    "position_buckets",
+    "position_distance",
+)
+ENCODER_KEYS = (
+    "stem",
+    "stem_channels",
+    "stem_filters",
+    "stem_norm",
+    "d_model",
+    "heads",
+    "ffn_dim",
+    "encoder_layers",
+    "conv_kernel",
+    *_YOUNG[:8],
+)
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -22,11 +55,13 @@ class ModelConfig:
     stem_norm : str
         ``"group"`` or ``"layer"`` (``"wav2vec2"`` only).
     d_model, heads, ffn_dim : int
-        Width, attention heads and feed-forward width of all layers.
+        Width of all layers; attention heads and feed-forward width of the
+        encoder's, and of the decoder's where it has no others.
     encoder_layers, decoder_layers : int
         Depths.
     conv_kernel : int
-        Frames of each encoder layer's convolutional position, odd.
+        Frames of each encoder layer's convolutional position, odd; with the
+        encoder ``"wav2vec2"`` of the one before all layers, odd or even.
     inter_ctc_layers : list of int
         Encoder layers (1-based) after which the CTC head is read too.
     inter_units : int
@@ -36,6 +71,24 @@ class ModelConfig:
         Whether those readings are fed back into the encoder.
     dropout : float
         Dropout everywhere.
+    encoder : str
+        ``"rotary"`` (``TransformerEncoder``) or ``"wav2vec2"``
+        (``Wav2Vec2Encoder``), which ``nar-asr import-encoder`` fills.
+    stem_bias : bool
+        Whether the stem's convolutions have a bias (``stem: wav2vec2`` only).
+    frame_norm : bool
+        Whether the stem's features are normalised before their projection.
+    normalize_audio : bool
+        Whether waveforms get zero mean and unit variance.
+    norm_first : bool
+        Pre-norm or post-norm layers (this and those below:
+        ``encoder: wav2vec2`` only).
+    conv_groups : int
+        Groups of the convolutional position.
+    position_buckets, position_distance : int
+        Of WavLM's relative positions; 0 buckets for none.
+    decoder_heads, decoder_ffn_dim : int
+        Of the decoder's layers; 0 for those of the encoder.
 
     Example
     -------
@@ -46,7 +99,9 @@ class ModelConfig:
     nar_asr_lobes.errors.UserError: model: unknown key d_modle; known keys \
 are stem, stem_channels, stem_filters, stem_norm, d_model, heads, ffn_dim, \
 encoder_layers, decoder_layers, conv_kernel, inter_ctc_layers, \
-inter_units, self_condition, dropout
+inter_units, self_condition, dropout, encoder, stem_bias, frame_norm, \
+normalize_audio, norm_first, conv_groups, position_buckets, \
+position_distance, decoder_heads, decoder_ffn_dim
     """
 
     stem: str = "gabor"
@@ -63,11 +118,22 @@ inter_units, self_condition, dropout
     inter_units: int = 0
     self_condition: bool = False
     dropout: float = 0.1
+    encoder: str = "rotary"
+    stem_bias: bool = False
+    frame_norm: bool = True
+    normalize_audio: bool = True
+    norm_first: bool = True
+    conv_groups: int = 16
+    position_buckets: int = 0
+    position_distance: int = 800
+    decoder_heads: int = 0
+    decoder_ffn_dim: int = 0
 
     def __post_init__(self):
         """Refuse sizes that do not fit together."""
         layers = self.encoder_layers
         rules = {
+            **self._encoder_rules(),
             f"stem is {self.stem!r}; choose gabor or wav2vec2": (
                 self.stem in ("gabor", "wav2vec2")
             ),
@@ -78,8 +144,10 @@ inter_units, self_condition, dropout
             f"heads; make it a multiple of {2 * self.heads}": (
                 self.d_model % (2 * self.heads) == 0
             ),
-            f"conv_kernel is {self.conv_kernel}; make it odd": (
-                self.conv_kernel % 2 == 1
+            f"d_model {self.d_model} does not split into "
+            f"{self.decoder_heads} even decoder_heads": (
+                self.decoder_heads == 0
+                or self.d_model % (2 * self.decoder_heads) == 0
             ),
             f"inter_ctc_layers is {self.inter_ctc_layers}; the encoder has "
             f"{layers} layers, choose from 1 to {layers - 1}": all(
@@ -95,6 +163,38 @@ inter_units, self_condition, dropout
         for message, kept in rules.items():
             if not kept:
                 raise UserError(f"model: {message}")
+
+    def _encoder_rules(self) -> dict[str, bool]:
+        """Give what each kind of encoder needs."""
+        foreign = [
+            name
+            for name in _WAV2VEC2_ONLY
+            if self.encoder == "rotary" and not self._is_default(name)
+        ]
+        buckets, distance = self.position_buckets, self.position_distance
+        return {
+            f"encoder is {self.encoder!r}; choose rotary or wav2vec2": (
+                self.encoder in ("rotary", "wav2vec2")
+            ),
+            f"{', '.join(foreign)}: of encoder: wav2vec2 only; leave out": (
+                not foreign
+            ),
+            f"conv_kernel is {self.conv_kernel}; make it odd": (
+                self.conv_kernel % 2 == 1 or self.encoder == "wav2vec2"
+            ),
+            f"conv_groups {self.conv_groups} do not divide d_model "
+            f"{self.d_model}": (
+                self.encoder == "rotary" or self.d_model % self.conv_groups == 0
+            ),
+            f"position_buckets is {buckets} and position_distance "
+            f"{distance}; give no buckets, or 4 at least and a distance of "
+            "more than a quarter of them": (
+                buckets == 0 or (buckets >= 4 and distance > buckets // 4)
+            ),
+        }
+
+    def _is_default(self, name: str) -> bool:
+        return getattr(self, name) == getattr(ModelConfig, name)
 
     @classmethod
     def from_dict(cls, values: dict) -> ModelConfig:
@@ -125,5 +225,9 @@ inter_units, self_condition, dropout
         )
 
     def to_dict(self) -> dict:
-        """Give the sizes as a plain dictionary."""
-        return asdict(self)
+        """Give the sizes as a plain dictionary, young ones if they count."""
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in _YOUNG or not self._is_default(name)
+        }

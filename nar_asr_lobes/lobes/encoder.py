@@ -184,4 +184,8 @@ class TransformerEncoder(nn.Module):
             x = layer(x, valid, angles)
             if hook is not None and number < len(self.layers):
                 x = hook(number, x)
+        return self.read(x)
+
+    def read(self, x: torch.Tensor) -> torch.Tensor:
+        """Make states of what some layer gives, x [B, T, D]."""
         return self.norm(x)

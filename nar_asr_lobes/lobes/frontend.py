@@ -41,6 +41,10 @@ class WaveformFrontend(nn.Module):
         Width D of the frames.
     dropout : float
         Dropout on the frames.
+    norm : bool
+        Whether the features are normalised before their projection.
+    normalize : bool
+        Whether the waveforms are normalised, see ``normalize_wavs``.
 
     Example
     -------
@@ -58,10 +62,13 @@ class WaveformFrontend(nn.Module):
         stem_channels: int,
         d_model: int,
         dropout: float = 0.0,
+        norm: bool = True,
+        normalize: bool = True,
     ):
         super().__init__()
         self.stem = stem
-        self.norm = nn.LayerNorm(stem_channels)
+        self.normalize = normalize
+        self.norm = nn.LayerNorm(stem_channels) if norm else nn.Identity()
         self.projection = nn.Linear(stem_channels, d_model)
         self.dropout = ByteDropout(dropout)
 
@@ -104,7 +111,9 @@ class WaveformFrontend(nn.Module):
         """
         samples = absolute_lengths(wav_lens, wavs.shape[1])
         short = self.min_samples() - wavs.shape[1]
-        wavs = F.pad(normalize_wavs(wavs, samples), (0, max(0, short)))
+        if self.normalize:
+            wavs = normalize_wavs(wavs, samples)
+        wavs = F.pad(wavs, (0, max(0, short)))
         features = self.stem.features(wavs, samples)
         feature_lengths = self.stem.feature_lengths(samples)
         if masker is not None:

@@ -20,6 +20,7 @@ from nar_asr_lobes.lobes.encoder import LayerHook, TransformerEncoder
 from nar_asr_lobes.lobes.frontend import FeatureMasker, WaveformFrontend
 from nar_asr_lobes.lobes.nar_decoder import NarDecoder
 from nar_asr_lobes.lobes.stems import SAMPLE_RATE, GaborStem, Wav2Vec2Stem
+from nar_asr_lobes.lobes.wav2vec2_encoder import Wav2Vec2Encoder
 
 
 @dataclass
@@ -58,10 +59,20 @@ class SpeechEncoder(nn.Module):
         if config.stem == "gabor":
             stem = GaborStem(config.stem_filters, config.stem_channels)
         else:
-            stem = Wav2Vec2Stem(config.stem_channels, config.stem_norm)
+            stem = Wav2Vec2Stem(
+                config.stem_channels, config.stem_norm, config.stem_bias
+            )
         self.frontend = WaveformFrontend(
-            stem, config.stem_channels, config.d_model, config.dropout
+            stem,
+            config.stem_channels,
+            config.d_model,
+            config.dropout,
+            config.frame_norm,
+            config.normalize_audio,
         )
+        if config.encoder == "wav2vec2":
+            self.layers = Wav2Vec2Encoder(config)
+            return
         self.layers = TransformerEncoder(
             config.encoder_layers,
             config.d_model,
@@ -129,8 +140,8 @@ class NarAsr(nn.Module):
             vocab_size,
             config.decoder_layers,
             config.d_model,
-            config.heads,
-            config.ffn_dim,
+            config.decoder_heads or config.heads,
+            config.decoder_ffn_dim or config.ffn_dim,
             config.dropout,
         )
 
@@ -174,7 +185,7 @@ class NarAsr(nn.Module):
         def read_ctc(number: int, x: torch.Tensor) -> torch.Tensor:
             if number not in self.config.inter_ctc_layers:
                 return x
-            inter.append(self._ctc(self.encoder.layers.norm(x), inter_head))
+            inter.append(self._ctc(self.encoder.layers.read(x), inter_head))
             if self.condition is None:
                 return x
             return x + self.condition(inter[-1].exp().to(x.dtype))

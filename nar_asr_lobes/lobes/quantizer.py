@@ -4,7 +4,8 @@ wav [B, S] -> log-mel at 100 Hz, normalised -> stacked at each encoder frame
            -> frozen random projection -> nearest code of each frozen codebook
 
 Chiu et al., https://arxiv.org/abs/2202.01855; several codebooks and matrix
-product search: https://arxiv.org/abs/2501.16131.
+product search: https://arxiv.org/abs/2501.16131. A projection onto principal
+components: https://arxiv.org/abs/2606.30671.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from nar_asr_lobes.lobes.lengths import absolute_lengths, valid_mask
 from nar_asr_lobes.lobes.stems import SAMPLE_RATE
 
 WINDOW, HOP, MELS = 400, 160, 80
+PROJECTIONS = ("random", "pca", "whitened")
 
 
 class LogMel(nn.Module):
@@ -60,6 +62,11 @@ class LogMel(nn.Module):
 class RandomProjectionQuantizer(nn.Module):
     """Frozen targets for each encoder frame.
 
+    Log-mel stacks have few strong components, so that a random projection, or
+    one onto the principal components as they are, uses a tenth of the codes or
+    so; scaled to unit variance (``"whitened"``, which is ours) they use most.
+    All codebooks share such a projection.
+
     Arguments
     ---------
     frontend : WaveformFrontend
@@ -73,6 +80,9 @@ class RandomProjectionQuantizer(nn.Module):
         Width of the projection.
     seed : int
         Of the frozen projections.
+    projection : str
+        ``"random"``; or ``"pca"`` or ``"whitened"``, which are random until
+        ``fit`` was called.
 
     Example
     -------
@@ -91,8 +101,10 @@ class RandomProjectionQuantizer(nn.Module):
         codes: int = 1024,
         code_dim: int = 16,
         seed: int = 0,
+        projection: str = "random",
     ):
         super().__init__()
+        self.kind = projection
         stride = frontend.stem.frame_stride
         self.stack = stride // HOP
         # Log-mel frame whose stack lies in the middle of encoder frame 0.
@@ -101,22 +113,83 @@ class RandomProjectionQuantizer(nn.Module):
         self.output_lengths = frontend.output_lengths
         self.mel = LogMel()
         generator = torch.Generator().manual_seed(seed)
-        projection = torch.empty(codebooks, self.stack * MELS, code_dim)
-        nn.init.xavier_normal_(projection, generator=generator)
+        weight = torch.empty(codebooks, self.stack * MELS, code_dim)
+        nn.init.xavier_normal_(weight, generator=generator)
         book = torch.randn(codebooks, code_dim, codes, generator=generator)
-        self.register_buffer("projection", projection)
+        self.register_buffer("projection", weight)
+        if projection != "random":
+            self.register_buffer("centre", torch.zeros(self.stack * MELS))
         self.register_buffer("book", F.normalize(book, dim=1))
 
-    @torch.no_grad()
     def forward(
         self, wavs: torch.Tensor, wav_lens: torch.Tensor
     ) -> torch.Tensor:
         """Give codes [B, T, codebooks] of wavs [B, S]; T is at least 1."""
+        return self.similarities(self.project(wavs, wav_lens)).argmax(-1)
+
+    @torch.no_grad()
+    def project(
+        self, wavs: torch.Tensor, wav_lens: torch.Tensor
+    ) -> torch.Tensor:
+        """Give projections [B, T, codebooks, code_dim], of unit length."""
         # In bfloat16 a sixth of the targets would be others.
         with torch.autocast(wavs.device.type, enabled=False):
-            return self._codes(wavs.float(), wav_lens)
+            stacked = self._stacks(wavs.float(), wav_lens)
+            if self.kind != "random":
+                stacked = stacked - self.centre
+            projected = torch.einsum(
+                "btf,nfc->btnc", stacked, self.projection
+            )
+            return F.normalize(projected, dim=-1)
 
-    def _codes(
+    @torch.no_grad()
+    def similarities(self, projected: torch.Tensor) -> torch.Tensor:
+        """Give cosines [..., codebooks, codes]; the largest is the code's."""
+        with torch.autocast(projected.device.type, enabled=False):
+            return torch.einsum("...nc,nck->...nk", projected, self.book)
+
+    @torch.no_grad()
+    def moments(
+        self, wavs: torch.Tensor, wav_lens: torch.Tensor
+    ) -> torch.Tensor:
+        """Sum what ``fit`` needs over the valid frames of wavs [B, S].
+
+        Returns
+        -------
+        torch.Tensor
+            Sum of the outer products of (stack, 1) with itself, F features
+            and a 1, on the CPU, shape [F + 1, F + 1], float64.
+        """
+        stacked = self._stacks(wavs.float(), wav_lens)
+        samples = absolute_lengths(wav_lens, wavs.shape[1])
+        valid = valid_mask(self.output_lengths(samples), stacked.shape[1])
+        frames = F.pad(stacked[valid].cpu().double(), (0, 1), value=1.0)
+        return frames.T @ frames
+
+    @torch.no_grad()
+    def fit(self, moments: torch.Tensor) -> None:
+        """Take the principal components as the projection.
+
+        Arguments
+        ---------
+        moments : torch.Tensor
+            Of some thousands of frames; sums of ``moments`` are moments.
+        """
+        count = moments[-1, -1].clamp_min(1)
+        mean = moments[:-1, -1] / count
+        spread = moments[:-1, :-1] / count - torch.outer(mean, mean)
+        values, vectors = torch.linalg.eigh(spread)  # the largest are last
+        width = self.projection.shape[-1]
+        values, vectors = values[-width:].flip(0), vectors[:, -width:].flip(1)
+        # The sign of a component is free; ours has its largest value positive.
+        top = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+        vectors = vectors * top.sign()
+        if self.kind == "whitened":
+            vectors = vectors * torch.rsqrt(values.clamp_min(1e-6))
+        self.centre.copy_(mean)
+        self.projection.copy_(vectors)
+
+    def _stacks(
         self, wavs: torch.Tensor, wav_lens: torch.Tensor
     ) -> torch.Tensor:
         samples = absolute_lengths(wav_lens, wavs.shape[1])
@@ -124,7 +197,4 @@ class RandomProjectionQuantizer(nn.Module):
         mel = self.mel(wavs, wav_lens)[:, self.offset :]
         short = frames * self.stack - mel.shape[1]
         mel = F.pad(mel, (0, 0, 0, max(0, short)))[:, : frames * self.stack]
-        stacked = mel.unflatten(1, (frames, self.stack)).flatten(2)
-        projected = torch.einsum("btf,nfc->btnc", stacked, self.projection)
-        # Codes have unit length, so the largest product is the nearest one.
-        return torch.einsum("btnc,nck->btnk", projected, self.book).argmax(-1)
+        return mel.unflatten(1, (frames, self.stack)).flatten(2)

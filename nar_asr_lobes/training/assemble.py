@@ -292,21 +292,30 @@ def load_pretrained(
             f"model's ({len(wrong)} tensors differ, the first is {wrong[0]}); "
             "use the same model section in both YAMLs"
         )
-    heads = checkpoint.facts["model"]["heads"]
-    if heads != model.config.heads:  # no tensor's shape would tell
-        raise UserError(
-            f"{checkpoint.path}: its encoder has {heads} heads, this model "
-            f"{model.config.heads}; use the same model section in both YAMLs"
-        )
+    sizes = ModelConfig.from_dict(checkpoint.facts["model"])
+    for key in ("heads", "normalize_audio"):  # no tensor's shape would tell
+        wanted, found = getattr(model.config, key), getattr(sizes, key)
+        if wanted != found:
+            raise UserError(
+                f"{checkpoint.path}: its encoder has {key} {found}, this "
+                f"model {wanted}; use the same model section in both YAMLs"
+            )
     parts = ["encoder."]
     if _same(checkpoint.facts, facts, "tokenizer"):
         parts += ["ctc_head.", "decoder."]
         if _same(checkpoint.facts, facts, "phones"):
             parts += ["inter_head.", "condition."]
-    taken = [part for part in parts if not _misfits(theirs, mine, part)]
+    taken = [
+        part
+        for part in parts
+        if not _misfits(theirs, mine, part)
+        and any(name.startswith(part) for name in theirs)
+    ]
     shared = {k: v for k, v in theirs.items() if k.startswith(tuple(taken))}
     model.load_state_dict({**mine, **shared})
     logger.info("taken from %s: %s", checkpoint.path, " ".join(taken))
+    if "source" in checkpoint.facts:
+        logger.info("imported from %s", checkpoint.facts["source"])
 
 
 def _same(theirs: Mapping, mine: Mapping, name: str) -> bool:

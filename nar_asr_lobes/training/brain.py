@@ -33,15 +33,17 @@ from nar_asr_lobes.training.distributed import (
     sum_over_ranks,
     world,
 )
+from nar_asr_lobes.training.health import signs_of_collapse
 from nar_asr_lobes.training.objectives import Objective, Prepared
 from nar_asr_lobes.training.options import TrainOptions
 from nar_asr_lobes.training.progress import (
     Progress,
     Totals,
+    describe_step,
     random_state,
     set_random_state,
 )
-from nar_asr_lobes.training.scheduler import WarmupCosine
+from nar_asr_lobes.training.scheduler import WarmupCosine, parameter_groups
 
 logger = logging.getLogger(__name__)
 
@@ -102,24 +104,13 @@ class NarBrain(sb.Brain):
         self.options, self.checkpoints = options, checkpoints
         self.train_logger, self.facts = train_logger, facts or {}
         self.progress = Progress()
+        self.met = Totals()  # codes of this rank since the last log line
         torch.manual_seed(options.seed + world()[0])
 
     def init_optimizers(self):
-        """Group the parameters: vectors without decay, heads at their rate."""
-        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-        for name, parameter in self.model.named_parameters():
-            key = (name.startswith("encoder."), parameter.ndim > 1)
-            groups.setdefault(key, []).append(parameter)
-        scale = self.options.head_lr_scale
+        """Give the optimiser the model's parameters in groups."""
         self.optimizer = self.opt_class(
-            [
-                {
-                    "params": parameters,
-                    "lr_scale": 1.0 if is_encoder else scale,
-                    **({} if is_matrix else {"weight_decay": 0.0}),
-                }
-                for (is_encoder, is_matrix), parameters in groups.items()
-            ]
+            parameter_groups(self.model, self.options.head_lr_scale)
         )
         self.optimizers_dict = {"opt_class": self.optimizer}
 
@@ -137,7 +128,8 @@ class NarBrain(sb.Brain):
 
     def prepare(self, batch: Batch) -> Prepared:
         """Bring a batch to the device and make its draws."""
-        return self.objective.prepare(batch.to(self.device), self.model)
+        step, batch = self.progress.step, batch.to(self.device)
+        return self.objective.prepare(batch, self.model, step)
 
     def fit_batch(self, batch: list[Batch]) -> dict[str, float]:
         """Make one optimiser step over micro-batches of this rank.
@@ -154,6 +146,9 @@ class NarBrain(sb.Brain):
             ``lr`` and ``skipped`` (1.0 when a NaN or infinity was found on
             any rank and no rank moved its weights).
         """
+        if self.progress.step == 0:
+            here = [b.to(self.device) for b in batch]
+            self.objective.begin(self.model, here)
         prepared = [self.prepare(b) for b in batch]
         local = Totals()
         for item in prepared:
@@ -164,6 +159,7 @@ class NarBrain(sb.Brain):
             with self.no_sync(number < len(prepared)):
                 sums = self._backward(item, counts)
             local.add(sums, item.counts)
+        self.met.add_codes([local])
         local.sums["audio_seconds"] = sum(b.seconds for b in batch)
         sums = sum_over_ranks(local.sums, self.device)
         self.progress.audio_seconds += sums.pop("audio_seconds")
@@ -249,15 +245,22 @@ class NarBrain(sb.Brain):
             disable=self.noprogressbar or not if_main_process(),
         )
         self.modules.train()
-        totals, start = Totals(), (time.time(), self.progress.audio_seconds)
+        totals = Totals()
+        start, heard = time.time(), self.progress.audio_seconds
         for batches in bar:
             averages = self.fit_batch(batches)
             step = self.progress.step
             totals.add(averages, dict.fromkeys(averages, 1.0))
-            bar.set_postfix_str(self._describe(averages, *start))
+            bar.set_postfix_str(
+                describe_step(
+                    averages,
+                    self.progress.audio_seconds - heard,
+                    time.time() - start,
+                )
+            )
             last = step == steps
             if step % self.options.log_interval == 0 or last:
-                self._log(totals.ratios(), None)
+                self._report(totals)
                 totals = Totals()
             validate = step % self.options.valid_interval == 0 or last
             score = None
@@ -266,15 +269,15 @@ class NarBrain(sb.Brain):
             if validate or step % self.options.checkpoint_interval == 0:
                 self.save(score)
 
-    def _describe(
-        self, averages: dict[str, float], start: float, seconds: float
-    ) -> str:
-        done = self.progress.audio_seconds - seconds
-        speed = f" {done / max(1e-9, time.time() - start):.0f} audio-h/h"
-        return (  # text has no hours
-            f"loss {averages['loss']:.3f} lr {averages['lr']:.1e} "
-            f"norm {averages['grad_norm']:.2f}{speed if done else ''}"
-        )
+    def _report(self, totals: Totals) -> None:
+        """Log the last steps, and warn when the learning has collapsed."""
+        totals.add_codes(gather_objects(self.met.cpu()))
+        self.met = Totals()
+        self._log(totals.ratios(), None)
+        signs = signs_of_collapse(totals)
+        warm = self.progress.step >= self.scheduler.warmup
+        if signs and warm and if_main_process():
+            logger.warning("step %d: %s", self.progress.step, signs)
 
     def _log(self, train: dict | None, valid: dict | None) -> None:
         if self.train_logger is not None:
@@ -295,8 +298,8 @@ class NarBrain(sb.Brain):
                 totals.add(sums, item.counts)
         self.modules.train()
         everywhere = Totals()
-        for part in gather_objects(totals):
-            everywhere.add(part.sums, part.counts)
+        for part in gather_objects(totals.cpu()):
+            everywhere.add({**part.sums, **part.codes}, part.counts)
         ratios = everywhere.ratios()
         self._log(None, ratios)
         if self.objective.score not in ratios:
@@ -334,13 +337,7 @@ class NarBrain(sb.Brain):
         checkpoint = self.checkpoints.newest()
         if checkpoint is None:
             return
-        for key, value in self.facts.items():
-            if checkpoint.facts.get(key) != value:
-                raise UserError(
-                    f"{checkpoint.path}: was made with {key} "
-                    f"{checkpoint.facts.get(key)}, now it is {value}; give "
-                    "the old one or a new output_folder"
-                )
+        checkpoint.require(self.facts)
         for name in ("model", "optimizer"):
             state = checkpoint.load(name, self.device)
             try:

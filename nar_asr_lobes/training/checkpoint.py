@@ -42,6 +42,16 @@ class Checkpoint:
             self.path / f"{name}.pt", map_location=device, weights_only=True
         )
 
+    def require(self, facts: Mapping[str, Any]) -> None:
+        """Refuse to go on where a fact is another now (``UserError``)."""
+        for key, value in facts.items():
+            if self.facts.get(key) != value:
+                raise UserError(
+                    f"{self.path}: was made with {key} {self.facts.get(key)}, "
+                    f"now it is {value}; give the old one or a new "
+                    "output_folder"
+                )
+
 
 def sha256(path: str | os.PathLike) -> str:
     """Hash a file.
@@ -180,6 +190,15 @@ class CheckpointFolder:
                 error,
             )
             return None
+
+    def facts(self) -> dict[str, Any] | None:
+        """Read the newest readable facts; no other file is looked at."""
+        for path in self._paths():
+            try:
+                return _read_meta(path)["facts"]
+            except (OSError, ValueError, KeyError):
+                continue
+        return None
 
     def newest(self) -> Checkpoint | None:
         """Give the newest checkpoint that is whole, if there is one."""

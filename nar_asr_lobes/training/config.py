@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LmFiles
 from nar_asr_lobes.lobes.model import ModelConfig
 from nar_asr_lobes.training.fields import fill
+from nar_asr_lobes.training.init_from import with_imported_sizes
 from nar_asr_lobes.training.yaml_file import read_yaml
 
 TASKS = ("pretrain", "finetune", "evaluate")
@@ -182,7 +183,8 @@ class RunConfig:
     seed : int
         Of weights, shuffling, masks and augmentation.
     init_from : str, optional
-        Output folder of a pre-training run whose encoder is taken over.
+        Output folder of a run, or of ``nar-asr import-encoder``, whose
+        encoder is taken over; see ``with_imported_sizes``.
     bundle : str, optional
         What ``evaluate`` evaluates.
     steps, global_batch : int
@@ -297,6 +299,9 @@ mean 'steps'?
         if values.get(name) is not None:
             values[name] = fill(section, values[name], f"{where}: {name}")
     config = fill(RunConfig, values, where)
+    if config.init_from is not None:
+        model = with_imported_sizes(config.model, config.init_from)
+        config = replace(config, model=model)
     fill(ModelConfig, config.model, f"{where}: model")
     for name, choices in (("task", TASKS), ("precision", PRECISIONS)):
         if getattr(config, name) not in choices:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +64,14 @@ class LmObjective:
         """Build the language model."""
         return TransformerLm(sizes, self.vocab_size)
 
-    def prepare(self, batch: TextBatch, model: TransformerLm) -> PreparedText:
+    def begin(
+        self, model: TransformerLm, batches: Sequence[TextBatch]
+    ) -> None:
+        """Fit nothing."""
+
+    def prepare(
+        self, batch: TextBatch, model: TransformerLm, step: int = 0
+    ) -> PreparedText:
         """Count the tokens of a batch and its ends."""
         tokens = float(batch.token_lens.sum() + len(batch.token_lens))
         return PreparedText(batch, {"nats": tokens})

@@ -1,4 +1,4 @@
-"""What a run learns: BEST-RQ on unlabelled audio, CTC + CMLM on labelled.
+"""What a run learns from labelled audio, and what any objective gives.
 
 An objective turns a batch into sums of losses and their counts. The trainer
 adds the counts of all micro-batches on all ranks before the first backward
@@ -8,13 +8,12 @@ is trained on; every other one is a statistic, reported as sum / count.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from nar_asr_lobes.dataio.datasets import Batch
 from nar_asr_lobes.dataio.lexicon import Lexicon
@@ -22,13 +21,8 @@ from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.decoding.greedy import greedy_paths
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.wer import score
-from nar_asr_lobes.limits import require_count, require_number
-from nar_asr_lobes.lobes.best_rq import BestRq
-from nar_asr_lobes.lobes.masking import (
-    SpecAugment,
-    draw_span_mask,
-    draw_token_mask,
-)
+from nar_asr_lobes.limits import require_number
+from nar_asr_lobes.lobes.masking import SpecAugment, draw_token_mask
 from nar_asr_lobes.lobes.model import (
     Encoded,
     ModelConfig,
@@ -64,7 +58,7 @@ class CtcTargets:
 class Prepared:
     """A batch with its random draws made and its counts known.
 
-    ``mask`` is [B, T] over frames (BEST-RQ) or [B, U] over slots (CMLM);
+    ``mask`` is [B, T] over frames (pre-training) or [B, U] over slots (CMLM);
     ``counts`` are the denominators by name. Of labelled batches, ``spoken``
     are the targets of CTC and ``inter`` those of the intermediate layers.
     """
@@ -89,84 +83,24 @@ class Objective(Protocol):
     def build_model(self, config: ModelConfig) -> nn.Module:
         """Build the model that this objective trains."""
 
-    def prepare(self, batch: Batch, model: nn.Module) -> Prepared:
-        """Make the random draws of a batch and count its targets."""
+    def begin(self, model: nn.Module, batches: Sequence[Batch]) -> None:
+        """Fit what is fitted to the first step's audio, just before it.
+
+        All ranks come here, each with the micro-batches of its own.
+        """
+
+    def prepare(
+        self, batch: Batch, model: nn.Module, step: int = 0
+    ) -> Prepared:
+        """Make the random draws of a batch and count its targets.
+
+        ``step`` is how many the optimiser made before, for schedules.
+        """
 
     def sums(
         self, model: Callable, prepared: Prepared, training: bool
     ) -> dict[str, torch.Tensor]:
         """Run the model; give sums, each with a count of its name."""
-
-
-class BestRqObjective:
-    """Predict the codes of hidden frames (Chiu et al., 2022).
-
-    Arguments
-    ---------
-    mask_share : float
-        Sum of span lengths over an utterance's length.
-    mask_span : int
-        Frames of a span.
-    codebooks, codes : int
-        Frozen codebooks and the codes of each.
-    spec_augment : SpecAugment, optional
-        More masks on the stem's features while training.
-
-    Example
-    -------
-    >>> sorted(BestRqObjective(0.5, 10).weights)
-    ['best_rq']
-    """
-
-    score = "best_rq"
-
-    def __init__(
-        self,
-        mask_share: float,
-        mask_span: int,
-        codebooks: int = 4,
-        codes: int = 1024,
-        spec_augment: SpecAugment | None = None,
-    ):
-        require_number("mask_share", mask_share, 0.0)
-        require_count("mask_span", mask_span)
-        require_count("codebooks", codebooks)
-        require_count("codes", codes, 2)
-        self.spec_augment = spec_augment
-        self.mask_share, self.mask_span = mask_share, mask_span
-        self.codebooks, self.codes = codebooks, codes
-        self.weights = {"best_rq": 1.0}
-
-    def build_model(self, config: ModelConfig) -> BestRq:
-        """Build the encoder with targets and classifiers."""
-        return BestRq(config, self.codebooks, self.codes)
-
-    def prepare(self, batch: Batch, model: BestRq) -> Prepared:
-        """Draw the hidden spans of each utterance."""
-        lengths = model.output_lengths(batch.samples)
-        mask = draw_span_mask(
-            batch.seeds, lengths, self.mask_share, self.mask_span
-        )
-        hidden = float(mask.sum()) * model.codebooks
-        counts = {"best_rq": hidden, "accuracy": hidden}
-        return Prepared(batch, mask, counts)
-
-    def sums(
-        self, model: Callable, prepared: Prepared, training: bool
-    ) -> dict[str, torch.Tensor]:
-        """Sum cross-entropy and hits over hidden frames and codebooks."""
-        batch = prepared.batch
-        masker = None
-        if training and self.spec_augment is not None:
-            masker = self.spec_augment.masker(batch.seeds)
-        logits, targets = model(
-            batch.wavs, batch.wav_lens, prepared.mask, masker
-        )
-        logits, targets = logits.flatten(0, 1).float(), targets.flatten()
-        return {
-            "best_rq": F.cross_entropy(logits, targets, reduction="sum"),
-            "accuracy": (logits.detach().argmax(-1) == targets).sum(),
-        }
 
 
 class RecognitionObjective:
@@ -238,7 +172,9 @@ class RecognitionObjective:
             config = replace(config, inter_units=self.lexicon.size)
         return build_model(config, self.tokenizer.size)
 
-    def prepare(self, batch: Batch, model: NarAsr) -> Prepared:
+    def prepare(
+        self, batch: Batch, model: NarAsr, step: int = 0
+    ) -> Prepared:
         """Draw the masked slots; leave out what CTC cannot align."""
         lengths = model.output_lengths(batch.samples)
         keep = ctc_feasible(batch.tokens, batch.token_lens, lengths)
@@ -260,6 +196,9 @@ class RecognitionObjective:
             "wer": float(sum(len(text.split()) for text in batch.texts)),
         }
         return Prepared(batch, mask, counts, spoken, inter)
+
+    def begin(self, model: NarAsr, batches: Sequence[Batch]) -> None:
+        """Fit nothing."""
 
     def _phone_targets(
         self, batch: Batch, lengths: torch.Tensor, keep: torch.Tensor

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -21,24 +22,88 @@ class Progress:
 
 @dataclass
 class Totals:
-    """Sums and counts by name, and what else a log line tells."""
+    """Sums and counts by name, and how often each code was met.
+
+    ``codes`` by name [G, V], of G codebooks with V codes.
+    """
 
     sums: dict[str, float] = field(default_factory=dict)
     counts: dict[str, float] = field(default_factory=dict)
+    codes: dict[str, torch.Tensor] = field(default_factory=dict)
 
-    def add(self, sums: dict[str, float], counts: dict[str, float]) -> None:
-        """Add the sums and counts of a batch or step."""
+    def add(
+        self,
+        sums: Mapping[str, float | torch.Tensor],
+        counts: Mapping[str, float],
+    ) -> None:
+        """Add the sums and counts of a batch or step.
+
+        A sum with dimensions is one of codes; it needs no count.
+        """
         for name, value in sums.items():
+            if getattr(value, "ndim", 0):
+                self.codes[name] = self.codes.get(name, 0) + value
+                continue
             self.sums[name] = self.sums.get(name, 0.0) + float(value)
             self.counts[name] = self.counts.get(name, 0.0) + counts[name]
 
+    def add_codes(self, others: Iterable[Totals]) -> None:
+        """Add the codes alone, such as those of all ranks."""
+        for other in others:
+            self.add(other.codes, {})
+
+    def cpu(self) -> Totals:
+        """Give a copy that another rank can read."""
+        return replace(self, codes={k: v.cpu() for k, v in self.codes.items()})
+
     def ratios(self) -> dict[str, float]:
-        """Give sum / count of every name that was counted."""
-        return {
+        """Give sum / count of every name that was counted.
+
+        Codes become ``<name>_perplexity``, the number of codes in equal use
+        that would be as hard to guess, and ``<name>_used``, the share of codes
+        met at all; both are means over the codebooks.
+        """
+        numbers = {
             name: self.sums[name] / count
             for name, count in self.counts.items()
             if count
         }
+        for name, counts in self.codes.items():
+            total = counts.sum(-1, keepdim=True)
+            if total.any():
+                entropy = torch.special.entr(counts / total).sum(-1)
+                numbers[f"{name}_perplexity"] = entropy.exp().mean().item()
+                numbers[f"{name}_used"] = (counts > 0).float().mean().item()
+        return numbers
+
+
+def describe_step(
+    averages: dict[str, float], audio_seconds: float, seconds: float
+) -> str:
+    """Say how a step went and how fast the run is, for the progress bar.
+
+    Arguments
+    ---------
+    averages : dict
+        Of the step: ``loss``, ``lr`` and ``grad_norm``.
+    audio_seconds, seconds : float
+        Audio trained on since the start, and the time it took.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> step = {"loss": 2.0, "lr": 1e-3, "grad_norm": 0.5}
+    >>> describe_step(step, 3600.0, 60.0)
+    'loss 2.000 lr 1.0e-03 norm 0.50 60 audio-h/h'
+    """
+    speed = f" {audio_seconds / max(1e-9, seconds):.0f} audio-h/h"
+    return (  # text has no hours
+        f"loss {averages['loss']:.3f} lr {averages['lr']:.1e} "
+        f"norm {averages['grad_norm']:.2f}{speed if audio_seconds else ''}"
+    )
 
 
 def random_state() -> dict:

@@ -1,12 +1,49 @@
-"""Linear warm-up, then a cosine down to a floor."""
+"""Learning rates: by step (warm-up, then a cosine), and by parameter."""
 
 from __future__ import annotations
 
 import math
 
 import torch
+from torch import nn
 
 from nar_asr_lobes.errors import UserError
+
+
+def parameter_groups(model: nn.Module, head_lr_scale: float) -> list[dict]:
+    """Group the parameters: vectors without decay, heads at their rate.
+
+    Arguments
+    ---------
+    model : torch.nn.Module
+        Its ``encoder`` learns at the schedule's rate.
+    head_lr_scale : float
+        Rate of all else, relative to that.
+
+    Returns
+    -------
+    list of dict
+        For an optimiser; ``WarmupCosine`` reads ``lr_scale``.
+
+    Example
+    -------
+    >>> model = nn.ModuleDict({"encoder": nn.Linear(2, 2)})
+    >>> groups = parameter_groups(model, 2.0)
+    >>> [(g["lr_scale"], g.get("weight_decay")) for g in groups]
+    [(1.0, None), (1.0, 0.0)]
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        key = (name.startswith("encoder."), parameter.ndim > 1)
+        groups.setdefault(key, []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr_scale": 1.0 if is_encoder else head_lr_scale,
+            **({} if is_matrix else {"weight_decay": 0.0}),
+        }
+        for (is_encoder, is_matrix), parameters in groups.items()
+    ]
 
 
 class WarmupCosine:
@@ -48,9 +85,14 @@ class WarmupCosine:
         self.steps, self.warmup_share = steps, warmup_share
         self.step_count = 0
 
+    @property
+    def warmup(self) -> float:
+        """Steps that warm up."""
+        return self.warmup_share * self.steps
+
     def lr_at(self, step: int) -> float:
         """Give the learning rate after ``step`` steps."""
-        warmup = self.warmup_share * self.steps
+        warmup = self.warmup
         if step < warmup:
             return self.peak_lr * step / warmup
         done = min(1.0, (step - warmup) / max(1.0, self.steps - warmup))

@@ -77,6 +77,23 @@ def test_mixed_precision_rounds_the_inputs_only():
     assert torch.equal(out, wanted.bfloat16())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_mask_can_be_added_to_the_scores(dtype):
+    query, key, value = torch.randn(3, 1, 2, 5, 4)
+    bias = torch.randn(1, 2, 5, 5)
+    bias[..., 3:] = float("-inf")
+    scores = query @ key.mT / 2 + bias
+    wanted = scores.softmax(-1) @ value
+    out = scaled_attention(query.to(dtype), key, value, bias.to(dtype))
+    assert out.dtype == dtype
+    torch.testing.assert_close(
+        out.float(),
+        wanted,
+        atol=1e-5 if dtype == torch.float32 else 0.05,
+        rtol=0,
+    )
+
+
 def test_only_distances_count():
     torch.manual_seed(1)
     attention = Attention(16, 2)

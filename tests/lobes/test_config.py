@@ -5,13 +5,24 @@ import pytest
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.config import ModelConfig
 
+WAV2VEC2 = {"encoder": "wav2vec2"}
+
 
 def test_a_configuration_survives_its_dictionary():
     tiny = ModelConfig.tiny()
     other = replace(tiny, stem="wav2vec2", stem_norm="layer", dropout=0.2)
-    for config in (ModelConfig(), tiny, other):
+    imported = replace(other, **WAV2VEC2, conv_kernel=8, norm_first=False)
+    for config in (ModelConfig(), tiny, other, imported):
         assert ModelConfig.from_dict(config.to_dict()) == config
     assert tiny.to_dict() != other.to_dict()
+
+
+def test_young_keys_are_written_only_where_they_count():
+    """So that older programs read the other models, and go on with them."""
+    sizes = ModelConfig.tiny().to_dict()
+    assert len(sizes) == 14 and "encoder" not in sizes
+    other = replace(ModelConfig.tiny(), **WAV2VEC2, norm_first=False)
+    assert set(other.to_dict()) - set(sizes) == {"encoder", "norm_first"}
 
 
 @pytest.mark.parametrize(
@@ -25,6 +36,15 @@ def test_a_configuration_survives_its_dictionary():
         ({"inter_ctc_layers": [0]}, r"inter_ctc_layers is \[0\]"),
         ({"inter_ctc_layers": [2, 2]}, "name each once"),
         ({"self_condition": True}, "is on without inter_ctc_layers; name"),
+        ({"encoder": "rnn"}, "encoder is 'rnn'; choose rotary or wav2vec2"),
+        ({"norm_first": False}, "norm_first: of encoder: wav2vec2 only"),
+        ({"conv_groups": 5} | WAV2VEC2, "conv_groups 5 do not divide d_model"),
+        ({"position_buckets": 3} | WAV2VEC2, "position_buckets is 3 and"),
+        (
+            {"position_buckets": 80, "position_distance": 20} | WAV2VEC2,
+            "position_buckets is 80 and position_distance 20; give no",
+        ),
+        ({"decoder_heads": 5}, "d_model 192 does not split into 5 even dec"),
         ({"layers": 3}, "unknown key layers; known keys are stem,"),
     ],
 )

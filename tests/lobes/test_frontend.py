@@ -38,6 +38,36 @@ def test_batch_equals_one_by_one(frontend, ragged):
         assert not frames[row, length.item() :].any()
 
 
+@pytest.mark.parametrize("stem", STEMS)
+def test_waveforms_can_be_read_as_they_are(stem, ragged, scramble):
+    plain = WaveformFrontend(STEMS[stem](), 16, 24, normalize=False)
+    other = WaveformFrontend(STEMS[stem](), 16, 24)
+    scramble(plain, spread=0.03)
+    other.load_state_dict(plain.state_dict())
+    wavs, wav_lens = ragged([12000, 3001])
+    wavs = wavs + 0.3
+    frames, lengths = plain(wavs, wav_lens)
+    assert (frames - other.eval()(wavs, wav_lens)[0]).abs().max() > 1e-3
+    alone, _ = plain(wavs[1:, :3001], torch.ones(1))
+    torch.testing.assert_close(
+        frames[1, : lengths[1]], alone[0], atol=1e-5, rtol=0
+    )
+    even = normalize_wavs(wavs, torch.tensor([12000, 3001]))
+    torch.testing.assert_close(
+        plain(even, wav_lens)[0], other(even, wav_lens)[0], atol=1e-4, rtol=0
+    )
+
+
+def test_features_can_be_projected_as_they_are(ragged):
+    frontend = WaveformFrontend(Wav2Vec2Stem(16), 16, 24, norm=False).eval()
+    wavs, wav_lens = ragged([4000])
+    features = frontend.stem.features(
+        normalize_wavs(wavs, torch.tensor([4000])), torch.tensor([4000])
+    )
+    wanted = frontend.projection(features.mT)
+    torch.testing.assert_close(frontend(wavs, wav_lens)[0], wanted)
+
+
 def test_silence_is_the_same_in_a_batch(frontend, ragged):
     wavs, wav_lens = ragged([16000, 8000, 4000])
     wavs[1, :8000] = 0

@@ -8,11 +8,26 @@ from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.model import NarAsr, build_model
 
 TINY = ModelConfig.tiny()
+IMPORTED = {"stem": "wav2vec2", "encoder": "wav2vec2", "conv_kernel": 8}
 CONFIGS = {
     "gabor": TINY,
     "gabor-conditioned": replace(TINY, self_condition=True),
     "wav2vec2": replace(TINY, stem="wav2vec2"),
     "wav2vec2-layer": replace(TINY, stem="wav2vec2", stem_norm="layer"),
+    "imported-base": replace(TINY, **IMPORTED, norm_first=False),
+    "imported-large": replace(
+        TINY,
+        **IMPORTED,
+        stem_norm="layer",
+        stem_bias=True,
+        frame_norm=False,
+        normalize_audio=False,
+        position_buckets=8,
+        position_distance=16,
+        self_condition=True,
+        decoder_heads=4,
+        decoder_ffn_dim=48,
+    ),
 }
 SAMPLES = [12000, 6001, 2680, 2679, 399, 1]
 TOKEN_LENS = [4, 2, 1, 3, 0, 2]
@@ -93,6 +108,15 @@ def test_conditioning_starts_at_nothing_and_then_counts(ragged):
     assert torch.equal(states, plain.encode(wavs, wav_lens).states)
     torch.nn.init.normal_(model.condition.weight)
     assert not torch.allclose(states, model.encode(wavs, wav_lens).states)
+
+
+def test_the_decoder_can_have_sizes_of_its_own():
+    decoder = build_model(CONFIGS["imported-large"], 11).decoder
+    assert decoder.head_dim == 32 // 4
+    assert decoder.layers[0].ffn[0].out_features == 48
+    decoder = build_model(CONFIGS["imported-base"], 11).decoder
+    assert decoder.head_dim == 32 // 2
+    assert decoder.layers[0].ffn[0].out_features == 64
 
 
 def test_layers_are_read_where_the_configuration_says(ragged):

@@ -103,6 +103,25 @@ def make_speechocean(root: Path) -> Path:
     )
 
 
+def make_lowresource(root: Path) -> Path:
+    """Write the five data sets of the low-resource experiment."""
+    make_speechocean(root / "speechocean762")
+    make_arabic_commands(root / "arabic_commands")
+    rng = random.Random(6)
+    for name, splits in (
+        ("yoruba", ("train", "extra", "val", "test")),
+        ("swahili", ("train", "val", "test")),
+        ("kathleen_en", ("",)),
+    ):
+        rows = [
+            (f"{split}-{number}", f"{name}1", split, sentence(rng))
+            for split in splits
+            for number in range(8)
+        ]
+        make_table(root / name, rows)
+    return root
+
+
 def corrupt(path: Path, fault: str) -> None:
     """Damage an audio file, or put one with a fault in its place."""
     whole = path.read_bytes()

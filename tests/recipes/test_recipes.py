@@ -23,6 +23,7 @@ from nar_asr_lobes.training.scheduler import WarmupCosine
 from tests.recipes.librispeech_tree import (
     make_arabic_commands,
     make_librispeech,
+    make_lowresource,
     make_speechocean,
 )
 from tests.recipes.running import RECIPES, TINY, run
@@ -34,6 +35,7 @@ MAKERS = {
     "Synthetic": lambda root: root,
     "ArabicCommands": make_arabic_commands,
     "Speechocean762": make_speechocean,
+    "LowResource": make_lowresource,
 }
 SYNTHETIC = "{train: 9, dev: 3, test: 3, extra: 1, lm_sentences: 60}"
 EXTRA = {
@@ -42,6 +44,11 @@ EXTRA = {
         "finetune": ["--data={workers: 0}", "--tokenizer={size: 12}"],
     },
     "Synthetic": {task: [f"--data={{options: {SYNTHETIC}}}"] for task in TASKS},
+    "LowResource": {
+        "pretrain": ["--data={min_seconds: 0.1}"],
+        "finetune": ["--modes=null"],
+        "evaluate": ["--modes=null"],
+    },
 }
 ROWS = [(recipe, task) for recipe in MAKERS for task in TASKS]
 STEPS = 3

@@ -108,8 +108,15 @@ def test_an_encoder_of_other_sizes_is_refused(pretrained, sizes):
 
 def test_another_number_of_heads_is_refused(pretrained):
     """The tensors are of the same shapes and mean something else."""
-    with pytest.raises(UserError, match="has 2 heads, this model 4; use the"):
+    with pytest.raises(UserError, match="has heads 2, this model 4; use the"):
         load_pretrained(recogniser(heads=4), str(pretrained[0]), {})
+
+
+def test_audio_that_is_read_otherwise_is_refused(pretrained):
+    with pytest.raises(UserError, match="normalize_audio True, this model Fal"):
+        load_pretrained(
+            recogniser(normalize_audio=False), str(pretrained[0]), {}
+        )
 
 
 def test_an_empty_folder_is_refused(tmp_path):

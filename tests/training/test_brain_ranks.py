@@ -9,7 +9,7 @@ from tests.training.ranks import (
     first_gradients,
     launch,
 )
-from tests.training.runs import KINDS, assert_same_weights
+from tests.training.runs import ALL_KINDS, KINDS, assert_same_weights
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def found(tmp_path_factory, tone_clips):
     return launch(tmp_path_factory.mktemp("ranks"), tone_clips)
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=ALL_KINDS)
 def kind(request):
     return request.param
 
@@ -30,9 +30,10 @@ def test_sums_and_lists_are_of_all_ranks(found):
         assert gathered == ["of 0", "of 1"]
 
 
+@pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_equal_one(found, kind, tmp_path, tone_clips):
     one = equal_run(kind, tmp_path, tone_clips, rank=0, ranks=1)
-    two = [found[rank][kind]["equal"] for rank in range(RANKS)]
+    two = [found[rank][kind, "alike"]["equal"] for rank in range(RANKS)]
     assert len(one["losses"]) == 4
     for rank in two:
         assert rank["losses"] == pytest.approx(one["losses"], abs=1e-6)
@@ -49,10 +50,11 @@ def test_two_processes_equal_one(found, kind, tmp_path, tone_clips):
     assert two[0]["micro_batches"] != two[1]["micro_batches"]
 
 
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_gradient_is_that_of_one_process(found, kind, tmp_path, tone_clips):
     averages, one = first_gradients(kind, str(tmp_path), tone_clips, 0, 1)
     for rank in range(RANKS):
-        theirs, two = found[rank][kind]["gradients"]
+        theirs, two = found[rank][kind, "alike"]["gradients"]
         assert theirs == pytest.approx(averages, rel=1e-5)
         for x, y in zip(sum(one, []), sum(two, []), strict=True):
             scale = x.abs().max().item() + 1e-3

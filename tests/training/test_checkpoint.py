@@ -70,6 +70,17 @@ def test_the_newest_and_the_best_are_kept(tmp_path):
     assert names(folder) == ["step_00000005", "step_00000006"]
 
 
+def test_facts_are_read_without_the_other_files(folder):
+    assert folder.facts() is None
+    for step in (1, 2):
+        folder.save(step, parts(step), {"step": step})
+    for file in folder.folder.glob("*/*.pt"):
+        file.unlink()
+    assert folder.facts() == {"step": 2}
+    (folder.folder / "step_00000002" / "checkpoint.json").write_text("{}")
+    assert folder.facts() == {"step": 1}
+
+
 def test_a_tie_goes_to_the_newer(folder):
     for step in (1, 2):
         folder.save(step, parts(step), {"score": 0.5})

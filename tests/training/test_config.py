@@ -20,7 +20,7 @@ model: !include:model.yaml
 optim:
    optimizer: !name:torch.optim.AdamW
       weight_decay: 0.01
-objective: !new:nar_asr_lobes.training.objectives.BestRqObjective
+objective: !new:nar_asr_lobes.training.pretraining.BestRqObjective
    mask_share: 0.5
    mask_span: 10
 """

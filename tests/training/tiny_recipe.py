@@ -48,7 +48,7 @@ log:
 """
 _OBJECTIVES = {
     "pretrain": """\
-objective: !new:nar_asr_lobes.training.objectives.BestRqObjective
+objective: !new:nar_asr_lobes.training.pretraining.BestRqObjective
    mask_share: 0.5
    mask_span: 4
    codebooks: 1

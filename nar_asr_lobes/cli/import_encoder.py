@@ -1,0 +1,48 @@
+"""``nar-asr import-encoder``: published weights to start a training from."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "source",
+        metavar="SOURCE_FOLDER",
+        help="a wav2vec 2.0, HuBERT or WavLM of transformers: config.json and"
+        " model.safetensors (or its parts, or pytorch_model.bin)",
+    )
+    parser.add_argument(
+        "--output",
+        required=True,
+        metavar="FOLDER",
+        help="what to make, for init_from",
+    )
+    parser.add_argument(
+        "--normalize",
+        choices=("yes", "no"),
+        help="whether the model expects audio of zero mean and unit variance"
+        " (as its preprocessor_config.json says; yes without one)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Import the encoder and say what to do with it."""
+    # Seconds of imports, which --help shall not wait for.
+    from nar_asr_lobes.training.import_encoder import import_encoder
+
+    choice = arguments.normalize
+    normalize = None if choice is None else choice == "yes"
+    report = import_encoder(arguments.source, arguments.output, normalize)
+    published, sizes = report.published, report.published.model
+    print(
+        f"{report.folder}: {published.model_type}, {sizes.encoder_layers} "
+        f"layers of {sizes.d_model}, {report.parameters / 1e6:.1f} M "
+        "parameters, 50 Hz"
+    )
+    print(f"audio: {published.audio}")
+    if report.dropped:
+        print(f"left out: {', '.join(report.dropped)}")
+    print(f"train from it with --init_from={report.folder}")
+    return 0

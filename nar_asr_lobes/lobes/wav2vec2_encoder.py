@@ -1,0 +1,311 @@
+"""The Transformer encoder of wav2vec 2.0, HuBERT and WavLM, for their weights.
+
+frames [B, T, D] -> + grouped convolutional position [-> LayerNorm]
+    -> N x (self-attention, feed-forward; pre- or post-norm) [-> LayerNorm]
+    -> states [B, T, D]
+
+Baevski et al., wav2vec 2.0, https://arxiv.org/abs/2006.11477; Hsu et al.,
+HuBERT, https://arxiv.org/abs/2106.07447; Chen et al., WavLM,
+https://arxiv.org/abs/2110.13900. Padding is blanked before the convolution and
+hidden from the attention, so a batch gives what batch size one gives. There is
+no LayerDrop and no dropout on the attention weights.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from nar_asr_lobes.lobes.attention import (
+    FeedForward,
+    attention_mask,
+    scaled_attention,
+)
+from nar_asr_lobes.lobes.config import ModelConfig
+from nar_asr_lobes.lobes.dropout import ByteDropout
+from nar_asr_lobes.lobes.encoder import LayerHook
+from nar_asr_lobes.lobes.lengths import valid_mask
+
+
+class GroupedConvPosition(nn.Module):
+    """One wide grouped convolution as position signal.
+
+    Arguments
+    ---------
+    d_model : int
+        Width D.
+    kernel : int
+        Frames; with an even number the last output is cut.
+    groups : int
+        Groups of channels.
+
+    Example
+    -------
+    >>> GroupedConvPosition(8, 4, 2)(torch.randn(1, 6, 8)).shape
+    torch.Size([1, 6, 8])
+    """
+
+    def __init__(self, d_model: int, kernel: int, groups: int):
+        super().__init__()
+        self.conv = nn.Conv1d(
+            d_model, d_model, kernel, padding=kernel // 2, groups=groups
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the signal of x [B, T, D], which is zero on padding."""
+        return F.gelu(self.conv(x.mT)[..., : x.shape[1]]).mT
+
+
+def position_buckets(
+    offsets: torch.Tensor, buckets: int, distance: int
+) -> torch.Tensor:
+    """Sort offsets into WavLM's buckets: exact when near, logarithmic beyond.
+
+    Arguments
+    ---------
+    offsets : torch.Tensor
+        Key's frame minus query's frame, any shape, int64.
+    buckets : int
+        Number of buckets, half of them for offsets above 0.
+    distance : int
+        Offset in frames from which on all share a bucket.
+
+    Returns
+    -------
+    torch.Tensor
+        Bucket of each offset.
+
+    Example
+    -------
+    >>> position_buckets(torch.tensor([-900, -1, 0, 1, 2, 9]), 8, 16).tolist()
+    [3, 1, 0, 5, 6, 7]
+    """
+    half = buckets // 2
+    exact = half // 2
+    far = offsets.abs()
+    # In this order of operations: another may round into another bucket.
+    log = torch.log(far.float() / exact) / math.log(distance / exact)
+    wide = (exact + log * (half - exact)).long().clamp_max(half - 1)
+    return half * (offsets > 0) + torch.where(far < exact, far, wide)
+
+
+class RelativePositionBias(nn.Module):
+    """WavLM's score for each offset between query and key, shared by layers.
+
+    Arguments
+    ---------
+    buckets, distance : int
+        As in ``position_buckets``.
+    heads : int
+        Attention heads H.
+
+    Example
+    -------
+    >>> RelativePositionBias(8, 16, heads=2)(5).shape
+    torch.Size([2, 5, 5])
+    """
+
+    def __init__(self, buckets: int, distance: int, heads: int):
+        super().__init__()
+        self.buckets, self.distance = buckets, distance
+        self.table = nn.Embedding(buckets, heads)
+
+    def forward(self, frames: int) -> torch.Tensor:
+        """Give the bias of T frames, shape [H, T, T]."""
+        device = self.table.weight.device
+        offsets = torch.arange(1 - frames, frames, device=device)
+        places = position_buckets(offsets, self.buckets, self.distance)
+        rows = self.table(places).mT  # [H, 2 T - 1], the least offset first
+        return rows.unfold(-1, frames, 1).flip(1)
+
+
+class PositionGate(nn.Module):
+    """WavLM's gate: how much a query heeds the relative positions.
+
+    Arguments
+    ---------
+    d_model, heads : int
+        Width and attention heads H.
+
+    Example
+    -------
+    >>> PositionGate(8, 2)(torch.randn(1, 6, 8)).shape
+    torch.Size([1, 2, 6, 1])
+    """
+
+    def __init__(self, d_model: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.projection = nn.Linear(d_model // heads, 8)
+        self.scale = nn.Parameter(torch.ones(1, heads, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the gate [B, H, T, 1] of x [B, T, D]."""
+        parts = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        gates = self.projection(parts).unflatten(-1, (2, 4)).sum(-1).sigmoid()
+        first, second = gates.chunk(2, dim=-1)
+        return first * (second * self.scale - 1.0) + 2.0
+
+
+class SelfAttention(nn.Module):
+    """Self-attention without rotary positions.
+
+    Arguments
+    ---------
+    d_model, heads : int
+        Width and attention heads H.
+    gated : bool
+        Whether a relative position bias is added, through a gate.
+
+    Example
+    -------
+    >>> mask = torch.ones(1, 1, 1, 5, dtype=torch.bool)
+    >>> SelfAttention(16, 2, False)(torch.randn(1, 5, 16), mask, None).shape
+    torch.Size([1, 5, 16])
+    """
+
+    def __init__(self, d_model: int, heads: int, gated: bool):
+        super().__init__()
+        self.heads = heads
+        self.query_key_value = nn.Linear(d_model, 3 * d_model)
+        self.output = nn.Linear(d_model, d_model)
+        self.gate = PositionGate(d_model, heads) if gated else None
+
+    def forward(
+        self, x: torch.Tensor, mask: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Attend within x [B, T, D].
+
+        ``mask`` [B, 1, 1, T] is True where a frame is valid; ``bias`` is
+        [H, T, T].
+        """
+        parts = self.query_key_value(x).unflatten(-1, (3, self.heads, -1))
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        if self.gate is not None:
+            gate = self.gate(x)
+            scores = gate * bias.to(gate.dtype)
+            mask = scores.masked_fill(~mask, float("-inf"))
+        out = scaled_attention(query, key, value, mask)
+        return self.output(out.transpose(1, 2).flatten(2))
+
+
+class Wav2Vec2Layer(nn.Module):
+    """Self-attention and feed-forward, normalised before or after.
+
+    Arguments
+    ---------
+    config : ModelConfig
+        The sizes.
+
+    Example
+    -------
+    >>> layer = Wav2Vec2Layer(ModelConfig(d_model=16, heads=2, ffn_dim=32))
+    >>> mask = torch.ones(1, 1, 1, 6, dtype=torch.bool)
+    >>> layer(torch.randn(1, 6, 16), mask, None).shape
+    torch.Size([1, 6, 16])
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.norm_first = config.norm_first
+        self.attention = SelfAttention(
+            config.d_model, config.heads, config.position_buckets > 0
+        )
+        self.attention_norm = nn.LayerNorm(config.d_model)
+        self.ffn = FeedForward(config.d_model, config.ffn_dim)
+        self.ffn_norm = nn.LayerNorm(config.d_model)
+        self.dropout = ByteDropout(config.dropout)
+
+    def forward(
+        self, x: torch.Tensor, mask: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Update x [B, T, D]; mask and bias as in ``SelfAttention``."""
+        if self.norm_first:
+            y = self.attention(self.attention_norm(x), mask, bias)
+            x = x + self.dropout(y)
+            return x + self.dropout(self.ffn(self.ffn_norm(x)))
+        x = x + self.dropout(self.attention(x, mask, bias))
+        x = self.attention_norm(x)
+        return self.ffn_norm(x + self.dropout(self.ffn(x)))
+
+
+class Wav2Vec2Encoder(nn.Module):
+    """A stack of such layers.
+
+    Arguments
+    ---------
+    config : ModelConfig
+        The sizes: ``encoder_layers``, ``d_model``, ``heads``, ``ffn_dim``,
+        ``conv_kernel``, ``conv_groups``, ``norm_first``,
+        ``position_buckets``, ``position_distance``, ``dropout``.
+
+    Example
+    -------
+    >>> encoder = Wav2Vec2Encoder(
+    ...     ModelConfig(encoder="wav2vec2", d_model=16, heads=2, ffn_dim=32)
+    ... )
+    >>> encoder(torch.randn(2, 6, 16), torch.tensor([6, 4])).shape
+    torch.Size([2, 6, 16])
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.norm_first = config.norm_first
+        self.position = GroupedConvPosition(
+            config.d_model, config.conv_kernel, config.conv_groups
+        )
+        self.bias = None
+        if config.position_buckets:
+            self.bias = RelativePositionBias(
+                config.position_buckets, config.position_distance, config.heads
+            )
+        self.layers = nn.ModuleList(
+            Wav2Vec2Layer(config) for _ in range(config.encoder_layers)
+        )
+        self.norm = nn.LayerNorm(config.d_model)
+        self.dropout = ByteDropout(config.dropout)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        lengths: torch.Tensor,
+        hook: LayerHook | None = None,
+    ) -> torch.Tensor:
+        """Encode frames.
+
+        Arguments
+        ---------
+        x : torch.Tensor
+            Frames, shape [B, T, D].
+        lengths : torch.Tensor
+            Valid frames, shape [B].
+        hook : callable, optional
+            Called after each layer but the last; may return a changed x.
+
+        Returns
+        -------
+        torch.Tensor
+            States, shape [B, T, D]; padding is not cleared.
+        """
+        valid = valid_mask(lengths, x.shape[1])
+        x = x.masked_fill(~valid[..., None], 0.0)
+        x = x + self.position(x)
+        if not self.norm_first:
+            x = self.norm(x)
+        x, mask = self.dropout(x), attention_mask(valid)
+        bias = None if self.bias is None else self.bias(x.shape[1])
+        for number, layer in enumerate(self.layers, start=1):
+            x = layer(x, mask, bias)
+            if hook is not None and number < len(self.layers):
+                x = hook(number, x)
+        return self.read(x)
+
+    def read(self, x: torch.Tensor) -> torch.Tensor:
+        """Make states of what some layer gives, x [B, T, D].
+
+        Post-norm layers end in a norm of their own.
+        """
+        return self.norm(x) if self.norm_first else x

@@ -1,0 +1,123 @@
+"""Signs that pre-training is well: codes in use, states that differ.
+
+Objectives give two kinds of signs among their sums: numbers, which are divided
+by their counts as losses are, and counts of codes [G, V], which are added up
+over micro-batches, steps and ranks and become numbers when they are logged.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from nar_asr_lobes.lobes.lengths import valid_mask
+from nar_asr_lobes.training.progress import Totals
+
+LOW_PERPLEXITY = 0.005  # of the codes that could be in use
+LOW_SPREAD = 0.03  # the encoder's last norm makes it about 1 at the start
+_REMEDIES = {
+    "codes": "raise diversity_weight or lower peak_lr",
+    "targets": "look for silence or noise among the audio",
+}  # not of BEST-RQ's guesses, which are of the commonest codes for long
+
+
+def spread_sum(states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Tell how much the states of an utterance differ from frame to frame.
+
+    Arguments
+    ---------
+    states : torch.Tensor
+        Of the encoder, shape [B, T, D].
+    lengths : torch.Tensor
+        Valid frames, shape [B].
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar without gradient: the standard deviation over an utterance's
+        frames, averaged over D, times its frames, summed over utterances. Over
+        the number of frames it is 0 when all frames are the same.
+
+    Example
+    -------
+    >>> states = torch.tensor([[[0.0], [2.0], [9.0]]])
+    >>> spread_sum(states, torch.tensor([2])).item()
+    2.0
+    """
+    states = states.detach().float()
+    valid = valid_mask(lengths, states.shape[1]).unsqueeze(-1)
+    count = lengths.clamp_min(1).view(-1, 1, 1)
+    centred = (states - (states * valid).sum(1, keepdim=True) / count) * valid
+    deviation = (centred.square().sum(1) / count[:, 0]).sqrt().mean(-1)
+    return (deviation * lengths).sum()
+
+
+def count_codes(
+    codes: torch.Tensor, size: int, counted: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Count how often each code was met.
+
+    Arguments
+    ---------
+    codes : torch.Tensor
+        Below ``size``, shape [..., G].
+    size : int
+        V, the codes of a codebook.
+    counted : torch.Tensor, optional
+        True for the positions that count, shape [...]; all without it.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape [G, V], float32.
+
+    Example
+    -------
+    >>> count_codes(torch.tensor([[0, 1], [0, 2]]), 3).tolist()
+    [[2.0, 0.0, 0.0], [0.0, 1.0, 1.0]]
+    """
+    rows = codes.flatten(0, -2).T
+    ones = torch.ones(rows.shape, device=codes.device)
+    if counted is not None:
+        ones = ones * counted.flatten()
+    counts = torch.zeros(len(rows), size, device=codes.device)
+    return counts.scatter_add_(1, rows, ones)
+
+
+def signs_of_collapse(totals: Totals) -> str | None:
+    """Say what is wrong and what helps, when the learning has collapsed.
+
+    Arguments
+    ---------
+    totals : Totals
+        Of some steps after the warm-up.
+
+    Returns
+    -------
+    str or None
+        None when all is well, or when there is nothing to tell it by.
+
+    Example
+    -------
+    >>> signs_of_collapse(Totals(codes={"codes": torch.ones(2, 320)}))
+    >>> one = torch.eye(320)[:1] * 5000
+    >>> signs_of_collapse(Totals(codes={"codes": one}))
+    'codes: a perplexity of 1.0 where 320 are possible: raise \
+diversity_weight or lower peak_lr'
+    """
+    signs, numbers = [], totals.ratios()
+    for name in totals.codes.keys() & _REMEDIES.keys():
+        counts = totals.codes[name]
+        possible = min(counts.shape[1], int(counts[0].sum()))
+        perplexity = numbers.get(f"{name}_perplexity", torch.inf)
+        if perplexity < 1 + LOW_PERPLEXITY * possible:
+            signs.append(
+                f"{name}: a perplexity of {perplexity:.1f} where {possible} "
+                f"are possible: {_REMEDIES[name]}"
+            )
+    spread = numbers.get("feature_std", torch.inf)
+    if spread < LOW_SPREAD:
+        signs.append(
+            f"feature_std: the encoder gives nearly the same for every frame "
+            f"({spread:.1e}): lower peak_lr or lengthen the warm-up"
+        )
+    return "; ".join(signs) or None

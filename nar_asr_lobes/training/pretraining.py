@@ -1,0 +1,319 @@
+"""What a run learns from unlabelled audio: BEST-RQ or wav2vec 2.0.
+
+Both hide spans of frames and are asked what was there: BEST-RQ for the codes
+of frozen codebooks, wav2vec 2.0 for the right one among quantised frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from nar_asr_lobes.dataio.datasets import Batch
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.limits import require_count, require_number
+from nar_asr_lobes.lobes.best_rq import BestRq
+from nar_asr_lobes.lobes.masking import SpecAugment
+from nar_asr_lobes.lobes.model import ModelConfig
+from nar_asr_lobes.lobes.quantizer import PROJECTIONS
+from nar_asr_lobes.lobes.wav2vec2 import Wav2Vec2
+from nar_asr_lobes.losses.contrastive import (
+    contrastive_sums,
+    draw_distractors,
+    unused_share,
+)
+from nar_asr_lobes.training.distributed import gather_objects
+from nar_asr_lobes.training.health import count_codes, spread_sum
+from nar_asr_lobes.training.hidden_frames import HiddenFrames, PreparedFrames
+
+
+class BestRqObjective(HiddenFrames):
+    """Predict the codes of hidden frames.
+
+    Chiu et al., https://arxiv.org/abs/2202.01855. With soft targets the loss
+    is (1 - soft_weight) cross-entropy + soft_weight KL(soft || predicted).
+    Adding a Kullback-Leibler term is an idea of Baumann et al.,
+    https://arxiv.org/abs/2501.16131; that it is taken to the softmax of the
+    cosines between projection and codes, and the weights, are ours.
+
+    Arguments
+    ---------
+    mask_share : float
+        Sum of span lengths over an utterance's length.
+    mask_span : int
+        Frames of a span.
+    codebooks, codes : int
+        Frozen codebooks and the codes of each.
+    spec_augment : SpecAugment, optional
+        More masks on the stem's features while training.
+    soft_weight : float
+        Of the soft targets; 0 for none.
+    soft_temperature : float
+        Of their softmax; the lower, the nearer they are to the hard ones.
+    projection : str
+        Of the log-mel frames: ``"random"``, ``"pca"`` (Xu et al.,
+        https://arxiv.org/abs/2606.30671) or ``"whitened"``, see
+        ``RandomProjectionQuantizer``; the latter two are fitted to the audio
+        of the first step and frozen.
+
+    Example
+    -------
+    >>> BestRqObjective(0.5, 10).weights
+    {'best_rq': 1.0}
+    >>> BestRqObjective(0.5, 10, soft_weight=0.25).weights
+    {'best_rq': 0.75, 'kl': 0.25}
+    """
+
+    score = "best_rq"
+
+    def __init__(
+        self,
+        mask_share: float,
+        mask_span: int,
+        codebooks: int = 4,
+        codes: int = 1024,
+        spec_augment: SpecAugment | None = None,
+        soft_weight: float = 0.0,
+        soft_temperature: float = 0.1,
+        projection: str = "random",
+    ):
+        super().__init__(mask_share, mask_span, spec_augment)
+        require_count("codebooks", codebooks)
+        require_count("codes", codes, 2)
+        require_number("soft_weight", soft_weight, 0.0, 1.0)
+        require_number("soft_temperature", soft_temperature, 1e-3)
+        if projection not in PROJECTIONS:
+            raise UserError(
+                f"projection is {projection!r}; choose from "
+                + ", ".join(PROJECTIONS)
+            )
+        self.codebooks, self.codes = codebooks, codes
+        self.projection = projection
+        self.soft_temperature = soft_temperature if soft_weight else None
+        self.weights = {"best_rq": 1.0}
+        if soft_weight:
+            self.weights = {"best_rq": 1 - soft_weight, "kl": soft_weight}
+
+    def build_model(self, config: ModelConfig) -> BestRq:
+        """Build the encoder with targets and classifiers."""
+        return BestRq(
+            config,
+            self.codebooks,
+            self.codes,
+            self.soft_temperature,
+            self.projection,
+        )
+
+    def begin(self, model: BestRq, batches: Sequence[Batch]) -> None:
+        """Fit the projection, if it is one to be fitted."""
+        if self.projection == "random":
+            return
+        quantizer = model.quantizer
+        mine = sum(quantizer.moments(b.wavs, b.wav_lens) for b in batches)
+        quantizer.fit(sum(gather_objects(mine)))
+
+    def prepare(
+        self, batch: Batch, model: BestRq, step: int = 0
+    ) -> PreparedFrames:
+        """Draw the hidden spans of each utterance."""
+        mask, frames = self.draw(batch, model)
+        places = mask.flatten().nonzero().squeeze(1)
+        guesses = float(len(places) * self.codebooks)
+        counts = dict.fromkeys([*self.weights, "accuracy"], guesses)
+        counts["feature_std"] = frames
+        device = batch.wavs.device
+        return PreparedFrames(
+            batch,
+            mask.to(device, non_blocking=True),
+            counts,
+            places=places.to(device, non_blocking=True),
+        )
+
+    def sums(
+        self, model: Callable, prepared: PreparedFrames, training: bool
+    ) -> dict[str, torch.Tensor]:
+        """Sum the losses and hits over hidden frames and codebooks."""
+        batch = prepared.batch
+        output = model(
+            batch.wavs,
+            batch.wav_lens,
+            prepared.mask,
+            prepared.places,
+            self.masker(batch, training),
+        )
+        log_probs = output.logits.float().log_softmax(-1)
+        guesses = log_probs.detach().argmax(-1)
+        sums = {
+            "best_rq": F.nll_loss(
+                log_probs.flatten(0, 1),
+                output.targets.flatten(),
+                reduction="sum",
+            ),
+            "accuracy": (guesses == output.targets).sum(),
+            "feature_std": spread_sum(output.states, output.lengths),
+            "targets": count_codes(output.targets, self.codes),
+            "guesses": count_codes(guesses, self.codes),
+        }
+        if output.soft is not None:
+            sums["kl"] = F.kl_div(log_probs, output.soft, reduction="sum")
+        return sums
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedContrast(PreparedFrames):
+    """Hidden frames with what ``draw_distractors`` gave for them.
+
+    And the ``temperature`` of the Gumbel softmax.
+    """
+
+    distractors: torch.Tensor
+    temperature: float
+
+
+class Wav2Vec2Objective(HiddenFrames):
+    """Tell hidden frames' quantised features from others (wav2vec 2.0).
+
+    Baevski et al., https://arxiv.org/abs/2006.11477. loss = contrastive +
+    diversity_weight diversity + penalty_weight penalty, each per hidden frame
+    (the penalty per valid frame). The diversity is that of the codes of a
+    micro-batch: of all losses, it alone depends on how a step is cut.
+
+    Arguments
+    ---------
+    mask_share : float
+        Sum of span lengths over an utterance's length.
+    mask_span : int
+        Frames of a span.
+    negatives : int
+        Distractors of a hidden frame, of the same utterance.
+    groups, codes, code_dim : int
+        Codebooks, codes of each, and the width of a code vector.
+    width : int
+        Of the vectors that are compared.
+    temperature : float
+        Of the contrastive softmax.
+    gumbel_start, gumbel_end, gumbel_decay : float
+        The Gumbel softmax's temperature falls from start to end, by the
+        factor decay in every optimiser step. Validation draws no noise.
+    diversity_weight : float
+        Of the share of codes that are not in use.
+    penalty_weight : float
+        Of the mean square of the stem's frames; 0 for none.
+    spec_augment : SpecAugment, optional
+        More masks on the stem's features while training; the targets do not
+        have them.
+
+    Example
+    -------
+    >>> objective = Wav2Vec2Objective(0.65, 10)
+    >>> objective.weights
+    {'contrastive': 1.0, 'diversity': 0.1, 'penalty': 0.0}
+    >>> objective.gumbel(0), round(objective.gumbel(100_000), 2)
+    (2.0, 1.21)
+    """
+
+    score = "contrastive"
+
+    def __init__(
+        self,
+        mask_share: float,
+        mask_span: int,
+        negatives: int = 100,
+        groups: int = 2,
+        codes: int = 320,
+        code_dim: int = 128,
+        width: int = 256,
+        temperature: float = 0.1,
+        gumbel_start: float = 2.0,
+        gumbel_end: float = 0.5,
+        gumbel_decay: float = 0.999995,
+        diversity_weight: float = 0.1,
+        penalty_weight: float = 0.0,
+        spec_augment: SpecAugment | None = None,
+    ):
+        super().__init__(mask_share, mask_span, spec_augment)
+        require_count("negatives", negatives, 1, 10_000)
+        require_count("groups", groups)
+        require_count("codes", codes, 2)
+        require_count("code_dim", code_dim)
+        require_count("width", width)
+        require_number("temperature", temperature, 1e-3)
+        require_number("gumbel_end", gumbel_end, 1e-3)
+        require_number("gumbel_start", gumbel_start, gumbel_end)
+        require_number("gumbel_decay", gumbel_decay, 0.0, 1.0)
+        require_number("diversity_weight", diversity_weight, 0.0)
+        require_number("penalty_weight", penalty_weight, 0.0)
+        self.negatives, self.temperature = negatives, temperature
+        self.sizes = (groups, codes, code_dim, width)
+        self.gumbel_start, self.gumbel_end = gumbel_start, gumbel_end
+        self.gumbel_decay = gumbel_decay
+        self.weights = {
+            "contrastive": 1.0,
+            "diversity": diversity_weight,
+            "penalty": penalty_weight,
+        }
+
+    def build_model(self, config: ModelConfig) -> Wav2Vec2:
+        """Build the encoder with its quantiser."""
+        return Wav2Vec2(config, *self.sizes)
+
+    def gumbel(self, step: int) -> float:
+        """Give the Gumbel temperature after ``step`` optimiser steps."""
+        falling = self.gumbel_start * self.gumbel_decay**step
+        return max(falling, self.gumbel_end)
+
+    def prepare(
+        self, batch: Batch, model: Wav2Vec2, step: int = 0
+    ) -> PreparedContrast:
+        """Draw hidden spans and distractors."""
+        mask, frames = self.draw(batch, model)
+        # A hidden frame that is alone has nothing to be told from.
+        mask &= mask.sum(1, keepdim=True) > 1
+        hidden = mask.sum(1).tolist()
+        table = draw_distractors(batch.seeds, hidden, self.negatives)
+        places = (~mask).int().argsort(dim=1, stable=True)
+        per_hidden = ("contrastive", "diversity", "accuracy")
+        counts = dict.fromkeys(per_hidden, float(sum(hidden)))
+        device = batch.wavs.device
+        return PreparedContrast(
+            batch,
+            mask.to(device, non_blocking=True),
+            counts | {"penalty": frames, "feature_std": frames},
+            places=places[:, : table.shape[1]].to(device, non_blocking=True),
+            distractors=table.to(device, non_blocking=True),
+            temperature=self.gumbel(step),
+        )
+
+    def sums(
+        self, model: Callable, prepared: PreparedContrast, training: bool
+    ) -> dict[str, torch.Tensor]:
+        """Sum the losses and the hits over hidden frames."""
+        batch = prepared.batch
+        output = model(
+            batch.wavs,
+            batch.wav_lens,
+            prepared.mask,
+            prepared.places,
+            prepared.temperature if training else None,
+            self.masker(batch, training),
+        )
+        contrast = contrastive_sums(
+            output.contexts,
+            output.targets,
+            output.codes,
+            prepared.distractors,
+            self.temperature,
+        )
+        diversity = unused_share(output.probabilities)
+        hidden = prepared.mask.gather(1, prepared.places)
+        return {
+            "contrastive": contrast.loss,
+            "diversity": diversity * prepared.counts["diversity"],
+            "penalty": output.penalty,
+            "accuracy": contrast.hits,
+            "feature_std": spread_sum(output.states, output.lengths),
+            "codes": count_codes(output.codes, self.sizes[1], hidden),
+        }

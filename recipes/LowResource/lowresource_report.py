@@ -1,0 +1,126 @@
+"""The table and the plot of the experiment, from what its runs wrote."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_VALID = re.compile(r"^step: (\d+),.* - valid .*\bwer: ([-+.\de]+)")
+MODES = ("ctc_greedy", "beam5_lm")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fine-tuning: which labels, how many, from which weights.
+
+    ``minutes`` is None for all labels.
+
+    Example
+    -------
+    >>> Cell("yoruba", 10, "scratch").name
+    'yoruba-10min-scratch'
+    """
+
+    language: str
+    minutes: int | None
+    start: str
+
+    @property
+    def amount(self) -> str:
+        """How many labels, in words."""
+        return "all" if self.minutes is None else f"{self.minutes}min"
+
+    @property
+    def name(self) -> str:
+        """Name the folder of its run."""
+        return f"{self.language}-{self.amount}-{self.start}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Test WER by mode, and dev WER (greedy) by step."""
+
+    test: dict[str, float]
+    curve: list[tuple[int, float]]
+
+
+def read_outcome(folder: Path) -> Outcome:
+    """Read what a finished fine-tuning wrote."""
+    found = json.loads((folder / "results.json").read_text())["test"]
+    lines = (folder / "train_log.txt").read_text().splitlines()
+    matches = filter(None, map(_VALID.match, lines))
+    return Outcome(
+        {mode: numbers["wer"] for mode, numbers in found.items()},
+        [(int(m[1]), float(m[2])) for m in matches],
+    )
+
+
+def write_report(output: Path, cells: Sequence[Cell]) -> None:
+    """Write table.md, results.json and curves.png of the finished cells."""
+    outcomes = {cell: read_outcome(output / cell.name) for cell in cells}
+    (output / "table.md").write_text(make_table(outcomes))
+    numbers = {
+        cell.name: {"test": outcome.test, "curve": outcome.curve}
+        for cell, outcome in outcomes.items()
+    }
+    (output / "results.json").write_text(json.dumps(numbers, indent=1))
+    plot_curves(outcomes, output / "curves.png")
+
+
+def make_table(outcomes: dict[Cell, Outcome]) -> str:
+    """Make a row for each language, amount and start, WER in %.
+
+    "Fewer errors" compares greedy with greedy from scratch, and beam 5 with
+    the language model with greedy of the same model.
+    """
+    lines = [
+        "| language | labels | start | greedy | beam 5 + LM | fewer errors "
+        "than from scratch | fewer with LM |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for cell, outcome in outcomes.items():
+        scratch = outcomes.get(Cell(cell.language, cell.minutes, "scratch"))
+        greedy, beam = (outcome.test[mode] for mode in MODES)
+        fewer = ""
+        if scratch is not None and cell.start != "scratch":
+            both = [
+                _fewer(outcome.test[mode], scratch.test[mode])
+                for mode in MODES
+            ]
+            fewer = " / ".join(both)
+        lines.append(
+            f"| {cell.language} | {cell.amount} | {cell.start} "
+            f"| {100 * greedy:.1f} | {100 * beam:.1f} | {fewer} "
+            f"| {_fewer(beam, greedy)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _fewer(now: float, before: float) -> str:
+    return f"{100 * (1 - now / before):.0f} %" if before else ""
+
+
+def plot_curves(outcomes: dict[Cell, Outcome], path: Path) -> None:
+    """Draw dev WER by step, a panel for each language and amount."""
+    from matplotlib.figure import Figure  # slow to import; only here
+
+    panels = list(dict.fromkeys((c.language, c.amount) for c in outcomes))
+    columns = 3
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(4 * columns, 2.6 * rows), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axis, panel in zip(axes, panels, strict=False):
+        for cell, outcome in outcomes.items():
+            if (cell.language, cell.amount) == panel and outcome.curve:
+                steps, rates = zip(*outcome.curve, strict=True)
+                percent = [100 * rate for rate in rates]
+                axis.plot(steps, percent, label=cell.start)
+        axis.set(title=" ".join(panel), ylim=(0, 110))
+        axis.set(xlabel="fine-tuning steps", ylabel="dev WER, greedy, %")
+        axis.legend(fontsize="small")
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    figure.savefig(path, dpi=100)

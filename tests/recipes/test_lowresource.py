@@ -1,0 +1,158 @@
+"""The low-resource experiment: its splits, its plan and its report."""
+
+import argparse
+import json
+import sys
+from unittest import mock
+
+import pytest
+
+from nar_asr_lobes.errors import UserError
+from tests.recipes.librispeech_tree import make_lowresource
+from tests.recipes.running import RECIPES, parser
+
+prepare = parser("LowResource")
+with mock.patch.object(sys, "path", [str(RECIPES / "LowResource"), *sys.path]):
+    import experiment
+    import lowresource_report as report
+
+Cell = report.Cell
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_lowresource(tmp_path_factory.mktemp("data"))
+
+
+def ids(rows):
+    return {row.id for row in rows}
+
+
+@pytest.mark.parametrize("language", experiment.AMOUNTS)
+def test_no_test_speech_is_in_the_pool(data, language):
+    splits = prepare(str(data), language)
+    parts = [splits[name] for name in ("train", "dev", "test")]
+    assert all(parts) and all(row.text for part in parts for row in part)
+    files = [{row.audio for row in part} for part in parts]
+    assert sum(map(len, files)) == len(set.union(*files))
+    pool = {row.audio for row in splits["pool"]}
+    assert files[0] | files[1] <= pool and not files[2] & pool
+    assert not any(row.text for row in splits["pool"])
+
+
+def test_no_test_speaker_of_speechocean_is_in_the_pool(data):
+    splits = prepare(str(data))
+    heard = {row.speaker for row in splits["pool"]}
+    assert not heard & {row.speaker for row in splits["test"]}
+    assert not {row.speaker for row in splits["dev"]} & {
+        row.speaker for row in splits["train"]
+    }
+
+
+@pytest.mark.parametrize("language", ["yoruba", "swahili"])
+def test_train_and_test_share_no_text(data, language):
+    splits = prepare(str(data), language)
+    texts = [{row.text for row in splits[name]} for name in ("train", "test")]
+    assert not texts[0] & texts[1]
+
+
+def test_few_minutes_are_part_of_more(data):
+    def seconds(rows):
+        return sum(row.duration for row in rows)
+
+    all_rows = prepare(str(data), "yoruba")["train"]
+    few = prepare(str(data), "yoruba", 0.1)["train"]
+    more = prepare(str(data), "yoruba", 0.2)["train"]
+    assert ids(few) < ids(more) <= ids(all_rows)
+    assert 3 < seconds(few) <= 6 < seconds(more) <= 12
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"language": "latin"}, "'latin'; choose from speechocean762, yoruba"),
+        ({"minutes": 0}, "minutes is 0; give more than 0"),
+        ({"minutes": True}, "minutes is True; give more than 0"),
+        ({"minutes": 0.001}, "no utterance is that short"),
+    ],
+)
+def test_options_that_cannot_be(data, options, said):
+    with pytest.raises(UserError, match=said):
+        prepare(str(data), **options)
+
+
+def test_a_missing_split_is_named(data, tmp_path):
+    make_lowresource(tmp_path)
+    table = tmp_path / "yoruba" / "utterances.tsv"
+    table.write_text(table.read_text().replace("\tval\t", "\tdev\t"))
+    with pytest.raises(UserError, match="split 'val' is missing"):
+        prepare(str(tmp_path), "yoruba")
+
+
+@pytest.fixture
+def planned(data, tmp_path):
+    """Return a function that plans the training of a cell."""
+
+    def plan(*cell):
+        options = argparse.Namespace(
+            output_folder=tmp_path,
+            data_folder=str(data),
+            finetune_steps=7,
+            workers=0,
+        )
+        return experiment.plan_finetuning(options, Cell(*cell), ["--x=1"])
+
+    return plan
+
+
+def test_every_cell_of_a_language_has_the_same_text(planned, data, tmp_path):
+    everything = prepare(str(data), "yoruba")["train"]
+    planned("yoruba", 0.1, "scratch")
+    heard = prepare(str(data), "yoruba", 0.1)["train"]
+    unheard = (tmp_path / "texts" / "yoruba-0.1min.txt").read_text()
+    texts = [row.text for row in heard] + unheard.splitlines()
+    assert sorted(texts) == sorted(row.text for row in everything)
+
+
+def test_cells_differ_in_their_start_only(planned, tmp_path):
+    scratch = planned("swahili", None, "scratch")
+    ours = planned("swahili", None, "best_rq")
+    assert "--steps=7" in scratch.options and "--x=1" in scratch.options
+    added = set(ours.options) ^ set(scratch.options)
+    assert added == {f"--init_from={tmp_path / 'best_rq'}"}
+    assert ours.folder != scratch.folder
+
+
+def test_what_is_done_is_not_done_again(planned):
+    training = planned("swahili", None, "scratch")
+    assert not training.done
+    training.folder.mkdir()
+    (training.folder / training.proof).write_text("{}")
+    with mock.patch("subprocess.run", side_effect=AssertionError):
+        assert training.run()
+
+
+def finished(folder, greedy, beam):
+    folder.mkdir(parents=True)
+    modes = {"ctc_greedy": {"wer": greedy}, "beam5_lm": {"wer": beam}}
+    (folder / "results.json").write_text(json.dumps({"test": modes}))
+    (folder / "train_log.txt").write_text(
+        "step: 5, skipped_steps: 0 - train ctc: 2.0, train loss: 2.0\n"
+        "step: 5, skipped_steps: 0 - valid ctc: 2.0, valid wer: 1.000e+00\n"
+        f"step: 10, skipped_steps: 0 - valid ctc: 1.0, valid wer: {greedy}\n"
+    )
+
+
+def test_the_report_compares_with_scratch_and_with_greedy(tmp_path):
+    cells = [Cell("yoruba", 10, start) for start in ("scratch", "best_rq")]
+    finished(tmp_path / cells[0].name, 0.8, 0.4)
+    finished(tmp_path / cells[1].name, 0.4, 0.3)
+    report.write_report(tmp_path, cells)
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    assert lines[2:] == [
+        "| yoruba | 10min | scratch | 80.0 | 40.0 |  | 50 % |",
+        "| yoruba | 10min | best_rq | 40.0 | 30.0 | 50 % / 25 % | 25 % |",
+    ]
+    numbers = json.loads((tmp_path / "results.json").read_text())
+    assert numbers[cells[1].name]["curve"] == [[5, 1.0], [10, 0.4]]
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
