@@ -90,8 +90,8 @@ class Ours(Model):
         from nar_asr_lobes.lobes.masking import SpecAugment
         from nar_asr_lobes.training.brain import NarBrain
         from nar_asr_lobes.training.checkpoint import CheckpointFolder
-        from nar_asr_lobes.training.objectives import BestRqObjective
         from nar_asr_lobes.training.options import TrainOptions
+        from nar_asr_lobes.training.pretraining import BestRqObjective
         from nar_asr_lobes.training.scheduler import WarmupCosine
 
         super().__init__(setting)
@@ -131,8 +131,9 @@ class Ours(Model):
         loader = step_loader(
             SpeechDataset(utterances), sampler(utterances, size), workers
         )
-        for batches in loader:
-            yield sum(batch.seconds for batch in batches), batches
+        for batches in self.brain.steps(loader):
+            seconds = sum(item.batch.seconds for item in batches)
+            yield seconds, batches
 
     def count_only(self) -> None:
         """Make the optimiser; nothing is compiled yet."""
@@ -145,7 +146,7 @@ class Ours(Model):
 
     def step(self, batch: object) -> None:
         """One step of the trainer."""
-        self.brain.fit_batch(batch)
+        self.brain.make_step(batch)
 
 
 class OursAt50Hz(Ours):
