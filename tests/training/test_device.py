@@ -89,12 +89,12 @@ def test_one_graph_serves_all_layers_and_lengths():
         lengths = torch.tensor([shape[1], 2, 3, 4, 1][: shape[0]])
         valid = valid_mask(lengths, shape[1])
         angles = rotary_angles(torch.arange(float(shape[1]))[None], 8)
+        inputs = (x, valid, angles, attention_mask(valid))
         for layer in layers:
             graph = torch.compile(
                 layer, backend=counter, fullgraph=True, dynamic=True
             )
-            expected = layer(x, valid, angles)
-            torch.testing.assert_close(graph(x, valid, angles), expected)
+            torch.testing.assert_close(graph(*inputs), layer(*inputs))
     assert counter.frame_count == 1
 
 
