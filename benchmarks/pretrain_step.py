@@ -38,10 +38,10 @@ from pretrain_audio import joined_utterances
 from pretrain_measures import Contender, profile, take_turns
 from pretrain_models import MODELS, Setting
 
-PAIRS = {
-    "transformers": ("ours", "transformers"),
-    "speechbrain": ("ours", "speechbrain"),
-    "same_stem": ("same_stem", "transformers"),
+PAIRS = {  # name: whose speed over whose, and how the result is called
+    "transformers": ("ours", "transformers", "vs_transformers"),
+    "speechbrain": ("ours", "speechbrain", "vs_speechbrain"),
+    "same_stem": ("same_stem", "transformers", "same_stem_vs_transformers"),
 }
 HOURS = {"cpu": 0.5, "cuda": 8.0}
 
@@ -72,11 +72,16 @@ def arguments() -> argparse.Namespace:
     return found
 
 
+def device_name(device: str) -> str:
+    """Name the GPU, or say that it is a CPU."""
+    return torch.cuda.get_device_name() if device == "cuda" else "one CPU core"
+
+
 def contenders(
     options: argparse.Namespace, setting: Setting
 ) -> dict[str, Contender]:
     """Build what the pairs need and is installed."""
-    keys = {key for pair in options.pairs for key in PAIRS[pair]} | {"ours"}
+    keys = {key for pair in options.pairs for key in PAIRS[pair][:2]} | {"ours"}
     found = {}
     for key in [key for key in MODELS if key in keys]:
         try:
@@ -102,10 +107,9 @@ def report(
         )
     result = {}
     for pair in options.pairs:
-        ours, peer = PAIRS[pair]
+        ours, peer, name = PAIRS[pair]
         there = ours in speeds and peer in speeds
-        ratio = round(speeds[ours] / speeds[peer], 2) if there else None
-        result[f"vs_{pair}"] = ratio
+        result[name] = round(speeds[ours] / speeds[peer], 2) if there else None
     result["utilisation"] = round(use["ours"], 3)
     return result
 
@@ -125,7 +129,10 @@ def main() -> None:
             options.compile,
         )
         total = sum(u.duration for u in setting.utterances)
-        print(f"{len(setting.utterances)} utterances, {total / 3600:.2f} h")
+        print(
+            f"{len(setting.utterances)} utterances, {total / 3600:.2f} h; "
+            f"{precision} on {device_name(options.device)}"
+        )
         if options.profile:
             profile(Contender(MODELS["ours"], setting, options.utterances))
             return
