@@ -49,6 +49,12 @@ class Batch:
         }
         return replace(self, **moved)
 
+    def pin_memory(self) -> Batch:
+        """Put the tensors where a GPU can fetch them by itself."""
+        names = ("wavs", "wav_lens", "samples", "tokens", "token_lens")
+        pinned = {name: getattr(self, name).pin_memory() for name in names}
+        return replace(self, **pinned)
+
     @property
     def seconds(self) -> float:
         """Seconds of real audio, padding not counted."""
@@ -210,5 +216,6 @@ def step_loader(
         sampler=sampler,
         batch_size=None,
         num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),
     )

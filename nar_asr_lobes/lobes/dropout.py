@@ -36,7 +36,8 @@ class ByteDropout(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Drop elements of x, of any shape, while training."""
-        if not self.training or self.p == 0 or x.device.type != "cpu":
+        torchs = x.device.type != "cpu" or torch.compiler.is_compiling()
+        if not self.training or self.p == 0 or torchs:
             return F.dropout(x, self.p, self.training)
         dropped = min(_LEVELS - 1, round(self.p * _LEVELS))
         draws = torch.empty(-(-x.numel() // 8), dtype=torch.int64)

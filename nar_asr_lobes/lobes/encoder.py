@@ -18,8 +18,8 @@ from torch import nn
 from nar_asr_lobes.lobes.attention import (
     Attention,
     FeedForward,
-    attention_mask,
     rotary_angles,
+    self_attention_mask,
 )
 from nar_asr_lobes.lobes.dropout import ByteDropout
 from nar_asr_lobes.lobes.lengths import valid_mask
@@ -59,8 +59,16 @@ class ConvPosition(nn.Module):
     def forward(self, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """Convolve x [B, T, D]; ``valid`` [B, T, 1] is 0 on padding."""
         x = nn.functional.glu(self.gate(x), dim=-1) * valid
-        # As a picture of one row whose channels lie side by side, x needs no
-        # transposing: half the time of ``self.conv(x.mT).mT`` on a CPU.
+        compiled = torch.compiler.is_compiling()
+        x = self._shifts(x) if compiled else self._picture(x)
+        return self.output(nn.functional.silu(self.norm(x)))
+
+    def _picture(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve x [B, T, D] as a picture of one row.
+
+        Its channels lie side by side, so x needs no transposing: half the time
+        of ``self.conv(x.mT).mT`` on a CPU.
+        """
         row = nn.functional.conv2d(
             x.mT.unsqueeze(2),
             self.conv.weight.squeeze(1)[:, None, None],
@@ -68,8 +76,15 @@ class ConvPosition(nn.Module):
             padding=(0, self.conv.padding[0]),
             groups=self.conv.groups,
         )
-        x = row.squeeze(2).mT
-        return self.output(nn.functional.silu(self.norm(x)))
+        return row.squeeze(2).mT
+
+    def _shifts(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve x [B, T, D] in arithmetic that a compiler fuses."""
+        (reach,), size = self.conv.padding, x.shape[1]
+        padded = nn.functional.pad(x, (0, 0, reach, reach))
+        taps = self.conv.weight.squeeze(1).unbind(1)
+        shifted = (padded[:, i : i + size] * tap for i, tap in enumerate(taps))
+        return sum(shifted, start=self.conv.bias)
 
 
 class EncoderLayer(nn.Module):
@@ -85,9 +100,9 @@ class EncoderLayer(nn.Module):
     Example
     -------
     >>> layer = EncoderLayer(16, 2, 32, 5, 0.0)
-    >>> valid = torch.ones(1, 6, dtype=torch.bool)
+    >>> x, valid = torch.randn(1, 6, 16), torch.ones(1, 6, dtype=torch.bool)
     >>> angles = rotary_angles(torch.arange(6.0)[None], 8)
-    >>> layer(torch.randn(1, 6, 16), valid, angles).shape
+    >>> layer(x, valid, angles, self_attention_mask(x, valid, 8)).shape
     torch.Size([1, 6, 16])
     """
 
@@ -109,12 +124,19 @@ class EncoderLayer(nn.Module):
         self.dropout = ByteDropout(dropout)
 
     def forward(
-        self, x: torch.Tensor, valid: torch.Tensor, angles: torch.Tensor
+        self,
+        x: torch.Tensor,
+        valid: torch.Tensor,
+        angles: torch.Tensor,
+        mask: torch.Tensor,
     ) -> torch.Tensor:
-        """Update x [B, T, D]; ``valid`` [B, T], ``angles`` of the frames."""
+        """Update x [B, T, D].
+
+        ``valid`` [B, T], ``angles`` of the frames, ``self_attention_mask``.
+        """
         x = x + self.dropout(self.conv(self.conv_norm(x), valid[..., None]))
         y = self.attention_norm(x)
-        y = self.attention(y, y, angles, angles, attention_mask(valid))
+        y = self.attention(y, y, angles, angles, mask)
         x = x + self.dropout(y)
         return x + self.dropout(self.ffn(self.ffn_norm(x)))
 
@@ -180,8 +202,9 @@ class TransformerEncoder(nn.Module):
         valid = valid_mask(lengths, x.shape[1])
         frames = torch.arange(x.shape[1], device=x.device)
         angles = rotary_angles(frames[None].float(), self.head_dim)
+        mask = self_attention_mask(x, valid, self.head_dim)
         for number, layer in enumerate(self.layers, start=1):
-            x = layer(x, valid, angles)
+            x = layer(x, valid, angles, mask)
             if hook is not None and number < len(self.layers):
                 x = hook(number, x)
         return self.read(x)

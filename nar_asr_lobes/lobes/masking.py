@@ -23,7 +23,6 @@ import torch
 from torch.nn import functional as F
 
 from nar_asr_lobes.limits import require_count, require_number
-from nar_asr_lobes.lobes.frontend import FeatureMasker
 from nar_asr_lobes.lobes.lengths import valid_mask
 
 
@@ -44,7 +43,7 @@ class SpecAugment:
 
     Example
     -------
-    >>> masker = SpecAugment().masker([7])
+    >>> masker = SpecAugment().masker([7], [100], 80)
     >>> out = masker(torch.ones(1, 80, 100), torch.tensor([100]))
     >>> bool((out == 0).any()), out.shape
     (True, torch.Size([1, 80, 100]))
@@ -90,20 +89,55 @@ class SpecAugment:
             time[i] = _draw(rng, self.time_masks, int(length), self.time_share)
         return freq, time
 
-    def masker(self, seeds: Sequence[int]) -> FeatureMasker:
-        """Give a function that masks features [B, C, F] of these utterances."""
+    def masker(
+        self, seeds: Sequence[int], lengths: Sequence[int], channels: int
+    ) -> SpanMasker:
+        """Draw what hides spans of the features of these utterances.
 
-        def mask(features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-            freq, time = self.spans(
-                seeds, lengths.tolist(), features.shape[1]
-            )
-            hidden = _cover(freq, features.shape[1], features.device)[..., None]
-            hidden = hidden | _cover(time, features.shape[2], features.device)[
-                :, None
-            ]
-            return features.masked_fill(hidden, 0.0)
+        Arguments
+        ---------
+        seeds, lengths, channels :
+            As for ``spans``.
 
-        return mask
+        Returns
+        -------
+        SpanMasker
+        """
+        freq, time = self.spans(seeds, lengths, channels)
+        return SpanMasker(torch.from_numpy(freq), torch.from_numpy(time))
+
+
+@dataclass(frozen=True)
+class SpanMasker:
+    """Hide spans of channels and of frames.
+
+    Drawn before a batch goes to the device, which need not be asked for its
+    lengths then.
+
+    Arguments
+    ---------
+    freq, time : torch.Tensor
+        [start, end) of each span, shapes [B, N, 2].
+
+    Example
+    -------
+    >>> freq, time = torch.tensor([[[0, 1]]]), torch.tensor([[[1, 3]]])
+    >>> masker = SpanMasker(freq, time)
+    >>> masker(torch.ones(1, 2, 4), torch.tensor([4])).int().tolist()
+    [[[0, 0, 0, 0], [1, 0, 0, 1]]]
+    """
+
+    freq: torch.Tensor
+    time: torch.Tensor
+
+    def __call__(
+        self, features: torch.Tensor, lengths: torch.Tensor
+    ) -> torch.Tensor:
+        """Mask features [B, C, F]."""
+        channels = _cover(self.freq, features.shape[1])
+        frames = _cover(self.time, features.shape[2])
+        hidden = channels[..., None] | frames[:, None]
+        return features.masked_fill(hidden, 0.0)
 
 
 def _draw(
@@ -116,12 +150,9 @@ def _draw(
     return np.stack([starts, starts + widths], axis=1)
 
 
-def _cover(
-    spans: np.ndarray, size: int, device: torch.device
-) -> torch.Tensor:
+def _cover(spans: torch.Tensor, size: int) -> torch.Tensor:
     """Mark positions inside any of the spans [B, N, 2]; gives [B, size]."""
-    spans = torch.as_tensor(spans, device=device)
-    steps = torch.arange(size, device=device)
+    steps = torch.arange(size, device=spans.device)
     inside = (steps >= spans[..., :1]) & (steps < spans[..., 1:])
     return inside.any(dim=1)
 

@@ -150,7 +150,7 @@ class GaborStem(nn.Module):
 
     def __init__(self, filters: int = 80, channels: int = 192):
         super().__init__()
-        self.filters = filters
+        self.filters = self.feature_channels = filters
         self.gabor = nn.Conv1d(1, 2 * filters, 400, stride=40, bias=False)
         self.gabor.weight.data = gabor_filters(filters, 400)
         self.lowpass = nn.Conv1d(
@@ -239,6 +239,7 @@ class Wav2Vec2Stem(nn.Module):
         self, channels: int = 512, norm: str = "group", bias: bool = False
     ):
         super().__init__()
+        self.feature_channels = channels
         sizes = [1] + [channels] * len(self.layout)
         self.convs = nn.ModuleList(
             nn.Conv1d(sizes[i], sizes[i + 1], kernel, stride=stride, bias=bias)

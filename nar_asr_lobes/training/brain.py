@@ -25,6 +25,7 @@ from tqdm import tqdm
 from nar_asr_lobes.dataio.datasets import Batch
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
+from nar_asr_lobes.training.device import ahead, compile_layers, move
 from nar_asr_lobes.training.distributed import (
     gather_objects,
     sum_over_ranks,
@@ -38,7 +39,7 @@ from nar_asr_lobes.training.progress import (
     Totals,
     describe_step,
     random_state,
-    set_random_state,
+    take_random_state,
 )
 from nar_asr_lobes.training.scheduler import WarmupCosine, parameter_groups
 
@@ -109,18 +110,40 @@ class NarBrain(sb.Brain):
         )
         self.optimizers_dict = {"opt_class": self.optimizer}
 
-    def prepare(self, batch: Batch) -> Prepared:
-        """Bring a batch to the device and make its draws."""
-        done = self.progress.step / self.scheduler.steps
-        batch = batch.to(self.device)
-        return self.objective.prepare(batch, self.model, done)
+    def _compile(self):
+        if self.compile:
+            compile_layers(self.model, self.compile_mode)
+
+    def prepare(self, batch: Batch, step: int | None = None) -> Prepared:
+        """Make a batch's draws and bring all to the device.
+
+        ``step`` is the number of steps before, this moment's if left out.
+        """
+        if step is None:
+            step = self.progress.step
+        done = step / self.scheduler.steps
+        prepared = self.objective.prepare(batch, self.model, done)
+        return move(prepared, self.device)
+
+    def steps(self, train_set: Iterable) -> Iterable[list[Prepared]]:
+        """Prepare the batches of the steps to come, each a step ahead."""
+
+        def prepare(step: tuple[int, list[Batch]]) -> list[Prepared]:
+            return [self.prepare(batch, step[0]) for batch in step[1]]
+
+        numbered = enumerate(train_set, start=self.progress.step)
+        return ahead(numbered, prepare, self.device)
 
     def fit_batch(self, batch: list[Batch]) -> dict[str, float]:
+        """Prepare micro-batches and make a step of them."""
+        return self.make_step([self.prepare(b) for b in batch])
+
+    def make_step(self, prepared: list[Prepared]) -> dict[str, float]:
         """Make one optimiser step over micro-batches of this rank.
 
         Arguments
         ---------
-        batch : list of Batch
+        prepared : list of Prepared
             This rank's micro-batches of the step, any number above 0.
 
         Returns
@@ -130,21 +153,23 @@ class NarBrain(sb.Brain):
             ``lr`` and ``skipped`` (1.0 when a NaN or infinity was found on
             any rank and no rank moved its weights).
         """
+        batches = [item.batch for item in prepared]
         if self.progress.step == 0:
-            here = [b.to(self.device) for b in batch]
-            self.objective.begin(self.model, here)
-        prepared = [self.prepare(b) for b in batch]
+            self.objective.begin(self.model, batches)
         local = Totals()
         for item in prepared:
             local.add(item.counts, item.counts)
         counts = sum_over_ranks(local.counts, self.device)
-        local = Totals()
+        found = []
         for number, item in enumerate(prepared, start=1):
             with self.no_sync(number < len(prepared)):
-                sums = self._backward(item, counts)
+                found.append(self._backward(item, counts))
+        norm = self._clip()  # before the host waits for any of the numbers
+        local = Totals()
+        for sums, item in zip(found, prepared, strict=True):
             local.add(sums, item.counts)
         self.met.add_codes([local])
-        local.sums["audio_seconds"] = sum(b.seconds for b in batch)
+        local.sums["audio_seconds"] = sum(b.seconds for b in batches)
         sums = sum_over_ranks(local.sums, self.device)
         self.progress.audio_seconds += sums.pop("audio_seconds")
         averages = {n: s / counts[n] for n, s in sums.items() if counts[n]}
@@ -152,8 +177,12 @@ class NarBrain(sb.Brain):
             weight * averages.get(name, 0.0)
             for name, weight in self.objective.weights.items()
         )
-        averages.update(self._update(averages["loss"]))
-        self._account(batch, bool(averages["skipped"]))
+        averages.update(self._update(norm.item(), averages["loss"]))
+        self.progress.count(
+            bool(averages["skipped"]),
+            [i for b in batches for i in b.ids],
+            self.options.max_skipped,
+        )
         return averages
 
     def _backward(
@@ -170,14 +199,17 @@ class NarBrain(sb.Brain):
         loss.backward()
         return {name: value.detach() for name, value in sums.items()}
 
-    def _update(self, loss: float) -> dict[str, float]:
-        """Clip and step, unless something is not finite."""
+    def _clip(self) -> torch.Tensor:
+        """Clip the gradients; give their norm."""
         if self.progress.step < self.options.freeze_encoder_steps:
             for parameter in self.model.encoder.parameters():
                 parameter.grad = None
-        norm = nn.utils.clip_grad_norm_(
+        return nn.utils.clip_grad_norm_(
             self.model.parameters(), self.options.max_grad_norm
-        ).item()
+        )
+
+    def _update(self, norm: float, loss: float) -> dict[str, float]:
+        """Step, unless something is not finite."""
         lr = self.scheduler.step(self.optimizer)
         # Gradients and losses were summed over the ranks: all see the same.
         skipped = not (np.isfinite(norm) and np.isfinite(loss))
@@ -185,26 +217,6 @@ class NarBrain(sb.Brain):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return {"grad_norm": norm, "lr": lr, "skipped": float(skipped)}
-
-    def _account(self, batches: list[Batch], skipped: bool) -> None:
-        progress = self.progress
-        progress.step += 1
-        progress.skipped += skipped
-        progress.skipped_in_a_row = skipped * (progress.skipped_in_a_row + 1)
-        if skipped:
-            ids = [i for b in batches for i in b.ids]
-            logger.warning(
-                "step %d: the gradient is not finite; no rank moved its "
-                "weights; utterances on this rank: %s",
-                progress.step,
-                ", ".join(ids[:16]),
-            )
-        if progress.skipped_in_a_row > self.options.max_skipped:
-            raise UserError(
-                f"step {progress.step}: {progress.skipped_in_a_row} steps in "
-                "a row had no finite gradient; lower the learning rate or "
-                "look at the utterances named in the log"
-            )
 
     def fit(self, train_set: Iterable, valid_set: Iterable | None = None):
         """Train to the scheduler's last step, going on where a run stopped.
@@ -221,7 +233,7 @@ class NarBrain(sb.Brain):
         train_set.sampler.start_step = self.progress.step
         steps = self.scheduler.steps
         bar = tqdm(
-            train_set,
+            self.steps(train_set),
             initial=self.progress.step,
             total=steps,
             unit="step",
@@ -231,8 +243,8 @@ class NarBrain(sb.Brain):
         self.modules.train()
         totals = Totals()
         start, heard = time.time(), self.progress.audio_seconds
-        for batches in bar:
-            averages = self.fit_batch(batches)
+        for prepared in bar:
+            averages = self.make_step(prepared)
             step = self.progress.step
             totals.add(averages, dict.fromkeys(averages, 1.0))
             bar.set_postfix_str(
@@ -332,16 +344,5 @@ class NarBrain(sb.Brain):
                 ) from error
         self.scheduler.load_state_dict(checkpoint.load("scheduler"))
         self.progress = Progress(**checkpoint.load("progress"))
-        random_states = checkpoint.load("random")
-        rank, ranks = world()
-        if len(random_states) == ranks:
-            set_random_state(random_states[rank])
-        else:
-            logger.warning(
-                "%s was written by %d processes and is continued by %d: the "
-                "data order is the same, dropout draws are new",
-                checkpoint.path,
-                len(random_states),
-                ranks,
-            )
+        take_random_state(checkpoint.load("random"), checkpoint.path)
         logger.info("going on from %s", checkpoint.path)

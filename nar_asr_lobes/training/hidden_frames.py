@@ -10,7 +10,6 @@ from torch import nn
 
 from nar_asr_lobes.dataio.datasets import Batch
 from nar_asr_lobes.limits import require_count, require_number
-from nar_asr_lobes.lobes.frontend import FeatureMasker
 from nar_asr_lobes.lobes.masking import SpecAugment, draw_span_mask
 from nar_asr_lobes.training.objectives import Prepared
 
@@ -65,9 +64,3 @@ of at least 1
 
     def begin(self, model: nn.Module, batches: Sequence[Batch]) -> None:
         """Fit nothing."""
-
-    def masker(self, batch: Batch, training: bool) -> FeatureMasker | None:
-        """Give the masks of SpecAugment, if any."""
-        if not training or self.spec_augment is None:
-            return None
-        return self.spec_augment.masker(batch.seeds)

@@ -22,6 +22,7 @@ from nar_asr_lobes.decoding.greedy import greedy_paths
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.wer import score
 from nar_asr_lobes.limits import require_number
+from nar_asr_lobes.lobes.frontend import FeatureMasker
 from nar_asr_lobes.lobes.masking import SpecAugment, draw_token_mask
 from nar_asr_lobes.lobes.model import (
     Encoded,
@@ -61,6 +62,7 @@ class Prepared:
     ``mask`` is [B, T] over frames (pre-training) or [B, U] over slots (CMLM);
     ``counts`` are the denominators by name. Of labelled batches, ``spoken``
     are the targets of CTC and ``inter`` those of the intermediate layers.
+    ``masker`` hides more of the stem's features while training.
     """
 
     batch: Batch
@@ -68,6 +70,36 @@ class Prepared:
     counts: dict[str, float]
     spoken: CtcTargets | None = None
     inter: CtcTargets | None = None
+    masker: FeatureMasker | None = None
+
+
+def draw_masker(
+    spec_augment: SpecAugment | None, batch: Batch, model: nn.Module
+) -> FeatureMasker | None:
+    """Draw SpecAugment's masks for a batch, if there are to be any.
+
+    Arguments
+    ---------
+    spec_augment : SpecAugment or None
+        How many and how wide.
+    batch : Batch
+        Still where it was made, on the CPU.
+    model : torch.nn.Module
+        Whose ``encoder.frontend.stem`` gives the features.
+
+    Returns
+    -------
+    callable or None
+
+    Example
+    -------
+    >>> draw_masker(None, None, None)
+    """
+    if spec_augment is None:
+        return None
+    stem = model.encoder.frontend.stem
+    lengths = stem.feature_lengths(batch.samples).tolist()
+    return spec_augment.masker(batch.seeds, lengths, stem.feature_channels)
 
 
 class Objective(Protocol):
@@ -96,6 +128,7 @@ class Objective(Protocol):
     ) -> Prepared:
         """Make the random draws of a batch and count its targets.
 
+        The batch is still on the CPU; the trainer moves all that this gives.
         ``done`` is the share of the run's steps made before, for schedules.
         """
 
@@ -197,7 +230,8 @@ class RecognitionObjective:
             "left_out": float(len(keep)),
             "wer": float(sum(len(text.split()) for text in batch.texts)),
         }
-        return Prepared(batch, mask, counts, spoken, inter)
+        masker = draw_masker(self.spec_augment, batch, model)
+        return Prepared(batch, mask, counts, spoken, inter, masker)
 
     def begin(self, model: NarAsr, batches: Sequence[Batch]) -> None:
         """Fit nothing."""
@@ -220,16 +254,13 @@ class RecognitionObjective:
     ) -> dict[str, torch.Tensor]:
         """Sum the losses over tokens; in validation, also word errors."""
         batch, mask = prepared.batch, prepared.mask
-        masker = None
-        if training and self.spec_augment is not None:
-            masker = self.spec_augment.masker(batch.seeds)
         encoded, log_probs = model(
             batch.wavs,
             batch.wav_lens,
             batch.tokens,
             batch.token_lens,
             mask,
-            masker,
+            prepared.masker if training else None,
         )
         filled, targets = log_probs[mask], batch.tokens[mask]
         sums = {

@@ -28,6 +28,7 @@ from nar_asr_lobes.losses.contrastive import (
 from nar_asr_lobes.training.distributed import gather_objects
 from nar_asr_lobes.training.health import count_codes, spread_sum
 from nar_asr_lobes.training.hidden_frames import HiddenFrames, PreparedFrames
+from nar_asr_lobes.training.objectives import draw_masker
 
 
 class BestRqObjective(HiddenFrames):
@@ -125,13 +126,8 @@ class BestRqObjective(HiddenFrames):
         guesses = float(len(places) * self.codebooks)
         counts = dict.fromkeys([*self.weights, "accuracy"], guesses)
         counts["feature_std"] = frames
-        device = batch.wavs.device
-        return PreparedFrames(
-            batch,
-            mask.to(device, non_blocking=True),
-            counts,
-            places=places.to(device, non_blocking=True),
-        )
+        masker = draw_masker(self.spec_augment, batch, model)
+        return PreparedFrames(batch, mask, counts, masker=masker, places=places)
 
     def sums(
         self, model: Callable, prepared: PreparedFrames, training: bool
@@ -143,7 +139,7 @@ class BestRqObjective(HiddenFrames):
             batch.wav_lens,
             prepared.mask,
             prepared.places,
-            self.masker(batch, training),
+            prepared.masker if training else None,
         )
         log_probs = output.logits.float().log_softmax(-1)
         guesses = log_probs.detach().argmax(-1)
@@ -286,13 +282,13 @@ class Wav2Vec2Objective(HiddenFrames):
         places = (~mask).int().argsort(dim=1, stable=True)
         per_hidden = ("contrastive", "diversity", "accuracy")
         counts = dict.fromkeys(per_hidden, float(sum(hidden)))
-        device = batch.wavs.device
         return PreparedContrast(
             batch,
-            mask.to(device, non_blocking=True),
+            mask,
             counts | {"penalty": frames, "feature_std": frames},
-            places=places[:, : table.shape[1]].to(device, non_blocking=True),
-            distractors=table.to(device, non_blocking=True),
+            masker=draw_masker(self.spec_augment, batch, model),
+            places=places[:, : table.shape[1]],
+            distractors=table,
             temperature=self.gumbel(done),
         )
 
@@ -307,7 +303,7 @@ class Wav2Vec2Objective(HiddenFrames):
             prepared.mask,
             prepared.places,
             prepared.temperature if training else None,
-            self.masker(batch, training),
+            prepared.masker if training else None,
         )
         contrast = contrastive_sums(
             output.contexts,

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.training.distributed import world
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -18,6 +24,40 @@ class Progress:
     skipped: int = 0
     skipped_in_a_row: int = 0
     audio_seconds: float = 0.0
+
+    def count(self, skipped: bool, ids: Sequence[str], most: int) -> None:
+        """Count a step, and tell of one that was skipped.
+
+        Arguments
+        ---------
+        skipped : bool
+            Whether its gradient was not finite.
+        ids : sequence of str
+            Its utterances on this rank.
+        most : int
+            Skipped steps in a row that are borne.
+
+        Raises
+        ------
+        UserError
+            When there were more.
+        """
+        self.step += 1
+        self.skipped += skipped
+        self.skipped_in_a_row = skipped * (self.skipped_in_a_row + 1)
+        if skipped:
+            logger.warning(
+                "step %d: the gradient is not finite; no rank moved its "
+                "weights; utterances on this rank: %s",
+                self.step,
+                ", ".join(ids[:16]),
+            )
+        if self.skipped_in_a_row > most:
+            raise UserError(
+                f"step {self.step}: {self.skipped_in_a_row} steps in a row had "
+                "no finite gradient; lower the learning rate or look at the "
+                "utterances named in the log"
+            )
 
 
 @dataclass
@@ -126,3 +166,26 @@ def set_random_state(state: dict) -> None:
     torch.set_rng_state(state["torch"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
+
+
+def take_random_state(states: Sequence[dict], source: object) -> None:
+    """Take up this rank's of the states that a checkpoint holds.
+
+    Arguments
+    ---------
+    states : sequence of dict
+        What ``random_state`` gave on each rank.
+    source : object
+        Named in the warning when they are of another number of processes.
+    """
+    rank, ranks = world()
+    if len(states) == ranks:
+        set_random_state(states[rank])
+        return
+    logger.warning(
+        "%s was written by %d processes and is continued by %d: the data order "
+        "is the same, dropout draws are new",
+        source,
+        len(states),
+        ranks,
+    )

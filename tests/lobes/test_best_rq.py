@@ -94,7 +94,12 @@ def test_more_masks_change_the_guesses_and_not_the_targets(model, ragged):
     wavs, wav_lens = ragged(SAMPLES)
     mask = masks(model, SAMPLES)
     plain = run(model, wavs, wav_lens, mask)
-    masker = SpecAugment().masker(range(len(SAMPLES)))
+    stem = model.encoder.frontend.stem
+    masker = SpecAugment().masker(
+        range(len(SAMPLES)),
+        stem.feature_lengths(torch.tensor(SAMPLES)).tolist(),
+        stem.feature_channels,
+    )
     masked = run(model, wavs, wav_lens, mask, masker)
     assert torch.equal(plain.targets, masked.targets)
     assert not torch.allclose(plain.logits, masked.logits)

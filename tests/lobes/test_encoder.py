@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from nar_asr_lobes.lobes.attention import attention_mask
 from nar_asr_lobes.lobes.encoder import (
     ConvPosition,
     EncoderLayer,
@@ -107,7 +108,36 @@ def test_a_layer_is_that_of_torch_after_its_convolution(
         other.load_state_dict(mine.state_dict())
     x = torch.randn(2, 9, 16)
     valid = torch.arange(9) < torch.tensor([[9], [4]])
-    out = ours(x, valid, torch.zeros(2, 1, 9, 4))
+    angles = torch.zeros(2, 1, 9, 4)
+    out = ours(x, valid, angles, attention_mask(valid))
     x = x + ours.conv(ours.conv_norm(x), valid[..., None])
     expected = theirs(x, src_key_padding_mask=~valid)
     torch.testing.assert_close(out[valid], expected[valid], atol=1e-5, rtol=0)
+
+
+def test_the_convolution_that_a_compiler_fuses_is_the_other_one(scramble):
+    conv = scramble(ConvPosition(16, 5))
+    x = torch.randn(2, 9, 16)
+    one, other = conv._picture(x), conv._shifts(x)
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+    alone = conv._shifts(x[:, :2])  # shorter than the kernel
+    torch.testing.assert_close(
+        conv._picture(x[:, :2]), alone, atol=1e-5, rtol=0
+    )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_batch_on_a_gpu_equals_one_by_one_on_a_cpu(encoder, frames):
+    """In bfloat16, whose attention on a GPU is another kernel."""
+    lengths = torch.tensor(LENGTHS)
+    batch = frames.cuda().bfloat16()
+    with torch.autocast("cuda", torch.bfloat16):
+        out = encoder.cuda()(batch, lengths.cuda()).float().cpu()
+    encoder.cpu()
+    for row, length in enumerate(LENGTHS):
+        if length:
+            x = frames[row : row + 1, :length].bfloat16().float()
+            alone = encoder(x, lengths[row : row + 1])[0]
+            torch.testing.assert_close(
+                out[row, :length], alone, atol=0.1, rtol=0.05
+            )

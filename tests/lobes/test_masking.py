@@ -20,7 +20,8 @@ CHANNELS = 80
 def hidden_by(augment, seeds, lengths):
     """What the masker hides, bool [B, C, F]."""
     features = torch.ones(len(lengths), CHANNELS, max(lengths))
-    return augment.masker(seeds)(features, torch.tensor(lengths)) == 0
+    masker = augment.masker(seeds, lengths, CHANNELS)
+    return masker(features, torch.tensor(lengths)) == 0
 
 
 def runs(hidden):
@@ -94,7 +95,8 @@ def test_masks_come_from_the_seed_whatever_the_batch():
 def test_hidden_features_are_the_mean_and_the_others_untouched():
     features = torch.randn(2, CHANNELS, 50)
     lengths = torch.tensor([50, 30])
-    out = SpecAugment().masker([1, 2])(features, lengths)
+    masker = SpecAugment().masker([1, 2], lengths.tolist(), CHANNELS)
+    out = masker(features, lengths)
     hidden = hidden_by(SpecAugment(), [1, 2], [50, 30])
     assert torch.equal(out, features.masked_fill(hidden, 0))
 

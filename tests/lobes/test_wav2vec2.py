@@ -63,7 +63,12 @@ def test_targets_are_of_the_frames_without_masks(model, ragged):
     plain = model(wavs, wav_lens, mask, places)
     more = mask.clone()
     more[:, ::2] = True
-    masker = SpecAugment().masker(range(len(SAMPLES)))
+    stem = model.encoder.frontend.stem
+    masker = SpecAugment().masker(
+        range(len(SAMPLES)),
+        stem.feature_lengths(torch.tensor(SAMPLES)).tolist(),
+        stem.feature_channels,
+    )
     counted = mask.gather(1, places)
     for changed in (
         model(wavs, wav_lens, more, places),

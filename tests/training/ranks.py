@@ -91,14 +91,14 @@ def start(kind, folder, steps, **changes):
 
 def fit(brain, kind, clips, rank, ranks, valid=False):
     """Train with augmentation; give the losses of the steps."""
-    losses, fit_batch = [], brain.fit_batch
+    losses, make_step = [], brain.make_step
 
-    def watched(batches):
-        averages = fit_batch(batches)
+    def watched(prepared):
+        averages = make_step(prepared)
         losses.append(averages["loss"])
         return averages
 
-    brain.fit_batch = watched
+    brain.make_step = watched
     loader = make_loader(kind, clips, brain.scheduler.steps, True, rank, ranks)
     parts = [[0, 1, 2], [3, 4]][rank::ranks]
     brain.fit(
@@ -190,11 +190,11 @@ def resumed_run(kind, folder, clips, rank):
 
 def stop_after(brain, step):
     """Make the brain stop as if the user had pressed Ctrl+C."""
-    fit_batch = brain.fit_batch
+    make_step = brain.make_step
 
-    def interrupted(batches):
+    def interrupted(prepared):
         if brain.progress.step == step:
             raise KeyboardInterrupt
-        return fit_batch(batches)
+        return make_step(prepared)
 
-    brain.fit_batch = interrupted
+    brain.make_step = interrupted

@@ -142,8 +142,8 @@ def test_codes_of_all_steps_of_a_log_line_are_counted(tmp_path, tone_clips):
         report(line)
 
     brain._report = watched
-    hidden, prepare = [], brain.prepare
-    brain.prepare = lambda batch: (hidden.append(prepare(batch)), hidden[-1])[1]
+    hidden, make_step = [], brain.make_step
+    brain.make_step = lambda items: (hidden.extend(items), make_step(items))[1]
     brain.fit(make_loader("pretrain", tone_clips, 4))
     counts = sum(item.counts["accuracy"] for item in hidden)
     assert len(met) == 2 and sum(met) == counts

@@ -178,16 +178,16 @@ def test_a_resumed_run_goes_on_with_the_temperature(tmp_path, tone_clips):
 
     def temperatures(folder, steps_left):
         brain = make_brain("wav2vec2", folder, 4, checkpoint_interval=2)
-        seen, prepare = [], brain.prepare
+        seen, make_step = [], brain.make_step
 
-        def watched(batch):
+        def watched(prepared):
             if brain.progress.step == steps_left:
                 raise KeyboardInterrupt
-            item = prepare(batch)
-            seen.append((brain.progress.step, item.temperature))
-            return item
+            for item in prepared:
+                seen.append((brain.progress.step, item.temperature))
+            return make_step(prepared)
 
-        brain.prepare = watched
+        brain.make_step = watched
         try:
             brain.fit(make_loader("wav2vec2", tone_clips, 4))
         except KeyboardInterrupt:

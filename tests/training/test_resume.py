@@ -37,15 +37,15 @@ def run(kind, folder, clips, kill_after=None):
         head_lr_scale=2.0,
         freeze_encoder_steps=1,
     )
-    losses, fit_batch = [], brain.fit_batch
+    losses, make_step = [], brain.make_step
 
-    def watched(batches):
+    def watched(prepared):
         if brain.progress.step == kill_after:
             raise Killed
-        losses.append(fit_batch(batches)["loss"])
+        losses.append(make_step(prepared)["loss"])
         return {"loss": losses[-1], "lr": 0.0, "grad_norm": 0.0}
 
-    brain.fit_batch = watched
+    brain.make_step = watched
     loader = make_loader(kind, clips, STEPS, augment=True)
     try:
         brain.fit(loader, [make_batch(kind, clips, [0, 1])])
@@ -105,9 +105,9 @@ def test_dropout_masks_and_augmentation_are_really_on(unbroken, tone_clips):
         for augment in (False, True)
     )
     assert sum(b.seconds for b in plain) != sum(b.seconds for b in changed)
-    prepared = brain.objective.prepare(changed[0], brain.model)
 
     def losses(objective, seed=None):
+        prepared = objective.prepare(changed[0], brain.model)
         if seed is not None:  # the same noise for wav2vec 2.0's codes
             torch.manual_seed(seed)
         sums = objective.sums(brain.model, prepared, training=True)

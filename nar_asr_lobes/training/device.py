@@ -1,0 +1,131 @@
+"""What keeps a GPU busy: batches made ahead, layers compiled.
+
+loader -> draws on the CPU -> copies on a stream of their own   (step n + 1)
+                forward, backward, clipping, optimiser          (step n)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from nar_asr_lobes.lobes.encoder import EncoderLayer
+from nar_asr_lobes.lobes.lm import CausalLayer
+from nar_asr_lobes.lobes.nar_decoder import DecoderLayer
+from nar_asr_lobes.lobes.stems import GaborStem, Wav2Vec2Stem
+from nar_asr_lobes.lobes.wav2vec2_encoder import Wav2Vec2Layer
+
+_LAYERS = (EncoderLayer, Wav2Vec2Layer, DecoderLayer, CausalLayer)
+_STEMS = (GaborStem, Wav2Vec2Stem)
+_END = object()
+Item, Made = TypeVar("Item"), TypeVar("Made")
+
+
+def move(value: Any, device: torch.device | str) -> Any:
+    """Copy the tensors of a dataclass, and of those inside it, to a device.
+
+    Arguments
+    ---------
+    value : dataclass, tensor or anything
+        What is neither of the first two stays as it is.
+    device : torch.device or str
+        Where to.
+
+    Returns
+    -------
+    dataclass, tensor or anything
+        Of the same type.
+
+    Example
+    -------
+    >>> from nar_asr_lobes.lobes.masking import FrameMasker
+    >>> moved = move(FrameMasker(torch.ones(1, 2).bool(), ()), "meta")
+    >>> moved.mask.device, moved.subsampling
+    (device(type='meta'), ())
+    """
+    if isinstance(value, torch.Tensor):
+        return value.to(device, non_blocking=True)
+    if not is_dataclass(value):
+        return value
+    found = {f.name: getattr(value, f.name) for f in fields(value)}
+    return replace(value, **{k: move(v, device) for k, v in found.items()})
+
+
+def ahead(
+    items: Iterable[Item],
+    make: Callable[[Item], Made],
+    device: torch.device | str,
+) -> Iterator[Made]:
+    """Yield ``make(item)`` of each item, made while the one before is used.
+
+    Arguments
+    ---------
+    items : iterable
+        Read in a thread of its own, one item further than was asked for.
+    make : callable
+        Called in that thread; on a GPU what it copies there does not wait for
+        what is being computed.
+    device : torch.device or str
+        Where it copies to.
+
+    Returns
+    -------
+    iterator
+        Errors of ``items`` and ``make`` are raised here, in their turn.
+
+    Example
+    -------
+    >>> list(ahead([1, 2, 3], str, "cpu"))
+    ['1', '2', '3']
+    """
+    items = iter(items)
+    gpu = torch.device(device).type == "cuda"
+    stream = torch.cuda.Stream(device) if gpu else None
+
+    def following() -> tuple[Made, torch.cuda.Event | None]:
+        item = next(items, _END)
+        if item is _END:
+            return _END, None
+        with torch.cuda.stream(stream):
+            return make(item), stream and stream.record_event()
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(following)
+        while True:
+            made, copied = waiting.result()
+            if made is _END:
+                return
+            waiting = pool.submit(following)
+            if copied is not None:
+                torch.cuda.current_stream(device).wait_event(copied)
+            yield made
+
+
+def compile_layers(model: nn.Module, mode: str = "default") -> None:
+    """Compile in place what a model repeats, and its stem.
+
+    Not the whole model: masks of any number of frames would cut it into many
+    graphs. One graph serves all layers, and batches of any size above 1.
+
+    Arguments
+    ---------
+    model : torch.nn.Module
+        Its names and weights stay as they are.
+    mode : str
+        Of ``torch.compile``.
+    """
+    for part in model.modules():
+        if isinstance(part, _LAYERS):
+            part.compile(mode=mode, dynamic=True)
+        elif isinstance(part, _STEMS):
+            part.features = torch.compile(
+                part.features, mode=mode, dynamic=True
+            )
+            part.subsample = torch.compile(
+                part.subsample, mode=mode, dynamic=True
+            )
