@@ -30,7 +30,9 @@ Options of SpeechBrain:
   --distributed_backend=nccl|gloo
   --noprogressbar
   --find_unused_parameters
-  --compile, --compile_mode=default|reduce-overhead|max-autotune
+  --compile                    fuse the layers' arithmetic, for a GPU; takes a
+                               minute at the start
+  --compile_mode=default|reduce-overhead|max-autotune
 """
 
 _FLAGS = ("noprogressbar", "find_unused_parameters", "compile")
