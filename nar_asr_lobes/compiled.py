@@ -20,9 +20,11 @@ from numba import njit
 def _stamp() -> str:
     """Return the SHA-256 of the source of all compiled functions."""
     found, package = hashlib.sha256(), Path(__file__).parent
+    paths = [package / "lobes" / "viterbi.py"]
     for folder in ("decoding", "lm"):
-        for path in sorted((package / folder).glob("*.py")):
-            found.update(path.name.encode() + path.read_bytes())
+        paths += sorted((package / folder).glob("*.py"))
+    for path in paths:
+        found.update(path.name.encode() + path.read_bytes())
     return found.hexdigest()
 
 

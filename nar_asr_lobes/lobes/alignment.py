@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 
 from nar_asr_lobes.lobes.lengths import valid_mask
-
-NEG = -1e30
+from nar_asr_lobes.lobes.viterbi import best_states
 
 
 @torch.no_grad()
@@ -83,32 +82,10 @@ def _viterbi(
     token_lens: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Give the state of each frame [B, T] and whether an end was reached."""
-    batch, total, size = emissions.shape
-    # A state can be skipped into when it is a token unlike the one before.
-    skip = torch.zeros_like(labels, dtype=torch.bool)
-    skip[:, 2:] = (labels[:, 2:] != 0) & (labels[:, 2:] != labels[:, :-2])
-    score = emissions.new_full((batch, size), NEG)
-    score[:, :2] = emissions[:, 0, :2]
-    moves = labels.new_zeros(batch, total, size)
-    ends = score.clone()
-    for t in range(1, total):
-        padded = torch.nn.functional.pad(score, (2, 0), value=NEG)
-        two = padded[:, :-2].masked_fill(~skip, NEG)
-        options = torch.stack([score, padded[:, 1:-1], two])
-        best, moves[:, t] = options.max(dim=0)
-        score = (best + emissions[:, t]).clamp_min(NEG)
-        ends = torch.where((t < lengths)[:, None], score, ends)
-    last = 2 * token_lens.clamp_min(1)
-    pair = torch.stack([last, last - 1], dim=1)
-    final, which = ends.gather(1, pair).max(dim=1)
-    state = pair.gather(1, which[:, None]).squeeze(1)
-    states = labels.new_zeros(batch, total)
-    for t in range(total - 1, -1, -1):
-        inside = t < lengths
-        states[:, t] = torch.where(inside, state, 0)
-        step = moves[:, t].gather(1, state[:, None]).squeeze(1)
-        state = torch.where(inside, state - step, state).clamp_min(0)
-    return states, final > NEG / 2
+    inputs = (emissions, lengths, labels, token_lens)
+    found = best_states(*(x.cpu().numpy() for x in inputs))
+    states, reached = (torch.from_numpy(x).to(emissions.device) for x in found)
+    return states, reached
 
 
 def _middles(
