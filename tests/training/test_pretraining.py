@@ -264,7 +264,7 @@ def test_a_tiny_model_learns_what_is_hidden(
     losses = [train["loss"] for _, train, _ in recorder.lines if train]
     valid = recorder.lines[-1][2]
     codes = {"pretrain": "targets", "wav2vec2": "codes"}[kind]
-    assert valid[f"{codes}_perplexity"] > 4
+    assert valid[f"{codes}_perplexity"] > 2.5  # of 6 sounds
     assert valid["feature_std"] > 0.2
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
     if kind == "wav2vec2":
