@@ -44,6 +44,7 @@ AMOUNTS = {
     "swahili": (10, None),
 }
 
+NAMES = ("10min", "60min", "all")
 _OURS = ("data", "lm", "init_from", "objective", "steps", "modes", "log")
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def main(arguments: Sequence[str]) -> int:
     output = Path(options.output_folder).absolute()
     common.append(f"--data_folder={Path(options.data_folder).absolute()}")
     pretrainings = plan_pretrainings(output, common, options.pretrain_steps)
-    cells = plan_cells(options.languages)
+    cells = plan_cells(options.languages, options.amounts)
     trainings = [plan_finetuning(options, cell, common) for cell in cells]
     for training in pretrainings + trainings:
         training.begin()
@@ -126,7 +127,7 @@ def main(arguments: Sequence[str]) -> int:
             logger.error("a pre-training failed; its output.txt says why")
             return 1
         done = list(pool.map(Training.run, trainings))
-    write_report(output, plan_cells(AMOUNTS))
+    write_report(output, plan_cells(AMOUNTS, NAMES))
     logger.info("%s: table.md, curves.png, results.json", output)
     if not all(done):
         logger.error("%d trainings failed; see above", done.count(False))
@@ -145,6 +146,9 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--jobs", type=int, default=1, help="at a time")
     parser.add_argument(
         "--languages", nargs="+", choices=AMOUNTS, default=list(AMOUNTS)
+    )
+    parser.add_argument(
+        "--amounts", nargs="+", choices=NAMES, default=list(NAMES)
     )
     parser.add_argument(
         "--workers", type=int, default=0, help="that read for a fine-tuning"
@@ -180,14 +184,17 @@ def plan_pretrainings(
     ]
 
 
-def plan_cells(languages: Sequence[str]) -> list[Cell]:
-    """List every language, amount and start."""
-    return [
+def plan_cells(
+    languages: Sequence[str], amounts: Sequence[str]
+) -> list[Cell]:
+    """List these languages and amounts with every start."""
+    cells = [
         Cell(language, minutes, start)
         for language in languages
         for minutes in AMOUNTS[language]
         for start in STARTS
     ]
+    return [cell for cell in cells if cell.amount in amounts]
 
 
 def plan_finetuning(

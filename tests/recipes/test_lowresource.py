@@ -132,6 +132,15 @@ def test_cells_differ_in_their_start_only(planned, tmp_path):
     assert ours.folder != scratch.folder
 
 
+def test_the_plan_may_be_a_part():
+    everything = experiment.plan_cells(experiment.AMOUNTS, experiment.NAMES)
+    assert len(everything) == len(set(everything)) == 24
+    part = experiment.plan_cells(["swahili", "yoruba"], ["60min"])
+    assert [cell.name for cell in part] == [
+        f"yoruba-60min-{start}" for start in experiment.STARTS
+    ]
+
+
 def test_what_is_done_is_not_done_again(planned):
     training = planned("swahili", None, "scratch")
     assert not training.done
