@@ -191,7 +191,7 @@ def test_a_tokenizer_of_a_run_that_was_given_up_is_made_anew(folder):
 def test_a_pretraining_does_not_go_on_with_other_targets(finished, folder):
     shutil.copytree(finished / "pretrain", folder / "out")
     outcome = run_tiny(folder, "pretrain", "--objective={codes: 8}")
-    assert "step_00000002: was made with another objective" in outcome.error
+    assert "step_00000002: was made with targets best_rq" in outcome.error
 
 
 def test_a_pretraining_does_not_go_on_from_a_finetuning(started):
