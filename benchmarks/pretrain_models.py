@@ -10,6 +10,7 @@ BEST-RQ under its Brain
 from __future__ import annotations
 
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,7 @@ class Setting(NamedTuple):
     compile: bool
 
 
-class Model:
+class Model(ABC):
     """A model that can be timed.
 
     Arguments
@@ -52,31 +53,27 @@ class Model:
         torch.manual_seed(0)
         np.random.seed(0)
 
+    @abstractmethod
     def trained(self) -> nn.Module:
         """What the optimiser moves."""
-        raise NotImplementedError
 
+    @abstractmethod
     def batches(
         self, size: int, workers: int
     ) -> Iterator[tuple[float, object]]:
         """Load (seconds of audio, batch) without an end."""
-        pin = self.setting.device != "cpu"
-        dataset = PeerDataset(self.setting.utterances, self.collate)
-        return peer_batches(dataset, size, workers, pin)
 
-    def collate(self, wavs: list[np.ndarray]) -> object:
-        """Make a batch of waveforms, with all random draws."""
-        raise NotImplementedError
-
+    @abstractmethod
     def count_only(self) -> None:
         """Be what operations are counted of: called before the count."""
 
+    @abstractmethod
     def ready(self) -> None:
         """Be what is timed: called after the count."""
 
+    @abstractmethod
     def step(self, batch: object) -> None:
         """Do everything that a training step does with a batch."""
-        raise NotImplementedError
 
 
 class Ours(Model):
@@ -156,7 +153,23 @@ class OursAt50Hz(Ours):
     sizes = {"stem": "wav2vec2", "ffn_dim": 2048}
 
 
-class Transformers(Model):
+class Peer(Model):
+    """A model that is not ours, with the loader of its own framework."""
+
+    @abstractmethod
+    def collate(self, wavs: list[np.ndarray]) -> object:
+        """Make a batch of waveforms, with all random draws."""
+
+    def batches(
+        self, size: int, workers: int
+    ) -> Iterator[tuple[float, object]]:
+        """Load (seconds of audio, batch) without an end."""
+        pin = self.setting.device != "cpu"
+        dataset = PeerDataset(self.setting.utterances, self.collate)
+        return peer_batches(dataset, size, workers, pin)
+
+
+class Transformers(Peer):
     """Wav2Vec2ForPreTraining, base.
 
     In its favour: the base model's convolutions with one group norm, where
@@ -234,7 +247,7 @@ class Transformers(Model):
         self.optimizer.zero_grad()
 
 
-class SpeechBrain(Model):
+class SpeechBrain(Peer):
     """The recipe's Fbank and Conformer, with its sizes."""
 
     name = "speechbrain"
@@ -265,6 +278,9 @@ class SpeechBrain(Model):
         """Make the optimiser."""
         self.brain.on_fit_start()
         self.brain.modules.train()
+
+    def ready(self) -> None:
+        """Stay as it is."""
 
     def step(self, batch: object) -> None:
         """One step of its Brain."""

@@ -30,12 +30,10 @@ SIZES = ModelConfig(
     conv_kernel=9,
     dropout=0.0,
 )
-OBJECTIVES = {
-    "best_rq": BestRqObjective(0.5, 6, codebooks=2, codes=256),
-    "wav2vec2": Wav2Vec2Objective(
-        0.5, 6, negatives=20, codes=64, code_dim=32, width=64
-    ),
-}
+BEST_RQ = BestRqObjective(0.5, 6, codebooks=2, codes=256)
+WAV2VEC2 = Wav2Vec2Objective(
+    0.5, 6, negatives=20, codes=64, code_dim=32, width=64
+)
 
 
 def guessed(objective, brain, item):
@@ -66,10 +64,18 @@ def speech(real_data):
     return chosen, SpeechDataset(held_out)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_masked_accuracy_rises_well_above_chance(name, speech, tmp_path):
+# Four seeds of wav2vec 2.0: loss 0.84 to 0.86, accuracy 3.8 to 4.4 times.
+@pytest.mark.parametrize(
+    "objective, loss, accuracy",
+    [
+        pytest.param(BEST_RQ, 0.8, 1.3, id="best_rq"),
+        pytest.param(WAV2VEC2, 0.92, 2.5, id="wav2vec2"),
+    ],
+)
+def test_masked_accuracy_rises_well_above_chance(
+    objective, loss, accuracy, speech, tmp_path
+):
     rows, held_out = speech
-    objective = OBJECTIVES[name]
     torch.manual_seed(0)
     brain = NarBrain(
         objective.build_model(SIZES),
@@ -86,10 +92,10 @@ def test_masked_accuracy_rises_well_above_chance(name, speech, tmp_path):
     brain.init_optimizers()
     for step in step_loader(SpeechDataset(rows), sampler):
         brain.fit_batch(step)
-    assert brain.validate(batches) < 0.8 * before
+    assert brain.validate(batches) < loss * before
     item = brain.prepare(batches[0])
     brain.modules.eval()
     with torch.no_grad():
         sums = objective.sums(brain.model, item, training=False)
-    accuracy = float(sums["accuracy"]) / item.counts["accuracy"]
-    assert accuracy > 1.3 * guessed(objective, brain, item)
+    right = float(sums["accuracy"]) / item.counts["accuracy"]
+    assert right > accuracy * guessed(objective, brain, item)
