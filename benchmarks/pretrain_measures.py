@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from statistics import median
 
 import torch
-import torch.nn.attention.varlen  # makes the operation counted below
 from pretrain_models import Model, Setting
 from torch.utils.flop_counter import (
     FlopCounterMode,
@@ -50,29 +49,13 @@ def _attention_backward(grad, query, key, value, *rest, **more) -> int:
     return sdpa_backward_flop_count(grad, query, key, value)
 
 
-def _segments(query, key, value, bounds, other, longest, *rest, **more) -> int:
-    rows, heads, width = query
-    shape = (rows // longest, heads, longest, width)
-    return sdpa_flop_count(shape, shape, shape)
-
-
-def _segments_backward(
-    grad, query, key, value, out, lse, bounds, other, longest, *rest, **more
-) -> int:
-    rows, heads, width = query
-    shape = (rows // longest, heads, longest, width)
-    return sdpa_backward_flop_count(shape, shape, shape, shape)
-
-
-_aten, _packed = torch.ops.aten, torch.ops.torch_attn
+_aten = torch.ops.aten
 FORMULAS = {
     _aten.convolution_backward: _conv_backward,
     _aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     _aten._scaled_dot_product_flash_attention_for_cpu_backward: (
         _attention_backward
     ),
-    _packed._varlen_attn: _segments,
-    _packed._varlen_attn_backward: _segments_backward,
 }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.attention.varlen import varlen_attn
 
 
 def rotary_angles(
@@ -104,12 +103,10 @@ class Attention(nn.Module):
     ) -> torch.Tensor:
         """Attend from x [B, N, D] to memory [B, M, D].
 
-        ``mask`` [B, 1, 1, M] is True where memory is valid; for attention of
-        x to itself it may be what ``segment_bounds`` gives.
+        ``mask`` [B, 1, 1, M] is True where memory is valid.
         """
         key, value = self.key_value(memory).chunk(2, dim=-1)
-        attend = scaled_attention if mask.ndim == 4 else segment_attention
-        out = attend(
+        out = scaled_attention(
             rotate(self._split(self.query(x)), query_angles),
             rotate(self._split(key), key_angles),
             self._split(value),
@@ -166,60 +163,6 @@ def scaled_attention(
     return out.to(query.dtype)
 
 
-def segment_bounds(valid: torch.Tensor) -> torch.Tensor:
-    """Cut a batch, read as one long row, into valid frames and padding.
-
-    Arguments
-    ---------
-    valid : torch.Tensor
-        True for the first frames of each utterance, shape [B, T].
-
-    Returns
-    -------
-    torch.Tensor
-        Where the segments begin and the last one ends, shape [2 B + 1], int32.
-
-    Example
-    -------
-    >>> segment_bounds(torch.tensor([[True, True], [True, False]])).tolist()
-    [0, 2, 2, 3, 4]
-    """
-    size = valid.shape[1]
-    starts = torch.arange(
-        0, valid.numel() + 1, size, device=valid.device, dtype=torch.int32
-    )
-    ends = starts[:-1] + valid.sum(1, dtype=torch.int32)
-    inner = torch.stack([starts[:-1], ends], dim=1).flatten()
-    return torch.cat([inner, starts[-1:]])
-
-
-def segment_attention(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    bounds: torch.Tensor,
-) -> torch.Tensor:
-    """Attend within segments, on a GPU: the fastest kernel knows no masks.
-
-    Arguments
-    ---------
-    query, key, value : torch.Tensor
-        Shape [B, H, T, d], float16 or bfloat16.
-    bounds : torch.Tensor
-        Of ``segment_bounds``. Valid frames see the valid frames of their
-        utterance and nothing else.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape [B, H, T, d].
-    """
-    batch, _, size, _ = query.shape
-    rows = (x.transpose(1, 2).flatten(0, 1) for x in (query, key, value))
-    out = varlen_attn(*rows, bounds, bounds, size, size)
-    return out.unflatten(0, (batch, size)).transpose(1, 2)
-
-
 class FeedForward(nn.Sequential):
     """Two linear layers with GELU between.
 
@@ -235,41 +178,6 @@ class FeedForward(nn.Sequential):
             nn.GELU(),
             nn.Linear(ffn_dim, d_model),
         )
-
-
-def self_attention_mask(
-    x: torch.Tensor, valid: torch.Tensor, head_dim: int
-) -> torch.Tensor:
-    """Give what the fastest attention of x to itself takes as its mask.
-
-    Arguments
-    ---------
-    x : torch.Tensor
-        Tells the device and the type.
-    valid : torch.Tensor
-        True for the first frames of each utterance, shape [B, T].
-    head_dim : int
-        Width of a head.
-
-    Returns
-    -------
-    torch.Tensor
-        ``segment_bounds`` in half precision on a GPU that has the kernel for
-        it (Ampere and later), else ``attention_mask``.
-
-    Example
-    -------
-    >>> valid = torch.ones(2, 3, dtype=torch.bool)
-    >>> self_attention_mask(torch.ones(2, 3, 8), valid, 8).shape
-    torch.Size([2, 1, 1, 3])
-    """
-    half = x.dtype in (torch.float16, torch.bfloat16)
-    fits = head_dim % 8 == 0 and head_dim <= 256
-    if x.device.type != "cuda" or not half or not fits:
-        return attention_mask(valid)
-    if torch.cuda.get_device_capability(x.device) < (8, 0):
-        return attention_mask(valid)
-    return segment_bounds(valid)
 
 
 def attention_mask(valid: torch.Tensor) -> torch.Tensor:

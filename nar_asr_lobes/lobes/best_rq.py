@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from nar_asr_lobes.lobes.frontend import FeatureMasker
-from nar_asr_lobes.lobes.masking import FrameMasker
+from nar_asr_lobes.lobes.masking import FeatureMasker, FrameMasker
 from nar_asr_lobes.lobes.model import ModelConfig, SpeechEncoder
 from nar_asr_lobes.lobes.quantizer import RandomProjectionQuantizer
 
@@ -113,16 +112,9 @@ class BestRq(nn.Module):
         soft = None
         if self.soft_temperature is not None:
             soft = (similarities / self.soft_temperature).softmax(-1)
-        hide = FrameMasker(mask, self.encoder.frontend.stem.subsampling)
-
-        def hide_all(
-            features: torch.Tensor, lengths: torch.Tensor
-        ) -> torch.Tensor:
-            if masker is not None:
-                features = masker(features, lengths)
-            return hide(features, lengths)
-
-        states, lengths = self.encoder(wavs, wav_lens, hide_all)
+        subsampling = self.encoder.frontend.stem.subsampling
+        hide = FrameMasker(mask, subsampling, before=masker)
+        states, lengths = self.encoder(wavs, wav_lens, hide)
         logits = self.classifier(_take(states, places))
         return BestRqOutput(
             logits=logits.unflatten(-1, (self.codebooks, -1)),

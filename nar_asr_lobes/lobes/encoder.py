@@ -10,7 +10,7 @@ learns to attend locally.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -18,14 +18,31 @@ from torch import nn
 from nar_asr_lobes.lobes.attention import (
     Attention,
     FeedForward,
+    attention_mask,
     rotary_angles,
-    self_attention_mask,
 )
 from nar_asr_lobes.lobes.dropout import ByteDropout
 from nar_asr_lobes.lobes.lengths import valid_mask
 
 LayerHook = Callable[[int, torch.Tensor], torch.Tensor]
 """Called after layer i (1-based) with x [B, T, D]; returns the new x."""
+
+
+def run_layers(
+    layers: Sequence[nn.Module],
+    x: torch.Tensor,
+    hook: LayerHook | None,
+    *shared: torch.Tensor | None,
+) -> torch.Tensor:
+    """Pass x [B, T, D] through layers, with what they all take beside it.
+
+    ``hook`` is called after each layer but the last, and may change x.
+    """
+    for number, layer in enumerate(layers, start=1):
+        x = layer(x, *shared)
+        if hook is not None and number < len(layers):
+            x = hook(number, x)
+    return x
 
 
 class ConvPosition(nn.Module):
@@ -59,16 +76,8 @@ class ConvPosition(nn.Module):
     def forward(self, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """Convolve x [B, T, D]; ``valid`` [B, T, 1] is 0 on padding."""
         x = nn.functional.glu(self.gate(x), dim=-1) * valid
-        compiled = torch.compiler.is_compiling()
-        x = self._shifts(x) if compiled else self._picture(x)
-        return self.output(nn.functional.silu(self.norm(x)))
-
-    def _picture(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve x [B, T, D] as a picture of one row.
-
-        Its channels lie side by side, so x needs no transposing: half the time
-        of ``self.conv(x.mT).mT`` on a CPU.
-        """
+        # As a picture of one row: its channels lie side by side, so x needs no
+        # transposing, half the time of self.conv(x.mT).mT on a CPU.
         row = nn.functional.conv2d(
             x.mT.unsqueeze(2),
             self.conv.weight.squeeze(1)[:, None, None],
@@ -76,15 +85,8 @@ class ConvPosition(nn.Module):
             padding=(0, self.conv.padding[0]),
             groups=self.conv.groups,
         )
-        return row.squeeze(2).mT
-
-    def _shifts(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve x [B, T, D] in arithmetic that a compiler fuses."""
-        (reach,), size = self.conv.padding, x.shape[1]
-        padded = nn.functional.pad(x, (0, 0, reach, reach))
-        taps = self.conv.weight.squeeze(1).unbind(1)
-        shifted = (padded[:, i : i + size] * tap for i, tap in enumerate(taps))
-        return sum(shifted, start=self.conv.bias)
+        x = row.squeeze(2).mT
+        return self.output(nn.functional.silu(self.norm(x)))
 
 
 class EncoderLayer(nn.Module):
@@ -102,7 +104,7 @@ class EncoderLayer(nn.Module):
     >>> layer = EncoderLayer(16, 2, 32, 5, 0.0)
     >>> x, valid = torch.randn(1, 6, 16), torch.ones(1, 6, dtype=torch.bool)
     >>> angles = rotary_angles(torch.arange(6.0)[None], 8)
-    >>> layer(x, valid, angles, self_attention_mask(x, valid, 8)).shape
+    >>> layer(x, valid, angles, attention_mask(valid)).shape
     torch.Size([1, 6, 16])
     """
 
@@ -132,7 +134,7 @@ class EncoderLayer(nn.Module):
     ) -> torch.Tensor:
         """Update x [B, T, D].
 
-        ``valid`` [B, T], ``angles`` of the frames, ``self_attention_mask``.
+        ``valid`` [B, T], ``angles`` of the frames, ``attention_mask``.
         """
         x = x + self.dropout(self.conv(self.conv_norm(x), valid[..., None]))
         y = self.attention_norm(x)
@@ -202,11 +204,8 @@ class TransformerEncoder(nn.Module):
         valid = valid_mask(lengths, x.shape[1])
         frames = torch.arange(x.shape[1], device=x.device)
         angles = rotary_angles(frames[None].float(), self.head_dim)
-        mask = self_attention_mask(x, valid, self.head_dim)
-        for number, layer in enumerate(self.layers, start=1):
-            x = layer(x, valid, angles, mask)
-            if hook is not None and number < len(self.layers):
-                x = hook(number, x)
+        mask = attention_mask(valid)
+        x = run_layers(self.layers, x, hook, valid, angles, mask)
         return self.read(x)
 
     def read(self, x: torch.Tensor) -> torch.Tensor:

@@ -10,8 +10,6 @@ utterance, what batch size one gives.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -22,10 +20,8 @@ from nar_asr_lobes.lobes.lengths import (
     conv_output_lengths,
     valid_mask,
 )
+from nar_asr_lobes.lobes.masking import FeatureMasker
 from nar_asr_lobes.lobes.stems import GaborStem, Wav2Vec2Stem
-
-FeatureMasker = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Masks features [B, C, F] inside their valid lengths [B]."""
 
 
 class WaveformFrontend(nn.Module):

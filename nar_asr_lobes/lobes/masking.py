@@ -15,7 +15,7 @@ masks do not depend on the batch, the rank or the number of processes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,9 @@ from torch.nn import functional as F
 
 from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.lengths import valid_mask
+
+FeatureMasker = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Masks features [B, C, F] inside their valid lengths [B]."""
 
 
 @dataclass(frozen=True)
@@ -213,6 +216,8 @@ class FrameMasker:
         True where hidden, shape [B, T].
     subsampling : sequence of (int, int)
         (kernel, stride) of the convolutions from features to frames.
+    before : callable, optional
+        Masks the features first (SpecAugment).
 
     Example
     -------
@@ -223,11 +228,14 @@ class FrameMasker:
 
     mask: torch.Tensor
     subsampling: Sequence[tuple[int, int]]
+    before: FeatureMasker | None = None
 
     def __call__(
         self, features: torch.Tensor, lengths: torch.Tensor
     ) -> torch.Tensor:
         """Mask features [B, C, F]."""
+        if self.before is not None:
+            features = self.before(features, lengths)
         hidden = self.mask[:, None].to(features.dtype)
         for kernel, stride in reversed(self.subsampling):
             ones = hidden.new_ones(1, 1, kernel)

@@ -17,7 +17,8 @@ from torch import nn
 from nar_asr_lobes.lobes.alignment import token_frames
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.encoder import LayerHook, TransformerEncoder
-from nar_asr_lobes.lobes.frontend import FeatureMasker, WaveformFrontend
+from nar_asr_lobes.lobes.frontend import WaveformFrontend
+from nar_asr_lobes.lobes.masking import FeatureMasker
 from nar_asr_lobes.lobes.nar_decoder import NarDecoder
 from nar_asr_lobes.lobes.stems import SAMPLE_RATE, GaborStem, Wav2Vec2Stem
 from nar_asr_lobes.lobes.wav2vec2_encoder import Wav2Vec2Encoder

@@ -22,9 +22,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from nar_asr_lobes.lobes.frontend import FeatureMasker
 from nar_asr_lobes.lobes.lengths import valid_mask
-from nar_asr_lobes.lobes.masking import FrameMasker
+from nar_asr_lobes.lobes.masking import FeatureMasker, FrameMasker
 from nar_asr_lobes.lobes.model import ModelConfig, SpeechEncoder
 
 
@@ -169,8 +168,8 @@ class Wav2Vec2(nn.Module):
         wav_lens: torch.Tensor,
         mask: torch.Tensor,
         places: torch.Tensor,
-        temperature: float | None = None,
         masker: FeatureMasker | None = None,
+        temperature: float | None = None,
     ) -> Wav2Vec2Output:
         """Give contexts and targets of the hidden frames.
 
@@ -185,25 +184,23 @@ class Wav2Vec2(nn.Module):
         places : torch.Tensor
             The hidden frames of each utterance, shape [B, N], filled up with
             frames that are not hidden.
-        temperature : float, optional
-            See ``GumbelQuantizer``.
         masker : callable, optional
             Masks the stem's features further (SpecAugment).
+        temperature : float, optional
+            See ``GumbelQuantizer``.
 
         Returns
         -------
         Wav2Vec2Output
         """
         frontend = self.encoder.frontend
-        hide = FrameMasker(mask, frontend.stem.subsampling)
+        hide = FrameMasker(mask, frontend.stem.subsampling, before=masker)
         whole = []  # the stem's frames, with nothing hidden
 
         def keep_and_hide(
             features: torch.Tensor, lengths: torch.Tensor
         ) -> torch.Tensor:
             whole.append(frontend.stem.subsample(features, lengths).mT)
-            if masker is not None:
-                features = masker(features, lengths)
             return hide(features, lengths)
 
         states, lengths = self.encoder(wavs, wav_lens, keep_and_hide)

@@ -26,7 +26,7 @@ from nar_asr_lobes.lobes.attention import (
 )
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.dropout import ByteDropout
-from nar_asr_lobes.lobes.encoder import LayerHook
+from nar_asr_lobes.lobes.encoder import LayerHook, run_layers
 from nar_asr_lobes.lobes.lengths import valid_mask
 
 
@@ -297,11 +297,7 @@ class Wav2Vec2Encoder(nn.Module):
             x = self.norm(x)
         x, mask = self.dropout(x), attention_mask(valid)
         bias = None if self.bias is None else self.bias(x.shape[1])
-        for number, layer in enumerate(self.layers, start=1):
-            x = layer(x, mask, bias)
-            if hook is not None and number < len(self.layers):
-                x = hook(number, x)
-        return self.read(x)
+        return self.read(run_layers(self.layers, x, hook, mask, bias))
 
     def read(self, x: torch.Tensor) -> torch.Tensor:
         """Make states of what some layer gives, x [B, T, D].

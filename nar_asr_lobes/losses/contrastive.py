@@ -53,7 +53,7 @@ def draw_distractors(
     for rows, seed, count in zip(table, seeds, counts, strict=True):
         if count == 0:
             continue
-        rng = np.random.default_rng([int(seed), 4])
+        rng = np.random.default_rng([int(seed), 8])
         own = np.arange(count)[:, None]
         drawn = rng.integers(0, count - 1, (count, number), dtype=np.int32)
         places = own * count + drawn + (drawn >= own)  # over itself

@@ -20,6 +20,11 @@ class PreparedFrames(Prepared):
 
     places: torch.Tensor
 
+    def inputs(self, training: bool) -> tuple:
+        """Give what a model is called with."""
+        batch, masker = self.batch, self.masker if training else None
+        return batch.wavs, batch.wav_lens, self.mask, self.places, masker
+
 
 class HiddenFrames:
     """How frames are hidden.

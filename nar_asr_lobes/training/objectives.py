@@ -22,8 +22,11 @@ from nar_asr_lobes.decoding.greedy import greedy_paths
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.wer import score
 from nar_asr_lobes.limits import require_number
-from nar_asr_lobes.lobes.frontend import FeatureMasker
-from nar_asr_lobes.lobes.masking import SpecAugment, draw_token_mask
+from nar_asr_lobes.lobes.masking import (
+    FeatureMasker,
+    SpecAugment,
+    draw_token_mask,
+)
 from nar_asr_lobes.lobes.model import (
     Encoded,
     ModelConfig,

@@ -133,14 +133,7 @@ class BestRqObjective(HiddenFrames):
         self, model: Callable, prepared: PreparedFrames, training: bool
     ) -> dict[str, torch.Tensor]:
         """Sum the losses and hits over hidden frames and codebooks."""
-        batch = prepared.batch
-        output = model(
-            batch.wavs,
-            batch.wav_lens,
-            prepared.mask,
-            prepared.places,
-            prepared.masker if training else None,
-        )
+        output = model(*prepared.inputs(training))
         log_probs = output.logits.float().log_softmax(-1)
         guesses = log_probs.detach().argmax(-1)
         sums = {
@@ -296,15 +289,8 @@ class Wav2Vec2Objective(HiddenFrames):
         self, model: Callable, prepared: PreparedContrast, training: bool
     ) -> dict[str, torch.Tensor]:
         """Sum the losses and the hits over hidden frames."""
-        batch = prepared.batch
-        output = model(
-            batch.wavs,
-            batch.wav_lens,
-            prepared.mask,
-            prepared.places,
-            prepared.temperature if training else None,
-            prepared.masker if training else None,
-        )
+        temperature = prepared.temperature if training else None
+        output = model(*prepared.inputs(training), temperature)
         contrast = contrastive_sums(
             output.contexts,
             output.targets,

@@ -1,19 +1,15 @@
-import itertools
 import math
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from nar_asr_lobes.lobes import attention as attention_module
 from nar_asr_lobes.lobes.attention import (
     Attention,
     attention_mask,
     rotary_angles,
     rotate,
     scaled_attention,
-    segment_bounds,
-    self_attention_mask,
 )
 from nar_asr_lobes.lobes.lengths import valid_mask
 
@@ -135,34 +131,3 @@ def test_no_valid_frame_gives_finite_numbers_and_gradients():
 def test_uneven_heads_are_refused():
     with pytest.raises(ValueError, match="12 does not split into 4 even heads"):
         Attention(12, 4)
-
-
-def by_segment(query, key, value, bounds, key_bounds, longest, longest_key):
-    """What torch's kernel for a GPU does with rows [T, H, d]."""
-    assert torch.equal(bounds, key_bounds) and bounds.dtype == torch.int32
-    assert max(longest, longest_key) >= bounds.diff().max()
-    parts = []
-    for start, end in itertools.pairwise(bounds.tolist()):
-        q, k, v = (x[start:end].transpose(0, 1) for x in (query, key, value))
-        parts.append(F.scaled_dot_product_attention(q, k, v).transpose(0, 1))
-    return torch.cat(parts)
-
-
-def test_attention_within_segments_is_that_with_a_mask(monkeypatch):
-    monkeypatch.setattr(attention_module, "varlen_attn", by_segment)
-    torch.manual_seed(0)
-    attention = Attention(16, 2)
-    x = torch.randn(4, 6, 16)
-    valid = valid_mask(torch.tensor([6, 4, 1, 0]), 6)
-    angles = rotary_angles(torch.arange(6.0)[None], 8)
-    bounds = segment_bounds(valid)
-    assert bounds.tolist() == [0, 6, 6, 10, 12, 13, 18, 18, 24]
-    found = attention(x, x, angles, angles, bounds)
-    expected = attention(x, x, angles, angles, attention_mask(valid))
-    torch.testing.assert_close(found[valid], expected[valid])
-    assert found.isfinite().all()
-
-
-def test_on_a_cpu_attention_has_a_mask():
-    x, valid = torch.randn(2, 3, 8).bfloat16(), torch.ones(2, 3).bool()
-    assert self_attention_mask(x, valid, 8).shape == (2, 1, 1, 3)

@@ -115,20 +115,8 @@ def test_a_layer_is_that_of_torch_after_its_convolution(
     torch.testing.assert_close(out[valid], expected[valid], atol=1e-5, rtol=0)
 
 
-def test_the_convolution_that_a_compiler_fuses_is_the_other_one(scramble):
-    conv = scramble(ConvPosition(16, 5))
-    x = torch.randn(2, 9, 16)
-    one, other = conv._picture(x), conv._shifts(x)
-    torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
-    alone = conv._shifts(x[:, :2])  # shorter than the kernel
-    torch.testing.assert_close(
-        conv._picture(x[:, :2]), alone, atol=1e-5, rtol=0
-    )
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_batch_on_a_gpu_equals_one_by_one_on_a_cpu(encoder, frames):
-    """In bfloat16, whose attention on a GPU is another kernel."""
     lengths = torch.tensor(LENGTHS)
     batch = frames.cuda().bfloat16()
     with torch.autocast("cuda", torch.bfloat16):
