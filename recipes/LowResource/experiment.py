@@ -33,6 +33,7 @@ from lowresource_report import RESULTS, Cell, write_report
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.files import written_file
+from nar_asr_lobes.limits import require_count
 
 HERE = Path(__file__).resolve().parent
 FRAGMENTS = "../../../hparams/pretrain"
@@ -156,6 +157,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--pretrain_steps", type=int, default=None)
     parser.add_argument("--finetune_steps", type=int, default=None)
     options, common = parser.parse_known_args(arguments)
+    require_count("jobs", options.jobs)
     for option in common:
         name = option.partition("=")[0].removeprefix("--")
         if name in _OURS:

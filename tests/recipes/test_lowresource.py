@@ -180,6 +180,11 @@ def test_options_of_the_experiment_are_not_overridden(option):
         experiment.parse(["--data_folder=x", option])
 
 
+def test_no_trainings_at_a_time_are_refused():
+    with pytest.raises(UserError, match="jobs is 0"):
+        experiment.parse(["--data_folder=x", "--jobs=0"])
+
+
 def test_other_options_go_to_every_training():
     options, common = experiment.parse(
         ["--data_folder=x", "--device=cpu", "--global_batch=8"]
