@@ -8,10 +8,11 @@ command is given again.
 
 python experiment.py --data_folder=/path/to/data --jobs=8
 python experiment.py --data_folder=/path/to/data --device=cpu \\
-    --model='!include:../../../hparams/model/small.yaml'
+    --model='!include:../../../hparams/model/mini.yaml'
 
-Other options, such as ``--device`` and ``--global_batch``, go to every
-training.
+Other options, such as ``--device`` and ``--precision``, go to every training;
+with ``pretrain_`` or ``finetune_`` before their name, as in
+``--finetune_steps=800``, to those alone.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ AMOUNTS = {
 }
 
 NAMES = ("10min", "60min", "all")
-_OURS = ("data", "lm", "init_from", "objective", "steps", "modes", "log")
+_OURS = ("data", "lm", "init_from", "objective", "modes", "log")
+_STAGES = ("pretrain", "finetune")
 
 logger = logging.getLogger(__name__)
 
@@ -113,13 +115,16 @@ class Training:
 
 def main(arguments: Sequence[str]) -> int:
     """Run what is left of the experiment; give the exit status."""
-    options, common = parse(arguments)
+    options, chosen = parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     output = Path(options.output_folder).absolute()
-    common.append(f"--data_folder={Path(options.data_folder).absolute()}")
-    pretrainings = plan_pretrainings(output, common, options.pretrain_steps)
+    for stage in chosen.values():
+        stage.append(f"--data_folder={Path(options.data_folder).absolute()}")
+    pretrainings = plan_pretrainings(output, chosen["pretrain"])
     cells = plan_cells(options.languages, options.amounts)
-    trainings = [plan_finetuning(options, cell, common) for cell in cells]
+    trainings = [
+        plan_finetuning(options, cell, chosen["finetune"]) for cell in cells
+    ]
     for training in pretrainings + trainings:
         training.begin()
     with ThreadPoolExecutor(options.jobs) as pool:
@@ -135,8 +140,10 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if all(done) else 1
 
 
-def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Split the command line into our options and those of every training."""
+def parse(
+    arguments: Sequence[str],
+) -> tuple[argparse.Namespace, dict[str, list[str]]]:
+    """Split the command line into our options and those of each stage."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
@@ -154,30 +161,30 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "--workers", type=int, default=0, help="that read for a fine-tuning"
     )
-    parser.add_argument("--pretrain_steps", type=int, default=None)
-    parser.add_argument("--finetune_steps", type=int, default=None)
-    options, common = parser.parse_known_args(arguments)
+    options, others = parser.parse_known_args(arguments)
     require_count("jobs", options.jobs)
-    for option in common:
-        name = option.partition("=")[0].removeprefix("--")
+    chosen = {stage: [] for stage in _STAGES}
+    for option in others:
+        stage, _, rest = option.removeprefix("--").partition("_")
+        alone = stage in _STAGES
+        name = (rest if alone else option.removeprefix("--")).partition("=")[0]
         if name in _OURS:
             raise UserError(
                 f"--{name}: is set by the experiment, run by run; leave it out"
             )
-    return options, common
+        for one in [stage] if alone else _STAGES:
+            chosen[one].append(f"--{rest}" if alone else option)
+    return options, chosen
 
 
-def plan_pretrainings(
-    output: Path, common: Sequence[str], steps: int | None
-) -> list[Training]:
+def plan_pretrainings(output: Path, options: Sequence[str]) -> list[Training]:
     """Plan a pre-training with each objective."""
     return [
         Training(
             output / name,
             "pretrain.yaml",
             (
-                *common,
-                *_steps(steps),
+                *options,
                 f"--objective=!include:{FRAGMENTS}/{name}.yaml",
             ),
             "seconds.json",
@@ -186,9 +193,7 @@ def plan_pretrainings(
     ]
 
 
-def plan_cells(
-    languages: Sequence[str], amounts: Sequence[str]
-) -> list[Cell]:
+def plan_cells(languages: Sequence[str], amounts: Sequence[str]) -> list[Cell]:
     """List these languages and amounts with every start."""
     cells = [
         Cell(language, minutes, start)
@@ -200,7 +205,7 @@ def plan_cells(
 
 
 def plan_finetuning(
-    options: argparse.Namespace, cell: Cell, common: Sequence[str]
+    options: argparse.Namespace, cell: Cell, others: Sequence[str]
 ) -> Training:
     """Plan the fine-tuning of a cell; write the text that it has no audio of.
 
@@ -226,13 +231,9 @@ def plan_finetuning(
     return Training(
         output / cell.name,
         "finetune.yaml",
-        (*common, *_steps(options.finetune_steps), *chosen),
+        (*others, *chosen),
         RESULTS,
     )
-
-
-def _steps(steps: int | None) -> list[str]:
-    return [] if steps is None else [f"--steps={steps}"]
 
 
 if __name__ == "__main__":

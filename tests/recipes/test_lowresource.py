@@ -106,7 +106,6 @@ def planned(data, tmp_path):
         options = argparse.Namespace(
             output_folder=tmp_path,
             data_folder=str(data),
-            finetune_steps=7,
             workers=0,
         )
         return experiment.plan_finetuning(options, Cell(*cell), ["--x=1"])
@@ -126,7 +125,7 @@ def test_every_cell_of_a_language_has_the_same_text(planned, data, tmp_path):
 def test_cells_differ_in_their_start_only(planned, tmp_path):
     scratch = planned("swahili", None, "scratch")
     ours = planned("swahili", None, "best_rq")
-    assert "--steps=7" in scratch.options and "--x=1" in scratch.options
+    assert "--x=1" in scratch.options
     added = set(ours.options) ^ set(scratch.options)
     assert added == {f"--init_from={tmp_path / 'best_rq'}"}
     assert ours.folder != scratch.folder
@@ -174,7 +173,9 @@ def test_runs_with_other_options_are_not_mixed(planned):
         other.begin()
 
 
-@pytest.mark.parametrize("option", ["--data={a: 1}", "--lm=null", "--steps=3"])
+@pytest.mark.parametrize(
+    "option", ["--data={a: 1}", "--lm=null", "--finetune_lm={a: 1}"]
+)
 def test_options_of_the_experiment_are_not_overridden(option):
     with pytest.raises(UserError, match="is set by the experiment"):
         experiment.parse(["--data_folder=x", option])
@@ -186,11 +187,14 @@ def test_no_trainings_at_a_time_are_refused():
 
 
 def test_other_options_go_to_every_training():
-    options, common = experiment.parse(
-        ["--data_folder=x", "--device=cpu", "--global_batch=8"]
+    options, chosen = experiment.parse(
+        ["--data_folder=x", "--device=cpu", "--finetune_steps=3", "--peak_lr=1"]
     )
     assert options.data_folder == "x"
-    assert common == ["--device=cpu", "--global_batch=8"]
+    assert chosen == {
+        "pretrain": ["--device=cpu", "--peak_lr=1"],
+        "finetune": ["--device=cpu", "--steps=3", "--peak_lr=1"],
+    }
 
 
 def finished(folder, greedy, beam):
