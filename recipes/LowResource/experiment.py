@@ -47,7 +47,7 @@ AMOUNTS = {
 }
 
 NAMES = ("10min", "60min", "all")
-_OURS = ("data", "lm", "init_from", "objective", "modes", "log")
+_OURS = ("data", "lm", "init_from", "objective", "modes")
 _STAGES = ("pretrain", "finetune")
 
 logger = logging.getLogger(__name__)
