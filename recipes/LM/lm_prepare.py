@@ -8,9 +8,7 @@ from itertools import chain
 from nar_asr_lobes.dataio.sentences import read_sentences
 
 
-def prepare(
-    texts: list[str], dev_texts: list[str]
-) -> dict[str, Iterable[str]]:
+def prepare(texts: list[str], dev_texts: list[str]) -> dict[str, Iterable[str]]:
     """Give the sentences of train, and of dev where files are named for it.
 
     Arguments

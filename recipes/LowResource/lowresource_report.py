@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 _VALID = re.compile(r"^step: (\d+),.* - valid .*\bwer: ([-+.\de]+)")
@@ -42,9 +42,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Test WER by mode, and dev WER (greedy) by step."""
+    """Test WER and CER by mode, and dev WER (greedy) by step."""
 
     test: dict[str, float]
+    cer: dict[str, float]
     curve: list[tuple[int, float]]
 
 
@@ -55,6 +56,7 @@ def read_outcome(folder: Path) -> Outcome:
     matches = filter(None, map(_VALID.match, lines))
     return Outcome(
         {mode: numbers["wer"] for mode, numbers in found.items()},
+        {mode: numbers["cer"] for mode, numbers in found.items()},
         [(int(m[1]), float(m[2])) for m in matches],
     )
 
@@ -69,23 +71,20 @@ def write_report(output: Path, cells: Sequence[Cell]) -> None:
     if not outcomes:
         return
     (output / "table.md").write_text(make_table(outcomes))
-    numbers = {
-        cell.name: {"test": outcome.test, "curve": outcome.curve}
-        for cell, outcome in outcomes.items()
-    }
+    numbers = {cell.name: asdict(outcome) for cell, outcome in outcomes.items()}
     (output / "results.json").write_text(json.dumps(numbers, indent=1))
     plot_curves(outcomes, output / "curves.png")
 
 
 def make_table(outcomes: dict[Cell, Outcome]) -> str:
-    """Make a row for each language, amount and start, WER in %.
+    """Make a row for each language, amount and start, WER (CER) in %.
 
     "Fewer errors" compares greedy with greedy from scratch, and beam 5 with
     the language model with greedy of the same model.
     """
     lines = [
-        "| language | labels | start | greedy | beam 5 + LM | fewer errors "
-        "than from scratch | fewer with LM |",
+        "| language | labels | start | greedy, WER (CER) | beam 5 + LM "
+        "| fewer errors than from scratch | fewer with LM |",
         "|---|---|---|---|---|---|---|",
     ]
     for cell, outcome in outcomes.items():
@@ -94,14 +93,17 @@ def make_table(outcomes: dict[Cell, Outcome]) -> str:
         fewer = ""
         if scratch is not None and cell.start != "scratch":
             both = [
-                _fewer(outcome.test[mode], scratch.test[mode])
-                for mode in MODES
+                _fewer(outcome.test[mode], scratch.test[mode]) for mode in MODES
             ]
             fewer = " / ".join(both)
         lines.append(
-            f"| {cell.language} | {cell.amount} | {cell.start} "
-            f"| {100 * greedy:.1f} | {100 * beam:.1f} | {fewer} "
-            f"| {_fewer(beam, greedy)} |"
+            f"| {cell.language} | {cell.amount} | {cell.start} | "
+            + "".join(
+                f"{100 * outcome.test[mode]:.1f} "
+                f"({100 * outcome.cer[mode]:.1f}) | "
+                for mode in MODES
+            )
+            + f"{fewer} | {_fewer(beam, greedy)} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -199,7 +199,10 @@ def test_other_options_go_to_every_training():
 
 def finished(folder, greedy, beam):
     folder.mkdir(parents=True)
-    modes = {"ctc_greedy": {"wer": greedy}, "beam5_lm": {"wer": beam}}
+    modes = {
+        "ctc_greedy": {"wer": greedy, "cer": greedy / 2},
+        "beam5_lm": {"wer": beam, "cer": beam / 2},
+    }
     (folder / "results.json").write_text(json.dumps({"test": modes}))
     (folder / "train_log.txt").write_text(
         "step: 5, skipped_steps: 0 - train ctc: 2.0, train loss: 2.0\n"
@@ -216,8 +219,9 @@ def test_the_report_compares_with_scratch_and_with_greedy(tmp_path):
     report.write_report(tmp_path, [*cells, unfinished])
     lines = (tmp_path / "table.md").read_text().splitlines()
     assert lines[2:] == [
-        "| yoruba | 10min | scratch | 80.0 | 40.0 |  | 50 % |",
-        "| yoruba | 10min | best_rq | 40.0 | 30.0 | 50 % / 25 % | 25 % |",
+        "| yoruba | 10min | scratch | 80.0 (40.0) | 40.0 (20.0) |  | 50 % |",
+        "| yoruba | 10min | best_rq | 40.0 (20.0) | 30.0 (15.0) "
+        "| 50 % / 25 % | 25 % |",
     ]
     numbers = json.loads((tmp_path / "results.json").read_text())
     assert numbers[cells[1].name]["curve"] == [[5, 1.0], [10, 0.4]]
