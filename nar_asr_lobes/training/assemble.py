@@ -87,7 +87,7 @@ def make_brain(
     if lexicon is not None:
         facts["phones"] = " ".join(lexicon.phones)
     if config.init_from is not None:
-        load_pretrained(model, config.init_from, facts)
+        load_pretrained(model, config.init_from, facts, config.fresh_layers)
     return wrap_brain(config, model, objective, facts, run_opts)
 
 

@@ -185,6 +185,8 @@ class RunConfig:
     init_from : str, optional
         Output folder of a run, or of ``nar-asr import-encoder``, whose
         encoder is taken over; see ``with_imported_sizes``.
+    fresh_layers : int
+        The last encoder layers that are not; see ``load_pretrained``.
     bundle : str, optional
         What ``evaluate`` evaluates.
     steps, global_batch : int
@@ -217,6 +219,7 @@ class RunConfig:
     output_folder: str
     seed: int = 1
     init_from: str | None = None
+    fresh_layers: int = 0
     bundle: str | None = None
     steps: int = 1000
     global_batch: int = 16

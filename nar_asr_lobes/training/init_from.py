@@ -9,8 +9,9 @@ from pathlib import Path
 from torch import nn
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.limits import require_count
 from nar_asr_lobes.lobes.config import ENCODER_KEYS, ModelConfig
-from nar_asr_lobes.training.checkpoint import CheckpointFolder
+from nar_asr_lobes.training.checkpoint import Checkpoint, CheckpointFolder
 
 logger = logging.getLogger(__name__)
 # What no tensor's shape would tell.
@@ -52,13 +53,19 @@ def with_imported_sizes(model: Mapping, folder: str) -> dict:
 
 
 def load_pretrained(
-    model: nn.Module, folder: str, facts: Mapping[str, object]
+    model: nn.Module,
+    folder: str,
+    facts: Mapping[str, object],
+    fresh_layers: int = 0,
 ) -> None:
     """Take over the encoder of another run, and what else means the same.
 
     CTC head and decoder come along where the tokenizer is the same, what reads
     the intermediate layers where their units are the same too. A pre-training
-    that goes on, on other audio, takes all where its targets are the same.
+    that goes on, on other audio, takes all where its targets are the same. The
+    last layers of a pre-trained encoder know its targets best and learn others
+    slowest; from random weights they may learn sooner (Pasad et al.,
+    https://arxiv.org/abs/2107.04734).
 
     Arguments
     ---------
@@ -69,11 +76,14 @@ def load_pretrained(
     facts : mapping
         Of the run that begins: its ``tokenizer`` and ``phones``, if any, or
         the ``targets`` of its pre-training.
+    fresh_layers : int
+        The last encoder layers that stay as they are.
 
     Raises
     ------
     UserError
-        When there is no whole checkpoint, or its encoder's sizes differ.
+        When there is no whole checkpoint, its encoder's sizes differ, or it
+        has fewer layers.
     """
     checkpoint = CheckpointFolder(Path(folder) / "checkpoints").newest()
     if checkpoint is None:
@@ -82,21 +92,7 @@ def load_pretrained(
             "set init_from to null"
         )
     theirs, mine = checkpoint.load("model"), model.state_dict()
-    wrong = _misfits(theirs, mine, "encoder.")
-    if wrong:
-        raise UserError(
-            f"{checkpoint.path}: its encoder has other sizes than this "
-            f"model's ({len(wrong)} tensors differ, the first is {wrong[0]}); "
-            "use the same model section in both YAMLs"
-        )
-    sizes = ModelConfig.from_dict(checkpoint.facts["model"])
-    for key in _SHAPELESS:
-        wanted, found = getattr(model.config, key), getattr(sizes, key)
-        if wanted != found:
-            raise UserError(
-                f"{checkpoint.path}: its encoder has {key} {found}, this "
-                f"model {wanted}; use the same model section in both YAMLs"
-            )
+    _check_fit(checkpoint, theirs, model)
     parts = ["encoder."]
     if "targets" in facts:
         if _same(checkpoint.facts, facts, "targets"):
@@ -112,11 +108,43 @@ def load_pretrained(
         if not _misfits(theirs, mine, part)
         and any(name.startswith(part) for name in theirs)
     ]
-    shared = {k: v for k, v in theirs.items() if k.startswith(tuple(taken))}
+    layers = model.config.encoder_layers
+    require_count("fresh_layers", fresh_layers, 0, layers)
+    fresh = tuple(
+        f"encoder.layers.layers.{number}."
+        for number in range(layers - fresh_layers, layers)
+    )
+    shared = {
+        name: tensor
+        for name, tensor in theirs.items()
+        if name.startswith(tuple(taken)) and not name.startswith(fresh)
+    }
     model.load_state_dict({**mine, **shared})
     logger.info("taken from %s: %s", checkpoint.path, " ".join(taken))
+    if fresh:
+        logger.info("from random weights: the last %d layers", fresh_layers)
     if "source" in checkpoint.facts:
         logger.info("imported from %s", checkpoint.facts["source"])
+
+
+def _check_fit(
+    checkpoint: Checkpoint, theirs: Mapping, model: nn.Module
+) -> None:
+    wrong = _misfits(theirs, model.state_dict(), "encoder.")
+    if wrong:
+        raise UserError(
+            f"{checkpoint.path}: its encoder has other sizes than this "
+            f"model's ({len(wrong)} tensors differ, the first is {wrong[0]}); "
+            "use the same model section in both YAMLs"
+        )
+    sizes = ModelConfig.from_dict(checkpoint.facts["model"])
+    for key in _SHAPELESS:
+        wanted, found = getattr(model.config, key), getattr(sizes, key)
+        if wanted != found:
+            raise UserError(
+                f"{checkpoint.path}: its encoder has {key} {found}, this "
+                f"model {wanted}; use the same model section in both YAMLs"
+            )
 
 
 def _same(theirs: Mapping, mine: Mapping, name: str) -> bool:

@@ -95,6 +95,27 @@ def test_only_the_encoder_is_taken_over(pretrained):
         assert torch.equal(value, wanted[name]), name
 
 
+def test_fresh_layers_are_the_last_ones_and_stay_as_they_are(pretrained):
+    folder, theirs = pretrained
+    model = recogniser()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    load_pretrained(model, str(folder), {}, fresh_layers=1)
+    for name, value in model.state_dict().items():
+        ours = not name.startswith("encoder.") or ".layers.1." in name
+        wanted = before if ours else theirs
+        assert torch.equal(value, wanted[name]), name
+    assert not torch.equal(
+        before["encoder.layers.layers.1.ffn.0.weight"],
+        theirs["encoder.layers.layers.1.ffn.0.weight"],
+    )
+
+
+@pytest.mark.parametrize("number", [-1, 3, 0.5])
+def test_fresh_layers_that_there_are_not(pretrained, number):
+    with pytest.raises(UserError, match="fresh_layers is"):
+        load_pretrained(recogniser(), str(pretrained[0]), {}, number)
+
+
 @pytest.mark.parametrize(
     ("facts", "parts"),
     [
