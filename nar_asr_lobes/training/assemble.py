@@ -76,6 +76,11 @@ def make_brain(
     check_augment(config.wave_augment)
     model = objective.build_model(sizes)
     if config.optim.freeze_filters:
+        if sizes.stem == "wav2vec2" and config.init_from is None:
+            raise UserError(
+                "optim: freeze_filters would leave the wav2vec2 stem at "
+                "random; set it to False, or name an init_from"
+            )
         model.encoder.frontend.stem.freeze_filters()
     facts = {"task": config.task, "model": sizes.to_dict()}
     for key in ("seed", "global_batch"):  # they decide on the data's order

@@ -165,15 +165,19 @@ def parse(
     require_count("jobs", options.jobs)
     chosen = {stage: [] for stage in _STAGES}
     for option in others:
+        if not option.startswith("--"):
+            raise UserError(f"{option}: is no option; write --NAME={option}")
         stage, _, rest = option.removeprefix("--").partition("_")
-        alone = stage in _STAGES
-        name = (rest if alone else option.removeprefix("--")).partition("=")[0]
+        stages = _STAGES
+        if stage in _STAGES:
+            stages, option = [stage], f"--{rest}"
+        name = option.removeprefix("--").partition("=")[0]
         if name in _OURS:
             raise UserError(
                 f"--{name}: is set by the experiment, run by run; leave it out"
             )
-        for one in [stage] if alone else _STAGES:
-            chosen[one].append(f"--{rest}" if alone else option)
+        for stage in stages:
+            chosen[stage].append(option)
     return options, chosen
 
 
@@ -183,10 +187,7 @@ def plan_pretrainings(output: Path, options: Sequence[str]) -> list[Training]:
         Training(
             output / name,
             "pretrain.yaml",
-            (
-                *options,
-                f"--objective=!include:{FRAGMENTS}/{name}.yaml",
-            ),
+            (*options, f"--objective=!include:{FRAGMENTS}/{name}.yaml"),
             "seconds.json",
         )
         for name in STARTS[1:]

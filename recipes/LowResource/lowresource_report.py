@@ -44,7 +44,7 @@ class Cell:
 class Outcome:
     """Test WER and CER by mode, and dev WER (greedy) by step."""
 
-    test: dict[str, float]
+    wer: dict[str, float]
     cer: dict[str, float]
     curve: list[tuple[int, float]]
 
@@ -89,17 +89,17 @@ def make_table(outcomes: dict[Cell, Outcome]) -> str:
     ]
     for cell, outcome in outcomes.items():
         scratch = outcomes.get(Cell(cell.language, cell.minutes, "scratch"))
-        greedy, beam = (outcome.test[mode] for mode in MODES)
+        greedy, beam = (outcome.wer[mode] for mode in MODES)
         fewer = ""
         if scratch is not None and cell.start != "scratch":
             both = [
-                _fewer(outcome.test[mode], scratch.test[mode]) for mode in MODES
+                _fewer(outcome.wer[mode], scratch.wer[mode]) for mode in MODES
             ]
             fewer = " / ".join(both)
         lines.append(
             f"| {cell.language} | {cell.amount} | {cell.start} | "
             + "".join(
-                f"{100 * outcome.test[mode]:.1f} "
+                f"{100 * outcome.wer[mode]:.1f} "
                 f"({100 * outcome.cer[mode]:.1f}) | "
                 for mode in MODES
             )

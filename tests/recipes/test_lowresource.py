@@ -181,6 +181,11 @@ def test_options_of_the_experiment_are_not_overridden(option):
         experiment.parse(["--data_folder=x", option])
 
 
+def test_a_value_apart_from_its_option_is_refused():
+    with pytest.raises(UserError, match="800: is no option; write --NAME=800"):
+        experiment.parse(["--data_folder=x", "--finetune_steps", "800"])
+
+
 def test_no_trainings_at_a_time_are_refused():
     with pytest.raises(UserError, match="jobs is 0"):
         experiment.parse(["--data_folder=x", "--jobs=0"])
@@ -224,5 +229,6 @@ def test_the_report_compares_with_scratch_and_with_greedy(tmp_path):
         "| 50 % / 25 % | 25 % |",
     ]
     numbers = json.loads((tmp_path / "results.json").read_text())
+    assert numbers[cells[1].name]["wer"] == {"ctc_greedy": 0.4, "beam5_lm": 0.3}
     assert numbers[cells[1].name]["curve"] == [[5, 1.0], [10, 0.4]]
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

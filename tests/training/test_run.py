@@ -108,6 +108,13 @@ def test_frozen_filters_keep_their_start(folder, frozen):
     assert torch.equal(filters, start) == frozen
 
 
+def test_a_stem_of_random_weights_is_not_frozen(folder):
+    options = ["--optim={freeze_filters: True}", "--model={stem: wav2vec2}"]
+    outcome = run_tiny(folder, "finetune", *options)
+    assert outcome.code == 2
+    assert "freeze_filters would leave the wav2vec2 stem at" in outcome.error
+
+
 def test_a_complete_run_is_evaluated_but_not_trained_again(started):
     checkpoints = CheckpointFolder(started / "out" / "checkpoints")
     before = checkpoints.newest()
