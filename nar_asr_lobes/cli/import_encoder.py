@@ -44,5 +44,5 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"audio: {published.audio}")
     if report.dropped:
         print(f"left out: {', '.join(report.dropped)}")
-    print(f"train from it with --init_from={report.folder}")
+    print(f"train from it with --init_from={report.folder.resolve()}")
     return 0

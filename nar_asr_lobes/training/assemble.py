@@ -28,7 +28,7 @@ from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import LogConfig, RunConfig
 from nar_asr_lobes.training.data import run_lexicon
-from nar_asr_lobes.training.init_from import load_pretrained
+from nar_asr_lobes.training.init_from import fresh_parts, load_pretrained
 from nar_asr_lobes.training.lm_config import LmRunConfig
 from nar_asr_lobes.training.objectives import Objective
 from nar_asr_lobes.training.options import TrainOptions
@@ -82,18 +82,46 @@ def make_brain(
                 "random; set it to False, or name an init_from"
             )
         model.encoder.frontend.stem.freeze_filters()
-    facts = {"task": config.task, "model": sizes.to_dict()}
-    for key in ("seed", "global_batch"):  # they decide on the data's order
-        facts[key] = getattr(config, key)
+    facts = run_facts(config, sizes.to_dict())
+    for key in ("bucket_steps", "sorted_epochs"):
+        facts[key] = getattr(config.data, key)
     if tokenizer is not None:
         facts["tokenizer"] = tokenizer.fingerprint
     else:
         facts["targets"] = objective.targets
     if lexicon is not None:
         facts["phones"] = " ".join(lexicon.phones)
+    fresh: tuple[str, ...] = ()
+    facts["init_from"] = None
     if config.init_from is not None:
-        load_pretrained(model, config.init_from, facts, config.fresh_layers)
-    return wrap_brain(config, model, objective, facts, run_opts)
+        fresh = fresh_parts(config.fresh_layers, sizes.encoder_layers)
+        facts["init_from"] = str(Path(config.init_from).resolve())
+        facts["fresh_layers"] = config.fresh_layers
+    brain = wrap_brain(config, model, objective, facts, run_opts, fresh)
+    if config.init_from is not None and brain.checkpoints.newest() is None:
+        load_pretrained(model, config.init_from, facts, fresh)
+    return brain
+
+
+def run_facts(config: RunConfig | LmRunConfig, sizes: dict) -> dict:
+    """Note what a resumed run must have in common with its beginning.
+
+    Arguments
+    ---------
+    config : RunConfig or LmRunConfig
+        The run.
+    sizes : dict
+        Of its model.
+
+    Returns
+    -------
+    dict
+        For ``Checkpoint.require``; the caller adds what its task has.
+    """
+    facts = {"task": config.task, "model": sizes}
+    for key in ("seed", "global_batch"):  # they decide on the data's order
+        facts[key] = getattr(config, key)
+    return facts
 
 
 def wrap_brain(
@@ -102,6 +130,7 @@ def wrap_brain(
     objective: Objective,
     facts: dict,
     run_opts: RunOptions,
+    fresh: tuple[str, ...] = (),
 ) -> NarBrain:
     """Give a model the trainer that the run's configuration describes.
 
@@ -117,6 +146,8 @@ def wrap_brain(
         Compared on resume.
     run_opts : RunOptions
         SpeechBrain's options.
+    fresh : tuple of str
+        Parts of a pre-trained encoder that begin anew; see ``fresh_parts``.
 
     Returns
     -------
@@ -138,6 +169,7 @@ def wrap_brain(
             valid_interval=log.valid_interval,
             checkpoint_interval=log.checkpoint_interval,
             head_lr_scale=optim.head_lr_scale,
+            fresh_parts=fresh,
             freeze_encoder_steps=optim.freeze_encoder_steps,
             max_skipped=optim.max_skipped,
             seed=config.seed,
@@ -161,7 +193,8 @@ def make_objective(
         When the YAML's objective is that of another task or cannot be made.
     """
     labelled = tokenizer is not None
-    if callable(config.objective) != labelled:
+    fits = callable if labelled else lambda x: hasattr(x, "build_model")
+    if not fits(config.objective):
         wanted = "!name:…RecognitionObjective" if labelled else "!new:…"
         raise UserError(
             f"objective: {config.task} needs {wanted}; see the recipe's YAML "

@@ -28,6 +28,7 @@ from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.device import ahead, compile_layers, move
 from nar_asr_lobes.training.distributed import (
     gather_objects,
+    on_main,
     sum_over_ranks,
     world,
 )
@@ -41,7 +42,12 @@ from nar_asr_lobes.training.progress import (
     random_state,
     take_random_state,
 )
-from nar_asr_lobes.training.scheduler import WarmupCosine, parameter_groups
+from nar_asr_lobes.training.scheduler import (
+    WarmupCosine,
+    is_pretrained,
+    load_optimizer,
+    parameter_groups,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +112,9 @@ class NarBrain(sb.Brain):
     def init_optimizers(self):
         """Give the optimiser the model's parameters in groups."""
         self.optimizer = self.opt_class(
-            parameter_groups(self.model, self.options.head_lr_scale)
+            parameter_groups(
+                self.model, self.options.head_lr_scale, self.options.fresh_parts
+            )
         )
         self.optimizers_dict = {"opt_class": self.optimizer}
 
@@ -168,7 +176,6 @@ class NarBrain(sb.Brain):
         local = Totals()
         for sums, item in zip(found, prepared, strict=True):
             local.add(sums, item.counts)
-        self.met.add_codes([local])
         local.sums["audio_seconds"] = sum(b.seconds for b in batches)
         sums = sum_over_ranks(local.sums, self.device)
         self.progress.audio_seconds += sums.pop("audio_seconds")
@@ -178,6 +185,8 @@ class NarBrain(sb.Brain):
             for name, weight in self.objective.weights.items()
         )
         averages.update(self._update(norm.item(), averages["loss"]))
+        if not averages["skipped"]:
+            self.met.add_codes([local])
         self.progress.count(
             bool(averages["skipped"]),
             [i for b in batches for i in b.ids],
@@ -202,8 +211,9 @@ class NarBrain(sb.Brain):
     def _clip(self) -> torch.Tensor:
         """Clip the gradients; give their norm."""
         if self.progress.step < self.options.freeze_encoder_steps:
-            for parameter in self.model.encoder.parameters():
-                parameter.grad = None
+            for name, parameter in self.model.named_parameters():
+                if is_pretrained(name, self.options.fresh_parts):
+                    parameter.grad = None
         return nn.utils.clip_grad_norm_(
             self.model.parameters(), self.options.max_grad_norm
         )
@@ -246,7 +256,7 @@ class NarBrain(sb.Brain):
         for prepared in bar:
             averages = self.make_step(prepared)
             step = self.progress.step
-            totals.add(averages, dict.fromkeys(averages, 1.0))
+            totals.add_step(averages)
             bar.set_postfix_str(
                 describe_step(
                     averages,
@@ -309,23 +319,16 @@ class NarBrain(sb.Brain):
 
         ``score`` is that of a validation of these very weights.
         """
-        random_states = gather_objects(random_state())
-        if if_main_process():
-            facts = dict(self.facts)
-            if score is not None:
-                facts["score"] = score
-            self.checkpoints.save(
-                self.progress.step,
-                {
-                    "model": self.model.state_dict(),
-                    "optimizer": self.optimizer.state_dict(),
-                    "scheduler": self.scheduler.state_dict(),
-                    "progress": vars(self.progress),
-                    "random": random_states,
-                },
-                facts,
-            )
-        gather_objects(None)  # no rank runs on before the checkpoint is there
+        facts = self.facts | ({} if score is None else {"score": score})
+        parts = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "progress": vars(self.progress),
+            "random": gather_objects(random_state()),
+        }
+        # No rank runs on before the checkpoint is there.
+        on_main(lambda: self.checkpoints.save(self.progress.step, parts, facts))
 
     def resume(self) -> None:
         """Go on from the newest whole checkpoint, if there is one."""
@@ -333,15 +336,15 @@ class NarBrain(sb.Brain):
         if checkpoint is None:
             return
         checkpoint.require(self.facts)
-        for name in ("model", "optimizer"):
-            state = checkpoint.load(name, self.device)
-            try:
-                getattr(self, name).load_state_dict(state)
-            except (RuntimeError, ValueError) as error:
-                raise UserError(
-                    f"{checkpoint.path}: was made with another objective; "
-                    "give the old one or a new output_folder"
-                ) from error
+        try:
+            self.model.load_state_dict(checkpoint.load("model", self.device))
+            state = checkpoint.load("optimizer", self.device)
+            load_optimizer(self.optimizer, state, str(checkpoint.path))
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"{checkpoint.path}: was made with another objective; "
+                "give the old one or a new output_folder"
+            ) from error
         self.scheduler.load_state_dict(checkpoint.load("scheduler"))
         self.progress = Progress(**checkpoint.load("progress"))
         take_random_state(checkpoint.load("random"), checkpoint.path)

@@ -45,12 +45,15 @@ class Checkpoint:
     def require(self, facts: Mapping[str, Any]) -> None:
         """Refuse to go on where a fact is another now (``UserError``)."""
         for key, value in facts.items():
-            if self.facts.get(key) != value:
-                raise UserError(
-                    f"{self.path}: was made with {key} {self.facts.get(key)}, "
-                    f"now it is {value}; give the old one or a new "
-                    "output_folder"
-                )
+            theirs = self.facts.get(key)
+            if theirs == value:
+                continue
+            if isinstance(theirs, dict) and isinstance(value, dict):
+                theirs, value = _without_common(theirs, value)
+            raise UserError(
+                f"{self.path}: was made with {key} {theirs}, now it is "
+                f"{value}; give the old one or a new output_folder"
+            )
 
 
 def sha256(path: str | os.PathLike) -> str:
@@ -69,6 +72,15 @@ def sha256(path: str | os.PathLike) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _without_common(one: dict, two: dict) -> tuple[dict, dict]:
+    """Leave out what both say alike."""
+    common = [key for key in one if key in two and one[key] == two[key]]
+    return tuple(
+        {key: value for key, value in each.items() if key not in common}
+        for each in (one, two)
+    )
 
 
 def _digest(meta: Mapping[str, Any]) -> str:
@@ -141,12 +153,35 @@ class CheckpointFolder:
         -------
         Path
             Of the checkpoint.
+
+        Raises
+        ------
+        UserError
+            When it cannot be written; what was written of it is removed.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for stale in self.folder.glob(".tmp_*"):
-            shutil.rmtree(stale, ignore_errors=True)
         temporary = self.folder / f".tmp_step_{step}"
-        temporary.mkdir()
+        try:
+            self._remove_unfinished()
+            temporary.mkdir(parents=True)
+            final = self._write(temporary, step, parts, facts)
+        except (OSError, RuntimeError) as error:  # torch.save's is the latter
+            self._remove_unfinished()
+            reason = getattr(error, "strerror", None) or "a write failed"
+            raise UserError(
+                f"{self.folder}: the checkpoint of step {step} cannot be "
+                f"written ({reason}); check its permissions and the free space"
+            ) from error
+        self._remove_old()
+        return final
+
+    def _write(
+        self,
+        temporary: Path,
+        step: int,
+        parts: Mapping[str, Any],
+        facts: Mapping[str, Any],
+    ) -> Path:
+        """Write all of it into a folder, then give that its name."""
         hashes = {}
         for name, value in parts.items():
             file = temporary / f"{name}.pt"
@@ -162,8 +197,11 @@ class CheckpointFolder:
         shutil.rmtree(final, ignore_errors=True)
         os.rename(temporary, final)
         _fsync(self.folder)
-        self._remove_old()
         return final
+
+    def _remove_unfinished(self) -> None:
+        for stale in self.folder.glob(".tmp_*"):
+            shutil.rmtree(stale, ignore_errors=True)
 
     def _paths(self) -> list[Path]:
         """List the checkpoints, newest first."""

@@ -303,7 +303,9 @@ mean 'steps'?
             values[name] = fill(section, values[name], f"{where}: {name}")
     config = fill(RunConfig, values, where)
     if config.init_from is not None:
-        model = with_imported_sizes(config.model, config.init_from)
+        model = with_imported_sizes(
+            config.model, config.init_from, config.output_folder
+        )
         config = replace(config, model=model)
     fill(ModelConfig, config.model, f"{where}: model")
     for name, choices in (("task", TASKS), ("precision", PRECISIONS)):

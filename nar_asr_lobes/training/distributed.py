@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from speechbrain.utils.distributed import ddp_broadcast, if_main_process
+
+from nar_asr_lobes.errors import UserError
 
 
 def world() -> tuple[int, int]:
@@ -57,3 +61,32 @@ def gather_objects(value: Any) -> list[Any]:
     gathered: list[Any] = [None] * ranks
     dist.all_gather_object(gathered, value)
     return gathered
+
+
+def on_main(work: Callable[[], None]) -> None:
+    """Do something on the main process; a mistake there stops all of them.
+
+    Arguments
+    ---------
+    work : callable
+        What to do while the others wait.
+
+    Raises
+    ------
+    UserError
+        On every process, when ``work`` raises one.
+
+    Example
+    -------
+    >>> on_main(lambda: print("prepared"))
+    prepared
+    """
+    message = None
+    if if_main_process():
+        try:
+            work()
+        except UserError as error:
+            message = str(error)
+    message = ddp_broadcast(message)
+    if message is not None:
+        raise UserError(message)

@@ -36,6 +36,7 @@ from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lobes.model import NarAsr
 from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.data import read_split
+from nar_asr_lobes.training.init_from import describe_start
 from nar_asr_lobes.training.language_models import (
     check_language_models,
     describe,
@@ -269,7 +270,7 @@ def make_card(
         f"{config.global_batch} utterances."
     )
     if config.init_from is not None:
-        trained_on += " The encoder was pre-trained on unlabelled speech."
+        trained_on += f" {describe_start(config.init_from)}"
     split = config.data.test[0]
     return BundleCard(
         title=f"Speech recogniser fine-tuned on {source}",

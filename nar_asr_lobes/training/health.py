@@ -13,12 +13,12 @@ import torch
 from speechbrain.utils.distributed import if_main_process
 
 from nar_asr_lobes.lobes.lengths import valid_mask
-from nar_asr_lobes.training.progress import Totals
+from nar_asr_lobes.training.progress import Totals, perplexities
 
 logger = logging.getLogger(__name__)
 
 LOW_PERPLEXITY = 0.005  # of the codes that could be in use
-LOW_SPREAD = 0.03  # the encoder's last norm makes it about 1 at the start
+LOW_SPREAD = 0.03  # about 1 at the start
 _REMEDIES = {
     "codes": "raise diversity_weight, lower peak_lr or gumbel_start",
     "targets": "look for silence or noise among the audio",
@@ -39,12 +39,13 @@ def spread_sum(states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     -------
     torch.Tensor
         A scalar without gradient: the standard deviation over an utterance's
-        frames, averaged over D, times its frames, summed over utterances. Over
-        the number of frames it is 0 when all frames are the same.
+        frames, averaged over D, as a share of the states' root mean square,
+        times its frames, summed over utterances. Over the number of frames it
+        is 0 when all frames are the same, and at most 1.
 
     Example
     -------
-    >>> states = torch.tensor([[[0.0], [2.0], [9.0]]])
+    >>> states = torch.tensor([[[-3.0], [3.0], [9.0]]])
     >>> spread_sum(states, torch.tensor([2])).item()
     2.0
     """
@@ -53,7 +54,8 @@ def spread_sum(states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     count = lengths.clamp_min(1).view(-1, 1, 1)
     centred = (states - (states * valid).sum(1, keepdim=True) / count) * valid
     deviation = (centred.square().sum(1) / count[:, 0]).sqrt().mean(-1)
-    return (deviation * lengths).sum()
+    size = ((states * valid).square().sum(1) / count[:, 0]).mean(-1).sqrt()
+    return (deviation / size.clamp_min(1e-6) * lengths).sum()
 
 
 def count_codes(
@@ -130,7 +132,9 @@ diversity_weight, lower peak_lr or gumbel_start'
     for name in totals.codes.keys() & _REMEDIES.keys():
         counts = totals.codes[name]
         possible = min(counts.shape[1], int(counts[0].sum()))
-        perplexity = numbers.get(f"{name}_perplexity", torch.inf)
+        if not possible:
+            continue
+        perplexity = perplexities(counts).min()  # one codebook is enough
         if perplexity < 1 + LOW_PERPLEXITY * possible:
             signs.append(
                 f"{name}: a perplexity of {perplexity:.1f} where {possible} "

@@ -11,7 +11,7 @@ from torch import nn
 from nar_asr_lobes.dataio.datasets import Batch
 from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.masking import SpecAugment, draw_span_mask
-from nar_asr_lobes.training.objectives import Prepared
+from nar_asr_lobes.training.objectives import Prepared, check_spec_augment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +52,9 @@ of at least 1
         mask_span: int,
         spec_augment: SpecAugment | None,
     ):
-        require_number("mask_share", mask_share, 0.0)
+        require_number("mask_share", mask_share, 0.0, 3.0)  # 3 hides 95 %
         require_count("mask_span", mask_span)
+        check_spec_augment(spec_augment)
         self.mask_share, self.mask_span = mask_share, mask_span
         self.spec_augment = spec_augment
 

@@ -56,7 +56,7 @@ def import_encoder(
         the output is there already or cannot be written.
     """
     source, output = Path(source), Path(output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if output.is_file() or any(not p.is_dir() for p in output.rglob("*")):
         raise UserError(f"{output}: exists already; name another folder")
     published = read_published_config(source, normalize)
     path, tensors = read_tensors(source)
@@ -69,14 +69,6 @@ def import_encoder(
         "source": f"{published.model_type} {source.resolve().name}",
     }
     weights = {f"encoder.{name}": tensor for name, tensor in state.items()}
-    try:
-        CheckpointFolder(output / "checkpoints").save(
-            0, {"model": weights}, facts
-        )
-    except OSError as error:
-        raise UserError(
-            f"{output}: cannot be written ({error.strerror}); check its "
-            "permissions and the free space"
-        ) from error
+    CheckpointFolder(output / "checkpoints").save(0, {"model": weights}, facts)
     parameters = sum(tensor.numel() for tensor in state.values())
     return ImportReport(output, published, parameters, dropped)

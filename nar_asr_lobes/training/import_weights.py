@@ -127,7 +127,10 @@ def _read_file(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-        if not all(torch.is_tensor(value) for value in found.values()):
+        if not all(
+            isinstance(key, str) and torch.is_tensor(value)
+            for key, value in found.items()
+        ):
             raise ValueError("something else than tensors")
         return dict(found)
     except (
@@ -137,6 +140,7 @@ def _read_file(path: Path) -> dict[str, torch.Tensor]:
         OSError,
         EOFError,
         AttributeError,
+        KeyError,
         ValueError,
     ) as error:
         raise UserError(

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 _SHAPELESS = ("heads", "normalize_audio", "norm_first", "position_distance")
 
 
-def with_imported_sizes(model: Mapping, folder: str) -> dict:
+def with_imported_sizes(model: Mapping, *folders: str) -> dict:
     """Take over the sizes of an imported encoder.
 
     They are its own whatever the YAML's ``model`` section says of the encoder;
@@ -30,13 +30,14 @@ def with_imported_sizes(model: Mapping, folder: str) -> dict:
     ---------
     model : mapping
         The YAML's section.
-    folder : str
-        What ``init_from`` names.
+    *folders : str
+        What ``init_from`` names, and where the run itself writes, should that
+        be there no more. The first that holds a checkpoint counts.
 
     Returns
     -------
     dict
-        The section; unchanged where the folder holds no checkpoint, or one
+        The section; unchanged where no folder holds a checkpoint, or one
         whose encoder is our own.
 
     Example
@@ -44,19 +45,108 @@ def with_imported_sizes(model: Mapping, folder: str) -> dict:
     >>> with_imported_sizes({"decoder_layers": 3}, "nowhere")
     {'decoder_layers': 3}
     """
-    facts = CheckpointFolder(Path(folder) / "checkpoints").facts() or {}
-    theirs = facts.get("model", {})
+    found = (_checkpoints(folder).facts() for folder in folders)
+    theirs = next((facts for facts in found if facts), {}).get("model", {})
     if theirs.get("encoder") != "wav2vec2":
         return dict(model)
     sizes = ModelConfig.from_dict(theirs)
     return {**model, **{key: getattr(sizes, key) for key in ENCODER_KEYS}}
 
 
+def _checkpoints(folder: str) -> CheckpointFolder:
+    return CheckpointFolder(Path(folder) / "checkpoints")
+
+
+def check_start(init_from: str | None, output_folder: str) -> None:
+    """Refuse an ``init_from`` that a run cannot start from.
+
+    A run that is under way does not look there again.
+
+    Arguments
+    ---------
+    init_from, output_folder : str or None, and str
+        As in the YAML.
+
+    Raises
+    ------
+    UserError
+        When it holds no checkpoint, or is the output folder.
+
+    Example
+    -------
+    >>> check_start("results/a", "results/../results/a")
+    Traceback (most recent call last):
+    nar_asr_lobes.errors.UserError: results/a: is both init_from and \
+output_folder; give another output_folder
+    """
+    if init_from is None:
+        return
+    if Path(init_from).resolve() == Path(output_folder).resolve():
+        raise UserError(
+            f"{init_from}: is both init_from and output_folder; give another "
+            "output_folder"
+        )
+    if not (
+        _checkpoints(output_folder).facts() or _checkpoints(init_from).facts()
+    ):
+        raise _no_start(init_from)
+
+
+def _no_start(folder: str) -> UserError:
+    if (Path(folder) / "config.json").is_file():
+        remedy = (
+            "import it first: nar-asr import-encoder "
+            f"{folder} --output FOLDER, and give that FOLDER"
+        )
+    else:
+        remedy = "run pre-training first or set init_from to null"
+    return UserError(f"{folder}: holds no whole checkpoint; {remedy}")
+
+
+def describe_start(folder: str) -> str:
+    """Say in a sentence what a model card should tell of an ``init_from``.
+
+    Example
+    -------
+    >>> describe_start("results/moved")
+    'It started from moved.'
+    """
+    facts = _checkpoints(folder).facts() or {}
+    if facts.get("task") == "pretrain":
+        return "The encoder was pre-trained on unlabelled speech."
+    if "source" in facts:
+        return f"The encoder is imported from {facts['source']}."
+    return f"It started from {Path(folder).name}."
+
+
+def fresh_parts(number: int, layers: int) -> tuple[str, ...]:
+    """Give what the names of the last encoder layers begin with.
+
+    Arguments
+    ---------
+    number, layers : int
+        So many of the encoder's.
+
+    Raises
+    ------
+    UserError
+        When there are not so many.
+
+    Example
+    -------
+    >>> fresh_parts(1, 4)
+    ('encoder.layers.layers.3.',)
+    """
+    require_count("fresh_layers", number, 0, layers)
+    last = range(layers - number, layers)
+    return tuple(f"encoder.layers.layers.{layer}." for layer in last)
+
+
 def load_pretrained(
     model: nn.Module,
     folder: str,
     facts: Mapping[str, object],
-    fresh_layers: int = 0,
+    fresh: tuple[str, ...] = (),
 ) -> None:
     """Take over the encoder of another run, and what else means the same.
 
@@ -76,21 +166,18 @@ def load_pretrained(
     facts : mapping
         Of the run that begins: its ``tokenizer`` and ``phones``, if any, or
         the ``targets`` of its pre-training.
-    fresh_layers : int
-        The last encoder layers that stay as they are.
+    fresh : tuple of str
+        The parts of the encoder that stay as they are; see ``fresh_parts``.
 
     Raises
     ------
     UserError
-        When there is no whole checkpoint, its encoder's sizes differ, or it
-        has fewer layers.
+        When there is no whole checkpoint, its encoder's sizes differ, or
+        parts shall be fresh though the targets are those it was trained on.
     """
-    checkpoint = CheckpointFolder(Path(folder) / "checkpoints").newest()
+    checkpoint = _checkpoints(folder).newest()
     if checkpoint is None:
-        raise UserError(
-            f"{folder}: holds no whole checkpoint; run pre-training first or "
-            "set init_from to null"
-        )
+        raise _no_start(folder)
     theirs, mine = checkpoint.load("model"), model.state_dict()
     _check_fit(checkpoint, theirs, model)
     parts = ["encoder."]
@@ -106,14 +193,15 @@ def load_pretrained(
         part
         for part in parts
         if not _misfits(theirs, mine, part)
+        and (part != "decoder." or _same_heads(checkpoint, model))
         and any(name.startswith(part) for name in theirs)
     ]
-    layers = model.config.encoder_layers
-    require_count("fresh_layers", fresh_layers, 0, layers)
-    fresh = tuple(
-        f"encoder.layers.layers.{number}."
-        for number in range(layers - fresh_layers, layers)
-    )
+    if fresh and len(taken) > 1:
+        raise UserError(
+            f"{checkpoint.path}: was trained on the targets of this run, and "
+            f"{' '.join(taken[1:])} would lose the layers below; set "
+            "fresh_layers to 0"
+        )
     shared = {
         name: tensor
         for name, tensor in theirs.items()
@@ -122,7 +210,7 @@ def load_pretrained(
     model.load_state_dict({**mine, **shared})
     logger.info("taken from %s: %s", checkpoint.path, " ".join(taken))
     if fresh:
-        logger.info("from random weights: the last %d layers", fresh_layers)
+        logger.info("from random weights: the last %d layers", len(fresh))
     if "source" in checkpoint.facts:
         logger.info("imported from %s", checkpoint.facts["source"])
 
@@ -145,6 +233,13 @@ def _check_fit(
                 f"{checkpoint.path}: its encoder has {key} {found}, this "
                 f"model {wanted}; use the same model section in both YAMLs"
             )
+
+
+def _same_heads(checkpoint: Checkpoint, model: nn.Module) -> bool:
+    """Compare the decoders' heads, which no tensor's shape would tell."""
+    sizes = (ModelConfig.from_dict(checkpoint.facts["model"]), model.config)
+    heads = {size.decoder_heads or size.heads for size in sizes}
+    return len(heads) == 1
 
 
 def _same(theirs: Mapping, mine: Mapping, name: str) -> bool:

@@ -19,7 +19,11 @@ from speechbrain.utils.run_opts import RunOptions
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.lm.neural import WEIGHTS, NeuralLM
 from nar_asr_lobes.lobes.lm import BOUNDARY, LmSizes, TransformerLm
-from nar_asr_lobes.training.assemble import check_optimizer, wrap_brain
+from nar_asr_lobes.training.assemble import (
+    check_optimizer,
+    run_facts,
+    wrap_brain,
+)
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.lm_config import LmRunConfig
 from nar_asr_lobes.training.lm_data import (
@@ -64,9 +68,7 @@ class LmObjective:
         """Build the language model."""
         return TransformerLm(sizes, self.vocab_size)
 
-    def begin(
-        self, model: TransformerLm, batches: Sequence[TextBatch]
-    ) -> None:
+    def begin(self, model: TransformerLm, batches: Sequence[TextBatch]) -> None:
         """Fit nothing."""
 
     def prepare(
@@ -108,11 +110,9 @@ def make_lm_brain(config: LmRunConfig, run_opts: RunOptions) -> NarBrain:
     torch.manual_seed(config.seed)
     objective = LmObjective(tokenizer.size)
     check_optimizer(config.optim.optimizer)
-    facts = {
-        "task": config.task,
-        "model": sizes.to_dict(),
-        "seed": config.seed,
-        "global_batch": config.global_batch,
+    facts = run_facts(config, sizes.to_dict())
+    facts |= {
+        "bucket_steps": config.bucket_steps,
         "tokenizer": tokenizer.fingerprint,
     }
     model = objective.build_model(sizes)

@@ -76,6 +76,23 @@ class Prepared:
     masker: FeatureMasker | None = None
 
 
+def check_spec_augment(given: object) -> None:
+    """Refuse what is no SpecAugment (``UserError``); None is for none.
+
+    Example
+    -------
+    >>> check_spec_augment(True)
+    Traceback (most recent call last):
+    nar_asr_lobes.errors.UserError: spec_augment is True; name a SpecAugment \
+as in the recipe's YAML, or null
+    """
+    if not isinstance(given, SpecAugment | None):
+        raise UserError(
+            f"spec_augment is {given!r}; name a SpecAugment as in the "
+            "recipe's YAML, or null"
+        )
+
+
 def draw_masker(
     spec_augment: SpecAugment | None, batch: Batch, model: nn.Module
 ) -> FeatureMasker | None:
@@ -185,6 +202,7 @@ class RecognitionObjective:
         require_number("decoder_weight", decoder_weight, 0.0, 1.0)
         require_number("inter_weight", inter_weight, 0.0, 1.0)
         require_number("smoothing", smoothing, 0.0, 1.0)
+        check_spec_augment(spec_augment)
         self.tokenizer = tokenizer
         self.smoothing = smoothing
         self.spec_augment = spec_augment
@@ -267,9 +285,7 @@ class RecognitionObjective:
         )
         filled, targets = log_probs[mask], batch.tokens[mask]
         sums = {
-            "ctc": prepared.spoken.loss_sum(
-                encoded.log_probs, encoded.lengths
-            ),
+            "ctc": prepared.spoken.loss_sum(encoded.log_probs, encoded.lengths),
             "inter_ctc": sum(
                 (
                     prepared.inter.loss_sum(inter, encoded.lengths)

@@ -87,6 +87,12 @@ class Totals:
             self.sums[name] = self.sums.get(name, 0.0) + float(value)
             self.counts[name] = self.counts.get(name, 0.0) + counts[name]
 
+    def add_step(self, averages: Mapping[str, float]) -> None:
+        """Add a step's averages; of a skipped one what is no NaN anyway."""
+        if averages["skipped"]:
+            averages = {key: averages[key] for key in ("lr", "skipped")}
+        self.add(averages, dict.fromkeys(averages, 1.0))
+
     def add_codes(self, others: Iterable[Totals]) -> None:
         """Add the codes alone, such as those of all ranks."""
         for other in others:
@@ -109,12 +115,34 @@ class Totals:
             if count
         }
         for name, counts in self.codes.items():
-            total = counts.sum(-1, keepdim=True)
-            if total.any():
-                entropy = torch.special.entr(counts / total).sum(-1)
-                numbers[f"{name}_perplexity"] = entropy.exp().mean().item()
+            if counts.any():
+                numbers[f"{name}_perplexity"] = (
+                    perplexities(counts).mean().item()
+                )
                 numbers[f"{name}_used"] = (counts > 0).float().mean().item()
         return numbers
+
+
+def perplexities(counts: torch.Tensor) -> torch.Tensor:
+    """Tell how many codes in equal use would be as hard to guess.
+
+    Arguments
+    ---------
+    counts : torch.Tensor
+        How often each code was met, shape [G, V].
+
+    Returns
+    -------
+    torch.Tensor
+        Of each codebook, shape [G].
+
+    Example
+    -------
+    >>> perplexities(torch.tensor([[5.0, 5.0, 0.0], [9.0, 0.0, 0.0]])).tolist()
+    [2.0, 1.0]
+    """
+    shares = counts / counts.sum(-1, keepdim=True)
+    return torch.special.entr(shares).sum(-1).exp()
 
 
 def describe_step(

@@ -13,7 +13,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import speechbrain as sb
@@ -38,11 +38,13 @@ from nar_asr_lobes.training.data import (
     run_tokenizer,
     train_loader,
 )
+from nar_asr_lobes.training.distributed import on_main
 from nar_asr_lobes.training.finish import (
     check_finish,
     evaluate_bundle,
     finish,
 )
+from nar_asr_lobes.training.init_from import check_start
 from nar_asr_lobes.training.lm_config import LmRunConfig, load_run
 from nar_asr_lobes.training.lm_data import (
     PrepareTexts,
@@ -110,6 +112,7 @@ def run_recipe(
         train_lm(config, prepare, run_opts, seconds)
         return
     with Stage("prepare", seconds):
+        on_main(lambda: check_start(config.init_from, config.output_folder))
         on_main(lambda: prepare_data(config, prepare))
         on_main(lambda: check_finish(config))
     if config.task == "evaluate":
@@ -196,35 +199,6 @@ def make_output_folder(
             f"{config.output_folder}: cannot be written ({error.strerror}); "
             "give another --output_folder"
         )
-    message = ddp_broadcast(message)
-    if message is not None:
-        raise UserError(message)
-
-
-def on_main(work: Callable[[], None]) -> None:
-    """Do something on the main process; a mistake there stops all of them.
-
-    Arguments
-    ---------
-    work : callable
-        What to do while the others wait.
-
-    Raises
-    ------
-    UserError
-        On every process, when ``work`` raises one.
-
-    Example
-    -------
-    >>> on_main(lambda: print("prepared"))
-    prepared
-    """
-    message = None
-    if if_main_process():
-        try:
-            work()
-        except UserError as error:
-            message = str(error)
     message = ddp_broadcast(message)
     if message is not None:
         raise UserError(message)

@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from nar_asr_lobes.errors import UserError
 
+# Of an optimiser: set at every step, or ways to the same weights.
+_NOT_COMPARED = {"params", "lr", "fused", "foreach", "capturable"}
 
-def parameter_groups(model: nn.Module, head_lr_scale: float) -> list[dict]:
+
+def is_pretrained(name: str, fresh_parts: Sequence[str] = ()) -> bool:
+    """Tell a parameter of the encoder's, but for the parts that begin anew.
+
+    Arguments
+    ---------
+    name : str
+        As ``named_parameters`` gives it.
+    fresh_parts : sequence of str
+        What the names of those parts begin with.
+
+    Example
+    -------
+    >>> name = "encoder.layers.layers.3.norm.weight"
+    >>> is_pretrained(name), is_pretrained(name, ["encoder.layers.layers.3."])
+    (True, False)
+    """
+    return name.startswith("encoder.") and not name.startswith(
+        tuple(fresh_parts)
+    )
+
+
+def parameter_groups(
+    model: nn.Module, head_lr_scale: float, fresh_parts: Sequence[str] = ()
+) -> list[dict]:
     """Group the parameters: vectors without decay, heads at their rate.
 
     Arguments
@@ -19,6 +46,8 @@ def parameter_groups(model: nn.Module, head_lr_scale: float) -> list[dict]:
         Its ``encoder`` learns at the schedule's rate.
     head_lr_scale : float
         Rate of all else, relative to that.
+    fresh_parts : sequence of str
+        Parts of the encoder that count as else; see ``is_pretrained``.
 
     Returns
     -------
@@ -34,16 +63,51 @@ def parameter_groups(model: nn.Module, head_lr_scale: float) -> list[dict]:
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        key = (name.startswith("encoder."), parameter.ndim > 1)
+        is_matrix = parameter.squeeze().ndim > 1
+        key = (is_pretrained(name, fresh_parts), is_matrix)
         groups.setdefault(key, []).append(parameter)
     return [
         {
             "params": parameters,
-            "lr_scale": 1.0 if is_encoder else head_lr_scale,
+            "lr_scale": 1.0 if pretrained else head_lr_scale,
             **({} if is_matrix else {"weight_decay": 0.0}),
         }
-        for (is_encoder, is_matrix), parameters in groups.items()
+        for (pretrained, is_matrix), parameters in groups.items()
     ]
+
+
+def load_optimizer(
+    optimizer: torch.optim.Optimizer, state: dict, where: str
+) -> None:
+    """Take up a saved state; refuse that of other options.
+
+    Loading alone would silently put the old options in place of the new ones.
+
+    Arguments
+    ---------
+    optimizer : torch.optim.Optimizer
+        With the options of today.
+    state : dict
+        What its ``state_dict`` gave.
+    where : str
+        The file, for messages.
+
+    Raises
+    ------
+    UserError
+        When an option that decides on the weights is another.
+    ValueError
+        When it is of other parameters.
+    """
+    mine = [dict(group) for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, theirs in zip(mine, optimizer.param_groups, strict=True):
+        for key in sorted(group.keys() - _NOT_COMPARED):
+            if theirs[key] != group[key]:
+                raise UserError(
+                    f"{where}: was made with {key} {theirs[key]}, now it is "
+                    f"{group[key]}; give the old one or a new output_folder"
+                )
 
 
 class WarmupCosine:

@@ -186,6 +186,12 @@ OPTIONS = [
     ("finetune", "--objective=null", "section 'objective' is missing"),
     ("finetune", "--task=pretrain", "objective: pretrain needs !new:.*; see"),
     ("pretrain", "--task=finetune", "objective: finetune needs !name:.*; see"),
+    ("pretrain", "--objective=best_rq", "objective: pretrain needs !new:.*; "),
+    ("pretrain", "--objective={spec_augment: True}", "spec_augment is True; n"),
+    ("finetune", "--objective={spec_augment: 2}", "spec_augment is 2; name a"),
+    ("pretrain", "--objective={mask_share: 35}", "mask_share is 35; it must"),
+    ("finetune", "--fresh_layers=-1", "fresh_layers is -1; give at least 0"),
+    ("finetune", "--init_from=out", "is both init_from and output_folder"),
     ("evaluate", "", "out/bundle: is not a bundle .*; name the folder"),
     ("evaluate", "--bundle=null", "key 'bundle' is missing; give the folder"),
 ]

@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.training.init_from import fresh_parts
+from nar_asr_lobes.training.scheduler import WarmupCosine, is_pretrained
 from tests.training.runs import (
     ALL_KINDS,
     KINDS,
@@ -149,6 +151,39 @@ def test_a_nan_skips_the_step_and_is_counted(
     assert all(value.isfinite().all() for value in after.values())
 
 
+def test_a_skipped_step_leaves_the_log_and_its_warnings_alone(
+    tmp_path, tone_clips, caplog
+):
+    recorder = Recorder()
+    brain = make_brain(
+        "wav2vec2",
+        tmp_path,
+        4,
+        scheduler=WarmupCosine(1e-9, 4, warmup_share=0.0),
+        train_logger=recorder,
+        log_interval=4,
+    )
+    with torch.no_grad():  # a collapse: equal states
+        brain.model.encoder.layers.norm.weight.zero_()
+        brain.model.encoder.layers.norm.bias.fill_(1.0)
+    make_step, numbers = brain.make_step, []
+
+    def spoiled(prepared):
+        if brain.progress.step == 1:
+            prepared[0].batch.wavs.fill_(torch.nan)
+        averages = make_step(prepared)
+        numbers.append(averages)
+        return averages
+
+    brain.make_step = spoiled
+    brain.fit(make_loader("wav2vec2", tone_clips, 4))
+    [(_, train, _)] = recorder.lines
+    assert train["skipped"] == 0.25 and len(numbers) == 4
+    kept = [n["loss"] for n in numbers if not n["skipped"]]
+    assert train["loss"] == pytest.approx(sum(kept) / 3)
+    assert "feature_std: the encoder gives nearly the same" in caplog.text
+
+
 def test_too_many_skipped_steps_in_a_row_end_the_run(tmp_path, tone_clips):
     brain = ready("pretrain", tmp_path, max_skipped=2)
     good = [make_batch("pretrain", tone_clips, [0, 1])]
@@ -160,30 +195,37 @@ def test_too_many_skipped_steps_in_a_row_end_the_run(tmp_path, tone_clips):
     assert brain.progress.skipped == 5
 
 
-def test_heads_have_their_rate_and_vectors_no_decay(tmp_path, tone_clips):
-    brain = ready("finetune", tmp_path, head_lr_scale=3.0)
+@pytest.mark.parametrize("fresh", [(), fresh_parts(1, 2)])
+def test_heads_have_their_rate_and_vectors_no_decay(
+    tmp_path, tone_clips, fresh
+):
+    """Fresh layers of the encoder count as heads."""
+    brain = ready("finetune", tmp_path, head_lr_scale=3.0, fresh_parts=fresh)
     lr = brain.fit_batch([make_batch("finetune", tone_clips, [0])])["lr"]
     names = {p: name for name, p in brain.model.named_parameters()}
     seen = 0
     for group in brain.optimizer.param_groups:
         for parameter in group["params"]:
-            in_encoder = names[parameter].startswith("encoder.")
-            assert group["lr"] == (lr if in_encoder else 3 * lr)
+            known = is_pretrained(names[parameter], fresh)
+            assert group["lr"] == (lr if known else 3 * lr)
             assert (group["weight_decay"] == 0) == (parameter.ndim == 1)
             seen += 1
     assert seen == len(names)
 
 
-def test_a_resting_encoder_rests_and_then_moves(tmp_path, tone_clips):
-    brain = ready("finetune", tmp_path, freeze_encoder_steps=2)
+@pytest.mark.parametrize("fresh", [(), fresh_parts(1, 2)])
+def test_a_resting_encoder_rests_and_then_moves(tmp_path, tone_clips, fresh):
+    brain = ready(
+        "finetune", tmp_path, freeze_encoder_steps=2, fresh_parts=fresh
+    )
     start = weights(brain)
     for step in range(3):
         brain.fit_batch([make_batch("finetune", tone_clips, [0, step])])
         now = weights(brain)
         moved = {k for k, v in now.items() if not torch.equal(v, start[k])}
-        in_encoder = {k for k in moved if k.startswith("encoder.")}
-        assert bool(in_encoder) == (step == 2)
+        assert any(is_pretrained(k, fresh) for k in moved) == (step == 2)
         assert "ctc_head.weight" in moved
+        assert not fresh or any(k.startswith(fresh) for k in moved)
 
 
 def test_intervals_of_logs_validations_and_checkpoints(tmp_path, tone_clips):

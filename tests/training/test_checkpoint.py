@@ -289,3 +289,42 @@ def test_loading_runs_no_code(folder, tmp_path):
     with pytest.raises(Exception, match="[Ww]eights"):
         folder.newest().load("model")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (RuntimeError("[enforce fail at inline_container.cc]"), "a write fail"),
+    ],
+)
+def test_a_failed_save_is_told_and_leaves_nothing(
+    folder, monkeypatch, error, reason
+):
+    def fail(value, file):
+        file.write_bytes(b"half")
+        raise error
+
+    save(folder, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", fail)
+        with pytest.raises(UserError, match=rf"step 2 cannot .* \({reason}"):
+            save(folder, 2)
+    assert names(folder) == ["step_00000001"]
+    assert_whole(folder.newest())
+
+
+def test_a_fact_that_is_another_is_named_and_only_that(folder):
+    save_facts = {"seed": 1, "model": {"heads": 2, "d_model": 8, "taps": [1]}}
+    folder.save(1, parts(1), save_facts)
+    newest = folder.newest()
+    newest.require({"seed": 1})
+    with pytest.raises(UserError, match="made with seed 1, now it is 2; give"):
+        newest.require({"seed": 2})
+    other = {"model": {"heads": 4, "d_model": 8, "taps": [1]}}
+    with pytest.raises(
+        UserError, match="with model {'heads': 2}, now it is {'heads': 4}; gi"
+    ):
+        newest.require(other)
+    with pytest.raises(UserError, match="with init_from None, now it is a"):
+        newest.require({"init_from": "a"})

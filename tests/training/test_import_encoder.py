@@ -145,6 +145,20 @@ def test_a_run_takes_it_over(kind, tmp_path):
         assert torch.equal(value, encoder.state_dict()[name]), name
 
 
+def test_an_import_that_failed_can_be_tried_again(tmp_path, monkeypatch):
+    source = save_published(make_published("wavlm-base"), tmp_path / "a")
+
+    def fail(value, file):
+        file.write_bytes(b"half")
+        raise RuntimeError("[enforce fail at inline_container.cc:664]")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", fail)
+        with pytest.raises(UserError, match="cannot be written .* free space"):
+            import_encoder(source, tmp_path / "b")
+    assert import_encoder(source, tmp_path / "b").parameters
+
+
 def test_a_folder_with_something_in_it_is_refused(tmp_path):
     source = save_published(make_published("wavlm-base"), tmp_path / "a")
     (tmp_path / "b").mkdir()

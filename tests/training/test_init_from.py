@@ -9,6 +9,9 @@ from nar_asr_lobes.lobes.config import ENCODER_KEYS, ModelConfig
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import parse_config
 from nar_asr_lobes.training.init_from import (
+    check_start,
+    describe_start,
+    fresh_parts,
     load_pretrained,
     with_imported_sizes,
 )
@@ -99,7 +102,7 @@ def test_fresh_layers_are_the_last_ones_and_stay_as_they_are(pretrained):
     folder, theirs = pretrained
     model = recogniser()
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    load_pretrained(model, str(folder), {}, fresh_layers=1)
+    load_pretrained(model, str(folder), {}, fresh_parts(1, 2))
     for name, value in model.state_dict().items():
         ours = not name.startswith("encoder.") or ".layers.1." in name
         wanted = before if ours else theirs
@@ -111,9 +114,27 @@ def test_fresh_layers_are_the_last_ones_and_stay_as_they_are(pretrained):
 
 
 @pytest.mark.parametrize("number", [-1, 3, 0.5])
-def test_fresh_layers_that_there_are_not(pretrained, number):
+def test_fresh_layers_that_there_are_not(number):
     with pytest.raises(UserError, match="fresh_layers is"):
-        load_pretrained(recogniser(), str(pretrained[0]), {}, number)
+        fresh_parts(number, 2)
+
+
+def test_fresh_layers_under_heads_that_are_not_are_refused(tmp_path):
+    save_finetuned(tmp_path)
+    load_pretrained(recogniser(), str(tmp_path), {}, fresh_parts(1, 2))
+    with pytest.raises(UserError, match="ctc_head. decoder. would lose the la"):
+        load_pretrained(
+            recogniser(), str(tmp_path), {"tokenizer": "a"}, fresh_parts(1, 2)
+        )
+
+
+def save_finetuned(folder):
+    """Save a recogniser whose tokenizer is "a"; give its brain."""
+    facts = {"model": ModelConfig.tiny().to_dict(), "tokenizer": "a"}
+    brain = tiny_brain("finetune", folder / "checkpoints", 1, facts=facts)
+    brain.on_fit_start()
+    brain.save()
+    return brain
 
 
 @pytest.mark.parametrize(
@@ -125,10 +146,7 @@ def test_fresh_layers_that_there_are_not(pretrained, number):
     ],
 )
 def test_what_means_the_same_comes_along(facts, parts, tmp_path):
-    theirs = {"model": ModelConfig.tiny().to_dict(), "tokenizer": "a"}
-    brain = tiny_brain("finetune", tmp_path / "checkpoints", 1, facts=theirs)
-    brain.on_fit_start()
-    brain.save()
+    brain = save_finetuned(tmp_path)
     torch.manual_seed(99)
     model = recogniser()
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -180,16 +198,18 @@ def test_a_fitted_projection_is_not_fitted_again(tmp_path, tone_clips):
     assert torch.equal(model.quantizer.projection, before)
 
 
-def test_a_decoder_of_other_sizes_stays(tmp_path):
-    facts = {"model": ModelConfig.tiny().to_dict(), "tokenizer": "a"}
-    brain = tiny_brain("finetune", tmp_path / "checkpoints", 1, facts=facts)
-    brain.on_fit_start()
-    brain.save()
-    model = recogniser(decoder_layers=2)
-    before = model.decoder.state_dict()["layers.1.ffn.0.weight"].clone()
-    load_pretrained(model, str(tmp_path), facts)
-    after = model.decoder.state_dict()["layers.1.ffn.0.weight"]
-    assert torch.equal(after, before)
+@pytest.mark.parametrize(
+    ("sizes", "layer"),
+    [({"decoder_layers": 2}, 1), ({"decoder_heads": 4}, 0)],
+)
+def test_a_decoder_of_other_sizes_stays(tmp_path, sizes, layer):
+    """Other heads have tensors of the same shapes, and mean something else."""
+    brain = save_finetuned(tmp_path)
+    torch.manual_seed(99)
+    model, name = recogniser(**sizes), f"layers.{layer}.ffn.0.weight"
+    before = model.decoder.state_dict()[name].clone()
+    load_pretrained(model, str(tmp_path), {"tokenizer": "a"})
+    assert torch.equal(model.decoder.state_dict()[name], before)
     assert torch.equal(model.ctc_head.bias, brain.model.ctc_head.bias)
 
 
@@ -217,3 +237,40 @@ def test_audio_that_is_read_otherwise_is_refused(pretrained):
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds no whole checkpoint; run pre"):
         load_pretrained(recogniser(), str(tmp_path), {})
+
+
+def test_what_a_run_can_start_from(pretrained, tmp_path):
+    """One that is under way needs the folder no more."""
+    folder = str(pretrained[0])
+    check_start(None, "out")
+    check_start(folder, "out")
+    check_start("moved", folder)
+    with pytest.raises(UserError, match="both init_from and output_folder"):
+        check_start(folder, f"{folder}/checkpoints/..")
+    with pytest.raises(UserError, match="moved: holds no whole .*; run pre-"):
+        check_start("moved", "out")
+    published = tmp_path / "published"
+    published.mkdir()
+    (published / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="import it first: nar-asr import-enc"):
+        check_start(str(published), "out")
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({"task": "pretrain"}, "was pre-trained on unlabelled speech."),
+        ({"task": "import", "source": "wavlm x"}, "imported from wavlm x."),
+        ({"task": "finetune"}, "It started from here."),
+    ],
+)
+def test_a_card_tells_what_a_run_started_from(tmp_path, facts, told):
+    parts = {"model": {"a": torch.ones(1)}}
+    CheckpointFolder(tmp_path / "here" / "checkpoints").save(1, parts, facts)
+    assert describe_start(str(tmp_path / "here")).endswith(told)
+
+
+def test_a_run_under_way_keeps_its_imported_sizes(checkpoint):
+    folder = checkpoint(THEIRS.to_dict())
+    found = with_imported_sizes(MINE, "moved", folder)
+    assert found == with_imported_sizes(MINE, folder) != MINE

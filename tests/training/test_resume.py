@@ -42,8 +42,9 @@ def run(kind, folder, clips, kill_after=None):
     def watched(prepared):
         if brain.progress.step == kill_after:
             raise Killed
-        losses.append(make_step(prepared)["loss"])
-        return {"loss": losses[-1], "lr": 0.0, "grad_norm": 0.0}
+        averages = make_step(prepared)
+        losses.append(averages["loss"])
+        return averages
 
     brain.make_step = watched
     loader = make_loader(kind, clips, STEPS, augment=True)

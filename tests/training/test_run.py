@@ -12,7 +12,7 @@ from nar_asr_lobes.dataio.pieces import CharTokenizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.stems import gabor_filters
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from nar_asr_lobes.training.run import on_main
+from nar_asr_lobes.training.distributed import on_main
 from tests.recipes.librispeech_tree import corrupt
 from tests.recipes.running import call
 from tests.training.tiny_recipe import (
@@ -126,6 +126,33 @@ def test_a_complete_run_is_evaluated_but_not_trained_again(started):
     assert checkpoints.newest() == before
     assert {path: path.read_bytes() for path in before.path.iterdir()} == kept
     assert (started / "out" / "results.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        (["--init_from=pretrain"], "init_from None"),
+        (["--data={bucket_steps: 3}"], "bucket_steps 16"),
+        (["--optim={head_lr_scale: 4}"], "lr_scale 1.0"),
+    ],
+)
+def test_a_run_under_way_takes_no_other_start(started, options, key):
+    """Its weights come from the checkpoint: the new option would be lost."""
+    outcome = run_tiny(started, "finetune", *options)
+    assert outcome.code == 2
+    assert f"was made with {key}, now it is" in outcome.error
+
+
+def test_a_run_under_way_needs_its_start_no_more(folder, tmp_path):
+    pretrained = tmp_path / "pretrain"
+    output = f"--output_folder={pretrained}"
+    assert run_tiny(folder, "pretrain", output).code == 0
+    option = f"--init_from={pretrained}"
+    assert run_tiny(folder, "finetune", option).code == 0
+    (folder / "out" / "results.json").unlink()
+    pretrained.rename(tmp_path / "moved")
+    assert run_tiny(folder, "finetune", option).code == 0
+    assert (folder / "out" / "results.json").is_file()
 
 
 def test_a_lost_tokenizer_is_made_again_from_the_same_text(started):

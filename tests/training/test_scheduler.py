@@ -4,7 +4,11 @@ import pytest
 import torch
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.training.scheduler import WarmupCosine
+from nar_asr_lobes.training.scheduler import (
+    WarmupCosine,
+    load_optimizer,
+    parameter_groups,
+)
 
 PEAK, FLOOR, STEPS = 5e-4, 1e-6, 1000
 
@@ -97,3 +101,33 @@ def test_another_schedule_is_refused(other):
 def test_mistakes_are_named(arguments, message):
     with pytest.raises(UserError, match=message):
         WarmupCosine(*arguments)
+
+
+@pytest.mark.parametrize(
+    "options", [{"weight_decay": 0.5}, {"betas": (0.9, 0.99)}]
+)
+def test_another_optimiser_option_is_not_silently_dropped(options):
+    """``load_state_dict`` alone puts the saved options in their place."""
+    layer = torch.nn.Linear(2, 2)
+
+    def optimizer(scale, **others):
+        return torch.optim.AdamW(
+            parameter_groups(torch.nn.ModuleDict({"a": layer}), scale), **others
+        )
+
+    state = optimizer(2.0).state_dict()
+    load_optimizer(optimizer(2.0, fused=True), state, "a")
+    name = next(iter(options))
+    with pytest.raises(UserError, match=f"a: was made with {name} .*, now it"):
+        load_optimizer(optimizer(2.0, **options), state, "a")
+    with pytest.raises(UserError, match="with lr_scale 2.0, now it is 3.0; g"):
+        load_optimizer(optimizer(3.0), state, "a")
+
+
+def test_vectors_in_any_shape_have_no_decay():
+    """Such as WavLM's gates, one number a head."""
+    model = torch.nn.Module()
+    model.gate = torch.nn.Parameter(torch.ones(1, 3, 1, 1))
+    model.kernel = torch.nn.Parameter(torch.ones(3, 1, 2))
+    decays = [g.get("weight_decay") for g in parameter_groups(model, 1.0)]
+    assert decays == [0.0, None]
