@@ -111,10 +111,9 @@ class NarBrain(sb.Brain):
 
     def init_optimizers(self):
         """Give the optimiser the model's parameters in groups."""
+        scale, fresh = self.options.head_lr_scale, self.options.fresh_parts
         self.optimizer = self.opt_class(
-            parameter_groups(
-                self.model, self.options.head_lr_scale, self.options.fresh_parts
-            )
+            parameter_groups(self.model, scale, fresh)
         )
         self.optimizers_dict = {"opt_class": self.optimizer}
 

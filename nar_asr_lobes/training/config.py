@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.limits import require_count
 from nar_asr_lobes.lm.models import LmFiles
 from nar_asr_lobes.lobes.model import ModelConfig
 from nar_asr_lobes.training.fields import fill
@@ -307,7 +308,13 @@ mean 'steps'?
             config.model, config.init_from, config.output_folder
         )
         config = replace(config, model=model)
-    fill(ModelConfig, config.model, f"{where}: model")
+    sizes = fill(ModelConfig, config.model, f"{where}: model")
+    require_count(
+        f"{where}: fresh_layers",
+        config.fresh_layers,
+        0,
+        sizes.encoder_layers,
+    )
     for name, choices in (("task", TASKS), ("precision", PRECISIONS)):
         if getattr(config, name) not in choices:
             raise UserError(

@@ -33,7 +33,6 @@ _AT_LEAST = {
     "sorted_epochs": 0,
     "order": 1,
     "freeze_encoder_steps": 0,
-    "fresh_layers": 0,
     "max_skipped": 0,
     "heads": 1,
     "d_model": 1,

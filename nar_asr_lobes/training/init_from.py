@@ -9,7 +9,6 @@ from pathlib import Path
 from torch import nn
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.limits import require_count
 from nar_asr_lobes.lobes.config import ENCODER_KEYS, ModelConfig
 from nar_asr_lobes.training.checkpoint import Checkpoint, CheckpointFolder
 
@@ -127,17 +126,11 @@ def fresh_parts(number: int, layers: int) -> tuple[str, ...]:
     number, layers : int
         So many of the encoder's.
 
-    Raises
-    ------
-    UserError
-        When there are not so many.
-
     Example
     -------
     >>> fresh_parts(1, 4)
     ('encoder.layers.layers.3.',)
     """
-    require_count("fresh_layers", number, 0, layers)
     last = range(layers - number, layers)
     return tuple(f"encoder.layers.layers.{layer}." for layer in last)
 

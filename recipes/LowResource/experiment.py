@@ -27,6 +27,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from lowresource_prepare import prepare
@@ -35,6 +36,8 @@ from lowresource_report import RESULTS, Cell, write_report
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.files import written_file
 from nar_asr_lobes.limits import require_count
+from nar_asr_lobes.training.arguments import parse_arguments
+from nar_asr_lobes.training.lm_config import load_run
 
 HERE = Path(__file__).resolve().parent
 FRAGMENTS = "../../../hparams/pretrain"
@@ -47,8 +50,10 @@ AMOUNTS = {
 }
 
 NAMES = ("10min", "60min", "all")
-_OURS = ("data", "lm", "init_from", "objective", "modes")
-_STAGES = ("pretrain", "finetune")
+_OURS = {
+    "pretrain": ("objective",),
+    "finetune": ("data", "lm", "init_from", "modes"),
+}
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +76,15 @@ class Training:
         """Note the options; refuse to mix those of two experiments."""
         self.folder.mkdir(parents=True, exist_ok=True)
         note, options = self.folder / "options.json", list(self.options)
-        if note.is_file() and json.loads(note.read_text()) != options:
+        begun = (self.folder / "checkpoints").exists() or self.done
+        old = json.loads(note.read_text()) if note.is_file() else options
+        if begun and old != options:
+            lost = [option for option in old if option not in options]
+            new = [option for option in options if option not in old]
             raise UserError(
-                f"{note}: was begun with other options than "
-                f"{' '.join(options)}; give those or another output_folder"
+                f"{self.folder}: was begun with {' '.join(lost) or 'fewer'}, "
+                f"now it is {' '.join(new) or 'left out'}; give the old "
+                "options or another output_folder"
             )
         with written_file(note) as file:
             file.write(json.dumps(options).encode())
@@ -90,8 +100,17 @@ class Training:
                     logger.error("%s: trains already; wait", self.folder)
                     return False
                 self._train(lock.fileno())
-        logger.info("%s: %s", self.folder, "done" if self.done else "FAILED")
+        if self.done:
+            logger.info("%s: done", self.folder)
+        else:
+            logger.error("%s: failed; output.txt says why", self.folder)
         return self.done
+
+    def check(self) -> None:
+        """Read the YAML with the options; UserError for a mistake there."""
+        yaml = str(HERE / "hparams" / self.yaml)
+        path, _, overrides = parse_arguments([yaml, *self.options])
+        load_run(path, overrides)
 
     def _train(self, lock: int) -> None:
         command = [
@@ -122,19 +141,31 @@ def main(arguments: Sequence[str]) -> int:
         stage.append(f"--data_folder={Path(options.data_folder).absolute()}")
     pretrainings = plan_pretrainings(output, chosen["pretrain"])
     cells = plan_cells(options.languages, options.amounts)
+    if not cells:
+        raise UserError(
+            f"{' '.join(options.languages)} {' '.join(options.amounts)}: is no "
+            "cell of the table (Swahili has less than an hour); name others"
+        )
     trainings = [
         plan_finetuning(options, cell, chosen["finetune"]) for cell in cells
     ]
+    if find_spec("matplotlib") is None:
+        raise UserError(
+            "matplotlib, which draws the curves, is not installed; run `pip "
+            "install matplotlib`"
+        )
+    for training in pretrainings + trainings:
+        training.check()
     for training in pretrainings + trainings:
         training.begin()
     with ThreadPoolExecutor(options.jobs) as pool:
         ready = list(pool.map(Training.run, pretrainings))
         if not all(ready):
-            logger.error("a pre-training failed; its output.txt says why")
+            logger.error("not all pre-trainings are done; see above")
             return 1
         done = list(pool.map(Training.run, trainings))
-    write_report(output, plan_cells(AMOUNTS, NAMES))
-    logger.info("%s: table.md, curves.png, results.json", output)
+    for path in write_report(output, plan_cells(AMOUNTS, NAMES)):
+        logger.info("wrote %s", path)
     if not all(done):
         logger.error("%d trainings failed; see above", done.count(False))
     return 0 if all(done) else 1
@@ -161,24 +192,57 @@ def parse(
     parser.add_argument(
         "--workers", type=int, default=0, help="that read for a fine-tuning"
     )
-    options, others = parser.parse_known_args(arguments)
+    # argparse would take an option with a space in it for a language.
+    declared = ("data_folder", "output_folder", "jobs", "workers", "languages")
+    ours, others = [], []
+    for word in arguments:
+        name = word.removeprefix("--").partition("=")[0]
+        known = not word.startswith("--") or name in (*declared, "amounts")
+        (ours if known or word == "--help" else others).append(word)
+    options, apart = parser.parse_known_args(ours)
+    if apart:
+        raise UserError(f"{apart[0]}: is no option; write --NAME={apart[0]}")
     require_count("jobs", options.jobs)
-    chosen = {stage: [] for stage in _STAGES}
-    for option in others:
-        if not option.startswith("--"):
-            raise UserError(f"{option}: is no option; write --NAME={option}")
+    return options, split_by_stage(others)
+
+
+def split_by_stage(options: Sequence[str]) -> dict[str, list[str]]:
+    """Give each stage its options of train.py.
+
+    Arguments
+    ---------
+    options : sequence of str
+        Each goes to both stages, but for the one whose name it begins with.
+
+    Returns
+    -------
+    dict of str to list of str
+
+    Raises
+    ------
+    UserError
+        When the experiment itself sets it.
+
+    Example
+    -------
+    >>> split_by_stage(["--pretrain_steps=9", "--seed=2"])
+    {'pretrain': ['--steps=9', '--seed=2'], 'finetune': ['--seed=2']}
+    """
+    chosen: dict[str, list[str]] = {stage: [] for stage in _OURS}
+    for option in options:
         stage, _, rest = option.removeprefix("--").partition("_")
-        stages = _STAGES
-        if stage in _STAGES:
+        stages = list(_OURS)
+        if stage in _OURS:
             stages, option = [stage], f"--{rest}"
         name = option.removeprefix("--").partition("=")[0]
-        if name in _OURS:
-            raise UserError(
-                f"--{name}: is set by the experiment, run by run; leave it out"
-            )
         for stage in stages:
+            if name in _OURS[stage]:
+                raise UserError(
+                    f"--{name}: is set by the experiment for {stage}, run by "
+                    "run; leave it out"
+                )
             chosen[stage].append(option)
-    return options, chosen
+    return chosen
 
 
 def plan_pretrainings(output: Path, options: Sequence[str]) -> list[Training]:
@@ -240,6 +304,9 @@ def plan_finetuning(
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        sys.exit(130)

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-_VALID = re.compile(r"^step: (\d+),.* - valid .*\bwer: ([-+.\de]+)")
+_VALID = re.compile(
+    r"^step: (\d+),.* - valid ctc: ([-+.\de]+),.*\bwer: ([-+.\de]+)"
+)
 RESULTS = "results.json"
 MODES = ("ctc_greedy", "beam5_lm")
 
@@ -42,38 +44,45 @@ class Cell:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Test WER and CER by mode, and dev WER (greedy) by step."""
+    """Test WER and CER by mode; of dev step, CTC in nats a token, WER."""
 
     wer: dict[str, float]
     cer: dict[str, float]
-    curve: list[tuple[int, float]]
+    curve: list[tuple[int, float, float]]
 
 
 def read_outcome(folder: Path) -> Outcome:
     """Read what a finished fine-tuning wrote."""
     found = json.loads((folder / RESULTS).read_text())["test"]
-    lines = (folder / "train_log.txt").read_text().splitlines()
+    log = folder / "train_log.txt"  # TensorBoard has none
+    lines = log.read_text().splitlines() if log.is_file() else []
     matches = filter(None, map(_VALID.match, lines))
     return Outcome(
         {mode: numbers["wer"] for mode, numbers in found.items()},
         {mode: numbers["cer"] for mode, numbers in found.items()},
-        [(int(m[1]), float(m[2])) for m in matches],
+        [(int(m[1]), float(m[2]), float(m[3])) for m in matches],
     )
 
 
-def write_report(output: Path, cells: Sequence[Cell]) -> None:
-    """Write table.md, results.json and curves.png of the finished cells."""
+def write_report(output: Path, cells: Sequence[Cell]) -> list[Path]:
+    """Write table.md, results.json and curves.png of the finished cells.
+
+    Gives what was written: nothing while no cell is finished.
+    """
     outcomes = {
         cell: read_outcome(output / cell.name)
         for cell in cells
         if (output / cell.name / RESULTS).is_file()
     }
     if not outcomes:
-        return
-    (output / "table.md").write_text(make_table(outcomes))
+        return []
     numbers = {cell.name: asdict(outcome) for cell, outcome in outcomes.items()}
-    (output / "results.json").write_text(json.dumps(numbers, indent=1))
-    plot_curves(outcomes, output / "curves.png")
+    names = ("table.md", "results.json", "curves.png")
+    table, results, curves = paths = [output / name for name in names]
+    table.write_text(make_table(outcomes))
+    results.write_text(json.dumps(numbers, indent=1))
+    plot_curves(outcomes, curves)
+    return paths
 
 
 def make_table(outcomes: dict[Cell, Outcome]) -> str:
@@ -113,7 +122,10 @@ def _fewer(now: float, before: float) -> str:
 
 
 def plot_curves(outcomes: dict[Cell, Outcome], path: Path) -> None:
-    """Draw dev WER by step, a panel for each language and amount."""
+    """Draw dev CTC by step, a panel for each language and amount.
+
+    Where labels are few, words are wrong long after the loss begins to fall.
+    """
     from matplotlib.figure import Figure  # slow to import; only here
 
     panels = list(dict.fromkeys((c.language, c.amount) for c in outcomes))
@@ -124,11 +136,10 @@ def plot_curves(outcomes: dict[Cell, Outcome], path: Path) -> None:
     for axis, panel in zip(axes, panels, strict=False):
         for cell, outcome in outcomes.items():
             if (cell.language, cell.amount) == panel and outcome.curve:
-                steps, rates = zip(*outcome.curve, strict=True)
-                percent = [100 * rate for rate in rates]
-                axis.plot(steps, percent, label=cell.start)
-        axis.set(title=" ".join(panel), ylim=(0, 110))
-        axis.set(xlabel="fine-tuning steps", ylabel="dev WER, greedy, %")
+                steps, losses, _ = zip(*outcome.curve, strict=True)
+                axis.plot(steps, losses, label=cell.start)
+        axis.set(title=" ".join(panel), ylim=(0, None))
+        axis.set(xlabel="fine-tuning steps", ylabel="dev CTC, nats a token")
         axis.legend(fontsize="small")
     for axis in axes[len(panels) :]:
         axis.set_visible(False)

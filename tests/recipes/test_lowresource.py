@@ -167,14 +167,65 @@ def test_one_process_trains_in_a_folder(planned):
 def test_runs_with_other_options_are_not_mixed(planned):
     training = planned("swahili", None, "scratch")
     training.begin()
+    options = tuple(o.replace("--x=1", "--x=2") for o in training.options)
+    other = experiment.Training(training.folder, "finetune.yaml", options, "a")
+    other.begin()  # nothing was trained yet: a mistake may be mended
+    training.begin()
+    (training.folder / "checkpoints").mkdir()
     planned("swahili", None, "scratch").begin()
-    other = experiment.Training(training.folder, "finetune.yaml", ("--y",), "")
-    with pytest.raises(UserError, match="begun with other options than --y"):
+    with pytest.raises(UserError, match="with --x=1, now it is --x=2; give"):
         other.begin()
 
 
+def call(data, tmp_path, *options):
+    return experiment.main(
+        [f"--data_folder={data}", f"--output_folder={tmp_path}/out", *options]
+    )
+
+
 @pytest.mark.parametrize(
-    "option", ["--data={a: 1}", "--lm=null", "--finetune_lm={a: 1}"]
+    ("options", "said"),
+    [
+        (["--finetune_stepps=3"], "unknown key 'stepps'; did you mean 'steps'"),
+        (["--pretrain_model={heads: 0}"], "is one value or a whole file there"),
+        (["--finetune_fresh_layers=99"], "fresh_layers is 99; it must be at m"),
+        (["--languages=swahili", "--amounts=60min"], "is no cell of the table"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_trained(
+    data, tmp_path, options, said
+):
+    with (
+        mock.patch("subprocess.run", side_effect=AssertionError),
+        pytest.raises(UserError, match=said),
+    ):
+        call(data, tmp_path, *options)
+    assert not (tmp_path / "out" / "best_rq").exists()
+
+
+def test_a_missing_matplotlib_is_told_before_anything_is_trained(
+    data, tmp_path
+):
+    with (
+        mock.patch.object(experiment, "find_spec", lambda name: None),
+        mock.patch("subprocess.run", side_effect=AssertionError),
+        pytest.raises(UserError, match="matplotlib, .*, is not installed; run"),
+    ):
+        call(data, tmp_path)
+
+
+def test_what_failed_and_what_was_written_is_said(data, tmp_path, caplog):
+    """Nothing was written where nothing is finished."""
+    caplog.set_level("INFO")
+    with mock.patch("subprocess.run"):
+        assert call(data, tmp_path, "--amounts", "all") == 1
+    assert "best_rq: failed; output.txt says why" in caplog.text
+    assert "wrote" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--data={a: 1}", "--lm=null", "--finetune_lm={a: 1}", "--objective=x"],
 )
 def test_options_of_the_experiment_are_not_overridden(option):
     with pytest.raises(UserError, match="is set by the experiment"):
@@ -189,6 +240,16 @@ def test_a_value_apart_from_its_option_is_refused():
 def test_no_trainings_at_a_time_are_refused():
     with pytest.raises(UserError, match="jobs is 0"):
         experiment.parse(["--data_folder=x", "--jobs=0"])
+
+
+def test_an_option_with_a_space_is_not_taken_for_a_language():
+    """Nor is one of pre-training alone refused for fine-tuning's sake."""
+    option = "--pretrain_data={workers: 4}"
+    options, chosen = experiment.parse(
+        ["--data_folder=x", "--languages", "yoruba", "swahili", option]
+    )
+    assert options.languages == ["yoruba", "swahili"]
+    assert chosen == {"pretrain": ["--data={workers: 4}"], "finetune": []}
 
 
 def test_other_options_go_to_every_training():
@@ -212,7 +273,7 @@ def finished(folder, greedy, beam):
     (folder / "train_log.txt").write_text(
         "step: 5, skipped_steps: 0 - train ctc: 2.0, train loss: 2.0\n"
         "step: 5, skipped_steps: 0 - valid ctc: 2.0, valid wer: 1.000e+00\n"
-        f"step: 10, skipped_steps: 0 - valid ctc: 1.0, valid wer: {greedy}\n"
+        f"step: 10, skipped_steps: 0 - valid ctc: 1.5, valid wer: {greedy}\n"
     )
 
 
@@ -221,7 +282,8 @@ def test_the_report_compares_with_scratch_and_with_greedy(tmp_path):
     finished(tmp_path / cells[0].name, 0.8, 0.4)
     finished(tmp_path / cells[1].name, 0.4, 0.3)
     unfinished = Cell("yoruba", 60, "scratch")
-    report.write_report(tmp_path, [*cells, unfinished])
+    paths = report.write_report(tmp_path, [*cells, unfinished])
+    assert all(path.is_file() for path in paths) and len(paths) == 3
     lines = (tmp_path / "table.md").read_text().splitlines()
     assert lines[2:] == [
         "| yoruba | 10min | scratch | 80.0 (40.0) | 40.0 (20.0) |  | 50 % |",
@@ -230,5 +292,5 @@ def test_the_report_compares_with_scratch_and_with_greedy(tmp_path):
     ]
     numbers = json.loads((tmp_path / "results.json").read_text())
     assert numbers[cells[1].name]["wer"] == {"ctc_greedy": 0.4, "beam5_lm": 0.3}
-    assert numbers[cells[1].name]["curve"] == [[5, 1.0], [10, 0.4]]
+    assert numbers[cells[1].name]["curve"] == [[5, 2.0, 1.0], [10, 1.5, 0.4]]
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

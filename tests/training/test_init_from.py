@@ -113,12 +113,6 @@ def test_fresh_layers_are_the_last_ones_and_stay_as_they_are(pretrained):
     )
 
 
-@pytest.mark.parametrize("number", [-1, 3, 0.5])
-def test_fresh_layers_that_there_are_not(number):
-    with pytest.raises(UserError, match="fresh_layers is"):
-        fresh_parts(number, 2)
-
-
 def test_fresh_layers_under_heads_that_are_not_are_refused(tmp_path):
     save_finetuned(tmp_path)
     load_pretrained(recogniser(), str(tmp_path), {}, fresh_parts(1, 2))
