@@ -215,7 +215,7 @@ def _check_split(name: str, rows: Sequence[Utterance]) -> None:
     if not rows:
         raise UserError(
             f"split {name!r} has no utterances; check the data folder, or"
-            " leave this split out"
+            " name another split in the YAML's data section"
         )
     first_use: dict[str, Utterance] = {}
     faults = []

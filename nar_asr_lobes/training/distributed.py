@@ -74,7 +74,8 @@ def on_main(work: Callable[[], None]) -> None:
     Raises
     ------
     UserError
-        On every process, when ``work`` raises one.
+        On every process, when ``work`` raises one, or an OSError such as that
+        of a recipe's ``prepare`` in the wrong folder.
 
     Example
     -------
@@ -87,6 +88,12 @@ def on_main(work: Callable[[], None]) -> None:
             work()
         except UserError as error:
             message = str(error)
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            message = (
+                f"{place}{error.strerror or error}; check the path and its "
+                "permissions"
+            )
     message = ddp_broadcast(message)
     if message is not None:
         raise UserError(message)

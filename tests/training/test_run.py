@@ -258,5 +258,7 @@ def test_only_a_mistake_is_passed_on_to_all_processes():
 
     with pytest.raises(UserError, match="a.tsv: is not there; check the path"):
         on_main(mistake)
+    with pytest.raises(UserError, match="^nowhere: No such file.*; check the"):
+        on_main(lambda: open("nowhere"))
     with pytest.raises(ZeroDivisionError):
         on_main(lambda: 1 / 0)
