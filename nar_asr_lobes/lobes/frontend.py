@@ -111,10 +111,9 @@ class WaveformFrontend(nn.Module):
             wavs = normalize_wavs(wavs, samples)
         wavs = F.pad(wavs, (0, max(0, short)))
         features = self.stem.features(wavs, samples)
-        feature_lengths = self.stem.feature_lengths(samples)
         if masker is not None:
-            features = masker(features, feature_lengths)
-        frames = self.stem.subsample(features, feature_lengths)
+            features = masker(features)
+        frames = self.stem.subsample(features)
         frames = self.dropout(self.projection(self.norm(frames.mT)))
         lengths = self.output_lengths(samples)
         return frames * valid_mask(lengths, frames.shape[1])[..., None], lengths

@@ -25,8 +25,8 @@ from torch.nn import functional as F
 from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.lengths import valid_mask
 
-FeatureMasker = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Masks features [B, C, F] inside their valid lengths [B]."""
+FeatureMasker = Callable[[torch.Tensor], torch.Tensor]
+"""Masks features [B, C, F]."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class SpecAugment:
     Example
     -------
     >>> masker = SpecAugment().masker([7], [100], 80)
-    >>> out = masker(torch.ones(1, 80, 100), torch.tensor([100]))
+    >>> out = masker(torch.ones(1, 80, 100))
     >>> bool((out == 0).any()), out.shape
     (True, torch.Size([1, 80, 100]))
     """
@@ -126,16 +126,14 @@ class SpanMasker:
     -------
     >>> freq, time = torch.tensor([[[0, 1]]]), torch.tensor([[[1, 3]]])
     >>> masker = SpanMasker(freq, time)
-    >>> masker(torch.ones(1, 2, 4), torch.tensor([4])).int().tolist()
+    >>> masker(torch.ones(1, 2, 4)).int().tolist()
     [[[0, 0, 0, 0], [1, 0, 0, 1]]]
     """
 
     freq: torch.Tensor
     time: torch.Tensor
 
-    def __call__(
-        self, features: torch.Tensor, lengths: torch.Tensor
-    ) -> torch.Tensor:
+    def __call__(self, features: torch.Tensor) -> torch.Tensor:
         """Mask features [B, C, F]."""
         channels = _cover(self.freq, features.shape[1])
         frames = _cover(self.time, features.shape[2])
@@ -222,7 +220,7 @@ class FrameMasker:
     Example
     -------
     >>> masker = FrameMasker(torch.tensor([[False, True]]), ((3, 2),))
-    >>> masker(torch.ones(1, 1, 6), torch.tensor([6])).int().tolist()
+    >>> masker(torch.ones(1, 1, 6)).int().tolist()
     [[[1, 1, 0, 0, 0, 1]]]
     """
 
@@ -230,12 +228,10 @@ class FrameMasker:
     subsampling: Sequence[tuple[int, int]]
     before: FeatureMasker | None = None
 
-    def __call__(
-        self, features: torch.Tensor, lengths: torch.Tensor
-    ) -> torch.Tensor:
+    def __call__(self, features: torch.Tensor) -> torch.Tensor:
         """Mask features [B, C, F]."""
         if self.before is not None:
-            features = self.before(features, lengths)
+            features = self.before(features)
         hidden = self.mask[:, None].to(features.dtype)
         for kernel, stride in reversed(self.subsampling):
             ones = hidden.new_ones(1, 1, kernel)

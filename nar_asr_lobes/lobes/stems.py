@@ -201,9 +201,7 @@ class GaborStem(nn.Module):
         for part in (self.gabor, self.lowpass):
             part.requires_grad_(False)
 
-    def subsample(
-        self, features: torch.Tensor, lengths: torch.Tensor
-    ) -> torch.Tensor:
+    def subsample(self, features: torch.Tensor) -> torch.Tensor:
         """Bring features [B, filters, F] to frames [B, channels, T]."""
         frames = features
         for conv in (self.conv1, self.conv2):
@@ -277,8 +275,6 @@ class Wav2Vec2Stem(nn.Module):
         """Take the convolutions and their norms out of the training."""
         self.requires_grad_(False)
 
-    def subsample(
-        self, features: torch.Tensor, lengths: torch.Tensor
-    ) -> torch.Tensor:
+    def subsample(self, features: torch.Tensor) -> torch.Tensor:
         """Return the features: they already are the frames."""
         return features

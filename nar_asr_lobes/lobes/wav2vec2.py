@@ -197,11 +197,9 @@ class Wav2Vec2(nn.Module):
         hide = FrameMasker(mask, frontend.stem.subsampling, before=masker)
         whole = []  # the stem's frames, with nothing hidden
 
-        def keep_and_hide(
-            features: torch.Tensor, lengths: torch.Tensor
-        ) -> torch.Tensor:
-            whole.append(frontend.stem.subsample(features, lengths).mT)
-            return hide(features, lengths)
+        def keep_and_hide(features: torch.Tensor) -> torch.Tensor:
+            whole.append(frontend.stem.subsample(features).mT)
+            return hide(features)
 
         states, lengths = self.encoder(wavs, wav_lens, keep_and_hide)
         [frames] = whole

@@ -107,7 +107,7 @@ def test_output_lengths_are_the_real_sizes(name):
         lengths = torch.tensor([size])
         out = frontend.stem.features(torch.zeros(1, size), lengths)
         assert out.shape[-1] == feature_frames
-        assert frontend.stem.subsample(out, lengths).shape[-1] == frames
+        assert frontend.stem.subsample(out).shape[-1] == frames
     below = frontend.output_lengths(torch.arange(shortest))
     assert not below.any()
 

@@ -21,7 +21,7 @@ def hidden_by(augment, seeds, lengths):
     """What the masker hides, bool [B, C, F]."""
     features = torch.ones(len(lengths), CHANNELS, max(lengths))
     masker = augment.masker(seeds, lengths, CHANNELS)
-    return masker(features, torch.tensor(lengths)) == 0
+    return masker(features) == 0
 
 
 def runs(hidden):
@@ -96,7 +96,7 @@ def test_hidden_features_are_the_mean_and_the_others_untouched():
     features = torch.randn(2, CHANNELS, 50)
     lengths = torch.tensor([50, 30])
     masker = SpecAugment().masker([1, 2], lengths.tolist(), CHANNELS)
-    out = masker(features, lengths)
+    out = masker(features)
     hidden = hidden_by(SpecAugment(), [1, 2], [50, 30])
     assert torch.equal(out, features.masked_fill(hidden, 0))
 
@@ -114,7 +114,7 @@ def test_a_hidden_frame_hides_all_that_it_reads(subsampling, reach, stride):
         for row, frame in mask.nonzero().tolist():
             expected[row, :, frame * stride : frame * stride + reach] = True
         masker = FrameMasker(mask, subsampling)
-        out = masker(torch.ones(3, 1, size), torch.full((3,), size))
+        out = masker(torch.ones(3, 1, size))
         assert torch.equal(out == 0, expected)
 
 
@@ -140,8 +140,8 @@ def test_no_gradient_flows_from_a_hidden_frame_to_its_features():
     features = torch.randn(1, 20, 53, requires_grad=True)
     mask = torch.zeros(1, 11, dtype=torch.bool)
     mask[0, [2, 3, 9]] = True
-    seen = FrameMasker(mask, stem.subsampling)(features, torch.tensor([53]))
-    frames = stem.subsample(seen, torch.tensor([53]))
+    seen = FrameMasker(mask, stem.subsampling)(features)
+    frames = stem.subsample(seen)
     for frame in range(11):
         (gradient,) = torch.autograd.grad(
             frames[0, :, frame].sum(), features, retain_graph=True
