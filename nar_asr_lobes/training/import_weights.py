@@ -37,7 +37,17 @@ _NORMED = (  # magnitude and direction, as torch named them before and since
     (f"{_POSITION}.weight_g", f"{_POSITION}.weight_v"),
     tuple(f"{_POSITION}.parametrizations.weight.original{i}" for i in range(2)),
 )
-_CONV, _LAYER = r"feature_extractor.conv_layers.\1", r"encoder.layers.\1"
+_CONV = r"feature_extractor.conv_layers.\1"
+_IN_LAYERS = {  # ours, theirs
+    "attention.gate.scale": "attention.gru_rel_pos_const",
+    "attention.gate.projection": "attention.gru_rel_pos_linear",
+    "attention.query_key_value": "attention.?_proj",
+    "attention.output": "attention.out_proj",
+    "attention_norm": "layer_norm",
+    "ffn.0": "feed_forward.intermediate_dense",
+    "ffn.2": "feed_forward.output_dense",
+    "ffn_norm": "final_layer_norm",
+}
 _NAMES = (  # a pattern of ours, theirs
     (r"frontend\.stem\.convs\.(\d+)", f"{_CONV}.conv"),
     (r"frontend\.stem\.layer_norms\.(\d+)", f"{_CONV}.layer_norm"),
@@ -47,29 +57,13 @@ _NAMES = (  # a pattern of ours, theirs
     (r"layers\.position\.conv", _POSITION),
     (r"layers\.norm", "encoder.layer_norm"),
     (r"layers\.bias\.table", "encoder.layers.0.attention.rel_attn_embed"),
-    (
-        r"layers\.layers\.(\d+)\.attention\.gate\.scale",
-        f"{_LAYER}.attention.gru_rel_pos_const",
+    *(
+        (
+            r"layers\.layers\.(\d+)\." + re.escape(ours),
+            rf"encoder.layers.\1.{theirs}",
+        )
+        for ours, theirs in _IN_LAYERS.items()
     ),
-    (
-        r"layers\.layers\.(\d+)\.attention\.gate\.projection",
-        f"{_LAYER}.attention.gru_rel_pos_linear",
-    ),
-    (
-        r"layers\.layers\.(\d+)\.attention\.query_key_value",
-        f"{_LAYER}.attention.?_proj",
-    ),
-    (
-        r"layers\.layers\.(\d+)\.attention\.output",
-        f"{_LAYER}.attention.out_proj",
-    ),
-    (r"layers\.layers\.(\d+)\.attention_norm", f"{_LAYER}.layer_norm"),
-    (
-        r"layers\.layers\.(\d+)\.ffn\.0",
-        f"{_LAYER}.feed_forward.intermediate_dense",
-    ),
-    (r"layers\.layers\.(\d+)\.ffn\.2", f"{_LAYER}.feed_forward.output_dense"),
-    (r"layers\.layers\.(\d+)\.ffn_norm", f"{_LAYER}.final_layer_norm"),
 )
 
 
