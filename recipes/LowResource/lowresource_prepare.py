@@ -12,7 +12,7 @@ speaker. Yoruba and Swahili have one speaker each.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -164,15 +164,15 @@ LANGUAGES = {
 }
 
 
-def _pool(folder: Path, names: Sequence[str]) -> list[Utterance]:
-    """List the audio of data sets; of those with labels, that of train."""
-    rows = []
+def _pool(folder: Path, names: Sequence[str]) -> Iterator[Utterance]:
+    """Give the audio of data sets; of those with labels, that of train.
+
+    Nothing is read before it is asked for: a fine-tuning needs its own set.
+    """
     for name in names:
         if name in LANGUAGES:
             found = LANGUAGES[name](folder / name).train
         else:
             found = sum(tsv_utterances(folder / name).values(), [])
-        rows += [
-            replace(row, id=f"{name}-{row.id}", text=None) for row in found
-        ]
-    return rows
+        for row in found:
+            yield replace(row, id=f"{name}-{row.id}", text=None)
