@@ -50,9 +50,10 @@ AMOUNTS = {
 }
 
 NAMES = ("10min", "60min", "all")
+MOST_SEEDS = 9
 _OURS = {
     "pretrain": ("objective",),
-    "finetune": ("data", "lm", "init_from", "modes"),
+    "finetune": ("data", "lm", "init_from", "modes", "seed"),
 }
 
 logger = logging.getLogger(__name__)
@@ -140,7 +141,7 @@ def main(arguments: Sequence[str]) -> int:
     for stage in chosen.values():
         stage.append(f"--data_folder={Path(options.data_folder).absolute()}")
     pretrainings = plan_pretrainings(output, chosen["pretrain"])
-    cells = plan_cells(options.languages, options.amounts)
+    cells = plan_cells(options.languages, options.amounts, options.seeds)
     if not cells:
         raise UserError(
             f"{' '.join(options.languages)} {' '.join(options.amounts)}: is no "
@@ -164,7 +165,8 @@ def main(arguments: Sequence[str]) -> int:
             logger.error("not all pre-trainings are done; see above")
             return 1
         done = list(pool.map(Training.run, trainings))
-    for path in write_report(output, plan_cells(AMOUNTS, NAMES)):
+    everything = plan_cells(AMOUNTS, NAMES, MOST_SEEDS)
+    for path in write_report(output, everything):
         logger.info("wrote %s", path)
     if not all(done):
         logger.error("%d trainings failed; see above", done.count(False))
@@ -190,19 +192,23 @@ def parse(
         "--amounts", nargs="+", choices=NAMES, default=list(NAMES)
     )
     parser.add_argument(
+        "--seeds", type=int, default=1, help="fine-tunings of each cell"
+    )
+    parser.add_argument(
         "--workers", type=int, default=0, help="that read for a fine-tuning"
     )
+    declared = parser.parse_args(["--data_folder="])  # all names
     # argparse would take an option with a space in it for a language.
-    declared = ("data_folder", "output_folder", "jobs", "workers", "languages")
     ours, others = [], []
     for word in arguments:
         name = word.removeprefix("--").partition("=")[0]
-        known = not word.startswith("--") or name in (*declared, "amounts")
-        (ours if known or word == "--help" else others).append(word)
+        known = not word.startswith("--") or name in (*vars(declared), "help")
+        (ours if known else others).append(word)
     options, apart = parser.parse_known_args(ours)
     if apart:
         raise UserError(f"{apart[0]}: is no option; write --NAME={apart[0]}")
     require_count("jobs", options.jobs)
+    require_count("seeds", options.seeds, 1, MOST_SEEDS)
     return options, split_by_stage(others)
 
 
@@ -225,8 +231,8 @@ def split_by_stage(options: Sequence[str]) -> dict[str, list[str]]:
 
     Example
     -------
-    >>> split_by_stage(["--pretrain_steps=9", "--seed=2"])
-    {'pretrain': ['--steps=9', '--seed=2'], 'finetune': ['--seed=2']}
+    >>> split_by_stage(["--pretrain_steps=9", "--device=cpu"])
+    {'pretrain': ['--steps=9', '--device=cpu'], 'finetune': ['--device=cpu']}
     """
     chosen: dict[str, list[str]] = {stage: [] for stage in _OURS}
     for option in options:
@@ -258,10 +264,13 @@ def plan_pretrainings(output: Path, options: Sequence[str]) -> list[Training]:
     ]
 
 
-def plan_cells(languages: Sequence[str], amounts: Sequence[str]) -> list[Cell]:
-    """List these languages and amounts with every start."""
+def plan_cells(
+    languages: Sequence[str], amounts: Sequence[str], seeds: int = 1
+) -> list[Cell]:
+    """List these languages and amounts with every start, seed by seed."""
     cells = [
-        Cell(language, minutes, start)
+        Cell(language, minutes, start, seed)
+        for seed in range(1, seeds + 1)
         for language in languages
         for minutes in AMOUNTS[language]
         for start in STARTS
@@ -291,6 +300,8 @@ def plan_finetuning(
         f", workers: {options.workers}}}",
         f"--lm={{texts: [{texts}]}}",
     ]
+    if cell.seed != 1:
+        chosen.append(f"--seed={cell.seed}")
     if cell.start != "scratch":
         chosen.append(f"--init_from={output / cell.start}")
     return Training(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 _VALID = re.compile(
@@ -17,9 +18,10 @@ MODES = ("ctc_greedy", "beam5_lm")
 
 @dataclass(frozen=True)
 class Cell:
-    """One fine-tuning: which labels, how many, from which weights.
+    """One fine-tuning: which labels, how many, from which weights, which draws.
 
-    ``minutes`` is None for all labels.
+    ``minutes`` is None for all labels. Where labels are few, chance decides
+    when CTC leaves its first plateau, so several seeds tell more than one.
 
     Example
     -------
@@ -30,6 +32,7 @@ class Cell:
     language: str
     minutes: int | None
     start: str
+    seed: int = 1
 
     @property
     def amount(self) -> str:
@@ -39,7 +42,8 @@ class Cell:
     @property
     def name(self) -> str:
         """Name the folder of its run."""
-        return f"{self.language}-{self.amount}-{self.start}"
+        draws = f"-seed{self.seed}" if self.seed != 1 else ""
+        return f"{self.language}-{self.amount}-{self.start}{draws}"
 
 
 @dataclass(frozen=True)
@@ -88,33 +92,45 @@ def write_report(output: Path, cells: Sequence[Cell]) -> list[Path]:
 def make_table(outcomes: dict[Cell, Outcome]) -> str:
     """Make a row for each language, amount and start, WER (CER) in %.
 
-    "Fewer errors" compares greedy with greedy from scratch, and beam 5 with
-    the language model with greedy of the same model.
+    Means over the seeds, of WER with the standard deviation where there are
+    several. "Fewer errors" compares the means: greedy with greedy from scratch
+    and beam with beam, then beam 5 with the language model with greedy of the
+    same model.
     """
-    lines = [
-        "| language | labels | start | greedy, WER (CER) | beam 5 + LM "
-        "| fewer errors than from scratch | fewer with LM |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    rows: dict[Cell, list[Outcome]] = {}
     for cell, outcome in outcomes.items():
-        scratch = outcomes.get(Cell(cell.language, cell.minutes, "scratch"))
-        greedy, beam = (outcome.wer[mode] for mode in MODES)
+        rows.setdefault(replace(cell, seed=1), []).append(outcome)
+    lines = [
+        "| language | labels | start | seeds | greedy, WER (CER) "
+        "| beam 5 + LM | fewer errors than from scratch | fewer with LM |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for cell, found in rows.items():
+        scratch = rows.get(replace(cell, start="scratch"))
+        greedy, beam = (_mean(found, mode) for mode in MODES)
         fewer = ""
         if scratch is not None and cell.start != "scratch":
-            both = [
-                _fewer(outcome.wer[mode], scratch.wer[mode]) for mode in MODES
-            ]
-            fewer = " / ".join(both)
-        lines.append(
-            f"| {cell.language} | {cell.amount} | {cell.start} | "
-            + "".join(
-                f"{100 * outcome.wer[mode]:.1f} "
-                f"({100 * outcome.cer[mode]:.1f}) | "
+            fewer = " / ".join(
+                _fewer(_mean(found, mode), _mean(scratch, mode))
                 for mode in MODES
             )
-            + f"{fewer} | {_fewer(beam, greedy)} |"
+        lines.append(
+            f"| {cell.language} | {cell.amount} | {cell.start} | {len(found)} "
+            f"| {' | '.join(_rates(found, mode) for mode in MODES)} "
+            f"| {fewer} | {_fewer(beam, greedy)} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _mean(outcomes: Sequence[Outcome], mode: str) -> float:
+    return statistics.mean(outcome.wer[mode] for outcome in outcomes)
+
+
+def _rates(outcomes: Sequence[Outcome], mode: str) -> str:
+    rates = [100 * outcome.wer[mode] for outcome in outcomes]
+    spread = f" ± {statistics.stdev(rates):.1f}" if len(rates) > 1 else ""
+    characters = statistics.mean(outcome.cer[mode] for outcome in outcomes)
+    return f"{statistics.mean(rates):.1f}{spread} ({100 * characters:.1f})"
 
 
 def _fewer(now: float, before: float) -> str:
@@ -134,10 +150,14 @@ def plot_curves(outcomes: dict[Cell, Outcome], path: Path) -> None:
     figure = Figure(figsize=(4 * columns, 2.6 * rows), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axis, panel in zip(axes, panels, strict=False):
+        colours: dict[str, str] = {}
         for cell, outcome in outcomes.items():
             if (cell.language, cell.amount) == panel and outcome.curve:
                 steps, losses, _ = zip(*outcome.curve, strict=True)
-                axis.plot(steps, losses, label=cell.start)
+                known = cell.start in colours
+                colour = colours.setdefault(cell.start, f"C{len(colours)}")
+                label = None if known else cell.start
+                axis.plot(steps, losses, color=colour, label=label)
         axis.set(title=" ".join(panel), ylim=(0, None))
         axis.set(xlabel="fine-tuning steps", ylabel="dev CTC, nats a token")
         axis.legend(fontsize="small")

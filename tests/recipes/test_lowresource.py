@@ -136,6 +136,18 @@ def test_cells_differ_in_their_start_only(planned, tmp_path):
     assert ours.folder != scratch.folder
 
 
+def test_seeds_differ_in_theirs_only(planned):
+    one = planned("swahili", None, "scratch")
+    two = planned("swahili", None, "scratch", 2)
+    assert set(two.options) ^ set(one.options) == {"--seed=2"}
+    assert (one.folder.name, two.folder.name) == (
+        "swahili-all-scratch",
+        "swahili-all-scratch-seed2",
+    )
+    cells = experiment.plan_cells(["swahili"], ["all"], 2)
+    assert [cell.seed for cell in cells] == [1, 1, 1, 2, 2, 2]
+
+
 def test_the_plan_may_be_a_part():
     everything = experiment.plan_cells(experiment.AMOUNTS, experiment.NAMES)
     assert len(everything) == len(set(everything)) == 24
@@ -291,11 +303,28 @@ def test_the_report_compares_with_scratch_and_with_greedy(tmp_path):
     assert all(path.is_file() for path in paths) and len(paths) == 3
     lines = (tmp_path / "table.md").read_text().splitlines()
     assert lines[2:] == [
-        "| yoruba | 10min | scratch | 80.0 (40.0) | 40.0 (20.0) |  | 50 % |",
-        "| yoruba | 10min | best_rq | 40.0 (20.0) | 30.0 (15.0) "
+        "| yoruba | 10min | scratch | 1 | 80.0 (40.0) | 40.0 (20.0) "
+        "|  | 50 % |",
+        "| yoruba | 10min | best_rq | 1 | 40.0 (20.0) | 30.0 (15.0) "
         "| 50 % / 25 % | 25 % |",
     ]
     numbers = json.loads((tmp_path / "results.json").read_text())
     assert numbers[cells[1].name]["wer"] == {"ctc_greedy": 0.4, "beam5_lm": 0.3}
     assert numbers[cells[1].name]["curve"] == [[5, 2.0, 1.0], [10, 1.5, 0.4]]
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_seeds_become_a_mean_and_a_deviation(tmp_path):
+    cells = [Cell("yoruba", 10, "scratch", seed) for seed in (1, 2)]
+    finished(tmp_path / cells[0].name, 0.8, 0.4)
+    finished(tmp_path / cells[1].name, 0.6, 0.4)
+    best = Cell("yoruba", 10, "best_rq")
+    finished(tmp_path / best.name, 0.35, 0.3)
+    report.write_report(tmp_path, [*cells, best])
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    assert lines[2:] == [
+        "| yoruba | 10min | scratch | 2 | 70.0 ± 14.1 (35.0) "
+        "| 40.0 ± 0.0 (20.0) |  | 43 % |",
+        "| yoruba | 10min | best_rq | 1 | 35.0 (17.5) | 30.0 (15.0) "
+        "| 50 % / 25 % | 14 % |",
+    ]
