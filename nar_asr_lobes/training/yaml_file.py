@@ -47,8 +47,9 @@ def _check_overrides(path: str | os.PathLike, overrides: str) -> None:
         if isinstance(value, dict) and whole:
             raise UserError(
                 f"{path}: {key} is one value or a whole file there, so its "
-                f"keys cannot be given one by one; write --{key}=VALUE or "
-                f"--{key}='!include:FILE', relative to the YAML"
+                "keys cannot be given one by one; write them, indented, below "
+                f"{key} in the YAML, or --{key}=VALUE, or "
+                f"--{key}='!include:FILE' with FILE relative to the YAML"
             )
 
 
