@@ -15,3 +15,16 @@ class UserError(Exception):
     nar_asr_lobes.errors.UserError: a.wav: holds no samples; remove it from \
 the manifest
     """
+
+
+def describe_os_error(error: OSError) -> str:
+    """Say in a sentence what a file or folder refused.
+
+    Example
+    -------
+    >>> describe_os_error(FileNotFoundError(2, "No such file", "a.tsv"))
+    'a.tsv: No such file; check the path and its permissions'
+    """
+    place = f"{error.filename}: " if error.filename else ""
+    reason = error.strerror or error
+    return f"{place}{reason}; check the path and its permissions"

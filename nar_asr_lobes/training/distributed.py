@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from speechbrain.utils.distributed import ddp_broadcast, if_main_process
 
-from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.errors import UserError, describe_os_error
 
 
 def world() -> tuple[int, int]:
@@ -89,11 +89,7 @@ def on_main(work: Callable[[], None]) -> None:
         except UserError as error:
             message = str(error)
         except OSError as error:
-            place = f"{error.filename}: " if error.filename else ""
-            message = (
-                f"{place}{error.strerror or error}; check the path and its "
-                "permissions"
-            )
+            message = describe_os_error(error)
     message = ddp_broadcast(message)
     if message is not None:
         raise UserError(message)

@@ -33,7 +33,7 @@ from pathlib import Path
 from lowresource_prepare import prepare
 from lowresource_report import RESULTS, Cell, write_report
 
-from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.errors import UserError, describe_os_error
 from nar_asr_lobes.files import written_file
 from nar_asr_lobes.limits import require_count
 from nar_asr_lobes.training.arguments import parse_arguments
@@ -316,7 +316,9 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        known = isinstance(error, UserError)
+        told = error if known else describe_os_error(error)
+        print(f"error: {told}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("stopped; the same command goes on", file=sys.stderr)
