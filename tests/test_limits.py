@@ -37,6 +37,10 @@ def test_numbers_are_finite_and_inside_their_limits(value):
         (lambda: BestRqObjective(0.5, 0), "mask_span is 0"),
         (lambda: BestRqObjective(0.5, 10, codes=1), "codes is 1"),
         (lambda: BestRqObjective(0.5, 9, soft_weight=2), "soft_weight is 2"),
+        (
+            lambda: BestRqObjective(0.5, 9, visible_weight=-1),
+            "visible_weight is -1",
+        ),
         (lambda: BestRqObjective(0.5, 9, projection="x"), "projection is .x"),
         (lambda: Wav2Vec2Objective(0.5, 9, negatives=0), "negatives is 0"),
         (lambda: Wav2Vec2Objective(0.5, 9, gumbel_start=0.1), "gumbel_start"),

@@ -14,7 +14,7 @@ from nar_asr_lobes.lobes.quantizer import RandomProjectionQuantizer
 
 @dataclass(frozen=True)
 class BestRqOutput:
-    """What the loss needs of a batch with M hidden frames.
+    """What the loss needs of a batch, of M frames asked for.
 
     ``logits`` [M, codebooks, codes] and ``targets`` [M, codebooks]; ``soft``,
     if any, the softmax of the codes' similarities, shaped as the logits;
@@ -86,7 +86,7 @@ class BestRq(nn.Module):
         places: torch.Tensor,
         masker: FeatureMasker | None = None,
     ) -> BestRqOutput:
-        """Classify the hidden frames.
+        """Classify frames.
 
         Arguments
         ---------
@@ -97,9 +97,9 @@ class BestRq(nn.Module):
         mask : torch.Tensor
             True where a frame is hidden, shape [B, T].
         places : torch.Tensor
-            The same as places in the flattened mask, shape [M]; found where
-            the mask was drawn, for on a GPU the search would have to wait for
-            all that was queued.
+            The frames asked for, as places in the flattened mask, shape [M];
+            found where the mask was drawn, for on a GPU the search would have
+            to wait for all that was queued.
         masker : callable, optional
             Masks the stem's features further (SpecAugment).
 

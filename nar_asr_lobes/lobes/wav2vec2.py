@@ -100,7 +100,7 @@ class GumbelQuantizer(nn.Module):
 class Wav2Vec2Output:
     """What the losses need of a batch.
 
-    ``contexts`` and ``targets`` [B, N, P] of the hidden frames, ``codes``
+    ``contexts`` and ``targets`` [B, N, P] of the frames asked for, ``codes``
     [B, N, G] of the targets; ``probabilities`` [G, V], the softmax over the
     codes averaged over the batch's hidden frames; ``penalty``, the mean square
     of the stem's frames summed over valid ones; ``states`` [B, T, D] and their
@@ -171,7 +171,7 @@ class Wav2Vec2(nn.Module):
         masker: FeatureMasker | None = None,
         temperature: float | None = None,
     ) -> Wav2Vec2Output:
-        """Give contexts and targets of the hidden frames.
+        """Give contexts and targets of the frames asked for.
 
         Arguments
         ---------
@@ -182,8 +182,8 @@ class Wav2Vec2(nn.Module):
         mask : torch.Tensor
             True where a frame is hidden, shape [B, T].
         places : torch.Tensor
-            The hidden frames of each utterance, shape [B, N], filled up with
-            frames that are not hidden.
+            The frames asked for of each utterance, shape [B, N], filled up with
+            others.
         masker : callable, optional
             Masks the stem's features further (SpecAugment).
         temperature : float, optional

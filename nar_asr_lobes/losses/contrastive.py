@@ -1,8 +1,8 @@
 """wav2vec 2.0's losses: tell a frame's code from those of other frames.
 
 Baevski et al., https://arxiv.org/abs/2006.11477. Letters: B utterances, N
-hidden frames of the fullest of them, P width of the comparison, G groups of
-V codes.
+frames asked for (the hidden ones) of the fullest of them, P width of the
+comparison, G groups of V codes.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from torch.nn import functional as F
 def draw_distractors(
     seeds: Sequence[int], counts: Sequence[int], number: int
 ) -> torch.Tensor:
-    """Draw the frames that each hidden frame is to be told from.
+    """Draw the frames that each frame asked for is to be told from.
 
-    Each hidden frame gets ``number`` of the other hidden frames of its own
-    utterance, uniformly and with replacement, as in the paper's code. They are
-    given as a table of how often each was drawn: for the loss that says as
-    much as a list, and it needs no gathering of similarities.
+    Each gets ``number`` of the other frames asked for of its own utterance,
+    uniformly and with replacement, as in the paper's code. They are given as a
+    table of how often each was drawn: for the loss that says as much as a list,
+    and it needs no gathering of similarities.
 
     Arguments
     ---------
     seeds : sequence of int
         One for each utterance.
     counts : sequence of int
-        Hidden frames of each utterance; never one alone.
+        Frames asked for of each utterance; never one alone.
     number : int
-        Distractors of a hidden frame.
+        Distractors of a frame.
 
     Returns
     -------
@@ -63,21 +63,21 @@ def draw_distractors(
 
 
 @dataclass(frozen=True)
-class ContrastiveSums:
-    """Loss in nats and hits, summed over hidden frames."""
+class Contrast:
+    """The loss in nats of each frame asked for, and if it hits, [B, N]."""
 
     loss: torch.Tensor
     hits: torch.Tensor
 
 
-def contrastive_sums(
+def contrast_frames(
     contexts: torch.Tensor,
     targets: torch.Tensor,
     codes: torch.Tensor,
     distractors: torch.Tensor,
     temperature: float = 0.1,
-) -> ContrastiveSums:
-    """Sum -log softmax(cosine / temperature) of each frame's own target.
+) -> Contrast:
+    """Give -log softmax(cosine / temperature) of each frame's own target.
 
     A distractor with the codes of the true target is none: it is left out.
     Codes are compared, not vectors, which differ by what rounding left.
@@ -95,17 +95,17 @@ def contrastive_sums(
 
     Returns
     -------
-    ContrastiveSums
-        A frame without a distractor, such as one that pads, adds nothing; a
+    Contrast
+        The loss of a frame without a distractor, such as one that pads, is 0; a
         hit is a target that is nearer than every distractor.
 
     Example
     -------
     >>> frames = torch.eye(2)[None]
     >>> codes, table = torch.tensor([[[0], [1]]]), 1 - torch.eye(2)[None].int()
-    >>> sums = contrastive_sums(frames, frames, codes, table, temperature=1.0)
-    >>> round(sums.loss.item() / 2, 4), sums.hits.item()
-    (0.3133, 2)
+    >>> contrast = contrast_frames(frames, frames, codes, table, 1.0)
+    >>> round(contrast.loss[0, 0].item(), 4), contrast.hits.tolist()
+    (0.3133, [[True, True]])
     """
     with torch.autocast(contexts.device.type, enabled=False):
         contexts = F.normalize(contexts.float(), dim=-1)
@@ -123,7 +123,7 @@ def contrastive_sums(
     total = weighted.masked_fill(~kept, -torch.inf).logsumexp(-1)
     best = logits.detach().masked_fill(~others, -torch.inf).amax(-1)
     hits = (own.detach() > best) & others.any(-1)
-    return ContrastiveSums((total - own).sum(), hits.sum())
+    return Contrast(total - own, hits)
 
 
 def unused_share(probabilities: torch.Tensor) -> torch.Tensor:

@@ -25,8 +25,10 @@ _REMEDIES = {
 }  # not of BEST-RQ's guesses, which are of the commonest codes for long
 
 
-def spread_sum(states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Tell how much the states of an utterance differ from frame to frame.
+def spread_sums(
+    states: torch.Tensor, lengths: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Tell how much, and in how many directions, an utterance's states differ.
 
     Arguments
     ---------
@@ -37,17 +39,21 @@ def spread_sum(states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
 
     Returns
     -------
-    torch.Tensor
-        A scalar without gradient: the standard deviation over an utterance's
-        frames, averaged over D, as a share of the states' root mean square,
-        times its frames, summed over utterances. Over the number of frames it
-        is 0 when all frames are the same, and at most 1.
+    dict
+        Scalars without gradient, to be divided by ``count_spread``.
+        ``feature_std``: the standard deviation over an utterance's frames,
+        averaged over D, as a share of the states' root mean square: 0 when all
+        frames are the same, at most 1. ``feature_rank``: the participation
+        ratio of the eigenvalues e of their covariance, (sum e)^2 / sum e^2:
+        1 when the states lie on a line, at most D, and less in utterances of
+        few frames.
 
     Example
     -------
     >>> states = torch.tensor([[[-3.0], [3.0], [9.0]]])
-    >>> spread_sum(states, torch.tensor([2])).item()
-    2.0
+    >>> sums = spread_sums(states, torch.tensor([2]))
+    >>> {name: value.item() for name, value in sums.items()}
+    {'feature_std': 2.0, 'feature_rank': 2.0}
     """
     states = states.detach().float()
     valid = valid_mask(lengths, states.shape[1]).unsqueeze(-1)
@@ -55,7 +61,27 @@ def spread_sum(states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     centred = (states - (states * valid).sum(1, keepdim=True) / count) * valid
     deviation = (centred.square().sum(1) / count[:, 0]).sqrt().mean(-1)
     size = ((states * valid).square().sum(1) / count[:, 0]).mean(-1).sqrt()
-    return (deviation / size.clamp_min(1e-6) * lengths).sum()
+    # Of whichever is smaller, the frames' products or the channels': the
+    # eigenvalues are the same.
+    wide = centred.shape[1] < centred.shape[2]
+    scatter = centred @ centred.mT if wide else centred.mT @ centred
+    total = centred.square().sum((1, 2))
+    rank = total.square() / scatter.square().sum((1, 2)).clamp_min(1e-12)
+    return {
+        "feature_std": (deviation / size.clamp_min(1e-6) * lengths).sum(),
+        "feature_rank": (rank * lengths).sum(),
+    }
+
+
+def count_spread(valid: torch.Tensor) -> dict[str, float]:
+    """Count what ``spread_sums`` is divided by: valid frames [B, T].
+
+    Example
+    -------
+    >>> count_spread(torch.tensor([[True, True, False]]))
+    {'feature_std': 2.0, 'feature_rank': 2.0}
+    """
+    return dict.fromkeys(("feature_std", "feature_rank"), float(valid.sum()))
 
 
 def count_codes(

@@ -21,12 +21,16 @@ from nar_asr_lobes.lobes.model import ModelConfig
 from nar_asr_lobes.lobes.quantizer import PROJECTIONS
 from nar_asr_lobes.lobes.wav2vec2 import Wav2Vec2
 from nar_asr_lobes.losses.contrastive import (
-    contrastive_sums,
+    contrast_frames,
     draw_distractors,
     unused_share,
 )
 from nar_asr_lobes.training.distributed import gather_objects
-from nar_asr_lobes.training.health import count_codes, spread_sum
+from nar_asr_lobes.training.health import (
+    count_codes,
+    count_spread,
+    spread_sums,
+)
 from nar_asr_lobes.training.hidden_frames import HiddenFrames, PreparedFrames
 from nar_asr_lobes.training.objectives import draw_masker
 
@@ -59,13 +63,15 @@ class BestRqObjective(HiddenFrames):
         https://arxiv.org/abs/2606.30671) or ``"whitened"``, see
         ``RandomProjectionQuantizer``; the latter two are fitted to the audio
         of the first step and frozen.
+    visible_weight : float
+        As in ``HiddenFrames``.
 
     Example
     -------
     >>> BestRqObjective(0.5, 10).weights
     {'best_rq': 1.0}
-    >>> BestRqObjective(0.5, 10, soft_weight=0.25).weights
-    {'best_rq': 0.75, 'kl': 0.25}
+    >>> BestRqObjective(0.5, 10, soft_weight=0.25, visible_weight=1.0).weights
+    {'best_rq': 0.75, 'kl': 0.25, 'visible': 1.0}
     """
 
     score = "best_rq"
@@ -80,8 +86,9 @@ class BestRqObjective(HiddenFrames):
         soft_weight: float = 0.0,
         soft_temperature: float = 0.1,
         projection: str = "random",
+        visible_weight: float = 0.0,
     ):
-        super().__init__(mask_share, mask_span, spec_augment)
+        super().__init__(mask_share, mask_span, spec_augment, visible_weight)
         require_count("codebooks", codebooks)
         require_count("codes", codes, 2)
         require_number("soft_weight", soft_weight, 0.0, 1.0)
@@ -98,6 +105,7 @@ class BestRqObjective(HiddenFrames):
         self.weights = {"best_rq": 1.0}
         if soft_weight:
             self.weights = {"best_rq": 1 - soft_weight, "kl": soft_weight}
+        self.weights |= self.visible
 
     def build_model(self, config: ModelConfig) -> BestRq:
         """Build the encoder with targets and classifiers."""
@@ -121,40 +129,50 @@ class BestRqObjective(HiddenFrames):
         self, batch: Batch, model: BestRq, done: float = 0.0
     ) -> PreparedFrames:
         """Draw the hidden spans of each utterance."""
-        mask, frames = self.draw(batch, model)
+        mask, valid = self.draw(batch, model)
         places = mask.flatten().nonzero().squeeze(1)
         guesses = float(len(places) * self.codebooks)
         counts = dict.fromkeys([*self.weights, "accuracy"], guesses)
-        counts["feature_std"] = frames
+        counts |= count_spread(valid)
+        if self.visible:
+            visible = (valid & ~mask).flatten().nonzero().squeeze(1)
+            counts["visible"] = float(len(visible) * self.codebooks)
+            places = torch.cat([places, visible])
         masker = draw_masker(self.spec_augment, batch, model)
         return PreparedFrames(batch, mask, counts, masker=masker, places=places)
 
     def sums(
         self, model: Callable, prepared: PreparedFrames, training: bool
     ) -> dict[str, torch.Tensor]:
-        """Sum the losses and hits over hidden frames and codebooks."""
+        """Sum the losses and hits over frames and codebooks."""
         output = model(*prepared.inputs(training))
         log_probs = output.logits.float().log_softmax(-1)
-        guesses = log_probs.detach().argmax(-1)
+        losses = F.nll_loss(
+            log_probs.flatten(0, 1), output.targets.flatten(), reduction="none"
+        )
+        # The hidden frames come first.
+        guessed = int(prepared.counts["accuracy"])
+        hidden = guessed // self.codebooks
+        guesses = log_probs[:hidden].detach().argmax(-1)
+        targets = output.targets[:hidden]
         sums = {
-            "best_rq": F.nll_loss(
-                log_probs.flatten(0, 1),
-                output.targets.flatten(),
-                reduction="sum",
-            ),
-            "accuracy": (guesses == output.targets).sum(),
-            "feature_std": spread_sum(output.states, output.lengths),
-            "targets": count_codes(output.targets, self.codes),
+            "best_rq": losses[:guessed].sum(),
+            "accuracy": (guesses == targets).sum(),
+            "targets": count_codes(targets, self.codes),
             "guesses": count_codes(guesses, self.codes),
         }
         if output.soft is not None:
-            sums["kl"] = F.kl_div(log_probs, output.soft, reduction="sum")
-        return sums
+            sums["kl"] = F.kl_div(
+                log_probs[:hidden], output.soft[:hidden], reduction="sum"
+            )
+        if self.visible:
+            sums["visible"] = losses[guessed:].sum()
+        return sums | spread_sums(output.states, output.lengths)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedContrast(PreparedFrames):
-    """Hidden frames with what ``draw_distractors`` gave for them.
+    """Hidden frames with what ``draw_distractors`` gave.
 
     And the ``temperature`` of the Gumbel softmax.
     """
@@ -201,6 +219,9 @@ class Wav2Vec2Objective(HiddenFrames):
     spec_augment : SpecAugment, optional
         More masks on the stem's features while training; the targets do not
         have them.
+    visible_weight : float
+        As in ``HiddenFrames``. Above 0, any other frames of the utterance are
+        distractors, not only hidden ones.
 
     Example
     -------
@@ -229,8 +250,9 @@ class Wav2Vec2Objective(HiddenFrames):
         diversity_weight: float = 0.1,
         penalty_weight: float = 0.0,
         spec_augment: SpecAugment | None = None,
+        visible_weight: float = 0.0,
     ):
-        super().__init__(mask_share, mask_span, spec_augment)
+        super().__init__(mask_share, mask_span, spec_augment, visible_weight)
         require_count("negatives", negatives, 1, 10_000)
         require_count("groups", groups)
         require_count("codes", codes, 2)
@@ -251,6 +273,7 @@ class Wav2Vec2Objective(HiddenFrames):
             "contrastive": 1.0,
             "diversity": diversity_weight,
             "penalty": penalty_weight,
+            **self.visible,
         }
 
     def build_model(self, config: ModelConfig) -> Wav2Vec2:
@@ -267,18 +290,26 @@ class Wav2Vec2Objective(HiddenFrames):
         self, batch: Batch, model: Wav2Vec2, done: float = 0.0
     ) -> PreparedContrast:
         """Draw hidden spans and distractors."""
-        mask, frames = self.draw(batch, model)
-        # A hidden frame that is alone has nothing to be told from.
-        mask &= mask.sum(1, keepdim=True) > 1
-        hidden = mask.sum(1).tolist()
-        table = draw_distractors(batch.seeds, hidden, self.negatives)
-        places = (~mask).int().argsort(dim=1, stable=True)
+        mask, valid = self.draw(batch, model)
+        asked = valid if self.visible else mask
+        # A frame that is alone has nothing to be told from.
+        asked = asked & (asked.sum(1, keepdim=True) > 1)
+        mask = mask & asked
+        table = draw_distractors(
+            batch.seeds, asked.sum(1).tolist(), self.negatives
+        )
+        order = asked.int() + mask.int()  # hidden, visible, what pads
+        places = order.argsort(dim=1, descending=True, stable=True)
         per_hidden = ("contrastive", "diversity", "accuracy")
-        counts = dict.fromkeys(per_hidden, float(sum(hidden)))
+        hidden = float(mask.sum())
+        counts = dict.fromkeys(per_hidden, hidden)
+        counts |= count_spread(valid)
+        if self.visible:
+            counts["visible"] = float(asked.sum()) - hidden
         return PreparedContrast(
             batch,
             mask,
-            counts | {"penalty": frames, "feature_std": frames},
+            counts | {"penalty": float(valid.sum())},
             masker=draw_masker(self.spec_augment, batch, model),
             places=places[:, : table.shape[1]],
             distractors=table,
@@ -288,10 +319,10 @@ class Wav2Vec2Objective(HiddenFrames):
     def sums(
         self, model: Callable, prepared: PreparedContrast, training: bool
     ) -> dict[str, torch.Tensor]:
-        """Sum the losses and the hits over hidden frames."""
+        """Sum the losses and the hits over frames."""
         temperature = prepared.temperature if training else None
         output = model(*prepared.inputs(training), temperature)
-        contrast = contrastive_sums(
+        contrast = contrast_frames(
             output.contexts,
             output.targets,
             output.codes,
@@ -300,11 +331,13 @@ class Wav2Vec2Objective(HiddenFrames):
         )
         diversity = unused_share(output.probabilities)
         hidden = prepared.mask.gather(1, prepared.places)
-        return {
-            "contrastive": contrast.loss,
+        sums = {
+            "contrastive": (contrast.loss * hidden).sum(),
             "diversity": diversity * prepared.counts["diversity"],
             "penalty": output.penalty,
-            "accuracy": contrast.hits,
-            "feature_std": spread_sum(output.states, output.lengths),
+            "accuracy": (contrast.hits & hidden).sum(),
             "codes": count_codes(output.codes, self.sizes[1], hidden),
         }
+        if self.visible:
+            sums["visible"] = (contrast.loss * ~hidden).sum()
+        return sums | spread_sums(output.states, output.lengths)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nar_asr_lobes.losses.contrastive import (
-    contrastive_sums,
+    contrast_frames,
     draw_distractors,
     unused_share,
 )
@@ -79,14 +79,14 @@ def test_the_loss_is_that_of_the_paper(kinds):
     contexts, targets = torch.randn(2, 3, 6, 8)
     codes = torch.randint(kinds, (3, 6, 2))
     table = draw_distractors([1, 2, 3], counts, 9)
-    found = contrastive_sums(contexts, targets, codes, table, 0.3)
+    found = contrast_frames(contexts, targets, codes, table, 0.3)
     loss = hits = 0
     for row, count in enumerate(counts):
         rows = (x[row, :count] for x in (contexts, targets, codes, table))
         more = by_hand(*rows, 0.3)
         loss, hits = loss + more[0], hits + more[1]
-    assert found.loss.item() == pytest.approx(loss, rel=1e-5, abs=1e-6)
-    assert found.hits.item() == hits
+    assert found.loss.sum().item() == pytest.approx(loss, rel=1e-5, abs=1e-6)
+    assert found.hits.sum() == hits
     # Of one kind, all distractors are left out.
     assert (loss == pytest.approx(0, abs=1e-9)) == (kinds == 1)
 
@@ -97,11 +97,11 @@ def test_two_frames_by_hand():
     targets = torch.tensor([[[3.0, 4.0], [4.0, 3.0]]])
     table = torch.tensor([[[0, 2], [1, 0]]])
     codes = torch.tensor([[[0, 1], [1, 1]]])
-    found = contrastive_sums(contexts, targets, codes, table, 0.5)
+    found = contrast_frames(contexts, targets, codes, table, 0.5)
     first = math.log(math.exp(1.2) + 2 * math.exp(1.6)) - 1.2
     second = math.log(math.exp(1.2) + math.exp(1.6)) - 1.2
-    assert found.loss.item() == pytest.approx(first + second, rel=1e-6)
-    assert found.hits.item() == 0
+    assert found.loss[0].tolist() == pytest.approx([first, second], rel=1e-6)
+    assert not found.hits.any()
 
 
 def test_padding_adds_nothing_to_the_gradient():
@@ -110,7 +110,7 @@ def test_padding_adds_nothing_to_the_gradient():
     table = torch.zeros(1, 5, 5, dtype=torch.int16)
     table[:, :3, :3] = draw_distractors([3], [3], 10)
     codes = torch.arange(5).view(1, 5, 1)
-    contrastive_sums(contexts, targets, codes, table).loss.backward()
+    contrast_frames(contexts, targets, codes, table).loss.sum().backward()
     for gradient in (contexts.grad, targets.grad):
         assert gradient[0, :3].any() and not gradient[0, 3:].any()
 
@@ -119,9 +119,9 @@ def test_the_loss_is_of_float32_in_mixed_precision():
     contexts, targets = torch.randn(2, 2, 6, 8)
     codes = torch.arange(12).view(2, 6, 1)
     table = draw_distractors([1, 2], [6, 6], 20)
-    plain = contrastive_sums(contexts, targets, codes, table).loss
+    plain = contrast_frames(contexts, targets, codes, table).loss
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = contrastive_sums(contexts, targets, codes, table).loss
+        mixed = contrast_frames(contexts, targets, codes, table).loss
     assert torch.equal(plain, mixed)
 
 

@@ -39,10 +39,16 @@ def make_objective(kind, spec_augment=None):
             width=32,
             gumbel_share=0.5,
             spec_augment=spec_augment,
+            visible_weight=0.5,
         )
     if kind == "pretrain":
         return BestRqObjective(
-            0.5, 4, codebooks=2, codes=32, spec_augment=spec_augment
+            0.5,
+            4,
+            codebooks=2,
+            codes=32,
+            spec_augment=spec_augment,
+            visible_weight=0.5,
         )
     return RecognitionObjective(TOKENIZER, 0.3, 0.5, spec_augment=spec_augment)
 

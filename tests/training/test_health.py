@@ -6,7 +6,7 @@ import torch
 from nar_asr_lobes.training.health import (
     count_codes,
     signs_of_collapse,
-    spread_sum,
+    spread_sums,
 )
 from nar_asr_lobes.training.progress import Totals
 from nar_asr_lobes.training.scheduler import WarmupCosine
@@ -27,11 +27,31 @@ def test_the_spread_is_over_the_frames_of_each_utterance():
         * count
         for row, count in ((0, 9), (1, 4))
     )
-    torch.testing.assert_close(spread_sum(states, lengths), expected)
+    found = spread_sums(states, lengths)["feature_std"]
+    torch.testing.assert_close(found, expected)
     # An imported encoder's last norm may have any gain.
-    torch.testing.assert_close(spread_sum(states / 100, lengths), expected)
+    found = spread_sums(states / 100, lengths)["feature_std"]
+    torch.testing.assert_close(found, expected)
     constant = torch.randn(3, 1, 5).expand(3, 9, 5)
-    assert spread_sum(constant, lengths).item() < 1e-5
+    assert spread_sums(constant, lengths)["feature_std"].item() < 1e-5
+
+
+@pytest.mark.parametrize("width", [5, 20])
+def test_the_rank_is_of_the_covariance_of_each_utterances_frames(width):
+    states = torch.randn(3, 9, width) * torch.arange(1.0, width + 1)
+    lengths = torch.tensor([9, 4, 0])
+    expected = 0.0
+    for row, count in ((0, 9), (1, 4)):
+        values = torch.linalg.eigvalsh(states[row, :count].T.cov())
+        expected += values.sum() ** 2 / values.square().sum() * count
+    found = spread_sums(states, lengths)["feature_rank"]
+    torch.testing.assert_close(found, expected)
+    line = torch.randn(1, 9, 1) * torch.randn(width) + torch.randn(width)
+    found = spread_sums(line, torch.tensor([9]))["feature_rank"]
+    assert found.item() / 9 == pytest.approx(1.0, rel=1e-4)
+    apart = torch.eye(9, width)[None]
+    found = spread_sums(apart, torch.tensor([9]))["feature_rank"]
+    assert found.item() / 9 > min(width, 9) - 1.5
 
 
 def test_codes_are_counted_by_codebook_and_where_they_count():

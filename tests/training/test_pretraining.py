@@ -12,7 +12,7 @@ from nar_asr_lobes.dataio.audio import SAMPLE_RATE
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.masking import draw_span_mask
-from nar_asr_lobes.losses.contrastive import contrastive_sums
+from nar_asr_lobes.losses.contrastive import contrast_frames
 from nar_asr_lobes.training.pretraining import (
     BestRqObjective,
     Wav2Vec2Objective,
@@ -97,12 +97,41 @@ def test_best_rq_is_cross_entropy_over_the_hidden_frames(tone_clips):
         "best_rq": guesses,
         "accuracy": guesses,
         "feature_std": lengths.sum(),
+        "feature_rank": lengths.sum(),
     }
     assert sums["best_rq"].item() == pytest.approx(loss, rel=1e-5)
     assert sums["accuracy"] == hits
     for book in range(2):
         met = torch.bincount(out.targets[:, book], minlength=32)
         assert torch.equal(sums["targets"][book].long(), met)
+
+
+def test_visible_frames_have_a_loss_of_their_own(tone_clips):
+    hidden_only = BestRqObjective(0.5, 4, 2, 32, soft_weight=0.25)
+    objective = BestRqObjective(
+        0.5, 4, 2, 32, soft_weight=0.25, visible_weight=0.5
+    )
+    assert objective.weights == {"best_rq": 0.75, "kl": 0.25, "visible": 0.5}
+    batch = make_batch("pretrain", tone_clips, range(4))
+    before, plain, _ = run(hidden_only, batch)
+    sums, prepared, model = run(objective, batch)
+    for name, value in before.items():
+        torch.testing.assert_close(sums[name], value)
+        assert prepared.counts.get(name) == plain.counts.get(name)
+    lengths = model.output_lengths(batch.samples)
+    loss, visible = 0.0, 0
+    for row, length in enumerate(lengths.tolist()):
+        for frame in range(length):
+            if prepared.mask[row, frame]:
+                continue
+            place = torch.tensor([row * prepared.mask.shape[1] + frame])
+            out = model(batch.wavs, batch.wav_lens, prepared.mask, place)
+            loss += F.cross_entropy(
+                out.logits.flatten(0, 1), out.targets.flatten(), reduction="sum"
+            ).item()
+            visible += 1
+    assert prepared.counts["visible"] == 2 * visible
+    assert sums["visible"].item() == pytest.approx(loss, rel=1e-4)
 
 
 def test_soft_targets_add_a_divergence(tone_clips):
@@ -125,20 +154,40 @@ def test_soft_targets_add_a_divergence(tone_clips):
     assert prepared.counts["kl"] == prepared.counts["best_rq"]
 
 
-def test_wav2vec2_losses_are_what_the_model_says(tone_clips):
-    objective = make_objective("wav2vec2")
+@pytest.mark.parametrize("visible_weight", [0.0, 0.5])
+def test_wav2vec2_losses_are_what_the_model_says(visible_weight, tone_clips):
+    objective = Wav2Vec2Objective(
+        0.5, 4, **SIZES, visible_weight=visible_weight
+    )
     batch = make_batch("wav2vec2", tone_clips, range(4))
     sums, prepared, model = run(objective, batch)
     mask, places = prepared.mask, prepared.places
-    for row, hidden in zip(places, mask, strict=True):
-        mine = hidden.nonzero().squeeze(1)
-        assert torch.equal(row[: len(mine)], mine)
+    lengths = model.output_lengths(batch.samples)
     out = model(batch.wavs, batch.wav_lens, mask, places)
-    contrast = contrastive_sums(
+    contrast = contrast_frames(
         out.contexts, out.targets, out.codes, prepared.distractors
     )
-    assert torch.equal(sums["contrastive"], contrast.loss)
-    assert torch.equal(sums["accuracy"], contrast.hits)
+    wanted = dict.fromkeys(["contrastive", "accuracy", "visible"], 0)
+    for row, length in enumerate(lengths.tolist()):
+        mine = mask[row].nonzero().squeeze(1)
+        rest = (~mask[row, :length]).nonzero().squeeze(1)
+        if not visible_weight:
+            rest = rest[:0]
+        first, asked = len(mine), len(mine) + len(rest)
+        assert places[row, :asked].tolist() == [*mine, *rest]
+        drawn = prepared.distractors[row].sum(1)
+        assert (drawn[:asked] == 20).all() and not drawn[asked:].any()
+        loss, hits = contrast.loss[row], contrast.hits[row]
+        wanted["contrastive"] += loss[:first].sum()
+        wanted["accuracy"] += hits[:first].sum()
+        wanted["visible"] += loss[first:].sum()
+    if not visible_weight:
+        assert wanted.pop("visible") == 0
+    else:
+        assert objective.weights["visible"] == 0.5
+        assert prepared.counts["visible"] == (lengths.sum() - mask.sum())
+    for name, value in wanted.items():
+        torch.testing.assert_close(sums[name], value)
     entropy = torch.special.entr(out.probabilities).sum(-1)
     diversity = 1 - entropy.exp().sum() / 64
     hidden = mask.sum().item()
@@ -147,23 +196,36 @@ def test_wav2vec2_losses_are_what_the_model_says(tone_clips):
     )
     assert sums["codes"].sum() == 2 * hidden == 2 * prepared.counts["accuracy"]
     assert prepared.counts["contrastive"] == hidden
-    lengths = model.output_lengths(batch.samples)
     assert prepared.counts["penalty"] == lengths.sum()
 
 
 def test_a_frame_that_is_alone_is_not_hidden(tone_clips):
-    """Of two frames one is hidden by BEST-RQ, none by wav2vec 2.0."""
+    """Of two frames one is hidden by BEST-RQ, by wav2vec 2.0 if it sees."""
     batch = make_batch("wav2vec2", tone_clips, [0])
-    batch = replace(
-        batch,
-        wavs=batch.wavs[:, :3600],
-        samples=torch.tensor([3600]),
-        wav_lens=torch.ones(1),
-    )
-    for kind, count in (("pretrain", 1), ("wav2vec2", 0)):
-        _, prepared, _ = run(make_objective(kind), batch)
+
+    def cut(samples):
+        return replace(
+            batch,
+            wavs=batch.wavs[:, :samples],
+            samples=torch.tensor([samples]),
+            wav_lens=torch.ones(1),
+        )
+
+    blind = Wav2Vec2Objective(0.5, 4, **SIZES)
+    seeing = make_objective("wav2vec2")
+    for objective, count, visible in (
+        (make_objective("pretrain"), 1, 2),  # of two codebooks
+        (blind, 0, None),
+        (seeing, 1, 1),
+    ):
+        _, prepared, _ = run(objective, cut(3600))
         assert prepared.mask.shape == (1, 2)
         assert prepared.mask.sum() == count
+        assert prepared.counts.get("visible") == visible
+        assert prepared.counts["feature_std"] == 2
+    sums, prepared, _ = run(seeing, cut(3000))  # one frame in all
+    assert prepared.counts["feature_std"] == 1
+    assert prepared.counts["visible"] == sums["visible"] == 0
 
 
 def test_the_gumbel_temperature_falls_to_its_floor():

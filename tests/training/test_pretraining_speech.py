@@ -31,6 +31,7 @@ SIZES = ModelConfig(
     dropout=0.0,
 )
 BEST_RQ = BestRqObjective(0.5, 6, codebooks=2, codes=256)
+VISIBLE = BestRqObjective(0.5, 6, codebooks=2, codes=256, visible_weight=1.0)
 WAV2VEC2 = Wav2Vec2Objective(
     0.5, 6, negatives=20, codes=64, code_dim=32, width=64
 )
@@ -69,6 +70,7 @@ def speech(real_data):
     "objective, loss, accuracy",
     [
         pytest.param(BEST_RQ, 0.8, 1.3, id="best_rq"),
+        pytest.param(VISIBLE, 0.8, 1.3, id="visible"),
         pytest.param(WAV2VEC2, 0.92, 2.5, id="wav2vec2"),
     ],
 )
