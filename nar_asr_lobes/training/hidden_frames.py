@@ -42,7 +42,7 @@ class HiddenFrames:
         Of the loss on frames that are not hidden; 0 for none. In a short run
         hidden frames teach little more than silence and loudness, and the
         encoder forgets what else its frames hold; asked for what it sees too,
-        it does not. HuBERT's loss has such a part (Hsu et al.,
+        it forgets less. HuBERT's loss has such a part (Hsu et al.,
         https://arxiv.org/abs/2106.07447).
 
     Example

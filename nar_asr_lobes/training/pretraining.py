@@ -302,14 +302,14 @@ class Wav2Vec2Objective(HiddenFrames):
         places = order.argsort(dim=1, descending=True, stable=True)
         per_hidden = ("contrastive", "diversity", "accuracy")
         hidden = float(mask.sum())
-        counts = dict.fromkeys(per_hidden, hidden)
-        counts |= count_spread(valid)
+        counts = dict.fromkeys(per_hidden, hidden) | count_spread(valid)
+        counts["penalty"] = float(valid.sum())
         if self.visible:
             counts["visible"] = float(asked.sum()) - hidden
         return PreparedContrast(
             batch,
             mask,
-            counts | {"penalty": float(valid.sum())},
+            counts,
             masker=draw_masker(self.spec_augment, batch, model),
             places=places[:, : table.shape[1]],
             distractors=table,
