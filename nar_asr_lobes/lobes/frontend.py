@@ -80,6 +80,13 @@ class WaveformFrontend(nn.Module):
         counts = torch.arange(1, 8000)
         return int(counts[self.output_lengths(counts) > 0][0])
 
+    def freeze(self, part: str) -> None:
+        """Take a part out of the training: filters or frontend, the whole."""
+        if part == "frontend":
+            self.requires_grad_(False)
+        else:
+            self.stem.freeze_filters()
+
     def forward(
         self,
         wavs: torch.Tensor,

@@ -75,13 +75,14 @@ def make_brain(
     check_optimizer(config.optim.optimizer)
     check_augment(config.wave_augment)
     model = objective.build_model(sizes)
-    if config.optim.freeze_filters:
+    freeze = config.optim.freeze
+    if freeze != "none":
         if sizes.stem == "wav2vec2" and config.init_from is None:
             raise UserError(
-                "optim: freeze_filters would leave the wav2vec2 stem at "
-                "random; set it to False, or name an init_from"
+                f"optim: freeze: {freeze} would leave the wav2vec2 stem at "
+                "random; set it to none, or name an init_from"
             )
-        model.encoder.frontend.stem.freeze_filters()
+        model.encoder.frontend.freeze(freeze)
     facts = run_facts(config, sizes.to_dict())
     for key in ("bucket_steps", "sorted_epochs"):
         facts[key] = getattr(config.data, key)

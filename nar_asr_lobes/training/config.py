@@ -23,6 +23,7 @@ from nar_asr_lobes.training.yaml_file import read_yaml
 
 TASKS = ("pretrain", "finetune", "evaluate")
 PRECISIONS = ("auto", "fp32", "bf16")
+FREEZE = ("none", "filters", "frontend")
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,9 @@ class OptimConfig:
         See ``TrainOptions``.
     freeze_encoder_steps, max_skipped : int
         See ``TrainOptions``.
-    freeze_filters : bool
-        Whether the stem's filters on the waveform keep their start.
+    freeze : str
+        What keeps its start all through, of ``FREEZE``: none, filters (what
+        reads the waveform) or frontend (all in front of the layers).
     """
 
     optimizer: Callable
@@ -95,8 +97,14 @@ class OptimConfig:
     max_grad_norm: float = 1.0
     head_lr_scale: float = 1.0
     freeze_encoder_steps: int = 0
-    freeze_filters: bool = False
+    freeze: str = "none"
     max_skipped: int = 20
+
+    def __post_init__(self):
+        if self.freeze not in FREEZE:
+            raise UserError(
+                f"freeze is {self.freeze!r}; choose from " + ", ".join(FREEZE)
+            )
 
 
 @dataclass(frozen=True)

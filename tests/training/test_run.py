@@ -10,7 +10,6 @@ import torch
 
 from nar_asr_lobes.dataio.pieces import CharTokenizer
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lobes.stems import gabor_filters
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.distributed import on_main
 from tests.recipes.librispeech_tree import corrupt
@@ -81,38 +80,53 @@ def test_the_compiler_of_the_searches_does_not_fill_the_log(folder):
     assert not logging.getLogger("numba.core.ssa").isEnabledFor(logging.INFO)
 
 
-def test_a_finetuning_starts_from_the_pretrained_encoder(finished, folder):
-    """With all frozen, the encoder is the one that was pre-trained."""
-    options = [
-        f"--init_from={finished / 'pretrain'}",
-        "--optim={freeze_encoder_steps: 2}",
-    ]
+def finetune_from(finished, folder, optim):
+    """Give the model of the pre-training, and that of a fine-tuning from it."""
+    options = [f"--init_from={finished / 'pretrain'}", f"--optim={optim}"]
     assert run_tiny(folder, "finetune", *options).code == 0
-    given, taken = (
+    return (
         CheckpointFolder(path / "checkpoints").newest().load("model")
         for path in (finished / "pretrain", folder / "out")
     )
+
+
+def test_a_finetuning_starts_from_the_pretrained_encoder(finished, folder):
+    """With all frozen, the encoder is the one that was pre-trained."""
+    optim = "{freeze_encoder_steps: 2}"
+    given, taken = finetune_from(finished, folder, optim)
     names = [name for name in taken if name.startswith("encoder.")]
     assert len(names) > 10
     for name in names:
         assert torch.equal(given[name], taken[name]), name
 
 
-@pytest.mark.parametrize("frozen", [True, False])
-def test_frozen_filters_keep_their_start(folder, frozen):
-    option = f"--optim={{freeze_filters: {frozen}}}"
-    assert run_tiny(folder, "finetune", option).code == 0
-    newest = CheckpointFolder(folder / "out" / "checkpoints").newest()
-    filters = newest.load("model")["encoder.frontend.stem.gabor.weight"]
-    start = gabor_filters(filters.shape[0] // 2, filters.shape[-1])
-    assert torch.equal(filters, start) == frozen
+@pytest.mark.parametrize(
+    ("freeze", "kept"),
+    [
+        ("none", []),
+        ("filters", ["stem.gabor.", "stem.lowpass."]),
+        ("frontend", [""]),
+    ],
+)
+def test_what_is_frozen_keeps_its_start(finished, folder, freeze, kept):
+    given, taken = finetune_from(finished, folder, f"{{freeze: {freeze}}}")
+    starts = tuple(f"encoder.frontend.{part}" for part in kept)
+    names = {name for name in taken if name.startswith("encoder.")}
+    same = {name for name in names if torch.equal(given[name], taken[name])}
+    assert same == {name for name in names if name.startswith(starts)}
 
 
 def test_a_stem_of_random_weights_is_not_frozen(folder):
-    options = ["--optim={freeze_filters: True}", "--model={stem: wav2vec2}"]
+    options = ["--optim={freeze: filters}", "--model={stem: wav2vec2}"]
     outcome = run_tiny(folder, "finetune", *options)
     assert outcome.code == 2
-    assert "freeze_filters would leave the wav2vec2 stem at" in outcome.error
+    assert "freeze: filters would leave the wav2vec2 stem at" in outcome.error
+
+
+def test_what_is_frozen_is_one_of_three(folder):
+    outcome = run_tiny(folder, "finetune", "--optim={freeze: stem}")
+    assert outcome.code == 2
+    assert "optim: freeze is 'stem'; choose from none, fil" in outcome.error
 
 
 def test_a_complete_run_is_evaluated_but_not_trained_again(started):
