@@ -75,14 +75,13 @@ def make_brain(
     check_optimizer(config.optim.optimizer)
     check_augment(config.wave_augment)
     model = objective.build_model(sizes)
-    freeze = config.optim.freeze
-    if freeze != "none":
+    if config.freeze != "none":
         if sizes.stem == "wav2vec2" and config.init_from is None:
             raise UserError(
-                f"optim: freeze: {freeze} would leave the wav2vec2 stem at "
+                f"freeze: {config.freeze} would leave the wav2vec2 stem at "
                 "random; set it to none, or name an init_from"
             )
-        model.encoder.frontend.freeze(freeze)
+        model.encoder.frontend.freeze(config.freeze)
     facts = run_facts(config, sizes.to_dict())
     for key in ("bucket_steps", "sorted_epochs"):
         facts[key] = getattr(config.data, key)

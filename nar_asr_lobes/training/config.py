@@ -86,9 +86,6 @@ class OptimConfig:
         See ``TrainOptions``.
     freeze_encoder_steps, max_skipped : int
         See ``TrainOptions``.
-    freeze : str
-        What keeps its start all through, of ``FREEZE``: none, filters (what
-        reads the waveform) or frontend (all in front of the layers).
     """
 
     optimizer: Callable
@@ -97,14 +94,7 @@ class OptimConfig:
     max_grad_norm: float = 1.0
     head_lr_scale: float = 1.0
     freeze_encoder_steps: int = 0
-    freeze: str = "none"
     max_skipped: int = 20
-
-    def __post_init__(self):
-        if self.freeze not in FREEZE:
-            raise UserError(
-                f"freeze is {self.freeze!r}; choose from " + ", ".join(FREEZE)
-            )
 
 
 @dataclass(frozen=True)
@@ -196,6 +186,9 @@ class RunConfig:
         encoder is taken over; see ``with_imported_sizes``.
     fresh_layers : int
         The last encoder layers that are not; see ``load_pretrained``.
+    freeze : str
+        What keeps its start all through, of ``FREEZE``: none, filters (what
+        reads the waveform) or frontend (all in front of the layers).
     bundle : str, optional
         What ``evaluate`` evaluates.
     steps, global_batch : int
@@ -229,6 +222,7 @@ class RunConfig:
     seed: int = 1
     init_from: str | None = None
     fresh_layers: int = 0
+    freeze: str = "none"
     bundle: str | None = None
     steps: int = 1000
     global_batch: int = 16
@@ -323,7 +317,8 @@ mean 'steps'?
         0,
         sizes.encoder_layers,
     )
-    for name, choices in (("task", TASKS), ("precision", PRECISIONS)):
+    known = {"task": TASKS, "precision": PRECISIONS, "freeze": FREEZE}
+    for name, choices in known.items():
         if getattr(config, name) not in choices:
             raise UserError(
                 f"{where}: {name} is {getattr(config, name)!r}; choose from "

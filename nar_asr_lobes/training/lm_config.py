@@ -107,11 +107,10 @@ class LmRunConfig:
                     + ", ".join(known)
                 )
         optim = self.optim
-        speech = optim.freeze != "none" or optim.freeze_encoder_steps
-        if speech or optim.head_lr_scale != 1:
+        if optim.freeze_encoder_steps or optim.head_lr_scale != 1:
             raise UserError(
-                "optim: head_lr_scale, freeze_encoder_steps and freeze are for"
-                " models with an encoder; leave them out"
+                "optim: head_lr_scale and freeze_encoder_steps are for models "
+                "with an encoder; leave them out"
             )
 
 

@@ -42,6 +42,8 @@ from nar_asr_lobes.training.lm_config import load_run
 HERE = Path(__file__).resolve().parent
 FRAGMENTS = "../../../hparams/pretrain"
 STARTS = ("scratch", "best_rq", "wav2vec2")
+# The frontend's frames are what wav2vec 2.0 guesses; they must not drift.
+_OF_OBJECTIVE = {"best_rq": (), "wav2vec2": ("--freeze=frontend",)}
 # Swahili has less than an hour of labels.
 AMOUNTS = {
     "speechocean762": (10, 60, None),
@@ -252,15 +254,22 @@ def split_by_stage(options: Sequence[str]) -> dict[str, list[str]]:
 
 
 def plan_pretrainings(output: Path, options: Sequence[str]) -> list[Training]:
-    """Plan a pre-training with each objective."""
+    """Plan a pre-training with each objective; given options go before ours.
+
+    Example
+    -------
+    >>> _, wav2vec2 = plan_pretrainings(Path("out"), ["--steps=9"])
+    >>> wav2vec2.options[:2]
+    ('--freeze=frontend', '--steps=9')
+    """
     return [
         Training(
             output / name,
             "pretrain.yaml",
-            (*options, f"--objective=!include:{FRAGMENTS}/{name}.yaml"),
+            (*ours, *options, f"--objective=!include:{FRAGMENTS}/{name}.yaml"),
             "seconds.json",
         )
-        for name in STARTS[1:]
+        for name, ours in _OF_OBJECTIVE.items()
     ]
 
 

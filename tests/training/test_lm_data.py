@@ -101,7 +101,6 @@ def test_batches_hold_every_sentence_within_the_bound(make):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"freeze": "frontend"}, "are for models with an encoder"),
         ({"freeze_encoder_steps": 5}, "are for models with an encoder"),
         ({"head_lr_scale": 2.0}, "are for models with an encoder"),
     ],

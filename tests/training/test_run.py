@@ -80,9 +80,9 @@ def test_the_compiler_of_the_searches_does_not_fill_the_log(folder):
     assert not logging.getLogger("numba.core.ssa").isEnabledFor(logging.INFO)
 
 
-def finetune_from(finished, folder, optim):
+def finetune_from(finished, folder, option):
     """Give the model of the pre-training, and that of a fine-tuning from it."""
-    options = [f"--init_from={finished / 'pretrain'}", f"--optim={optim}"]
+    options = [f"--init_from={finished / 'pretrain'}", option]
     assert run_tiny(folder, "finetune", *options).code == 0
     return (
         CheckpointFolder(path / "checkpoints").newest().load("model")
@@ -92,8 +92,8 @@ def finetune_from(finished, folder, optim):
 
 def test_a_finetuning_starts_from_the_pretrained_encoder(finished, folder):
     """With all frozen, the encoder is the one that was pre-trained."""
-    optim = "{freeze_encoder_steps: 2}"
-    given, taken = finetune_from(finished, folder, optim)
+    option = "--optim={freeze_encoder_steps: 2}"
+    given, taken = finetune_from(finished, folder, option)
     names = [name for name in taken if name.startswith("encoder.")]
     assert len(names) > 10
     for name in names:
@@ -109,7 +109,7 @@ def test_a_finetuning_starts_from_the_pretrained_encoder(finished, folder):
     ],
 )
 def test_what_is_frozen_keeps_its_start(finished, folder, freeze, kept):
-    given, taken = finetune_from(finished, folder, f"{{freeze: {freeze}}}")
+    given, taken = finetune_from(finished, folder, f"--freeze={freeze}")
     starts = tuple(f"encoder.frontend.{part}" for part in kept)
     names = {name for name in taken if name.startswith("encoder.")}
     same = {name for name in names if torch.equal(given[name], taken[name])}
@@ -117,16 +117,16 @@ def test_what_is_frozen_keeps_its_start(finished, folder, freeze, kept):
 
 
 def test_a_stem_of_random_weights_is_not_frozen(folder):
-    options = ["--optim={freeze: filters}", "--model={stem: wav2vec2}"]
+    options = ["--freeze=filters", "--model={stem: wav2vec2}"]
     outcome = run_tiny(folder, "finetune", *options)
     assert outcome.code == 2
     assert "freeze: filters would leave the wav2vec2 stem at" in outcome.error
 
 
 def test_what_is_frozen_is_one_of_three(folder):
-    outcome = run_tiny(folder, "finetune", "--optim={freeze: stem}")
+    outcome = run_tiny(folder, "finetune", "--freeze=stem")
     assert outcome.code == 2
-    assert "optim: freeze is 'stem'; choose from none, fil" in outcome.error
+    assert "freeze is 'stem'; choose from none, filters, fr" in outcome.error
 
 
 def test_a_complete_run_is_evaluated_but_not_trained_again(started):
