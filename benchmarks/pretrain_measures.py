@@ -119,6 +119,8 @@ class Contender:
             try:
                 self.tried[size] = self._trial(size)
             except torch.OutOfMemoryError:
+                if not self.tried:
+                    raise
                 break
             if self.tried[size] < GAIN * self.tried.get(size // 2, 0.0):
                 break

@@ -59,6 +59,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--profile", action="store_true")
     found = parser.parse_args()
     gpu = found.device == "cuda"
+    if found.workers and not gpu:
+        parser.error("--workers: their processor time would not be counted")
     if found.workers is None:
         found.workers = 4 if gpu else 0
     if found.compile is None:
@@ -137,6 +139,8 @@ def main() -> None:
             profile(Contender(MODELS["ours"], setting, options.utterances))
             return
         found = contenders(options, setting)
+        if "ours" not in found:
+            raise SystemExit("ours could not be built: nothing to compare")
         peak = take_turns(list(found.values()), options.rounds)
         print(json.dumps(report(found, options, peak)))
 

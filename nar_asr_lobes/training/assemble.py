@@ -28,6 +28,8 @@ from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import LogConfig, RunConfig
 from nar_asr_lobes.training.data import run_lexicon
+from nar_asr_lobes.training.facts import speech_facts
+from nar_asr_lobes.training.frozen import freeze_parts, without_idle_keys
 from nar_asr_lobes.training.init_from import fresh_parts, load_pretrained
 from nar_asr_lobes.training.lm_config import LmRunConfig
 from nar_asr_lobes.training.objectives import Objective
@@ -68,60 +70,27 @@ def make_brain(
                 f"{config.task}: section {name!r} is missing in the YAML; "
                 "include a fragment of hparams/"
             )
+    config = without_idle_keys(config)
     sizes = ModelConfig.from_dict(config.model)
     torch.manual_seed(config.seed)
-    lexicon = run_lexicon(config)
+    lexicon = None if tokenizer is None else run_lexicon(config)
     objective = make_objective(config, tokenizer, lexicon)
     check_optimizer(config.optim.optimizer)
     check_augment(config.wave_augment)
     model = objective.build_model(sizes)
-    if config.freeze != "none":
-        if sizes.stem == "wav2vec2" and config.init_from is None:
-            raise UserError(
-                f"freeze: {config.freeze} would leave the wav2vec2 stem at "
-                "random; set it to none, or name an init_from"
-            )
-        model.encoder.frontend.freeze(config.freeze)
-    facts = run_facts(config, sizes.to_dict())
-    for key in ("bucket_steps", "sorted_epochs"):
-        facts[key] = getattr(config.data, key)
+    freeze_parts(model, objective, config)
+    facts = speech_facts(config, sizes.to_dict(), objective)
     if tokenizer is not None:
         facts["tokenizer"] = tokenizer.fingerprint
-    else:
-        facts["targets"] = objective.targets
     if lexicon is not None:
         facts["phones"] = " ".join(lexicon.phones)
     fresh: tuple[str, ...] = ()
-    facts["init_from"] = None
     if config.init_from is not None:
         fresh = fresh_parts(config.fresh_layers, sizes.encoder_layers)
-        facts["init_from"] = str(Path(config.init_from).resolve())
-        facts["fresh_layers"] = config.fresh_layers
     brain = wrap_brain(config, model, objective, facts, run_opts, fresh)
     if config.init_from is not None and brain.checkpoints.newest() is None:
         load_pretrained(model, config.init_from, facts, fresh)
     return brain
-
-
-def run_facts(config: RunConfig | LmRunConfig, sizes: dict) -> dict:
-    """Note what a resumed run must have in common with its beginning.
-
-    Arguments
-    ---------
-    config : RunConfig or LmRunConfig
-        The run.
-    sizes : dict
-        Of its model.
-
-    Returns
-    -------
-    dict
-        For ``Checkpoint.require``; the caller adds what its task has.
-    """
-    facts = {"task": config.task, "model": sizes}
-    for key in ("seed", "global_batch"):  # they decide on the data's order
-        facts[key] = getattr(config, key)
-    return facts
 
 
 def wrap_brain(

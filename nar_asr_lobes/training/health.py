@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 LOW_PERPLEXITY = 0.005  # of the codes that could be in use
 LOW_SPREAD = 0.03  # about 1 at the start
+LEAST_COUNTS = 20  # fewer say nothing of the codes in use
 _REMEDIES = {
     "codes": "raise diversity_weight, lower peak_lr or gumbel_start",
     "targets": "look for silence or noise among the audio",
@@ -157,9 +158,10 @@ diversity_weight, lower peak_lr or gumbel_start'
     signs, numbers = [], totals.ratios()
     for name in totals.codes.keys() & _REMEDIES.keys():
         counts = totals.codes[name]
-        possible = min(counts.shape[1], int(counts[0].sum()))
-        if not possible:
+        met = int(counts[0].sum())
+        if met < LEAST_COUNTS:
             continue
+        possible = min(counts.shape[1], met)
         perplexity = perplexities(counts).min()  # one codebook is enough
         if perplexity < 1 + LOW_PERPLEXITY * possible:
             signs.append(

@@ -19,12 +19,9 @@ from speechbrain.utils.run_opts import RunOptions
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.lm.neural import WEIGHTS, NeuralLM
 from nar_asr_lobes.lobes.lm import BOUNDARY, LmSizes, TransformerLm
-from nar_asr_lobes.training.assemble import (
-    check_optimizer,
-    run_facts,
-    wrap_brain,
-)
+from nar_asr_lobes.training.assemble import check_optimizer, wrap_brain
 from nar_asr_lobes.training.brain import NarBrain
+from nar_asr_lobes.training.facts import run_facts
 from nar_asr_lobes.training.lm_config import LmRunConfig
 from nar_asr_lobes.training.lm_data import (
     TextBatch,
@@ -58,7 +55,7 @@ class LmObjective:
     5
     """
 
-    score, targets = "nats", "tokens"
+    score = "nats"
 
     def __init__(self, vocab_size: int):
         self.vocab_size = vocab_size

@@ -126,13 +126,13 @@ class Objective(Protocol):
     """What the trainer needs of an objective.
 
     ``weights`` are those of the losses; ``score`` names the statistic by
-    which checkpoints are compared (lower is better); ``targets`` says what is
-    predicted, so that another run with the same can take the heads over.
+    which checkpoints are compared (lower is better). One of a pre-training
+    has ``targets`` too: what is predicted, so that another run with the same
+    can take the heads over.
     """
 
     weights: Mapping[str, float]
     score: str
-    targets: str
 
     def build_model(self, config: ModelConfig) -> nn.Module:
         """Build the model that this objective trains."""
@@ -188,7 +188,7 @@ class RecognitionObjective:
     {'ctc': 0.35, 'inter_ctc': 0.35, 'cmlm': 0.3}
     """
 
-    score, targets = "wer", "tokens"
+    score = "wer"
 
     def __init__(
         self,

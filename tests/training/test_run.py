@@ -10,6 +10,7 @@ import torch
 
 from nar_asr_lobes.dataio.pieces import CharTokenizer
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lobes.stems import gabor_filters
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.distributed import on_main
 from tests.recipes.librispeech_tree import corrupt
@@ -116,11 +117,49 @@ def test_what_is_frozen_keeps_its_start(finished, folder, freeze, kept):
     assert same == {name for name in names if name.startswith(starts)}
 
 
-def test_a_stem_of_random_weights_is_not_frozen(folder):
-    options = ["--freeze=filters", "--model={stem: wav2vec2}"]
-    outcome = run_tiny(folder, "finetune", *options)
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [
+        ("finetune", ["--freeze=filters", "--model={stem: wav2vec2}"]),
+        ("pretrain", ["--freeze=filters", "--model={stem: wav2vec2}"]),
+        ("finetune", ["--freeze=frontend"]),
+    ],
+)
+def test_convolutions_of_random_weights_are_not_frozen(folder, task, options):
+    outcome = run_tiny(folder, task, *options)
     assert outcome.code == 2
-    assert "freeze: filters would leave the wav2vec2 stem at" in outcome.error
+    assert "would leave convolutions at random; set it to" in outcome.error
+
+
+def test_a_pretraining_may_freeze_the_frontend(folder):
+    assert run_tiny(folder, "pretrain", "--freeze=frontend").code == 0
+
+
+def test_what_is_frozen_has_no_penalty(folder):
+    (folder / "objective.yaml").write_text(
+        "!new:nar_asr_lobes.training.pretraining.Wav2Vec2Objective\n"
+        "mask_share: 0.5\nmask_span: 4\npenalty_weight: 1.0\n"
+    )
+    option = "--objective=!include:objective.yaml"
+    outcome = run_tiny(folder, "pretrain", option, "--freeze=frontend")
+    assert outcome.code == 2
+    assert "penalty_weight does nothing with freeze: front" in outcome.error
+
+
+def test_without_a_pretrained_encoder_none_rests(folder):
+    options = ["--optim={freeze_encoder_steps: 2}", "--fresh_layers=1"]
+    outcome = run_tiny(folder, "finetune", *options)
+    assert outcome.code == 0
+    assert "freeze_encoder_steps (2) and fresh_layers (1) are" in outcome.out
+    newest = CheckpointFolder(folder / "out" / "checkpoints").newest()
+    filters = newest.load("model")["encoder.frontend.stem.gabor.weight"]
+    start = gabor_filters(filters.shape[0] // 2, filters.shape[-1])
+    assert not torch.equal(filters, start)
+
+
+def test_a_pretraining_ignores_what_a_tokenizer_would_hear(folder):
+    option = "--tokenizer={phones: en-us}"
+    assert run_tiny(folder, "pretrain", option).code == 0
 
 
 def test_what_is_frozen_is_one_of_three(folder):
@@ -148,6 +187,7 @@ def test_a_complete_run_is_evaluated_but_not_trained_again(started):
         (["--init_from=pretrain"], "init_from None"),
         (["--data={bucket_steps: 3}"], "bucket_steps 16"),
         (["--optim={head_lr_scale: 4}"], "lr_scale 1.0"),
+        (["--freeze=filters"], "freeze none"),
     ],
 )
 def test_a_run_under_way_takes_no_other_start(started, options, key):
@@ -155,6 +195,15 @@ def test_a_run_under_way_takes_no_other_start(started, options, key):
     outcome = run_tiny(started, "finetune", *options)
     assert outcome.code == 2
     assert f"was made with {key}, now it is" in outcome.error
+
+
+def test_a_run_under_way_keeps_its_objective(started):
+    text = (started / "finetune.yaml").read_text()
+    text = text.replace("inter_weight: 0.5", "inter_weight: 0.25")
+    (started / "finetune.yaml").write_text(text)
+    outcome = run_tiny(started, "finetune")
+    assert outcome.code == 2
+    assert "was made with objective {'weights': {'ctc': 0.35" in outcome.error
 
 
 def test_a_run_under_way_needs_its_start_no_more(folder, tmp_path):
