@@ -254,7 +254,7 @@ def split_by_stage(options: Sequence[str]) -> dict[str, list[str]]:
 
 
 def plan_pretrainings(output: Path, options: Sequence[str]) -> list[Training]:
-    """Plan a pre-training with each objective; given options go before ours.
+    """Plan a pre-training with each objective; options win over ours.
 
     Example
     -------
