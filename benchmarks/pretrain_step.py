@@ -38,6 +38,8 @@ from pretrain_audio import joined_utterances
 from pretrain_measures import Contender, profile, take_turns
 from pretrain_models import MODELS, Setting
 
+from nar_asr_lobes.errors import UserError
+
 PAIRS = {  # name: whose speed over whose, and how the result is called
     "transformers": ("ours", "transformers", "vs_transformers"),
     "speechbrain": ("ours", "speechbrain", "vs_speechbrain"),
@@ -146,4 +148,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
