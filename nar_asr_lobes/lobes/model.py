@@ -128,6 +128,9 @@ class NarAsr(nn.Module):
             if config.inter_units
             else None
         )
+        for head in (self.ctc_head, self.inter_head):
+            if head is not None:
+                nn.init.zeros_(head.bias)  # what tells a new one
         self.condition = (
             nn.Linear(config.inter_units or vocab_size, config.d_model)
             if config.self_condition

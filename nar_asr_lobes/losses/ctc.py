@@ -83,3 +83,27 @@ def ctc_loss_sum(
         zero_infinity=True,
     )
     return (losses * keep).sum()
+
+
+def log_frequencies(counts: torch.Tensor) -> torch.Tensor:
+    """Give the logits of a head that knows how often each unit comes.
+
+    Arguments
+    ---------
+    counts : torch.Tensor
+        Of each unit, and at 0, the blank's place, of the frames without any;
+        shape [V]. All are smoothed: what has not come may yet come.
+
+    Returns
+    -------
+    torch.Tensor
+        Log-probabilities of a frame, shape [V].
+
+    Example
+    -------
+    >>> log_frequencies(torch.tensor([6, 2, 0])).exp()
+    tensor([0.7000, 0.2250, 0.0750])
+    """
+    units = counts[1:] + 1.0
+    blank = (counts[:1] + 1) / (counts.sum() + 2)
+    return torch.cat([blank, (1 - blank) * units / units.sum()]).log()

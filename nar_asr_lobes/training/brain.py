@@ -162,7 +162,7 @@ class NarBrain(sb.Brain):
         """
         batches = [item.batch for item in prepared]
         if self.progress.step == 0:
-            self.objective.begin(self.model, batches)
+            self.objective.begin(self.model, prepared)
         local = Totals()
         for item in prepared:
             local.add(item.counts, item.counts)

@@ -80,5 +80,5 @@ of at least 1
         )
         return mask, valid_mask(lengths, mask.shape[1])
 
-    def begin(self, model: nn.Module, batches: Sequence[Batch]) -> None:
+    def begin(self, model: nn.Module, prepared: Sequence[Prepared]) -> None:
         """Fit nothing."""

@@ -65,7 +65,9 @@ class LmObjective:
         """Build the language model."""
         return TransformerLm(sizes, self.vocab_size)
 
-    def begin(self, model: TransformerLm, batches: Sequence[TextBatch]) -> None:
+    def begin(
+        self, model: TransformerLm, prepared: Sequence[PreparedText]
+    ) -> None:
         """Fit nothing."""
 
     def prepare(

@@ -22,6 +22,7 @@ from nar_asr_lobes.decoding.greedy import greedy_paths
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.wer import score
 from nar_asr_lobes.limits import require_number
+from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.lobes.masking import (
     FeatureMasker,
     SpecAugment,
@@ -33,8 +34,13 @@ from nar_asr_lobes.lobes.model import (
     NarAsr,
     build_model,
 )
-from nar_asr_lobes.losses.ctc import ctc_feasible, ctc_loss_sum
+from nar_asr_lobes.losses.ctc import (
+    ctc_feasible,
+    ctc_loss_sum,
+    log_frequencies,
+)
 from nar_asr_lobes.losses.masked import masked_token_loss_sum
+from nar_asr_lobes.training.distributed import gather_objects
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,17 @@ class CtcTargets:
     def count(self) -> float:
         """Count the units of the rows that CTC aligns."""
         return float((self.unit_lens * self.keep).sum())
+
+    def unit_counts(self, lengths: torch.Tensor, size: int) -> torch.Tensor:
+        """Count each of ``size`` units in those rows, [size] on the CPU.
+
+        That of the blank, 0, is of the frames ([B] ``lengths``) without unit.
+        """
+        inside = valid_mask(self.unit_lens, self.units.shape[1])
+        units = self.units[inside & self.keep[:, None]].cpu()
+        counts = torch.bincount(units, minlength=size)
+        counts[0] = int((lengths * self.keep).sum()) - len(units)
+        return counts
 
     def loss_sum(
         self, log_probs: torch.Tensor, lengths: torch.Tensor
@@ -137,8 +154,8 @@ class Objective(Protocol):
     def build_model(self, config: ModelConfig) -> nn.Module:
         """Build the model that this objective trains."""
 
-    def begin(self, model: nn.Module, batches: Sequence[Batch]) -> None:
-        """Fit what is fitted to the first step's audio, just before it.
+    def begin(self, model: nn.Module, prepared: Sequence[Prepared]) -> None:
+        """Fit what is fitted to the first step's batches, just before it.
 
         All ranks come here, each with the micro-batches of its own.
         """
@@ -254,8 +271,25 @@ class RecognitionObjective:
         masker = draw_masker(self.spec_augment, batch, model)
         return Prepared(batch, mask, counts, spoken, inter, masker)
 
-    def begin(self, model: NarAsr, batches: Sequence[Batch]) -> None:
-        """Fit nothing."""
+    def begin(self, model: NarAsr, prepared: Sequence[Prepared]) -> None:
+        """Let new CTC heads begin at the frequencies of the first step.
+
+        An optimiser such as Adam moves a bias by its rate in a step, so that
+        all layers would learn first, to say mostly blank whatever is heard.
+        """
+        heads = {"spoken": model.ctc_head, "inter": model.inter_head}
+        for name, head in heads.items():
+            if head is None or head.bias.any():  # not new
+                continue
+            mine = sum(
+                getattr(item, name).unit_counts(
+                    model.output_lengths(item.batch.samples), head.out_features
+                )
+                for item in prepared
+            )
+            counts = sum(gather_objects(mine))
+            with torch.no_grad():
+                head.bias.copy_(log_frequencies(counts))
 
     def _phone_targets(
         self, batch: Batch, lengths: torch.Tensor, keep: torch.Tensor

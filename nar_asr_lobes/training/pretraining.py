@@ -117,11 +117,12 @@ class BestRqObjective(HiddenFrames):
             self.projection,
         )
 
-    def begin(self, model: BestRq, batches: Sequence[Batch]) -> None:
+    def begin(self, model: BestRq, prepared: Sequence[PreparedFrames]) -> None:
         """Fit the projection, if it is one to be fitted and not yet is."""
         quantizer = model.quantizer
         if self.projection == "random" or quantizer.fitted:
             return
+        batches = [item.batch for item in prepared]
         mine = sum(quantizer.moments(b.wavs, b.wav_lens) for b in batches)
         quantizer.fit(sum(gather_objects(mine)))
 

@@ -4,7 +4,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from nar_asr_lobes.losses.ctc import ctc_feasible, ctc_loss_sum
+from nar_asr_lobes.losses.ctc import (
+    ctc_feasible,
+    ctc_loss_sum,
+    log_frequencies,
+)
 
 
 def collapse(path):
@@ -142,3 +146,13 @@ def test_padding_frames_get_no_gradient():
         logits.log_softmax(-1), torch.tensor([4]), one[None], one, keep
     ).backward()
     assert logits.grad[0, :4].any() and not logits.grad[0, 4:].any()
+
+
+@pytest.mark.parametrize("counts", [[60, 30, 10], [0, 5, 0], [9, 0, 0]])
+def test_frequencies_are_a_distribution_without_zeros(counts):
+    counts = torch.tensor(counts)
+    found = log_frequencies(counts).exp()
+    assert found.sum().item() == pytest.approx(1)
+    assert (found > 0).all()
+    many = log_frequencies(counts * 10**6).exp()
+    torch.testing.assert_close(many, counts / counts.sum(), atol=1e-5, rtol=0)

@@ -79,7 +79,8 @@ def fitted(parts, clips):
     torch.manual_seed(0)
     objective = BestRqObjective(0.5, 4, 1, 32, projection="whitened")
     model = objective.build_model(ModelConfig.tiny())
-    objective.begin(model, [make_batch("pretrain", clips, p) for p in parts])
+    batches = [make_batch("pretrain", clips, part) for part in parts]
+    objective.begin(model, [objective.prepare(b, model) for b in batches])
     return model.quantizer.projection
 
 

@@ -104,8 +104,9 @@ def test_losses_are_sums_over_counts_of_the_whole_step(
     batches = [make_batch(kind, tone_clips, part) for part in ([0, 1], [5])]
     brain = ready(kind, tmp_path)
     sums, counts = {}, {}
-    for batch in batches:
-        prepared = brain.objective.prepare(batch, brain.model)
+    parts = [brain.objective.prepare(batch, brain.model) for batch in batches]
+    brain.objective.begin(brain.model, parts)
+    for prepared in parts:
         found = brain.objective.sums(brain.model, prepared, training=True)
         found = {name: x for name, x in found.items() if not x.ndim}
         for name, value in found.items():

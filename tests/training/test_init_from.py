@@ -184,10 +184,12 @@ def test_a_pretraining_goes_on_with_the_same_targets(
 def test_a_fitted_projection_is_not_fitted_again(tmp_path, tone_clips):
     objective = BestRqObjective(0.5, 4, 2, 32, projection="whitened")
     model = objective.build_model(ModelConfig.tiny())
-    batch = make_dataset("pretrain", tone_clips).batch([Sample(0, 0)])
-    objective.begin(model, [batch])
+    dataset = make_dataset("pretrain", tone_clips)
+    one, other = (
+        objective.prepare(dataset.batch([Sample(i, i)]), model) for i in (0, 1)
+    )
+    objective.begin(model, [one])
     before = model.quantizer.projection.clone()
-    other = make_dataset("pretrain", tone_clips).batch([Sample(1, 1)])
     objective.begin(model, [other])
     assert torch.equal(model.quantizer.projection, before)
 

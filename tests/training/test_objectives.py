@@ -187,6 +187,53 @@ def test_intermediate_layers_learn_phones_where_there_is_a_lexicon(tone_clips):
     assert counts["ctc"] == batch.token_lens.sum().item()
 
 
+def counted(units_of, frames_of, size):
+    """Frequencies of units and of frames without any, one by one, smoothed."""
+    counts, frames = [1] * size, 0
+    for units, length in zip(units_of, frames_of, strict=True):
+        frames += length
+        for unit in units:
+            counts[unit] += 1
+    spoken = sum(counts[1:]) - (size - 1)
+    blank = (frames - spoken + 1) / (frames + 2)
+    rest = [(1 - blank) * count / sum(counts[1:]) for count in counts[1:]]
+    return torch.tensor([blank, *rest])
+
+
+def test_new_heads_begin_at_the_frequencies_of_their_units(tone_clips):
+    objective, model = with_phones()
+    clip = tone_clips[0]
+    long = Utterance("long", clip.audio, clip.duration, "fever sleep " * 9)
+    dataset = SpeechDataset([*tone_clips[:4], long], TOKENIZER)
+    batches = [
+        dataset.batch([Sample(i, i) for i in part]) for part in ([0, 1], [2, 4])
+    ]
+    assert not model.ctc_head.bias.any() and not model.inter_head.bias.any()
+    objective.begin(model, [objective.prepare(b, model) for b in batches])
+    texts = [clip.text for clip in tone_clips[:3]]  # not what CTC cannot align
+    frames = torch.cat([model.output_lengths(b.samples) for b in batches])[:3]
+    for head, encode in (
+        (model.ctc_head, TOKENIZER.encode),
+        (model.inter_head, objective.lexicon.encode),
+    ):
+        wanted = counted(
+            [list(encode(text)) for text in texts],
+            frames.tolist(),
+            head.out_features,
+        )
+        torch.testing.assert_close(head.bias.exp(), wanted)
+
+
+def test_a_head_that_was_trained_keeps_its_biases(tone_clips):
+    objective, model = with_phones()
+    model.ctc_head.bias.data[2] = 0.5
+    before = model.ctc_head.bias.clone()
+    batch = make_batch("finetune", tone_clips, range(4))
+    objective.begin(model, [objective.prepare(batch, model)])
+    assert torch.equal(model.ctc_head.bias, before)
+    assert model.inter_head.bias.all()
+
+
 def test_phones_of_what_ctc_cannot_align_add_nothing(tone_clips):
     objective, model = with_phones()
     clip = tone_clips[0]
