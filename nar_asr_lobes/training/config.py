@@ -304,6 +304,13 @@ mean 'steps'?
     for name, section in sections.items():
         if values.get(name) is not None:
             values[name] = fill(section, values[name], f"{where}: {name}")
+    known = {"task": TASKS, "precision": PRECISIONS, "freeze": FREEZE}
+    for name, choices in known.items():
+        if name in values and values[name] not in choices:
+            raise UserError(
+                f"{where}: {name} is {values[name]!r}; choose from "
+                + ", ".join(choices)
+            )
     config = fill(RunConfig, values, where)
     if config.init_from is not None:
         model = with_imported_sizes(
@@ -317,11 +324,4 @@ mean 'steps'?
         0,
         sizes.encoder_layers,
     )
-    known = {"task": TASKS, "precision": PRECISIONS, "freeze": FREEZE}
-    for name, choices in known.items():
-        if getattr(config, name) not in choices:
-            raise UserError(
-                f"{where}: {name} is {getattr(config, name)!r}; choose from "
-                + ", ".join(choices)
-            )
     return config

@@ -92,6 +92,8 @@ def test_includes_are_found_from_any_folder(recipe, tmp_path, monkeypatch):
         ("model: !include:no.yaml", "a.yaml: a value cannot be made .*no.yaml"),
         ("task: finetun", "a.yaml: task is 'finetun'; choose from pretrain"),
         ("precision: fp16", "a.yaml: precision is 'fp16'; choose from"),
+        ("freeze: True", "a.yaml: freeze is True; choose from none, filters"),
+        ("freeze: [none]", r"a.yaml: freeze is \['none'\]; choose from"),
         ("lm: {order: 0}", "a.yaml: lm: order is 0; give at least 1"),
         ("optim: {warmup: 0.1}", "optim: unknown key 'warmup'; did you mean"),
         (
