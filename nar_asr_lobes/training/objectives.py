@@ -20,7 +20,7 @@ from nar_asr_lobes.dataio.lexicon import Lexicon
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.decoding.greedy import greedy_paths
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.evaluation.wer import score
+from nar_asr_lobes.evaluation.wer import ErrorCounts, score
 from nar_asr_lobes.limits import require_number
 from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.lobes.masking import (
@@ -186,7 +186,7 @@ class RecognitionObjective:
     Arguments
     ---------
     tokenizer : Tokenizer
-        Turns hypotheses to words for the word error rate in validation.
+        Turns hypotheses to text for the error rates in validation.
     decoder_weight, inter_weight : float
         As above; without intermediate layers the second must be 0.
     smoothing : float
@@ -205,7 +205,8 @@ class RecognitionObjective:
     {'ctc': 0.35, 'inter_ctc': 0.35, 'cmlm': 0.3}
     """
 
-    score = "wer"
+    # A weak model has the fewest word errors where it says nothing.
+    score = "cer"
 
     def __init__(
         self,
@@ -267,6 +268,7 @@ class RecognitionObjective:
             "accuracy": float(mask.sum()),
             "left_out": float(len(keep)),
             "wer": float(sum(len(text.split()) for text in batch.texts)),
+            "cer": float(sum(map(len, batch.texts))),
         }
         masker = draw_masker(self.spec_augment, batch, model)
         return Prepared(batch, mask, counts, spoken, inter, masker)
@@ -307,7 +309,7 @@ class RecognitionObjective:
     def sums(
         self, model: Callable, prepared: Prepared, training: bool
     ) -> dict[str, torch.Tensor]:
-        """Sum the losses over tokens; in validation, also word errors."""
+        """Sum the losses over tokens; in validation, also the errors."""
         batch, mask = prepared.batch, prepared.mask
         encoded, log_probs = model(
             batch.wavs,
@@ -332,11 +334,12 @@ class RecognitionObjective:
             "left_out": (~prepared.spoken.keep).sum(),
         }
         if not training:
-            errors = self._word_errors(encoded, batch)
-            sums["wer"] = torch.tensor(errors)
+            errors = self._errors(encoded, batch)
+            sums["wer"] = torch.tensor(errors.word_errors)
+            sums["cer"] = torch.tensor(errors.character_errors)
         return sums
 
-    def _word_errors(self, encoded: Encoded, batch: Batch) -> int:
+    def _errors(self, encoded: Encoded, batch: Batch) -> ErrorCounts:
         paths = greedy_paths(encoded.log_probs.float(), encoded.lengths)
         hypotheses = [self.tokenizer.decode(path.tokens) for path in paths]
-        return score(batch.ids, batch.texts, hypotheses).word_errors
+        return score(batch.ids, batch.texts, hypotheses)

@@ -14,6 +14,7 @@ from nar_asr_lobes.evaluation.wer import score
 from nar_asr_lobes.lobes.alignment import token_frames
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.masking import SpecAugment
+from nar_asr_lobes.lobes.model import Encoded
 from nar_asr_lobes.training.objectives import RecognitionObjective
 from tests.tones import TONE_TEXTS
 from tests.training.runs import (
@@ -140,7 +141,7 @@ def test_inter_ctc_is_the_mean_over_its_layers(tone_clips):
     assert counts["inter_ctc"] == 3 * counts["ctc"] > 0
 
 
-def test_word_errors_are_counted_in_validation(tone_clips):
+def test_errors_are_counted_in_validation(tone_clips):
     objective, model = built("finetune")
     batch = make_batch("finetune", tone_clips, range(8))
     sums, counts = sums_of(objective, model, batch)
@@ -149,8 +150,38 @@ def test_word_errors_are_counted_in_validation(tone_clips):
     guesses = [TOKENIZER.decode(path.tokens) for path in paths]
     found = score(batch.ids, batch.texts, guesses)
     assert sums["wer"] == found.word_errors > 0
+    assert sums["cer"] == found.character_errors > 0
+    assert counts["cer"] == found.reference_characters
     assert counts["wer"] == sum(len(text.split()) for text in batch.texts)
-    assert "wer" not in sums_of(objective, model, batch, training=True)[0]
+    in_training = sums_of(objective, model, batch, training=True)[0]
+    assert not {"wer", "cer"} & in_training.keys()
+
+
+def score_of(objective, prepared, texts):
+    """The score of a model whose best path spells these texts."""
+    batch = prepared.batch
+    rows = [TOKENIZER.encode(text) for text in texts]
+    frames = 1 + 2 * max(map(len, rows))
+    labels = torch.zeros(len(rows), frames, dtype=torch.long)
+    for row, tokens in enumerate(rows):
+        labels[row, 1 : 2 * len(tokens) : 2] = torch.tensor(tokens)
+    scores = 9.0 * F.one_hot(labels, TOKENIZER.size)
+    lengths = torch.full((len(rows),), frames)
+    encoded = Encoded(scores, lengths, scores.log_softmax(-1), [])
+    slots = torch.zeros(*batch.tokens.shape, TOKENIZER.size)
+    sums = objective.sums(lambda *_: (encoded, slots), prepared, False)
+    return (sums[objective.score] / prepared.counts[objective.score]).item()
+
+
+def test_letters_without_a_right_word_are_better_than_silence(tone_clips):
+    objective, model = built("finetune")
+    batch = make_batch("finetune", tone_clips, range(4))
+    prepared = objective.prepare(batch, model)
+    joined = [text.replace(" ", "") for text in batch.texts]
+    assert score(batch.ids, batch.texts, joined).wer >= 1
+    assert score_of(objective, prepared, [""] * 4) == 1
+    assert score_of(objective, prepared, joined) < 0.5
+    assert score_of(objective, prepared, batch.texts) == 0
 
 
 def with_phones():
