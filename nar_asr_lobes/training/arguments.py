@@ -21,6 +21,7 @@ usage: python train.py hparams/FILE.yaml [--KEY=VALUE ...] [OPTION ...]
 --KEY=VALUE overrides a key of the YAML; VALUE is YAML too:
   --steps=100
   --data='{max_seconds: 20, workers: 2}'             keys inside a section
+  --model='{dropout: 0.2}'                           or of a file it includes
   --model='!include:../../../hparams/model/tiny.yaml'  a whole section
 
 Options of SpeechBrain:

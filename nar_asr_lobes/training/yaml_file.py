@@ -5,6 +5,7 @@ file + --key=value -> checked as plain YAML -> HyperPyYAML -> {key: value}
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -19,10 +20,15 @@ def read_yaml(path: str | os.PathLike, overrides: str = "") -> dict:
 
     Raises UserError for a missing file and broken YAML.
     """
-    _check_overrides(path, overrides)
+    keys, given = _read_plain(path), ruamel.yaml.YAML().load(overrides) or {}
+    _check_overrides(path, keys, given)
+    rest = _below_includes(keys, given)
+    file = io.StringIO()
+    file.name = path  # files are included relative to it
+    ruamel.yaml.YAML().dump(keys, file)
+    file.seek(0)
     try:
-        with open(path, encoding="utf-8") as file:
-            return load_hyperpyyaml(file, overrides, overrides_must_match=False)
+        return load_hyperpyyaml(file, rest, overrides_must_match=False)
     except Exception as error:  # HyperPyYAML raises whatever a tag raised
         named = isinstance(error, OSError) or not error.args
         reason = str(error) if named else ": ".join(map(str, error.args))
@@ -32,10 +38,8 @@ def read_yaml(path: str | os.PathLike, overrides: str = "") -> dict:
         ) from error
 
 
-def _check_overrides(path: str | os.PathLike, overrides: str) -> None:
+def _check_overrides(path: str | os.PathLike, keys: dict, given: dict) -> None:
     """Refuse what HyperPyYAML would, in words that say what to do."""
-    given = ruamel.yaml.YAML().load(overrides) or {}
-    keys = _read_plain(path)
     for key, node in keys.items():
         tag = getattr(node, "tag", None)
         if tag is not None and tag.value == "!PLACEHOLDER" and key not in given:
@@ -43,14 +47,37 @@ def _check_overrides(path: str | os.PathLike, overrides: str) -> None:
                 f"{path}: key {key!r} is left to you; add --{key}=VALUE"
             )
     for key, value in given.items():
-        whole = key in keys and not isinstance(keys[key], dict | None)
+        node = keys.get(key)
+        whole = not isinstance(node, dict | None) and not _is_include(node)
         if isinstance(value, dict) and whole:
             raise UserError(
-                f"{path}: {key} is one value or a whole file there, so its "
-                "keys cannot be given one by one; write them, indented, below "
-                f"{key} in the YAML, or --{key}=VALUE, or "
-                f"--{key}='!include:FILE' with FILE relative to the YAML"
+                f"{path}: {key} is one value there, so it has no keys to give; "
+                f"write --{key}=VALUE"
             )
+
+
+def _below_includes(keys: dict, given: dict) -> dict:
+    """Write the keys given for a file below its ``!include``; give the rest.
+
+    HyperPyYAML takes them there, but not as overrides.
+    """
+    rest = {}
+    for key, value in given.items():
+        node = keys.get(key)
+        if isinstance(value, dict) and _is_include(node):
+            if value.tag.value is None:
+                value.yaml_set_ctag(node.tag)
+            keys[key] = value
+        else:
+            rest[key] = value
+    return rest
+
+
+def _is_include(node: object) -> bool:
+    """Whether it is an ``!include:FILE`` without keys of its own."""
+    tag = getattr(node, "tag", None)
+    named = tag is not None and str(tag.value).startswith("!include:")
+    return named and not isinstance(node, dict)
 
 
 def _read_plain(path: str | os.PathLike) -> dict:

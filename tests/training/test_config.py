@@ -66,6 +66,26 @@ def test_overrides_change_one_key_or_a_whole_section(recipe):
     assert config.objective.mask_span == 4
 
 
+def test_keys_of_an_included_file_are_overridden(recipe, tmp_path):
+    path = recipe("objective: ", "objective: !include:best.yaml\nold: ")
+    text = path.read_text()
+    head, _, objective = text.partition("old: ")
+    path.write_text(head)
+    (tmp_path / "best.yaml").write_text(objective)
+    config = load_config(
+        path,
+        "data_folder: x\nmodel: {heads: 4}\nobjective: {mask_span: 4}",
+    )
+    assert config.model == {"stem": "gabor", "d_model": 32, "heads": 4}
+    assert config.objective.mask_span == 4
+    assert config.objective.mask_share == 0.5
+    config = load_config(
+        path, "data_folder: x\nmodel: !include:wide.yaml {heads: 4}"
+    )
+    assert config.model == {"stem": "gabor", "d_model": 64, "heads": 4}
+    assert config.objective.mask_span == 10
+
+
 def test_includes_are_found_from_any_folder(recipe, tmp_path, monkeypatch):
     path = recipe()
     (tmp_path / "elsewhere").mkdir()
@@ -87,8 +107,8 @@ def test_includes_are_found_from_any_folder(recipe, tmp_path, monkeypatch):
         ("data: {workers: -1}", "a.yaml: data: workers is -1; give at least 0"),
         ("data: 3", "a.yaml: data: must hold keys, not 3"),
         ("data: null", "a.yaml: data is empty; fill or remove it"),
-        ("steps: {a: 1}", "a.yaml: steps is one value or a whole file there"),
-        ("model: {heads: 4}", "a.yaml: model is one value or a whole file"),
+        ("steps: {a: 1}", "a.yaml: steps is one value there, so it has no"),
+        ("model: {head: 4}", "a.yaml: model: unknown key 'head'; did you mean"),
         ("model: !include:no.yaml", "a.yaml: a value cannot be made .*no.yaml"),
         ("task: finetun", "a.yaml: task is 'finetun'; choose from pretrain"),
         ("precision: fp16", "a.yaml: precision is 'fp16'; choose from"),
