@@ -54,6 +54,7 @@ from nar_asr_lobes.training.lm_data import (
 )
 from nar_asr_lobes.training.lm_run import finish_lm, make_lm_brain
 from nar_asr_lobes.training.stages import Stage
+from nar_asr_lobes.training.yaml_file import resolve_yaml
 
 
 def main(arguments: Sequence[str], prepare: Prepare | PrepareTexts) -> int:
@@ -191,7 +192,11 @@ def make_output_folder(
     """Make it, with the log, the resolved YAML and the versions in it."""
     message = None
     try:
-        sb.create_experiment_directory(config.output_folder, path, overrides)
+        sb.create_experiment_directory(config.output_folder)
+        if if_main_process():
+            copy = Path(config.output_folder) / "hyperparams.yaml"
+            text = f"# {Path(path).absolute()}\n{resolve_yaml(path, overrides)}"
+            copy.write_text(text, encoding="utf-8")
         # log.txt gets all levels; of numba's compiler that is 50,000 lines
         logging.getLogger("numba").setLevel(logging.WARNING)
     except OSError as error:  # on the main process, which alone writes

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 import ruamel.yaml
-from hyperpyyaml import load_hyperpyyaml
+from hyperpyyaml import load_hyperpyyaml, resolve_references
 
 from nar_asr_lobes.errors import UserError
 
@@ -20,15 +20,10 @@ def read_yaml(path: str | os.PathLike, overrides: str = "") -> dict:
 
     Raises UserError for a missing file and broken YAML.
     """
-    keys, given = _read_plain(path), ruamel.yaml.YAML().load(overrides) or {}
-    _check_overrides(path, keys, given)
-    rest = _below_includes(keys, given)
-    file = io.StringIO()
-    file.name = path  # files are included relative to it
-    ruamel.yaml.YAML().dump(keys, file)
-    file.seek(0)
     try:
-        return load_hyperpyyaml(file, rest, overrides_must_match=False)
+        return load_hyperpyyaml(resolve_yaml(path, overrides))
+    except UserError:
+        raise
     except Exception as error:  # HyperPyYAML raises whatever a tag raised
         named = isinstance(error, OSError) or not error.args
         reason = str(error) if named else ": ".join(map(str, error.args))
@@ -36,6 +31,22 @@ def read_yaml(path: str | os.PathLike, overrides: str = "") -> dict:
             f"{path}: a value cannot be made ({' '.join(reason.split())}); "
             "correct it"
         ) from error
+
+
+def resolve_yaml(path: str | os.PathLike, overrides: str = "") -> str:
+    """Write out a run's YAML: overridden, references and files put in.
+
+    Raises what HyperPyYAML raises for a reference or a file that is not
+    there, UserError for other faults of the YAML and the overrides.
+    """
+    keys, given = _read_plain(path), ruamel.yaml.YAML().load(overrides) or {}
+    _check_overrides(path, keys, given)
+    rest = _below_includes(keys, given)
+    file = io.StringIO()
+    file.name = path  # files are included relative to it
+    ruamel.yaml.YAML().dump(keys, file)
+    file.seek(0)
+    return resolve_references(file, rest).read()
 
 
 def _check_overrides(path: str | os.PathLike, keys: dict, given: dict) -> None:

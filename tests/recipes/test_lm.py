@@ -147,7 +147,7 @@ def test_a_stopped_run_ends_in_the_same_weights(texts, tmp_path):
         (["--text_style=no"], "text_style is 'no'; choose from none, english"),
         (["--model={width: 3}"], "model: unknown key 'width'"),
         (["--model={d_model: 9}"], "model: d_model 9 does not split"),
-        (["--optim={max_grad_norm: 2}"], "optim is one value or a whole"),
+        (["--optim={max_norm: 2}"], "optim: unknown key 'max_norm'"),
         (["--tokens=3"], "unknown key 'tokens'"),
     ],
 )

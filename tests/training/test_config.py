@@ -5,6 +5,7 @@ import torch
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.training.config import load_config
+from nar_asr_lobes.training.yaml_file import resolve_yaml
 
 MODEL = "stem: gabor\nd_model: 32\nheads: 2\n"
 YAML = """\
@@ -84,6 +85,18 @@ def test_keys_of_an_included_file_are_overridden(recipe, tmp_path):
     )
     assert config.model == {"stem": "gabor", "d_model": 64, "heads": 4}
     assert config.objective.mask_span == 10
+
+
+def test_the_resolved_yaml_gives_the_same_run(recipe, tmp_path):
+    given = "data_folder: x\nmodel: {heads: 4}\nsteps: 9"
+    config = load_config(recipe(), given)
+    copy = tmp_path / "elsewhere.yaml"
+    copy.write_text(resolve_yaml(recipe(), given))
+    for name in ("wide.yaml", "model.yaml"):
+        (tmp_path / name).unlink()
+    again = load_config(copy)
+    assert (again.model, again.steps) == (config.model, config.steps)
+    assert again.model["heads"] == 4
 
 
 def test_includes_are_found_from_any_folder(recipe, tmp_path, monkeypatch):
