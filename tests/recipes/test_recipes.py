@@ -20,6 +20,7 @@ from nar_asr_lobes.inference.transcriber import Transcriber
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import load_config
 from nar_asr_lobes.training.scheduler import WarmupCosine
+from nar_asr_lobes.training.yaml_file import read_yaml
 from tests.recipes.librispeech_tree import (
     make_arabic_commands,
     make_librispeech,
@@ -101,7 +102,8 @@ def test_yaml_runs_to_the_end(runs, recipe, task):
     assert outcome.code == 0, outcome.err
     assert "Traceback" not in outcome.err
     assert (folder / "left_out.txt").read_text() == ""
-    assert (folder / "hyperparams.yaml").is_file()
+    resolved = read_yaml(folder / "hyperparams.yaml")
+    assert resolved["output_folder"] == str(folder)
     assert "prepare: done in" in (folder / "log.txt").read_text()
     if task != "evaluate":
         assert outcome.losses and all(map(math.isfinite, outcome.losses))
