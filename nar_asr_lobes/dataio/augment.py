@@ -7,7 +7,6 @@ inside the model: see ``lobes/masking.py``.)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -25,7 +24,7 @@ class WaveAugment:
 
     Arguments
     ---------
-    speeds : sequence of float
+    speeds : list or tuple of float
         Speeds drawn with equal chance; 1.1 makes the audio 10 % shorter and
         higher (Ko et al., Interspeech 2015).
     noise_prob : float
@@ -40,20 +39,26 @@ class WaveAugment:
     800
     """
 
-    speeds: Sequence[float] = (0.9, 1.0, 1.1)
+    speeds: list[float] | tuple[float, ...] = (0.9, 1.0, 1.1)
     noise_prob: float = 0.3
     snr_db: tuple[float, float] = (5.0, 30.0)
 
     def __post_init__(self):
-        if not self.speeds:
-            raise UserError("speeds is empty; give at least one, such as 1.0")
-        for speed in self.speeds:
-            require_number("speeds", speed, 0.5, 2.0)
-        require_number("noise_prob", self.noise_prob, 0.0, 1.0)
-        low, high = self.snr_db
-        if not low <= high:
+        if not isinstance(self.speeds, list | tuple) or not self.speeds:
             raise UserError(
-                f"snr_db is [{low}, {high}]; give low, then high, in dB"
+                f"wave_augment: speeds is {self.speeds!r}; give a list such as "
+                "[0.9, 1.0, 1.1]"
+            )
+        for speed in self.speeds:
+            require_number("wave_augment: speeds", speed, 0.5, 2.0)
+        require_number("wave_augment: noise_prob", self.noise_prob, 0.0, 1.0)
+        pair = isinstance(self.snr_db, list | tuple) and len(self.snr_db) == 2
+        for level in self.snr_db if pair else ():
+            require_number("wave_augment: snr_db", level, -100.0, 200.0)
+        if not pair or self.snr_db[0] > self.snr_db[1]:
+            raise UserError(
+                f"wave_augment: snr_db is {self.snr_db!r}; give a list of the "
+                "lowest and the highest, in dB"
             )
 
     def __call__(self, wav: np.ndarray, seed: int) -> np.ndarray:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nar_asr_lobes.dataio.augment import WaveAugment, add_noise, change_speed
+from nar_asr_lobes.errors import UserError
 
 
 def tone(hertz, samples):
@@ -94,3 +95,22 @@ def test_nothing_asked_is_nothing_done():
     wav = tone(500, 3000)
     augment = WaveAugment(speeds=[1.0], noise_prob=0.0)
     np.testing.assert_array_equal(augment(wav, 1), wav)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"speeds": "fast"}, "speeds is 'fast'; give a list such as"),
+        ({"speeds": 1.0}, "speeds is 1.0; give a list such as"),
+        ({"speeds": []}, r"speeds is \[\]; give a list such as"),
+        ({"speeds": [1.0, 3.0]}, "speeds is 3.0; it must be"),
+        ({"noise_prob": 2}, "noise_prob is 2; it must be"),
+        ({"snr_db": 5}, "snr_db is 5; give a list of the lowest and"),
+        ({"snr_db": [5]}, r"snr_db is \[5\]; give a list of the lowest and"),
+        ({"snr_db": [9, 5]}, r"snr_db is \[9, 5\]; give a list of the"),
+        ({"snr_db": ["low", 5]}, "snr_db is 'low'; it must be"),
+    ],
+)
+def test_wrong_options_are_told(values, message):
+    with pytest.raises(UserError, match=f"^wave_augment: {message}"):
+        WaveAugment(**values)
