@@ -2,7 +2,6 @@
 
 import pytest
 
-from nar_asr_lobes.dataio.augment import WaveAugment
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.masking import SpecAugment
@@ -30,10 +29,6 @@ def test_numbers_are_finite_and_inside_their_limits(value):
     [
         (lambda: SpecAugment(freq_masks=-1), "freq_masks is -1"),
         (lambda: SpecAugment(time_share=1.5), "time_share is 1.5.* to 1"),
-        (lambda: WaveAugment(speeds=[]), "speeds is .*at least one"),
-        (lambda: WaveAugment(speeds=[0.0]), "speeds is 0.0"),
-        (lambda: WaveAugment(noise_prob=2), "noise_prob is 2"),
-        (lambda: WaveAugment(snr_db=[30, 5]), "snr_db .*low, then high"),
         (lambda: BestRqObjective(0.5, 0), "mask_span is 0"),
         (lambda: BestRqObjective(0.5, 10, codes=1), "codes is 1"),
         (lambda: BestRqObjective(0.5, 9, soft_weight=2), "soft_weight is 2"),

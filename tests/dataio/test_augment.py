@@ -104,6 +104,7 @@ def test_nothing_asked_is_nothing_done():
         ({"speeds": 1.0}, "speeds is 1.0; give a list such as"),
         ({"speeds": []}, r"speeds is \[\]; give a list such as"),
         ({"speeds": [1.0, 3.0]}, "speeds is 3.0; it must be"),
+        ({"speeds": [0.0]}, "speeds is 0.0; it must be"),
         ({"noise_prob": 2}, "noise_prob is 2; it must be"),
         ({"snr_db": 5}, "snr_db is 5; give a list of the lowest and"),
         ({"snr_db": [5]}, r"snr_db is \[5\]; give a list of the lowest and"),
