@@ -41,7 +41,7 @@ def resolve_yaml(path: str | os.PathLike, overrides: str = "") -> str:
     """
     keys, given = _read_plain(path), ruamel.yaml.YAML().load(overrides) or {}
     _check_overrides(path, keys, given)
-    rest = _below_includes(keys, given)
+    rest = _put_in(keys, given)
     file = io.StringIO()
     file.name = path  # files are included relative to it
     ruamel.yaml.YAML().dump(keys, file)
@@ -52,31 +52,32 @@ def resolve_yaml(path: str | os.PathLike, overrides: str = "") -> str:
 def _check_overrides(path: str | os.PathLike, keys: dict, given: dict) -> None:
     """Refuse what HyperPyYAML would, in words that say what to do."""
     for key, node in keys.items():
-        tag = getattr(node, "tag", None)
-        if tag is not None and tag.value == "!PLACEHOLDER" and key not in given:
+        if _tag(node) == "!PLACEHOLDER" and key not in given:
             raise UserError(
                 f"{path}: key {key!r} is left to you; add --{key}=VALUE"
             )
     for key, value in given.items():
         node = keys.get(key)
-        whole = not isinstance(node, dict | None) and not _is_include(node)
-        if isinstance(value, dict) and whole:
+        has_keys = isinstance(node, dict | None) or _is_include(node)
+        if isinstance(value, dict) and not _tag(value) and not has_keys:
             raise UserError(
                 f"{path}: {key} is one value there, so it has no keys to give; "
                 f"write --{key}=VALUE"
             )
 
 
-def _below_includes(keys: dict, given: dict) -> dict:
-    """Write the keys given for a file below its ``!include``; give the rest.
+def _put_in(keys: dict, given: dict) -> dict:
+    """Put in what HyperPyYAML does not take as an override; give the rest.
 
-    HyperPyYAML takes them there, but not as overrides.
+    These are keys of a file, which it takes below its ``!include``, and keys
+    with a tag of their own, of which it would take the keys alone.
     """
     rest = {}
     for key, value in given.items():
         node = keys.get(key)
-        if isinstance(value, dict) and _is_include(node):
-            if value.tag.value is None:
+        below = _is_include(node) and not isinstance(node, dict)
+        if isinstance(value, dict) and (below or _tag(value)):
+            if not _tag(value):
                 value.yaml_set_ctag(node.tag)
             keys[key] = value
         else:
@@ -85,10 +86,12 @@ def _below_includes(keys: dict, given: dict) -> dict:
 
 
 def _is_include(node: object) -> bool:
-    """Whether it is an ``!include:FILE`` without keys of its own."""
-    tag = getattr(node, "tag", None)
-    named = tag is not None and str(tag.value).startswith("!include:")
-    return named and not isinstance(node, dict)
+    return _tag(node).startswith("!include:")
+
+
+def _tag(node: object) -> str:
+    """Give a node's tag, such as ``!new:CLASS``; empty where it has none."""
+    return getattr(getattr(node, "tag", None), "value", None) or ""
 
 
 def _read_plain(path: str | os.PathLike) -> dict:

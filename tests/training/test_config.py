@@ -5,6 +5,7 @@ import torch
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.training.config import load_config
+from nar_asr_lobes.training.pretraining import Wav2Vec2Objective
 from nar_asr_lobes.training.yaml_file import resolve_yaml
 
 MODEL = "stem: gabor\nd_model: 32\nheads: 2\n"
@@ -85,6 +86,20 @@ def test_keys_of_an_included_file_are_overridden(recipe, tmp_path):
     )
     assert config.model == {"stem": "gabor", "d_model": 64, "heads": 4}
     assert config.objective.mask_span == 10
+
+
+def test_keys_with_a_tag_take_the_place_of_what_is_there(recipe):
+    tag = "!new:nar_asr_lobes.training.pretraining.Wav2Vec2Objective"
+    given = (
+        f"data_folder: x\nobjective: {tag} {{mask_share: 0.4, mask_span: 3}}"
+    )
+    config = load_config(recipe(), given)
+    assert type(config.objective) is Wav2Vec2Objective
+    assert config.objective.mask_span == 3
+    inside = "model: !include:model.yaml\n   heads: 4\n"
+    path = recipe("model: !include:model.yaml\n", inside)
+    other = "data_folder: x\nmodel: !include:wide.yaml {heads: 8}"
+    assert load_config(path, other).model["d_model"] == 64
 
 
 def test_the_resolved_yaml_gives_the_same_run(recipe, tmp_path):
