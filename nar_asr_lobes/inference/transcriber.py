@@ -21,6 +21,7 @@ from nar_asr_lobes.dataio.audio import (
     AudioError,
     read_audio,
 )
+from nar_asr_lobes.dataio.silence import split_at_quiet
 from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
 from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.hot_words import HotWords
@@ -29,7 +30,6 @@ from nar_asr_lobes.decoding.modes import find_mode, hot_word_modes
 from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import Bundle
-from nar_asr_lobes.inference.chunking import split_at_quiet
 
 BATCH_SECONDS = 100.0  # of padded audio
 _POOL = 4  # batches read ahead, so that pieces of like length can meet

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nar_asr_lobes.inference.chunking import split_at_quiet
+from nar_asr_lobes.dataio.silence import split_at_quiet
 
 RATE = 16000
 
