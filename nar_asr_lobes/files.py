@@ -1,13 +1,21 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and a folder for one run alone."""
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
+import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import BinaryIO
 
 from nar_asr_lobes.errors import UserError
+
+logger = logging.getLogger(__name__)
+LOCK = "run.lock"
 
 
 @contextmanager
@@ -17,8 +25,9 @@ def written_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     Arguments
     ---------
     path : str or path
-        Where it shall be; an older file there that is mapped into memory
-        stays as it was for those who mapped it.
+        Where it shall be; its folder is made when missing. An older file
+        there that is mapped into memory stays as it was for those who mapped
+        it.
 
     Yields
     ------
@@ -43,16 +52,147 @@ def written_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     target = os.path.abspath(path)
     temporary = f"{target}.{os.getpid()}.tmp"
     try:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
         with open(temporary, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); check its "
-            "permissions and the free space"
-        ) from error
+        raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):  # as a rule it has moved away
             os.unlink(temporary)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a text file that appears whole or not at all, in UTF-8.
+
+    Arguments
+    ---------
+    path : str or path
+        As for ``written_file``.
+    text : str
+        Line ends stay as they are; the bytes of a file name that is not UTF-8
+        are written as escapes.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> path = tempfile.mkdtemp() + "/a.txt"
+    >>> write_text(path, "hello")
+    >>> open(path).read()
+    'hello'
+    """
+    with written_file(path) as file:
+        file.write(text.encode(errors="backslashreplace"))
+
+
+def cannot_write(
+    path: str | os.PathLike, error: Exception, what: str = ""
+) -> UserError:
+    """Say in a sentence why something cannot be written.
+
+    Arguments
+    ---------
+    path : str or path
+        The file or folder; the free space is that of its disk.
+    error : Exception
+        Of the attempt, as a rule an OSError.
+    what : str
+        The part of it, followed by a space, where it is not all of it.
+
+    Returns
+    -------
+    UserError
+
+    Example
+    -------
+    >>> str(cannot_write("a", OSError(5, "Input/output error")))[:43]
+    'a: cannot be written (Input/output error; '
+    """
+    reason = getattr(error, "strerror", None) or "a write failed"
+    free = free_space(path)
+    if free is not None:
+        reason += f"; {describe_size(free)} free on that disk"
+    return UserError(
+        f"{path}: {what}cannot be written ({reason}); check its permissions "
+        "and the free space"
+    )
+
+
+def free_space(path: str | os.PathLike) -> int | None:
+    """Tell the free bytes of the disk of a path that need not be there."""
+    place = Path(path).absolute()
+    for folder in (place, *place.parents):
+        with suppress(OSError):
+            return shutil.disk_usage(folder).free
+    return None
+
+
+def describe_size(size: float) -> str:
+    """Write a number of bytes as a person would.
+
+    Example
+    -------
+    >>> describe_size(3_200_000), describe_size(1.25e9)
+    ('3 MB', '1.2 GB')
+    """
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size // 1e6:.0f} MB"
+
+
+def lock_folder(folder: str | os.PathLike) -> BinaryIO:
+    """Keep other runs out of an output folder, which is made when missing.
+
+    Arguments
+    ---------
+    folder : str or path
+        Gets a file ``LOCK``, which stays; it is the system that holds the
+        lock. A file system without locks is told in the log.
+
+    Returns
+    -------
+    binary file
+        Closing it ends the lock, and so does the end of the process, however
+        it ends.
+
+    Raises
+    ------
+    UserError
+        If another process holds the lock, or the folder cannot be written.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> lock_folder(tempfile.mkdtemp()).close()
+    """
+    path = Path(folder) / LOCK
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+b", buffering=0)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    try:
+        import fcntl  # not on every system
+
+        # Unlike that of flock, this lock is not inherited by the processes
+        # that load data, which may outlive a killed run by seconds.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError) as error:
+        if getattr(error, "errno", None) in (errno.EACCES, errno.EAGAIN):
+            file.seek(0)
+            holder = file.read().decode(errors="replace")
+            file.close()
+            raise UserError(
+                f"{folder}: another run writes there ({holder}); wait for its "
+                "end or give another --output_folder"
+            ) from error
+        logger.warning(
+            "%s: no lock is possible there (%s); start no second run in it",
+            folder,
+            error,
+        )
+    with suppress(OSError):  # a full disk will be told by what matters
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+    return file

@@ -1,6 +1,7 @@
 """A file is there whole or not at all."""
 
 import os
+import re
 
 import pytest
 
@@ -31,10 +32,13 @@ def test_the_older_one_stays_after_an_error(tmp_path, error):
     assert (tmp_path / "a").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a"]
     if caught.type is UserError:
-        assert "a: cannot be written (No space left); che" in str(caught.value)
+        told = (
+            r"a: cannot be written \(No space left; .* free on that disk\); ch"
+        )
+        assert re.search(told, str(caught.value))
 
 
-@pytest.mark.parametrize("name", [".", "", "b/a", "a/b", "x" * 300])
+@pytest.mark.parametrize("name", [".", "", "a/b", "x" * 300])
 def test_what_cannot_be_written_is_told(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a").write_bytes(b"old")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from nar_asr_lobes.dataio.synth import Espeak
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.files import written_file
+from nar_asr_lobes.files import write_text
 
 _STRESS_AND_LENGTH = "ˈˌː"
 
@@ -58,8 +58,7 @@ class Lexicon:
     def save(self, path: str | os.PathLike) -> None:
         """Write it as JSON, whole or not at all."""
         content = json.dumps(vars(self), ensure_ascii=False, indent=1)
-        with written_file(path) as file:
-            file.write(content.encode())
+        write_text(path, content)
 
 
 def load_lexicon(path: str | os.PathLike) -> Lexicon:

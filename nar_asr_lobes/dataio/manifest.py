@@ -182,7 +182,6 @@ def write_manifest(
     """
     path = Path(path)
     root = os.path.abspath(data_root)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with written_file(path) as file:
         file.write(_dump({"data_root": root}).encode())
         return _write_rows(file, utterances, root, path)

@@ -14,7 +14,6 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import sentencepiece
 
@@ -177,8 +176,6 @@ class Tokenizer(ABC):
         path : str or path
             Read by `load_tokenizer`, whatever its extension.
         """
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         with written_file(path) as file:
             file.write(self._content())
 

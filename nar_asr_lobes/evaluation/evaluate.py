@@ -27,6 +27,7 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.hot_recall import count_hot
 from nar_asr_lobes.evaluation.report import ModeResult
 from nar_asr_lobes.evaluation.wer import write_alignments
+from nar_asr_lobes.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +120,40 @@ def _collect(
             mine.texts[index] = text
 
 
+def check_test_set(
+    utterances: Sequence[Utterance], read: bool = True
+) -> tuple[list[Utterance], list[Finding]]:
+    """Sort a test set into what can be scored and faults.
+
+    Arguments
+    ---------
+    utterances : sequence of Utterance
+        With transcripts.
+    read : bool
+        Decode every file; otherwise only look whether it is there.
+
+    Returns
+    -------
+    tuple of list
+        As for ``check_utterances``; no length is too short or too long.
+
+    Example
+    -------
+    >>> usable, findings = check_test_set([Utterance("u1", "no.wav", 1.0)])
+    >>> len(usable), str(findings[0])
+    (0, 'u1: no.wav is missing; check the path')
+    """
+    usable, findings = check_utterances(
+        utterances, min_seconds=0.0, max_seconds=float("inf"), read=read
+    )
+    findings += [
+        Finding(u.id, u.audio, "has an empty transcript", "add it")
+        for u in usable
+        if not (u.text or "").split()
+    ]
+    return [u for u in usable if (u.text or "").split()], findings
+
+
 def evaluate_split(
     recognizer: Recognizer,
     utterances: Sequence[Utterance],
@@ -153,18 +188,9 @@ def evaluate_split(
     UserError
         When no utterance is usable.
     """
-    usable, findings = check_utterances(
-        utterances, min_seconds=0.0, max_seconds=float("inf"), read=True
-    )
-    findings += [
-        Finding(u.id, u.audio, "has an empty transcript", "add it")
-        for u in usable
-        if not (u.text or "").split()
-    ]
-    usable = [u for u in usable if (u.text or "").split()]
-    folder.mkdir(parents=True, exist_ok=True)
+    usable, findings = check_test_set(utterances)
     left_out = folder / "left_out.txt"
-    left_out.write_text("".join(f"{f}\n" for f in findings), encoding="utf-8")
+    write_text(left_out, "".join(f"{f}\n" for f in findings))
     if findings:
         logger.warning("left out of the test set: %s", summarize(findings))
     if not usable:

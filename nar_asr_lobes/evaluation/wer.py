@@ -17,6 +17,7 @@ from pathlib import Path
 import jiwer
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.files import write_text
 
 _GAP = "*"
 _MARKS = {"equal": "", "substitute": "S", "delete": "D", "insert": "I"}
@@ -176,9 +177,7 @@ def write_alignments(
     ]
     for row in rows:
         lines += ["", *_align(*row)]
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n")
     return counts
 
 

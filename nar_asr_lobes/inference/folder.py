@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.files import cannot_write
 from nar_asr_lobes.training.checkpoint import sha256
 
 FORMAT = "nar-asr-bundle"
@@ -60,10 +61,7 @@ def written_folder(folder: str | os.PathLike) -> Iterator[Path]:
         _write_index(temporary)
         _move(temporary, folder)
     except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be written ({error.strerror or error}); check "
-            "its permissions and the free space"
-        ) from error
+        raise cannot_write(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -169,6 +167,11 @@ def _move(temporary: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         os.rename(folder, old)  # a folder cannot replace a full one
-    os.rename(temporary, folder)
+    try:
+        os.rename(temporary, folder)
+    except OSError:
+        if old.exists():
+            os.rename(old, folder)
+        raise
     _flush(folder.parent)
     shutil.rmtree(old, ignore_errors=True)

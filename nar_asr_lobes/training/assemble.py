@@ -25,7 +25,7 @@ from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.model import ModelConfig
 from nar_asr_lobes.training.brain import NarBrain
-from nar_asr_lobes.training.checkpoint import CheckpointFolder
+from nar_asr_lobes.training.checkpoint import NOTED, CheckpointFolder
 from nar_asr_lobes.training.config import LogConfig, RunConfig
 from nar_asr_lobes.training.data import run_lexicon
 from nar_asr_lobes.training.facts import speech_facts
@@ -125,7 +125,7 @@ def wrap_brain(
     """
     optim, log = config.optim, config.log
     output = Path(config.output_folder)
-    return NarBrain(
+    brain = NarBrain(
         model,
         objective,
         optim.optimizer,
@@ -149,6 +149,13 @@ def wrap_brain(
         run_opts,
         resolve_precision(config.precision),
     )
+    brain.facts[NOTED] = {  # one may have to change them to go on
+        "precision": brain.precision,
+        "max_grad_norm": optim.max_grad_norm,
+        "freeze_encoder_steps": optim.freeze_encoder_steps,
+        "wave_augment": repr(getattr(config, "wave_augment", None)),
+    }
+    return brain
 
 
 def make_objective(

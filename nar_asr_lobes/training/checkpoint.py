@@ -23,9 +23,11 @@ from typing import Any
 import torch
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.files import cannot_write
 
 logger = logging.getLogger(__name__)
 META = "checkpoint.json"
+NOTED = "noted"  # facts that may change from one start to the next
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,33 @@ class Checkpoint:
         )
 
     def require(self, facts: Mapping[str, Any]) -> None:
-        """Refuse to go on where a fact is another now (``UserError``)."""
+        """Refuse to go on where a fact is another now (``UserError``).
+
+        Those below ``NOTED`` may change; that is told in the log.
+        """
         for key, value in facts.items():
             theirs = self.facts.get(key)
             if theirs == value:
+                continue
+            if key == NOTED:
+                self._warn(theirs or {}, value)
                 continue
             if isinstance(theirs, dict) and isinstance(value, dict):
                 theirs, value = _without_common(theirs, value)
             raise UserError(
                 f"{self.path}: was made with {key} {theirs}, now it is "
                 f"{value}; give the old one or a new output_folder"
+            )
+
+    def _warn(self, theirs: dict, mine: dict) -> None:
+        theirs, mine = _without_common(theirs, mine)
+        for key, value in mine.items():
+            logger.warning(
+                "%s: was made with %s %s; from here on it is %s",
+                self.path,
+                key,
+                theirs.get(key),
+                value,
             )
 
 
@@ -164,13 +183,11 @@ class CheckpointFolder:
             self._remove_unfinished()
             temporary.mkdir(parents=True)
             final = self._write(temporary, step, parts, facts)
-        except (OSError, RuntimeError) as error:  # torch.save's is the latter
+        except (OSError, RuntimeError) as error:  # torch has its own
+            what = f"the checkpoint of step {step} "
+            told = cannot_write(self.folder, error, what)
             self._remove_unfinished()
-            reason = getattr(error, "strerror", None) or "a write failed"
-            raise UserError(
-                f"{self.folder}: the checkpoint of step {step} cannot be "
-                f"written ({reason}); check its permissions and the free space"
-            ) from error
+            raise told from error
         self._remove_old()
         return final
 
@@ -184,10 +201,11 @@ class CheckpointFolder:
         """Write all of it into a folder, then give that its name."""
         hashes = {}
         for name, value in parts.items():
-            file = temporary / f"{name}.pt"
-            torch.save(value, file)
-            _fsync(file)
-            hashes[file.name] = sha256(file)
+            path = temporary / f"{name}.pt"
+            with open(path, "wb") as file:  # a path would hide the reason
+                torch.save(value, file)
+            _fsync(path)
+            hashes[path.name] = sha256(path)
         meta = {"step": step, "facts": dict(facts), "sha256": hashes}
         meta["digest"] = _digest(meta)
         (temporary / META).write_text(json.dumps(meta, indent=1))

@@ -38,10 +38,17 @@ from nar_asr_lobes.dataio.tokenizer import (
     train_tokenizer,
 )
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.evaluation.evaluate import check_test_set
+from nar_asr_lobes.files import write_text
 from nar_asr_lobes.lobes.model import ModelConfig, SpeechEncoder
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.distributed import world
+from nar_asr_lobes.training.fingerprint import (
+    hash_utterances,
+    keep_hashes,
+    write_digests,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -156,16 +163,15 @@ def _check(config: RunConfig, splits: list[str]) -> None:
     tokenizer = run_tokenizer(config) if labelled else None
     with torch.device("meta"):  # only its lengths are asked for, no weights
         frontend = SpeechEncoder(ModelConfig.from_dict(config.model)).frontend
-    left_out = output / "left_out.txt"
-    left_out.write_text("", encoding="utf-8")
+    left_out, lines = output / "left_out.txt", ""
+    digests = {}
     for name in splits:
-        # A test set is scored whole: what cannot be read is named there.
         trained_on = name in (data.train, data.dev) and (
             config.task != "evaluate"
         )
         utterances = read_split(config, name)
         if trained_on:
-            utterances, findings = check_utterances(
+            usable, findings = check_utterances(
                 utterances,
                 tokenizer,
                 lambda samples: int(
@@ -175,16 +181,24 @@ def _check(config: RunConfig, splits: list[str]) -> None:
                 data.max_seconds,
                 read=data.check_audio,
             )
-            with left_out.open("a", encoding="utf-8") as file:
-                file.writelines(f"{name}: {f}\n" for f in findings)
-            if findings:
-                logger.warning("%s: %s", name, summarize(findings))
-        if not utterances:
+            checked = usable
+        else:
+            usable, findings = check_test_set(utterances, data.check_audio)
+            checked = utterances  # a test set is scored whole, faults counted
+        lines += "".join(f"{name}: {finding}\n" for finding in findings)
+        write_text(left_out, lines)
+        if findings:
+            logger.warning("%s: %s", name, summarize(findings))
+        if not usable:
             raise UserError(
                 f"{config.data_folder}: no utterance of split {name!r} is "
                 f"usable; {left_out} says why for each"
             )
-        write_manifest(output / "checked" / f"{name}.jsonl", utterances, "/")
+        if trained_on:
+            hashes = hash_utterances(checked)
+            digests[name] = keep_hashes(output, name, hashes)
+        write_manifest(output / "checked" / f"{name}.jsonl", checked, "/")
+    write_digests(output, digests)
 
 
 def read_split(

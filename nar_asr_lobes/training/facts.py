@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nar_asr_lobes.lobes.masking import SpecAugment
 from nar_asr_lobes.training.config import RunConfig
+from nar_asr_lobes.training.fingerprint import read_digests
 from nar_asr_lobes.training.lm_config import LmRunConfig
 from nar_asr_lobes.training.objectives import Objective
 
@@ -26,14 +27,13 @@ def run_facts(config: RunConfig | LmRunConfig, sizes: dict) -> dict:
         For ``Checkpoint.require``; the caller adds what its task has.
     """
     facts = {"task": config.task, "model": sizes}
+    facts["data"] = read_digests(config.output_folder)
     for key in ("seed", "global_batch"):  # they decide on the data's order
         facts[key] = getattr(config, key)
     return facts
 
 
-def speech_facts(
-    config: RunConfig, sizes: dict, objective: Objective
-) -> dict:
+def speech_facts(config: RunConfig, sizes: dict, objective: Objective) -> dict:
     """Note what a pre-training or a fine-tuning has besides.
 
     Arguments

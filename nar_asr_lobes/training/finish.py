@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Container
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from nar_asr_lobes.dataio.batching import Sample, validation_batches
 from nar_asr_lobes.dataio.datasets import SpeechDataset
+from nar_asr_lobes.dataio.manifest import refuse
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.decoding.hot_list import read_hot_words
-from nar_asr_lobes.decoding.modes import find_mode
+from nar_asr_lobes.decoding.modes import find_mode, possible_modes
 from nar_asr_lobes.decoding.options import DecodingOptions, check_weights
 from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.decoding.saved_posteriors import (
@@ -25,7 +28,7 @@ from nar_asr_lobes.decoding.tune_options import tune_options
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.evaluate import evaluate_split
 from nar_asr_lobes.evaluation.report import ModeResult, format_table, to_dict
-from nar_asr_lobes.files import written_file
+from nar_asr_lobes.files import write_text
 from nar_asr_lobes.inference.bundle import (
     Bundle,
     BundleCard,
@@ -45,6 +48,10 @@ from nar_asr_lobes.training.language_models import (
 from nar_asr_lobes.training.stages import Stage
 
 logger = logging.getLogger(__name__)
+_WITHOUT_LM = {  # a weight without its language model would be refused
+    "rescore": {"neural_weight": 0.0, "lodr_weight": 0.0},
+    "beam_neural": {"lodr_weight": 0.0},
+}
 
 
 def check_finish(config: RunConfig) -> None:
@@ -83,6 +90,38 @@ def _check_modes(config: RunConfig, present: Container[str] | None) -> None:
             raise UserError(f"modes: {error}") from error
 
 
+@contextmanager
+def noted(faults: list[str], what: str) -> Iterator[None]:
+    """Tell and note what fails inside, so that the run can do the rest.
+
+    Arguments
+    ---------
+    faults : list of str
+        Gets a sentence for each failure.
+    what : str
+        What is done inside.
+
+    Example
+    -------
+    >>> faults = []
+    >>> with noted(faults, "evaluation of test"):
+    ...     raise UserError("a.wav: is missing; check the path")
+    >>> faults
+    ['a.wav: is missing; check the path']
+    """
+    try:
+        yield
+    except Exception as error:
+        told = str(error)
+        if not isinstance(error, UserError):
+            reason = " ".join(f"{type(error).__name__} {error}".split())
+            told = f"{what} failed ({reason}); log.txt holds more"
+        logger.error("%s", told)
+        logger.debug("%s", what, exc_info=True)
+        if told not in faults:
+            faults.append(told)
+
+
 def finish(
     config: RunConfig,
     model: NarAsr,
@@ -90,7 +129,7 @@ def finish(
     device: torch.device | str,
     seconds: dict[str, float],
 ) -> None:
-    """Train and tune the LM, evaluate, write the bundle; on one process.
+    """Train and tune the LM, write the bundle, evaluate; on one process.
 
     Arguments
     ---------
@@ -104,33 +143,48 @@ def finish(
         Where the model is.
     seconds : dict
         Gets the time of each stage.
+
+    Raises
+    ------
+    UserError
+        At the end, for what failed; the rest was done.
     """
-    output = Path(config.output_folder)
+    faults: list[str] = []
     options = DecodingOptions.from_dict(config.decoding)
-    lms, lm_files = LanguageModels(), LmFiles()
+    recognizer, files = Recognizer(model, tokenizer, options), LmFiles()
     if config.lm is not None:
-        with Stage("lm", seconds):
-            lm_files = make_language_models(config, tokenizer)
-            lms = lm_files.load(tokenizer)
-        if config.lm.tune:
-            with Stage("tune", seconds):
-                recognizer = Recognizer(model, tokenizer, options, lms)
-                options = tune(config, recognizer, device)
-    recognizer = Recognizer(model, tokenizer, options, lms)
-    results = {}
+        with noted(faults, "language model"), Stage("lm", seconds):
+            made = make_language_models(config, tokenizer)
+            recognizer.lms, files = made.load(tokenizer), made
+        if faults:
+            recognizer.options = options.updated(_WITHOUT_LM)
+        elif config.lm.tune:
+            with noted(faults, "tuning"), Stage("tune", seconds):
+                recognizer.options = tune(config, recognizer, device)
+    write = partial(_write_bundle, config, recognizer, files)
+    with noted(faults, "bundle"):
+        write({})  # before the evaluation, whatever becomes of that
     with Stage("evaluate", seconds):
-        for split in config.data.test:
-            results[split] = evaluate_one(config, recognizer, split, device)
-    save_results(output, results)
-    card = make_card(config, results, lms)
+        results = evaluate_splits(config, recognizer, device, faults)
+    with noted(faults, "bundle"):
+        write(results)
+    refuse(faults, "the rest is done; correct this and start the run again")
+
+
+def _write_bundle(
+    config: RunConfig,
+    recognizer: Recognizer,
+    lm_files: LmFiles,
+    results: dict[str, list[ModeResult]],
+) -> None:
     bundle = write_bundle(
-        output / "bundle",
-        model,
-        tokenizer,
-        options,
+        Path(config.output_folder) / "bundle",
+        recognizer.model,
+        recognizer.tokenizer,
+        recognizer.options,
         lm_files=lm_files,
         text_style=config.data.text_style,
-        card=card,
+        card=make_card(config, results, recognizer.lms),
     )
     logger.info("bundle: %s", bundle)
 
@@ -150,7 +204,7 @@ def tune(
     ]
     tuned = tune_options(recognizer, batches)
     output = Path(config.output_folder)
-    (output / "tuning.json").write_text(json.dumps(tuned.report, indent=1))
+    write_text(output / "tuning.json", json.dumps(tuned.report, indent=1))
     heard = SavedPosteriors(
         ids=[name for batch in batches for name in batch.ids],
         references=[text for batch in batches for text in batch.texts],
@@ -164,25 +218,51 @@ def tune(
     return tuned.options
 
 
+def evaluate_splits(
+    config: RunConfig,
+    recognizer: Recognizer,
+    device: torch.device | str,
+    faults: list[str],
+) -> dict[str, list[ModeResult]]:
+    """Evaluate each test split by itself; write the results there are."""
+    results = {}
+    for split in config.data.test:
+        evaluate = partial(evaluate_one, config, recognizer, split, device)
+        modes = config.modes or possible_modes(recognizer.lms.present)
+        try:
+            found = evaluate(modes)
+        except Exception:  # of one mode perhaps
+            found = []
+            for mode in modes:
+                with noted(faults, f"evaluation of {split!r} in mode {mode}"):
+                    found += evaluate([mode])
+        if found:
+            logger.info("%s\n%s", split, format_table(found))
+            results[split] = found
+    if results:
+        with noted(faults, "results"):
+            save_results(Path(config.output_folder), results)
+    return results
+
+
 def evaluate_one(
     config: RunConfig,
     recognizer: Recognizer,
     split: str,
     device: torch.device | str,
+    modes: Sequence[str],
 ) -> list[ModeResult]:
-    """Evaluate a split in the run's modes; log the table."""
+    """Evaluate a split in some modes."""
     output = Path(config.output_folder)
     file = output / f"{split}{SUFFIX}" if config.save_posteriors else None
-    results = evaluate_split(
+    return evaluate_split(
         recognizer,
         read_split(config, split, checked=True),
         output / "alignments" / split,
-        config.modes,
+        modes,
         device=device,
         posteriors_file=file,
     )
-    logger.info("%s\n%s", split, format_table(results))
-    return results
 
 
 def evaluate_bundle(config: RunConfig, device: torch.device | str) -> None:
@@ -200,7 +280,7 @@ def evaluate_bundle(config: RunConfig, device: torch.device | str) -> None:
     UserError
         For no bundle, a damaged one, references that are normalised in
         another way than the transcripts it was trained on, or a weight or a
-        mode without its language model.
+        mode without its language model; at the end, for what failed.
     """
     if config.bundle is None:
         raise UserError(
@@ -216,11 +296,9 @@ def evaluate_bundle(config: RunConfig, device: torch.device | str) -> None:
             f"set it to {bundle.text_style}"
         )
     recognizer = _bundle_recognizer(config, bundle, device)
-    results = {
-        split: evaluate_one(config, recognizer, split, device)
-        for split in config.data.test
-    }
-    save_results(Path(config.output_folder), results)
+    faults: list[str] = []
+    evaluate_splits(config, recognizer, device, faults)
+    refuse(faults, "the rest is done; correct this and evaluate again")
 
 
 def _bundle_recognizer(
@@ -250,9 +328,8 @@ def save_results(output: Path, results: dict[str, list[ModeResult]]) -> None:
     tables = [
         f"{split}\n{format_table(found)}\n" for split, found in results.items()
     ]
-    (output / "results.txt").write_text("\n".join(tables))
-    with written_file(output / "results.json") as file:
-        file.write(json.dumps(numbers, indent=1).encode())
+    write_text(output / "results.txt", "\n".join(tables))
+    write_text(output / "results.json", json.dumps(numbers, indent=1))
 
 
 def make_card(
@@ -271,13 +348,13 @@ def make_card(
     )
     if config.init_from is not None:
         trained_on += f" {describe_start(config.init_from)}"
-    split = config.data.test[0]
+    split = next(iter(results), None)
     return BundleCard(
         title=f"Speech recogniser fine-tuned on {source}",
         trained_on=trained_on,
         language_models=describe(lms),
-        tested_on=f"split `{split}` of {source}",
-        results=to_dict(results[split]),
+        tested_on=f"split `{split}` of {source}" if results else "",
+        results=to_dict(results[split]) if results else {},
         commands=[
             "python train.py hparams/finetune.yaml "
             f"--data_folder=/path/to/{source}"

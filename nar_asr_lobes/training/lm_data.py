@@ -6,10 +6,12 @@ prepare() -> normalised -> pieces -> texts/{train,dev}.{tokens,lengths}.npy
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -27,8 +29,14 @@ from nar_asr_lobes.dataio.datasets import step_loader
 from nar_asr_lobes.dataio.text import normalize_text
 from nar_asr_lobes.dataio.tokenizer import Tokenizer, load_tokenizer
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.files import write_text, written_file
 from nar_asr_lobes.lm.corpus import Corpus, encode_corpus
 from nar_asr_lobes.training.distributed import world
+from nar_asr_lobes.training.fingerprint import (
+    refuse_changes,
+    sentence_difference,
+    write_digests,
+)
 from nar_asr_lobes.training.lm_config import LmRunConfig
 
 logger = logging.getLogger(__name__)
@@ -157,11 +165,21 @@ def prepare_texts(config: LmRunConfig, prepare: PrepareTexts) -> None:
         whole = splits["train"]
         splits = {"train": _choose(whole, ~held), "dev": _choose(whole, held)}
     output = Path(config.output_folder)
-    (output / "left_out.txt").write_text("".join(left_out), encoding="utf-8")
-    (output / "texts").mkdir(exist_ok=True)
+    write_text(output / "left_out.txt", "".join(left_out))
+    digests = {name: _digest(corpus) for name, corpus in splits.items()}
     for name, corpus in splits.items():
-        np.save(output / "texts" / f"{name}.tokens.npy", corpus.tokens)
-        np.save(output / "texts" / f"{name}.lengths.npy", corpus.lengths)
+        refuse_changes(
+            output,
+            name,
+            digests[name],
+            partial(_difference, config, name, corpus),
+        )
+    write_digests(output, digests)
+    for name, corpus in splits.items():
+        for part in ("tokens", "lengths"):
+            path = output / "texts" / f"{name}.{part}.npy"
+            with written_file(path) as file:
+                np.save(file, getattr(corpus, part))
         logger.info(
             "%s: %d sentences, %d tokens",
             name,
@@ -193,14 +211,31 @@ def _encode(
     return _choose(corpus, short), faults
 
 
-def _held_out(corpus: Corpus, share: float) -> np.ndarray:
-    """Choose sentences by their hash, so that equal ones stay together."""
-    sentences = TextDataset(corpus.tokens, corpus.lengths)
-    hashes = [
-        zlib.crc32(sentences.sentence(index).astype("<i4").tobytes())
+def _digest(corpus: Corpus) -> str:
+    """Hash the sentences in their order."""
+    digest = hashlib.sha256(corpus.lengths.astype("<i8"))
+    digest.update(corpus.tokens.astype("<i8"))
+    return digest.hexdigest()
+
+
+def _difference(config: LmRunConfig, split: str, corpus: Corpus) -> str:
+    """Count what is not as in the files of an earlier preparation."""
+    new = TextDataset(corpus.tokens, corpus.lengths)
+    old = text_dataset(config, split)
+    return sentence_difference(_contents(old), _contents(new))
+
+
+def _contents(sentences: TextDataset) -> list[bytes]:
+    return [
+        sentences.sentence(index).astype("<i4").tobytes()
         for index in range(len(sentences))
     ]
-    return np.array(hashes) < share * 2**32
+
+
+def _held_out(corpus: Corpus, share: float) -> np.ndarray:
+    """Choose sentences by their hash, so that equal ones stay together."""
+    sentences = _contents(TextDataset(corpus.tokens, corpus.lengths))
+    return np.array(list(map(zlib.crc32, sentences))) < share * 2**32
 
 
 def _choose(corpus: Corpus, kept: np.ndarray) -> Corpus:

@@ -17,6 +17,7 @@ import torch
 from speechbrain.utils.run_opts import RunOptions
 
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
+from nar_asr_lobes.files import write_text
 from nar_asr_lobes.lm.neural import WEIGHTS, NeuralLM
 from nar_asr_lobes.lobes.lm import BOUNDARY, LmSizes, TransformerLm
 from nar_asr_lobes.training.assemble import check_optimizer, wrap_brain
@@ -134,7 +135,7 @@ def finish_lm(config: LmRunConfig, model: TransformerLm) -> None:
     train, dev = (text_dataset(config, name) for name in ("train", "dev"))
     results = evaluate_lm(lm, tokenizer, dev)
     results["unigram_nats_per_token"] = unigram_nats(train, dev, tokenizer.size)
-    (output / "results.json").write_text(json.dumps(results, indent=1))
+    write_text(output / "results.json", json.dumps(results, indent=1))
     logger.info(
         "%s: %.3f nats per token on dev (unigram %.3f), perplexity %.1f per "
         "word",

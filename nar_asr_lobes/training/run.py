@@ -14,6 +14,7 @@ import logging
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import speechbrain as sb
@@ -27,7 +28,7 @@ from speechbrain.utils.distributed import (
 from speechbrain.utils.run_opts import RunOptions
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.files import written_file
+from nar_asr_lobes.files import cannot_write, lock_folder, write_text
 from nar_asr_lobes.training.arguments import HELP, parse_arguments
 from nar_asr_lobes.training.assemble import load_best, make_brain
 from nar_asr_lobes.training.config import RunConfig
@@ -53,6 +54,7 @@ from nar_asr_lobes.training.lm_data import (
     text_loader,
 )
 from nar_asr_lobes.training.lm_run import finish_lm, make_lm_brain
+from nar_asr_lobes.training.space import warn_of_space
 from nar_asr_lobes.training.stages import Stage
 from nar_asr_lobes.training.yaml_file import resolve_yaml
 
@@ -107,6 +109,8 @@ def run_recipe(
     path, run_opts, overrides = parse_arguments(arguments)
     config = load_run(path, overrides)
     start_processes(run_opts)
+    lock = []  # of the main process; it ends with this function
+    on_main(lambda: lock.append(lock_folder(config.output_folder)))
     make_output_folder(config, path, overrides)
     seconds: dict[str, float] = {}
     if isinstance(config, LmRunConfig):
@@ -123,16 +127,19 @@ def run_recipe(
         return
     tokenizer = run_tokenizer(config) if config.task == "finetune" else None
     brain = make_brain(config, tokenizer, run_opts)
+    on_main(lambda: warn_of_space(config, brain.model))
     with Stage(config.task, seconds):
         brain.fit(
             train_loader(config, tokenizer), ValidationSet(config, tokenizer)
         )
     if tokenizer is not None:
         load_best(brain)
-        if if_main_process():
-            finish(config, brain.model, tokenizer, brain.device, seconds)
     if if_main_process():
-        write_seconds(config, seconds)
+        try:
+            if tokenizer is not None:
+                finish(config, brain.model, tokenizer, brain.device, seconds)
+        finally:
+            write_seconds(config, seconds)
 
 
 def train_lm(
@@ -157,6 +164,7 @@ def train_lm(
     with Stage("prepare", seconds):
         on_main(lambda: prepare_texts(config, prepare))
     brain = make_lm_brain(config, run_opts)
+    on_main(lambda: warn_of_space(config, brain.model))
     with Stage(config.task, seconds):
         brain.fit(text_loader(config), TextValidation(config))
     load_best(brain)
@@ -171,8 +179,7 @@ def write_seconds(
 ) -> None:
     """Write what each stage took."""
     times = Path(config.output_folder) / "seconds.json"
-    with written_file(times) as file:
-        file.write(json.dumps(seconds, indent=1).encode())
+    write_text(times, json.dumps(seconds, indent=1))
 
 
 def start_processes(run_opts: RunOptions) -> None:
@@ -196,14 +203,27 @@ def make_output_folder(
         if if_main_process():
             copy = Path(config.output_folder) / "hyperparams.yaml"
             text = f"# {Path(path).absolute()}\n{resolve_yaml(path, overrides)}"
-            copy.write_text(text, encoding="utf-8")
+            write_text(copy, text)
         # log.txt gets all levels; of numba's compiler that is 50,000 lines
         logging.getLogger("numba").setLevel(logging.WARNING)
-    except OSError as error:  # on the main process, which alone writes
-        message = (
-            f"{config.output_folder}: cannot be written ({error.strerror}); "
-            "give another --output_folder"
-        )
+        tell_lost_lines()
+    except (OSError, UserError) as error:  # on the main process alone
+        if isinstance(error, OSError):
+            error = cannot_write(config.output_folder, error)
+        message = str(error)
     message = ddp_broadcast(message)
     if message is not None:
         raise UserError(message)
+
+
+def tell_lost_lines() -> None:
+    """Say once that a log file takes no more lines, without a stack."""
+
+    def tell(handler: logging.FileHandler, record: logging.LogRecord) -> None:
+        handler.handleError = lambda record: None
+        error = cannot_write(handler.baseFilename, sys.exc_info()[1])
+        print(f"warning: {error}", file=sys.stderr)
+
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handleError = partial(tell, handler)

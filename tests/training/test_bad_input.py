@@ -45,6 +45,8 @@ LEFT_OUT = {
     "train: drifted": "is not as long as its manifest says; replace the file",
     "train: cut": "is cut short; copy it again",
     "dev: dev0": "(U+0078) has characters outside the tokenizer in its",
+    "test: test0": "is missing; check the path",
+    "test: test1": "has an empty transcript; add it",
 }
 
 
@@ -267,7 +269,7 @@ DAMAGES = [
     (lose_the_sense_of_time, "tsv:13: the duration is not a number; correct"),
     (turn_time_back, "dev.jsonl: utterance 'dev1': the duration -1.0 is not"),
     (say_nothing, "there is no text to train a tokenizer on; check that"),
-    (put_a_file_in_the_way, r"out: cannot be written \(.*\); give another"),
+    (put_a_file_in_the_way, r"out: cannot be written \(File exists; .* free"),
     (break_the_yaml, r"finetune.yaml:\d+: is not YAML .*; correct this line"),
 ]
 

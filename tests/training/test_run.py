@@ -238,9 +238,8 @@ def cut_tokenizer(out):
     path.write_text(path.read_text()[:-20])
 
 
-def forget_tokenizer(out):
-    """The one trained in its place has a letter more."""
-    (out / "tokenizer.json").unlink()
+def change_text(out):
+    """One transcript gets another word."""
     edit_row(out.parent / "data", "train3", TEXT, "ten x")
 
 
@@ -248,7 +247,7 @@ def forget_tokenizer(out):
     ("damage", "option", "message"),
     [
         (change_tokenizer, "", "step_00000002: was made with tokenizer .*; gi"),
-        (forget_tokenizer, "", "step_00000002: was made with tokenizer .*; gi"),
+        (change_text, "", r"split 'train' is not .* began with \(1 changed\)"),
         (cut_tokenizer, "", "tokenizer.json: this tokenizer file is damaged"),
         (
             keep_all,

@@ -1,0 +1,173 @@
+"""The data a run is trained on, told from others when it is resumed.
+
+    split -> digest -> data.json -> facts of every checkpoint
+
+Only the main process looks at the data; the others read the digests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.files import write_text
+from nar_asr_lobes.training.checkpoint import CheckpointFolder
+
+DIGESTS = "data.json"
+_THREADS = 16  # that ask for sizes; a network's answers take their time
+
+
+def hash_utterances(utterances: Sequence[Utterance]) -> str:
+    """Give a line for each utterance: a hash and the id, in order.
+
+    The hash is over id, duration, text and the size of the audio file, and so
+    stays the same when the corpus is copied to another place.
+
+    Arguments
+    ---------
+    utterances : sequence of Utterance
+        With resolved audio paths.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> hash_utterances([Utterance("u1", "no.wav", 1.0, "ab")])
+    '2bab926287ae403f u1\\n'
+    """
+    with ThreadPoolExecutor(_THREADS) as pool:
+        sizes = list(pool.map(_size, (u.audio for u in utterances)))
+    lines = []
+    for row, size in zip(utterances, sizes, strict=True):
+        content = repr((row.id, row.duration, row.text, size)).encode()
+        digest = hashlib.blake2b(content, digest_size=8).hexdigest()
+        lines.append(f"{digest} {row.id}\n")
+    return "".join(lines)
+
+
+def _size(path: str) -> int | None:
+    try:
+        return os.path.getsize(path)
+    except OSError:  # found by the checks
+        return None
+
+
+def keep_hashes(output: Path, split: str, hashes: str) -> str:
+    """Write a split's hashes, unless its run began with others.
+
+    Arguments
+    ---------
+    output : Path
+        Of the run.
+    split : str
+        Whose.
+    hashes : str
+        As ``hash_utterances`` gives them.
+
+    Returns
+    -------
+    str
+        Their digest.
+
+    Raises
+    ------
+    UserError
+        If the run began with others.
+    """
+    path = output / "checked" / f"{split}.hashes"
+    content = hashes.encode(errors="backslashreplace")
+    digest = hashlib.sha256(content).hexdigest()
+    refuse_changes(output, split, digest, lambda: _difference(path, hashes))
+    write_text(path, hashes)
+    return digest
+
+
+def _difference(path: Path, hashes: str) -> str:
+    """Count what is not as in the file."""
+    old, new = (
+        dict(line.split(" ", 1)[::-1] for line in text.split("\n") if line)
+        for text in (path.read_text(encoding="utf-8"), hashes)
+    )
+    common = old.keys() & new.keys()
+    return describe_difference(
+        added=len(new) - len(common),
+        removed=len(old) - len(common),
+        changed=sum(old[name] != new[name] for name in common),
+    )
+
+
+def describe_difference(**counts: int) -> str:
+    """Say how many items changed; where none did, it is their order.
+
+    Example
+    -------
+    >>> describe_difference(added=2, removed=0, changed=1)
+    '2 added, 1 changed'
+    """
+    told = ", ".join(f"{n} {verb}" for verb, n in counts.items() if n)
+    return told or "in another order"
+
+
+def sentence_difference(old: Sequence[bytes], new: Sequence[bytes]) -> str:
+    """Count the sentences that only one of two splits has.
+
+    Example
+    -------
+    >>> sentence_difference([b"a", b"a"], [b"a", b"b", b"c"])
+    '2 added, 1 removed'
+    """
+    theirs, mine = Counter(old), Counter(new)
+    return describe_difference(
+        added=(mine - theirs).total(), removed=(theirs - mine).total()
+    )
+
+
+def refuse_changes(
+    output: Path, split: str, digest: str, difference: Callable[[], str]
+) -> None:
+    """Refuse to go on with other data than a run began with.
+
+    Arguments
+    ---------
+    output : Path
+        Of the run; without a checkpoint there is nothing to go on with.
+    split, digest : str
+        As the data are now.
+    difference : callable
+        Says what changed, from files that are perhaps no more there.
+
+    Raises
+    ------
+    UserError
+        If the checkpoint's digest is another.
+    """
+    facts = CheckpointFolder(output / "checkpoints").facts() or {}
+    if facts.get("data", {}).get(split, digest) == digest:
+        return
+    try:
+        told = f" ({difference()})"
+    except (OSError, ValueError):
+        told = ""
+    raise UserError(
+        f"{output}: split {split!r} is not what this run began with{told}; "
+        "bring the old data back or give a new output_folder"
+    )
+
+
+def write_digests(output: Path, digests: dict[str, str]) -> None:
+    """Write the digests of the splits, for the facts of checkpoints."""
+    write_text(output / DIGESTS, json.dumps(digests, indent=1))
+
+
+def read_digests(output_folder: str) -> dict[str, str]:
+    """Read what ``write_digests`` wrote."""
+    return json.loads((Path(output_folder) / DIGESTS).read_text())
