@@ -111,7 +111,9 @@ def cannot_write(
     >>> str(cannot_write("a", OSError(5, "Input/output error")))[:43]
     'a: cannot be written (Input/output error; '
     """
-    reason = getattr(error, "strerror", None) or "a write failed"
+    causes = (error, error.__context__)  # torch hides the system's behind its
+    reasons = (getattr(cause, "strerror", None) for cause in causes)
+    reason = next(filter(None, reasons), "a write failed")
     free = free_space(path)
     if free is not None:
         reason += f"; {describe_size(free)} free on that disk"

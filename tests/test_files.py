@@ -1,12 +1,16 @@
 """A file is there whole or not at all."""
 
+import errno
+import fcntl
+import multiprocessing
 import os
 import re
+import signal
 
 import pytest
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.files import written_file
+from nar_asr_lobes.files import lock_folder, write_text, written_file
 
 
 def test_it_takes_the_place_of_the_older_one(tmp_path):
@@ -49,3 +53,49 @@ def test_what_cannot_be_written_is_told(tmp_path, monkeypatch, name):
         file.write(b"new")
     assert os.listdir(tmp_path) == ["a"]
     assert len(list(tmp_path.parent.glob("*.tmp"))) == 0
+
+
+def test_a_folder_is_made_and_text_keeps_what_is_not_utf8(tmp_path):
+    name = os.fsdecode(b"caf\xe9.wav")  # a file name of another encoding
+    write_text(tmp_path / "b" / "a.txt", f"{name}: é\n")
+    content = (tmp_path / "b" / "a.txt").read_bytes()
+    assert content == "caf\\udce9.wav: é\n".encode()
+
+
+def hold(folder, ready):
+    """Lock a folder, fork as a data loader does, and wait for ever."""
+    lock = lock_folder(folder)
+    loader = os.fork()
+    ready.put(loader)
+    signal.pause()
+    lock.close()
+
+
+def test_a_lock_ends_with_its_process_and_not_before(tmp_path):
+    fork = multiprocessing.get_context("fork")
+    ready = fork.Queue()
+    holder = fork.Process(target=hold, args=(tmp_path, ready))
+    holder.start()
+    loaders = {ready.get(timeout=60), ready.get(timeout=60)} - {0}
+    with pytest.raises(UserError, match=f"process {holder.pid} on .*; wait"):
+        lock_folder(tmp_path)
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.join()
+    lock_folder(tmp_path).close()  # though a process it forked still lives
+    for loader in loaders:
+        os.kill(loader, signal.SIGKILL)
+
+
+def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, caplog):
+    def refuse(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    lock_folder(tmp_path).close()
+    assert "no lock is possible there ([Errno" in caplog.text
+
+
+def test_a_folder_that_cannot_be_made_is_not_locked(tmp_path):
+    (tmp_path / "a").write_bytes(b"")
+    with pytest.raises(UserError, match="a/b: cannot be written .Not a direc"):
+        lock_folder(tmp_path / "a" / "b")

@@ -6,6 +6,7 @@ RunConfig + tokenizer -> objective -> model (-> pre-trained encoder) -> NarBrain
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -149,11 +150,12 @@ def wrap_brain(
         run_opts,
         resolve_precision(config.precision),
     )
+    augment = getattr(config, "wave_augment", None)
     brain.facts[NOTED] = {  # one may have to change them to go on
         "precision": brain.precision,
         "max_grad_norm": optim.max_grad_norm,
         "freeze_encoder_steps": optim.freeze_encoder_steps,
-        "wave_augment": repr(getattr(config, "wave_augment", None)),
+        "wave_augment": re.sub(" at 0x[0-9a-f]+", "", repr(augment)),
     }
     return brain
 

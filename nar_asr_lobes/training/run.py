@@ -14,6 +14,7 @@ import logging
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -109,9 +110,18 @@ def run_recipe(
     path, run_opts, overrides = parse_arguments(arguments)
     config = load_run(path, overrides)
     start_processes(run_opts)
-    lock = []  # of the main process; it ends with this function
-    on_main(lambda: lock.append(lock_folder(config.output_folder)))
-    make_output_folder(config, path, overrides)
+    with ExitStack() as held:  # by the main process
+        on_main(lambda: held.enter_context(lock_folder(config.output_folder)))
+        make_output_folder(config, path, overrides)
+        run_stages(config, prepare, run_opts)
+
+
+def run_stages(
+    config: RunConfig | LmRunConfig,
+    prepare: Prepare | PrepareTexts,
+    run_opts: RunOptions,
+) -> None:
+    """Do the stages of a run in its output folder."""
     seconds: dict[str, float] = {}
     if isinstance(config, LmRunConfig):
         train_lm(config, prepare, run_opts, seconds)

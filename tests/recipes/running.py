@@ -10,7 +10,12 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import (
+    contextmanager,
+    redirect_stderr,
+    redirect_stdout,
+    suppress,
+)
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -81,6 +86,7 @@ def _own_process() -> Iterator[None]:
     finally:
         for handler in root.handlers:
             if handler not in handlers:
-                handler.close()
+                with suppress(OSError):  # of a full disk
+                    handler.close()
         root.handlers[:], sys.excepthook = handlers, hook
         root.setLevel(level)

@@ -302,7 +302,7 @@ def test_a_failed_save_is_told_and_leaves_nothing(
     folder, monkeypatch, error, reason
 ):
     def fail(value, file):
-        file.write_bytes(b"half")
+        file.write(b"half")
         raise error
 
     save(folder, 1)

@@ -12,6 +12,7 @@ from nar_asr_lobes.dataio.audio import read_audio
 from nar_asr_lobes.dataio.manifest import read_manifest
 from nar_asr_lobes.dataio.tokenizer import CharTokenizer, load_tokenizer
 from nar_asr_lobes.decoding.modes import MODES
+from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.decoding.saved_posteriors import (
     SUFFIX,
     read_posteriors,
@@ -20,8 +21,15 @@ from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.inference.folder import INDEX
 from nar_asr_lobes.lm.ngram import train_ngram
 from nar_asr_lobes.lm.scorer import NgramLM
+from nar_asr_lobes.training import finish
 from nar_asr_lobes.training.checkpoint import sha256
-from tests.training.tiny_recipe import TEXT, copy_of, finished_runs, run_tiny
+from tests.training.tiny_recipe import (
+    TEXT,
+    copy_of,
+    edit_row,
+    finished_runs,
+    run_tiny,
+)
 
 
 @pytest.fixture
@@ -177,3 +185,111 @@ def test_what_does_not_fit_is_refused(folder, damage, option, message):
     damage(folder / "out" / "bundle")
     _, outcome = evaluate(folder, *[option] * bool(option))
     assert re.search(message, outcome.error), outcome.error
+
+
+def lose_test_audio(folder):
+    for path in (folder / "data" / "audio").glob("test*"):
+        path.unlink()
+
+
+def empty_test_texts(folder):
+    for number in range(3):
+        edit_row(folder / "data", f"test{number}", TEXT, "")
+
+
+@pytest.mark.parametrize("damage", [lose_test_audio, empty_test_texts])
+def test_an_unusable_test_split_is_found_before_the_training(folder, damage):
+    shutil.rmtree(folder / "out")
+    damage(folder)
+    error = run_tiny(folder, "finetune", "--data={test: [dev, test]}").error
+    assert "no utterance of split 'test' is usable; " in error
+    lines = (folder / "out" / "left_out.txt").read_text().splitlines()
+    assert [line[: len("test: test0: ")] for line in lines] == [
+        f"test: test{number}: " for number in range(3)
+    ]
+    assert not (folder / "out" / "checkpoints").exists()
+
+
+def assert_bundle(out, *cells):
+    """It is whole, and its card has a row for each of these modes."""
+    card = (out / "bundle" / "README.md").read_text()
+    for mode in MODES:
+        assert (f"| {mode} |" in card) == (mode in cells)
+    return load_bundle(out / "bundle")
+
+
+def test_a_split_that_fails_costs_no_other_and_no_bundle(folder, monkeypatch):
+    """Its files are gone by the end of the training."""
+    make = finish.make_language_models
+
+    def lose(*arguments):
+        lose_test_audio(folder)
+        return make(*arguments)
+
+    monkeypatch.setattr(finish, "make_language_models", lose)
+    shutil.rmtree(folder / "out")
+    error = run_tiny(folder, "finetune", "--data={test: [test, dev]}").error
+    assert "error: test: no utterance of the test set is usable" in error
+    assert error.endswith(
+        "; the rest is done; correct this and start the run again"
+    )
+    results = json.loads((folder / "out" / "results.json").read_text())
+    assert list(results) == ["dev"] and list(results["dev"]) == list(MODES)
+    assert_bundle(folder / "out", *MODES)
+    assert "evaluate" in (folder / "out" / "seconds.json").read_text()
+
+
+def run_out_of_memory(*arguments):
+    raise RuntimeError("CUDA out of memory.\nTried to allocate 2 GiB")
+
+
+def test_a_mode_that_fails_costs_no_other(folder, monkeypatch):
+    run = Recognizer._run
+
+    def fail(self, name, encoded, done):
+        if name == "beam5":
+            run_out_of_memory()
+        return run(self, name, encoded, done)
+
+    monkeypatch.setattr(Recognizer, "_run", fail)
+    out, outcome = evaluate(folder, "--modes=[ctc_greedy, beam5, nar]")
+    assert (
+        "error: evaluation of 'test' in mode beam5 failed (RuntimeError CUDA "
+        "out of memory. Tried to allocate 2 GiB); log.txt holds more; the"
+    ) in outcome.error
+    results = json.loads((out / "results.json").read_text())
+    assert list(results["test"]) == ["ctc_greedy", "nar"]
+    assert "Traceback" in (out / "log.txt").read_text()
+
+
+def test_a_language_model_that_fails_leaves_a_bundle(folder, monkeypatch):
+    shutil.rmtree(folder / "out")
+    monkeypatch.setattr(finish, "make_language_models", run_out_of_memory)
+    error = run_tiny(folder, "finetune").error
+    assert "error: language model failed (RuntimeError CUDA out of" in error
+    found = assert_bundle(folder / "out", "ctc_greedy", "nar", "beam5")
+    assert not found.lms.present
+
+
+def test_a_tuning_that_fails_leaves_a_bundle(folder, monkeypatch):
+    shutil.rmtree(folder / "out")
+    monkeypatch.setattr(finish, "tune_options", run_out_of_memory)
+    error = run_tiny(folder, "finetune", "--lm={order: 2, tune: True}").error
+    assert "error: tuning failed (RuntimeError CUDA out of memory." in error
+    assert assert_bundle(folder / "out", *MODES).lms.present == {"ngram"}
+
+
+def test_the_bundle_is_there_before_the_evaluation(folder, monkeypatch):
+    """A kill in the middle leaves it, without results on its card."""
+
+    def kill(*arguments):
+        assert_bundle(folder / "out")
+        raise KeyboardInterrupt
+
+    shutil.rmtree(folder / "out")
+    monkeypatch.setattr(finish, "evaluate_splits", kill)
+    with pytest.raises(KeyboardInterrupt):
+        run_tiny(folder, "finetune")
+    assert (
+        "Not measured." in (folder / "out" / "bundle" / "README.md").read_text()
+    )

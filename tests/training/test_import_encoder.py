@@ -149,7 +149,7 @@ def test_an_import_that_failed_can_be_tried_again(tmp_path, monkeypatch):
     source = save_published(make_published("wavlm-base"), tmp_path / "a")
 
     def fail(value, file):
-        file.write_bytes(b"half")
+        file.write(b"half")
         raise RuntimeError("[enforce fail at inline_container.cc:664]")
 
     with monkeypatch.context() as patch:
