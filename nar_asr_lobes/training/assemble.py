@@ -6,6 +6,7 @@ RunConfig + tokenizer -> objective -> model (-> pre-trained encoder) -> NarBrain
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from nar_asr_lobes.dataio.datasets import WaveTransform
 from nar_asr_lobes.dataio.lexicon import Lexicon
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.files import cannot_write
 from nar_asr_lobes.lobes.model import ModelConfig
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import NOTED, CheckpointFolder
@@ -256,6 +258,29 @@ class StepTensorboard(TensorboardLogger):
                 )
 
 
+class LenientLogger(TrainLogger):
+    """A train logger that loses a line rather than the training.
+
+    Arguments
+    ---------
+    inner : speechbrain TrainLogger
+        What writes.
+    place : str or path
+        Where, for the warning.
+    """
+
+    def __init__(self, inner: TrainLogger, place: str | os.PathLike):
+        self.inner, self.place = inner, place
+
+    def log_stats(self, stats_meta: dict[str, float], *stats, **more) -> None:
+        """Write numbers; warn where the disk does not take them."""
+        try:
+            self.inner.log_stats(stats_meta, *stats, **more)
+        except OSError as error:
+            what = f"the losses of step {stats_meta['step']} "
+            logger.warning("%s", cannot_write(self.place, error, what))
+
+
 def make_logger(log: LogConfig, output: Path) -> TrainLogger:
     """Choose where losses are written.
 
@@ -265,9 +290,11 @@ def make_logger(log: LogConfig, output: Path) -> TrainLogger:
         When TensorBoard is asked for and not installed.
     """
     if not log.tensorboard:
-        return FileTrainLogger(str(output / "train_log.txt"), precision=3)
+        path = str(output / "train_log.txt")
+        return LenientLogger(FileTrainLogger(path, precision=3), path)
     try:
-        return StepTensorboard(output / "tensorboard")
+        path = output / "tensorboard"
+        return LenientLogger(StepTensorboard(path), path)
     except ImportError as error:
         raise UserError(
             "log: tensorboard is not installed; run `pip install tensorboard` "

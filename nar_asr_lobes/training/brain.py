@@ -24,7 +24,6 @@ from tqdm import tqdm
 
 from nar_asr_lobes.dataio.datasets import Batch
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.files import cannot_write
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.device import ahead, compile_layers, move
 from nar_asr_lobes.training.distributed import (
@@ -283,17 +282,12 @@ class NarBrain(sb.Brain):
         warn_of_collapse(totals, self.progress.step, self.scheduler.warmup)
 
     def _log(self, train: dict | None, valid: dict | None) -> None:
-        if self.train_logger is None:
-            return
-        step, skipped = self.progress.step, self.progress.skipped
-        meta = {"step": step, "skipped_steps": skipped}
-        try:
+        if self.train_logger is not None:
+            meta = {
+                "step": self.progress.step,
+                "skipped_steps": self.progress.skipped,
+            }
             self.train_logger.log_stats(meta, train, valid)
-        except OSError as error:  # the training is worth more than its log
-            folder = self.checkpoints.folder  # on the same disk
-            where = getattr(self.train_logger, "save_file", folder)
-            what = f"the losses of step {step} "
-            logger.warning("%s", cannot_write(where, error, what))
 
     def validate(self, valid_set: Iterable[Batch]) -> float:
         """Average over the dev split, shared by the ranks; give the score."""

@@ -41,11 +41,8 @@ from nar_asr_lobes.training.data import (
     train_loader,
 )
 from nar_asr_lobes.training.distributed import on_main
-from nar_asr_lobes.training.finish import (
-    check_finish,
-    evaluate_bundle,
-    finish,
-)
+from nar_asr_lobes.training.evaluation import evaluate_bundle
+from nar_asr_lobes.training.finish import check_finish, finish
 from nar_asr_lobes.training.init_from import check_start
 from nar_asr_lobes.training.lm_config import LmRunConfig, load_run
 from nar_asr_lobes.training.lm_data import (

@@ -1,6 +1,7 @@
 """Folders that appear whole or not at all, and notice damage."""
 
 import json
+import os
 
 import pytest
 
@@ -41,6 +42,23 @@ def test_after_an_error_the_old_one_is_still_whole(target):
             raise RuntimeError
     assert verified_files(target) == {"a", "b"}
     assert (target / "a").read_text() == "one"
+    assert [path.name for path in target.parent.iterdir()] == ["bundle"]
+
+
+def test_a_new_one_without_its_name_leaves_the_old_one(target, monkeypatch):
+    rename = os.rename
+
+    def fail(source, place):
+        if os.path.basename(source) == ".bundle.tmp":
+            raise OSError(28, "No space left on device")
+        rename(source, place)
+
+    monkeypatch.setattr(os, "rename", fail)
+    told = "bundle: cannot be written .No space left on device; .* free on"
+    with pytest.raises(UserError, match=told):
+        with written_folder(target) as temporary:
+            write_text(temporary / "a", "new")
+    assert verified_files(target) == {"a", "b"}
     assert [path.name for path in target.parent.iterdir()] == ["bundle"]
 
 

@@ -22,7 +22,7 @@ def test_tensorboard_goes_on_at_the_step_of_a_resume(tmp_path):
     for step in (50, 100):  # each as in a process of its own
         logger = make_logger(LogConfig(tensorboard=True), tmp_path)
         logger.log_stats({"step": step}, {"loss": step / 10}, None)
-        logger.writer.close()
+        logger.inner.writer.close()
     events = reader.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     points = [(x.step, x.value) for x in events.Scalars("loss/train")]
     assert points == [(50, 5.0), (100, 10.0)]

@@ -1,5 +1,6 @@
 """A checkpoint is there whole or not at all, and damage is noticed."""
 
+import io
 import json
 import logging
 import multiprocessing
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.training.checkpoint import CheckpointFolder
+from nar_asr_lobes.training.checkpoint import NOTED, CheckpointFolder
 
 SIZE = 30_000
 
@@ -312,6 +313,30 @@ def test_a_failed_save_is_told_and_leaves_nothing(
             save(folder, 2)
     assert names(folder) == ["step_00000001"]
     assert_whole(folder.newest())
+
+
+def test_the_reason_is_the_systems_though_torch_has_another(
+    folder, monkeypatch
+):
+    class FullFile(io.BytesIO):
+        def write(self, content):
+            raise OSError(28, "No space left on device")
+
+    save(folder, 1)
+    with monkeypatch.context() as patch:
+        real = torch.save
+        patch.setattr(torch, "save", lambda value, _: real(value, FullFile()))
+        with pytest.raises(UserError, match=r"\(No space .* free on that disk"):
+            save(folder, 2)
+    assert_whole(folder.newest())
+
+
+def test_a_noted_fact_may_be_another(folder, caplog):
+    folder.save(1, parts(1), {NOTED: {"precision": "fp32", "clip": 1.0}})
+    folder.newest().require({NOTED: {"precision": "bf16", "clip": 1.0}})
+    [record] = caplog.records
+    told = "step_00000001: was made with precision fp32; from here on it is bf"
+    assert told in record.getMessage()
 
 
 def test_a_fact_that_is_another_is_named_and_only_that(folder):

@@ -7,7 +7,9 @@ import torch
 
 from nar_asr_lobes.dataio.tokenizer import CharTokenizer
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import OptimConfig
+from nar_asr_lobes.training.fingerprint import read_digests
 from nar_asr_lobes.training.lm_config import LmRunConfig
 from nar_asr_lobes.training.lm_data import (
     TextValidation,
@@ -109,3 +111,22 @@ def test_what_would_do_nothing_is_refused(values, message):
     optim = OptimConfig(torch.optim.AdamW, **values)
     with pytest.raises(UserError, match=message):
         LmRunConfig("lm", "t", ["a"], "out", optim)
+
+
+def test_other_sentences_are_refused_where_there_is_a_checkpoint(
+    make, tmp_path
+):
+    config = make(LINES, dev=["a"], dev_texts=["any"])
+    make(LINES[1:], dev=["a"], dev_texts=["any"])  # none yet
+    config = make(LINES, dev=["a"], dev_texts=["any"])
+    facts = {"data": read_digests(config.output_folder)}
+    CheckpointFolder(tmp_path / "checkpoints").save(1, {}, facts)
+    for lines, dev, told in (
+        (LINES[1:] + ["d"] * 2, ["a"], "'train' .* .2 added, 1 removed.; bri"),
+        (LINES[::-1], ["a"], "'train' .* .in another order."),
+        (LINES, ["a", "b"], "'dev' .* .1 added."),
+    ):
+        with pytest.raises(UserError, match=told):
+            make(lines, dev=dev, dev_texts=["any"])
+        assert len(read(config, "train")) == len(LINES)
+    make(LINES, dev=["a"], dev_texts=["any"])

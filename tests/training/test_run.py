@@ -4,6 +4,8 @@ import json
 import logging
 import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from nar_asr_lobes.lobes.stems import gabor_filters
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.distributed import on_main
 from tests.recipes.librispeech_tree import corrupt
-from tests.recipes.running import call
+from tests.recipes.running import RECIPES, call
 from tests.training.tiny_recipe import (
     TEXT,
     copy_of,
@@ -240,7 +242,7 @@ def cut_tokenizer(out):
 
 def change_text(out):
     """One transcript gets another word."""
-    edit_row(out.parent / "data", "train3", TEXT, "ten x")
+    edit_row(out.parent / "data", "train3", TEXT, "ant")
 
 
 @pytest.mark.parametrize(
@@ -324,3 +326,25 @@ def test_only_a_mistake_is_passed_on_to_all_processes():
         on_main(lambda: open("nowhere"))
     with pytest.raises(ZeroDivisionError):
         on_main(lambda: 1 / 0)
+
+
+@pytest.mark.parametrize("task", ["pretrain", "evaluate"])
+def test_a_second_run_in_a_folder_is_refused(started, task):
+    script = (
+        "import sys, nar_asr_lobes.files as files; "
+        "lock = files.lock_folder(sys.argv[1]); print('held'); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, started / "out"],
+        cwd=RECIPES.parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout.readline()
+        error = run_tiny(started, task).error
+        told = f"out: another run writes there .process {other.pid} on .*; wait"
+        assert re.search(told, error)
+        other.kill()
+    if task == "evaluate":
+        option = f"--bundle={started / 'out' / 'bundle'}"
+        assert run_tiny(started, task, option).code == 0

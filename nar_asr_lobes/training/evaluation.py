@@ -1,0 +1,198 @@
+"""Evaluating the test splits of a run; what fails costs only itself."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from nar_asr_lobes.dataio.manifest import refuse
+from nar_asr_lobes.decoding.hot_list import read_hot_words
+from nar_asr_lobes.decoding.modes import find_mode, possible_modes
+from nar_asr_lobes.decoding.options import check_weights
+from nar_asr_lobes.decoding.recognizer import Recognizer
+from nar_asr_lobes.decoding.saved_posteriors import SUFFIX
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.evaluation.evaluate import evaluate_split
+from nar_asr_lobes.evaluation.report import ModeResult, format_table, to_dict
+from nar_asr_lobes.files import write_text
+from nar_asr_lobes.inference.bundle import Bundle, load_bundle
+from nar_asr_lobes.training.config import RunConfig
+from nar_asr_lobes.training.data import read_split
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def noted(faults: list[str], what: str) -> Iterator[None]:
+    """Tell and note what fails inside, so that the run can do the rest.
+
+    Arguments
+    ---------
+    faults : list of str
+        Gets a sentence for each failure.
+    what : str
+        What is done inside.
+
+    Example
+    -------
+    >>> faults = []
+    >>> with noted(faults, "evaluation of test"):
+    ...     raise UserError("a.wav: is missing; check the path")
+    >>> faults
+    ['a.wav: is missing; check the path']
+    """
+    try:
+        yield
+    except Exception as error:
+        told = str(error)
+        if not isinstance(error, UserError):
+            reason = " ".join(f"{type(error).__name__} {error}".split())
+            told = f"{what} failed ({reason}); log.txt holds more"
+        logger.error("%s", told)
+        logger.debug("%s", what, exc_info=True)
+        if told not in faults:
+            faults.append(told)
+
+
+def check_modes(config: RunConfig, present: Container[str] | None) -> None:
+    """Refuse modes that do not exist or lack their language model.
+
+    Arguments
+    ---------
+    config : RunConfig
+        The run.
+    present : container of str, optional
+        Names of the language models; None where they are not known yet.
+
+    Raises
+    ------
+    UserError
+        For the first such mode.
+    """
+    for mode in config.modes or ():
+        try:
+            find_mode(mode, present, "add it to the section lm")
+        except UserError as error:
+            raise UserError(f"modes: {error}") from error
+
+
+def evaluate_splits(
+    config: RunConfig,
+    recognizer: Recognizer,
+    device: torch.device | str,
+    faults: list[str],
+) -> dict[str, list[ModeResult]]:
+    """Evaluate each test split by itself; write the results there are."""
+    results = {}
+    for split in config.data.test:
+        evaluate = partial(evaluate_one, config, recognizer, split, device)
+        modes = config.modes or possible_modes(recognizer.lms.present)
+        try:
+            found = evaluate(modes)
+        except Exception as error:  # of one mode perhaps
+            logger.debug("evaluation of %s", split, exc_info=error)
+            logger.warning("%s: failed; each mode is tried by itself", split)
+            found = []
+            for mode in modes:
+                with noted(faults, f"evaluation of {split!r} in mode {mode}"):
+                    found += evaluate([mode])
+        if found:
+            logger.info("%s\n%s", split, format_table(found))
+            results[split] = found
+    if results:
+        with noted(faults, "results"):
+            save_results(Path(config.output_folder), results)
+    return results
+
+
+def evaluate_one(
+    config: RunConfig,
+    recognizer: Recognizer,
+    split: str,
+    device: torch.device | str,
+    modes: Sequence[str],
+) -> list[ModeResult]:
+    """Evaluate a split in some modes."""
+    output = Path(config.output_folder)
+    file = output / f"{split}{SUFFIX}" if config.save_posteriors else None
+    return evaluate_split(
+        recognizer,
+        read_split(config, split, checked=True),
+        output / "alignments" / split,
+        modes,
+        device=device,
+        posteriors_file=file,
+    )
+
+
+def evaluate_bundle(config: RunConfig, device: torch.device | str) -> None:
+    """Evaluate the bundle that the YAML names on the run's test splits.
+
+    Arguments
+    ---------
+    config : RunConfig
+        The run.
+    device : torch.device or str
+        Where to recognise.
+
+    Raises
+    ------
+    UserError
+        For no bundle, a damaged one, references that are normalised in
+        another way than the transcripts it was trained on, or a weight or a
+        mode without its language model; at the end, for what failed.
+    """
+    if config.bundle is None:
+        raise UserError(
+            "evaluate: key 'bundle' is missing; give the folder that a "
+            "fine-tuning wrote"
+        )
+    bundle = load_bundle(config.bundle)
+    if config.data.text_style != bundle.text_style:
+        raise UserError(
+            f"{config.bundle}: was trained on text of style "
+            f"{bundle.text_style!r}, but data.text_style is "
+            f"{config.data.text_style!r}; error rates would be wrong, so "
+            f"set it to {bundle.text_style}"
+        )
+    recognizer = _bundle_recognizer(config, bundle, device)
+    faults: list[str] = []
+    evaluate_splits(config, recognizer, device, faults)
+    refuse(faults, "the rest is done; correct this and evaluate again")
+
+
+def _bundle_recognizer(
+    config: RunConfig, bundle: Bundle, device: torch.device | str
+) -> Recognizer:
+    """Put what the YAML gives in the place of what the bundle has."""
+    lms, hot_words = bundle.lms, None
+    if config.lm is not None:
+        lms = lms.updated(config.lm.load(bundle.tokenizer))
+    check_modes(config, lms.present)
+    options = bundle.options.updated(config.decoding)
+    check_weights(options, lms.present)
+    if config.hot_words is not None:
+        hot_words = read_hot_words(
+            config.hot_words,
+            bundle.tokenizer,
+            bundle.text_style,
+            config.hot_boost,
+        )
+    model = bundle.model.to(device)
+    return Recognizer(model, bundle.tokenizer, options, lms, hot_words)
+
+
+def save_results(output: Path, results: dict[str, list[ModeResult]]) -> None:
+    """Write ``results.json``, split -> mode -> numbers, and tables."""
+    numbers = {split: to_dict(found) for split, found in results.items()}
+    tables = [
+        f"{split}\n{format_table(found)}\n" for split, found in results.items()
+    ]
+    write_text(output / "results.txt", "\n".join(tables))
+    write_text(output / "results.json", json.dumps(numbers, indent=1))
