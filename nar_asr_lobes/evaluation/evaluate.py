@@ -136,7 +136,7 @@ def evaluate_split(
         As for ``recognize_all``.
     utterances : sequence of Utterance
         With transcripts. Those whose audio is unusable or whose transcript is
-        empty are left out and counted in the log.
+        empty are left out and counted in the results.
     folder : Path
         Gets ``MODE.txt`` with the alignment of every utterance, and
         ``left_out.txt`` with the fault of each that was left out.
@@ -163,14 +163,14 @@ def evaluate_split(
     ]
     usable = [u for u in usable if (u.text or "").split()]
     folder.mkdir(parents=True, exist_ok=True)
-    left_out = folder / "left_out.txt"
-    left_out.write_text("".join(f"{f}\n" for f in findings), encoding="utf-8")
+    named = folder / "left_out.txt"
+    named.write_text("".join(f"{f}\n" for f in findings), encoding="utf-8")
     if findings:
         logger.warning("left out of the test set: %s", summarize(findings))
     if not usable:
         raise UserError(
             f"{folder.name}: no utterance of the test set is usable; "
-            f"{left_out} says why for each"
+            f"{named} says why for each"
         )
     found = recognize_all(
         recognizer,
@@ -192,6 +192,7 @@ def evaluate_split(
         )
         write_posteriors(posteriors_file, heard)
     results, listed = [], recognizer.hot_words
+    left_out = len(utterances) - len(usable)
     for mode, recognized in found.modes.items():
         texts, seconds = recognized.texts, recognized.seconds
         counts = write_alignments(
@@ -199,6 +200,8 @@ def evaluate_split(
         )
         hot = listed and count_hot(references, texts, listed.phrases)
         results.append(
-            ModeResult(mode, counts, seconds, found.audio_seconds, hot)
+            ModeResult(
+                mode, counts, seconds, found.audio_seconds, hot, left_out
+            )
         )
     return results

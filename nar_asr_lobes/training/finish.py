@@ -150,7 +150,9 @@ def tune(
     ]
     tuned = tune_options(recognizer, batches)
     output = Path(config.output_folder)
-    (output / "tuning.json").write_text(json.dumps(tuned.report, indent=1))
+    (output / "tuning.json").write_text(
+        json.dumps(tuned.report, indent=1), encoding="utf-8"
+    )
     heard = SavedPosteriors(
         ids=[name for batch in batches for name in batch.ids],
         references=[text for batch in batches for text in batch.texts],
@@ -175,7 +177,7 @@ def evaluate_one(
     file = output / f"{split}{SUFFIX}" if config.save_posteriors else None
     results = evaluate_split(
         recognizer,
-        read_split(config, split, checked=True),
+        read_split(config, split),
         output / "alignments" / split,
         config.modes,
         device=device,
@@ -250,7 +252,7 @@ def save_results(output: Path, results: dict[str, list[ModeResult]]) -> None:
     tables = [
         f"{split}\n{format_table(found)}\n" for split, found in results.items()
     ]
-    (output / "results.txt").write_text("\n".join(tables))
+    (output / "results.txt").write_text("\n".join(tables), encoding="utf-8")
     with written_file(output / "results.json") as file:
         file.write(json.dumps(numbers, indent=1).encode())
 
