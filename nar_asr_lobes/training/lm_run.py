@@ -134,7 +134,9 @@ def finish_lm(config: LmRunConfig, model: TransformerLm) -> None:
     train, dev = (text_dataset(config, name) for name in ("train", "dev"))
     results = evaluate_lm(lm, tokenizer, dev)
     results["unigram_nats_per_token"] = unigram_nats(train, dev, tokenizer.size)
-    (output / "results.json").write_text(json.dumps(results, indent=1))
+    (output / "results.json").write_text(
+        json.dumps(results, indent=1), encoding="utf-8"
+    )
     logger.info(
         "%s: %.3f nats per token on dev (unigram %.3f), perplexity %.1f per "
         "word",
