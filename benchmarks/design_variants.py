@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
     if variant in EDITS:
         section, *edit = EDITS[variant]
         path = Path(options["output_folder"] + ".yaml").absolute()
-        path.write_text(edited(section, *edit))
+        path.write_text(edited(section, *edit), encoding="utf-8")
         options[section] = f"!include:{path}"
     words = [f"--{key}={value}" for key, value in options.items()]
     recipe = str(ROOT / "recipes" / "Synthetic" / "hparams" / "finetune.yaml")
@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> int:
 
 def edited(section: str, fragment: str, old: str, new: str) -> str:
     """Give the text of a fragment with one thing changed."""
-    text = (ROOT / "hparams" / section / fragment).read_text()
+    text = (ROOT / "hparams" / section / fragment).read_text(encoding="utf-8")
     if text.count(old) != 1:
         raise ValueError(f"{fragment} has {old!r} {text.count(old)} times")
     return text.replace(old, new)
@@ -97,8 +97,8 @@ def noise_filters(filters: int, kernel: int) -> torch.Tensor:
 def outcome(options: dict[str, str]) -> dict[str, float]:
     """Read what a finished run wrote."""
     folder = Path(options["output_folder"])
-    test = json.loads((folder / "results.json").read_text())["test"]
-    seconds = json.loads((folder / "seconds.json").read_text())
+    test = json.loads((folder / "results.json").read_text(encoding="utf-8"))["test"]
+    seconds = json.loads((folder / "seconds.json").read_text(encoding="utf-8"))
     return {
         "steps": int(options["steps"]),
         **{mode: round(row["wer"], 4) for mode, row in test.items()},

@@ -8,12 +8,15 @@ from transformers import (
     HubertForCTC,
     HubertModel,
     Wav2Vec2Config,
+    Wav2Vec2ForAudioFrameClassification,
     Wav2Vec2ForCTC,
     Wav2Vec2ForPreTraining,
     Wav2Vec2ForSequenceClassification,
+    Wav2Vec2ForXVector,
     Wav2Vec2Model,
     WavLMConfig,
     WavLMForCTC,
+    WavLMForXVector,
     WavLMModel,
     logging,
 )
@@ -35,7 +38,11 @@ SIZES = {
     "codevector_dim": 8,
     "proj_codevector_dim": 8,
     "num_codevectors_per_group": 4,
+    "tdnn_dim": [8] * 5,
+    "xvector_output_dim": 8,
+    "classifier_proj_size": 8,
 }
+ODD = {"hidden_size": 36, "num_conv_pos_embedding_groups": 4}  # heads of 9
 LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
 PUBLISHED = {
     "wav2vec2-base": (Wav2Vec2Model, Wav2Vec2Config, {}),
@@ -50,6 +57,13 @@ PUBLISHED = {
         Wav2Vec2Config,
         {"use_weighted_layer_sum": True},
     ),
+    "wav2vec2-xvector": (
+        Wav2Vec2ForXVector,
+        Wav2Vec2Config,
+        {**LARGE, "use_weighted_layer_sum": True},
+    ),
+    "wav2vec2-frames": (Wav2Vec2ForAudioFrameClassification, Wav2Vec2Config, {}),
+    "wav2vec2-odd": (Wav2Vec2Model, Wav2Vec2Config, {**LARGE, **ODD}),
     "hubert-base": (HubertModel, HubertConfig, {}),
     "hubert-large-ctc": (HubertForCTC, HubertConfig, LARGE),
     "hubert-distilled": (
@@ -59,6 +73,7 @@ PUBLISHED = {
     ),
     "wavlm-base": (WavLMModel, WavLMConfig, {}),
     "wavlm-large": (WavLMModel, WavLMConfig, LARGE),
+    "wavlm-odd-xvector": (WavLMForXVector, WavLMConfig, ODD),
     # Buckets that a second of audio fills.
     "wavlm-ctc": (
         WavLMForCTC,

@@ -15,6 +15,7 @@ from importlib import import_module
 
 from nar_asr_lobes import __version__
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.streams import escape_unprintable
 
 COMMANDS = {
     "transcribe": "turn audio files into text, JSON or subtitles",
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["transcribe", "a.wav", "--bundle", "nowhere"])
     2
     """
+    escape_unprintable()
     arguments = _parser().parse_args(argv)
     try:
         return arguments.run(arguments)

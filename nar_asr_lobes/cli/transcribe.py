@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hot-words",
         metavar="FILE",
-        help="words or phrases to prefer, one a line (UTF-8); beam modes only",
+        help="words or phrases to prefer, a line or a comma each; beam modes only",
     )
     parser.add_argument(
         "--hot-boost",

@@ -7,15 +7,20 @@ log_probs [T, V] + tokens [U] -> token spans [U] in frames
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 import torchaudio
 
+from nar_asr_lobes.dataio.scripts import is_spaceless, may_break, text_width
 from nar_asr_lobes.dataio.tokenizer import SPACE, Tokenizer
 from nar_asr_lobes.decoding.validation import BLANK, as_log_probs
 from nar_asr_lobes.errors import UserError
+
+# No word of a language with spaces is longer, in columns and in seconds.
+_MAX_WIDTH = 42
+_MAX_SECONDS = 7.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,9 @@ class TokenSpan:
 class Word:
     """One word, when it was said, and how sure of it the CTC layer is.
 
+    In scripts without spaces (Chinese, Japanese, Thai, …) it is a character or
+    a token of a few.
+
     Arguments
     ---------
     text : str
@@ -52,12 +60,15 @@ class Word:
         From 0 to 1: the geometric mean over the word's tokens of the highest
         CTC probability that each has in its frames. It orders words by how
         likely they are right; it is not the share that is.
+    space_before : bool
+        Whether a space stands between the word before and this one.
     """
 
     text: str
     start: float
     end: float
     confidence: float
+    space_before: bool = True
 
 
 def align(log_probs: torch.Tensor, tokens: Sequence[int]) -> list[TokenSpan]:
@@ -135,7 +146,8 @@ def word_times(
     Returns
     -------
     list of Word
-        In order. A space's own frames belong to no word.
+        In order. A space's own frames belong to no word. Where there are no
+        spaces, tokens are words of their own.
 
     Example
     -------
@@ -156,14 +168,33 @@ def word_times(
             groups[-1].append(span)
     return [
         Word(
-            tokenizer.decode(span.token for span in group),
-            group[0].start * frame_seconds,
-            group[-1].end * frame_seconds,
-            _confidence(group),
+            tokenizer.decode(span.token for span in part),
+            part[0].start * frame_seconds,
+            part[-1].end * frame_seconds,
+            _confidence(part),
+            space_before=part[0] is group[0],
         )
         for group in groups
         if group
+        for part in _parts(group, tokenizer, frame_seconds)
     ]
+
+
+def _parts(
+    spans: list[TokenSpan], tokenizer: Tokenizer, frame_seconds: float
+) -> Iterator[list[TokenSpan]]:
+    """Cut the tokens between two spaces where there should be more spaces."""
+    texts = [tokenizer.pieces[span.token].lstrip(SPACE) for span in spans]
+    seconds = (spans[-1].end - spans[0].start) * frame_seconds
+    long = text_width("".join(texts)) > _MAX_WIDTH or seconds > _MAX_SECONDS
+    begin = 0
+    for i in range(1, len(spans)):
+        before, after = texts[i - 1][-1], texts[i][0]
+        apart = long or is_spaceless(before) or is_spaceless(after)
+        if apart and may_break(before, after):
+            yield spans[begin:i]
+            begin = i
+    yield spans[begin:]
 
 
 def _confidence(spans: Sequence[TokenSpan]) -> float:

@@ -1,9 +1,11 @@
-"""Reads a user's list of hot words: a text file with a phrase a line."""
+"""Reads a user's list of hot words: a phrase a line, or commas between them."""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from nar_asr_lobes.dataio.text import normalize_text
@@ -12,6 +14,10 @@ from nar_asr_lobes.decoding.hot_words import DEFAULT_BOOST, HotWords
 from nar_asr_lobes.errors import UserError
 
 logger = logging.getLogger(__name__)
+
+# Of Latin, Arabic, Chinese and Japanese; none within a number such as 1,000.
+_SEPARATOR = re.compile(r"(?<!\d),|,(?!\d)|[;،؛，；、]")
+_SHOWN = 5
 
 
 def read_hot_words(
@@ -25,9 +31,11 @@ def read_hot_words(
     Arguments
     ---------
     path : str or path
-        UTF-8 text, a phrase of one or more words a line. Empty lines mean
-        nothing. Lines with characters outside the tokenizer are named in the
-        log, left out and counted there.
+        UTF-8 text: phrases of one or more words, each on a line or with a
+        comma or semicolon behind it. Blank lines and those that begin with
+        ``#`` are skipped. Phrases that cannot be recognised, because the
+        tokenizer lacks characters of theirs, are left out; the log counts
+        them and names the first.
     tokenizer : Tokenizer
         The recogniser's.
     text_style : str
@@ -42,7 +50,7 @@ def read_hot_words(
     Raises
     ------
     UserError
-        For a file that cannot be read or has no usable line, and a boost
+        For a file that cannot be read or has no usable phrase, and a boost
         outside its limits.
 
     Example
@@ -50,35 +58,49 @@ def read_hot_words(
     >>> import tempfile
     >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
     >>> path = Path(tempfile.mkdtemp(), "drugs.txt")
-    >>> _ = path.write_text("Ab\\n\\nba ab\\n")
+    >>> _ = path.write_text("# of ward 3\\nAb, ba ab\\n")
     >>> read_hot_words(path, CharTokenizer("ab "), "english").phrases
     ('ab', 'ba ab')
     """
-    phrases, left_out = [], 0
-    for number, line in enumerate(_lines(path), start=1):
-        phrase = normalize_text(line, text_style)
+    phrases, left_out, missing = [], [], {}
+    for number, written in _written_phrases(path):
+        phrase = normalize_text(written, text_style)
         unknown = tokenizer.unknown_characters(phrase)
-        fault = None
-        if unknown:
-            shown = ", ".join(map(repr, unknown[:10]))
-            fault = f"has characters outside the tokenizer: {shown}"
-        elif line.strip() and not phrase:
-            fault = "has no letter or digit"
-        if fault:
-            left_out += 1
-            logger.warning("%s:%d: %s; left out", path, number, fault)
-        elif phrase:
+        if phrase and not unknown:
             phrases.append(phrase)
+            continue
+        left_out.append(f"{written!r} (line {number})")
+        missing.update(dict.fromkeys(unknown or written))
+    fault = ""
+    if left_out:
+        fault = (
+            f"{len(left_out)} of {len(left_out) + len(phrases)} hot words "
+            f"cannot be recognised and are left out: {_first(left_out)}; the "
+            f"model does not know {_first(list(map(repr, missing)), 10)}"
+        )
     if not phrases:
         raise UserError(
-            f"{path}: has no usable hot word ({left_out} lines left out); "
-            "write a word or phrase on each line"
+            f"{path}: has no usable hot word; write one on each line or "
+            f"commas between them{fault and f' ({fault})'}"
         )
-    if left_out:
-        logger.warning(
-            "%s: %d lines left out, %d used", path, left_out, len(phrases)
-        )
+    if fault:
+        logger.warning("%s: %s", path, fault)
     return HotWords.build(phrases, tokenizer, boost)
+
+
+def _written_phrases(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
+    """Yield each phrase with the number of its line."""
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.lstrip().startswith("#"):
+            for phrase in _SEPARATOR.split(line):
+                if phrase.strip():
+                    yield number, phrase.strip()
+
+
+def _first(names: list[str], shown: int = _SHOWN) -> str:
+    """Name the first and count the rest."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 def _lines(path: str | os.PathLike) -> list[str]:

@@ -67,6 +67,9 @@ class State(NamedTuple):
         return self.covered.count(False)
 
 
+_EMPTY = State()
+
+
 class HotRules:
     """The rules for one list of phrases.
 
@@ -97,6 +100,7 @@ class HotRules:
         spaces: set[int],
     ):
         self.boundaries, self.spaces = boundaries, spaces
+        self.phrases = phrases
         self.first = [tokens[0] for tokens in phrases]
         # with characters a word begins behind the space, else with it
         self.leading = self.first[0] in boundaries
@@ -132,14 +136,16 @@ class HotRules:
         for start in state.starts:
             node = self.children[start.node].get(token)
             if node is not None:
-                starts.append(start._replace(node=node))
+                starts.append(Start(node, start.chain, start.banned))
         if gap is not None:
             starts += self.enter(gap, token)
             if token not in self.spaces or gap.chain == 0:
                 gap = None
-        banked = sum(covered) - sum(state.covered)
         new = self._tidy(starts, (*covered, False), gap)
-        return new, banked + new.pending - state.pending
+        gain = new.pending - state.pending
+        if covered is not state.covered:
+            gain += sum(covered) - sum(state.covered)
+        return new, gain
 
     def enter(self, gap: Start, token: int) -> list[Start]:
         """Return the start, if any, that a boundary token opens."""
@@ -150,14 +156,16 @@ class HotRules:
 
     def end(self, state: State) -> int:
         """Return what the sentence's end gains."""
+        if not state.covered:
+            return 0
         covered, _ = self.close(state)
-        return sum(covered) - len(covered)
+        return -covered.count(False)
 
     def close(self, state: State) -> tuple[tuple[bool, ...], Start]:
         """Return the tokens covered when a word ends here, and what ended."""
         if state.gap is not None:
             return state.covered, state.gap
-        covered, chain, ended = list(state.covered), 0, set()
+        covered, chain, ended = state.covered, 0, set()
         for start in state.starts:
             phrase = self._phrase[start.node]
             if phrase < 0:
@@ -166,9 +174,9 @@ class HotRules:
             chain = max(chain, min(start.chain + 1, MAX_CHAIN))
             if start.chain < MAX_CHAIN and phrase not in start.banned:
                 length = self._length[start.node]
-                covered[-length:] = [True] * length
+                covered = (*covered[:-length], *[True] * length)
         banned = frozenset(ended) if chain < MAX_CHAIN else _NOBODY
-        return tuple(covered), Start(_ROOT, chain, banned)
+        return covered, Start(_ROOT, chain, banned)
 
     def banks(self, state: State) -> tuple[int, int]:
         """Return which phrase gains if a word ends here, and its new tokens.
@@ -180,13 +188,15 @@ class HotRules:
             return -1, 0
         covered, _ = self.close(state)
         new = sum(covered) - sum(state.covered)
+        if not new:
+            return -1, 0
         phrases = [
             self._phrase[start.node]
             for start in state.starts
             if start.chain < MAX_CHAIN
             and self._phrase[start.node] not in {-1, *start.banned}
         ]
-        return (phrases[0], new) if new else (-1, 0)
+        return phrases[0], new
 
     def ahead(self, state: State) -> list[tuple[set[int], int]]:
         """Return what may come of each start, earliest first.
@@ -196,27 +206,55 @@ class HotRules:
         """
         found = []
         for start in state.starts:
-            phrases = self._under[start.node] - start.banned
+            phrases = self._under[start.node]
+            if start.banned:
+                phrases = phrases - start.banned
             length = self._length[start.node]
             if start.chain < MAX_CHAIN and phrases and length:
                 found.append((phrases, state.covered[-length:].count(False)))
         return found
 
+    def shorter(self, state: State) -> tuple[set[int], State] | None:
+        """Return the tokens that set a state apart, and the one it is like.
+
+        All other tokens lead where they lead from that one. None where a
+        phrase ends, as what follows depends on it.
+        """
+        if not state.starts or self._phrase[state.starts[0].node] >= 0:
+            return None
+        if state.gap is not None and self.boundaries > self.spaces:
+            return None
+        first, *rest = state.starts
+        if 0 < len(first.banned) < len(self._under[first.node]):
+            place = self._length[first.node]
+            tokens = {self.phrases[phrase][place] for phrase in first.banned}
+            rest.insert(0, first._replace(banned=_NOBODY))
+        else:
+            tokens = set(self.children[first.node])
+        if state.gap is not None:
+            tokens |= self.spaces
+        other = self._tidy(rest, state.covered) if rest else _EMPTY
+        return tokens, other
+
     def _tidy(
         self,
         starts: Sequence[Start],
-        covered: Sequence[bool] = (),
+        covered: tuple[bool, ...] = (),
         gap: Start | None = None,
     ) -> State:
         """Forget what no longer matters, so that equal futures are equal."""
         kept, length = [], 0
         for start in starts:
-            under = self._under[start.node]
-            banned = start.banned & under
-            if start.chain == MAX_CHAIN:
-                banned = _NOBODY
-            elif len(banned) < len(under):
-                length = max(length, self._length[start.node])
-            kept.append(start._replace(banned=banned))
+            node, chain, banned = start
+            others = len(self._under[node])
+            if banned:
+                banned &= self._under[node]
+                others -= len(banned)
+                if not others and chain == MAX_CHAIN - 1:
+                    chain, banned = MAX_CHAIN, _NOBODY  # neither gains
+                start = Start(node, chain, banned)
+            if others and chain < MAX_CHAIN:
+                length = max(length, self._length[node])
+            kept.append(start)
         tail = covered[len(covered) - length :]
-        return State(tuple(kept), tuple(tail), gap)
+        return State(tuple(kept), tail, gap)

@@ -19,6 +19,7 @@ import jiwer
 import numpy as np
 import torch
 
+from nar_asr_lobes.dataio.scripts import has_no_words
 from nar_asr_lobes.decoding.hypotheses import (
     BeamOptions,
     Hypothesis,
@@ -179,7 +180,8 @@ def word_errors(reference: str, hypothesis: str) -> int:
     Arguments
     ---------
     reference, hypothesis : str
-        Words separated by spaces; either may be empty.
+        Words separated by spaces; either may be empty. Where the reference
+        is of a script without spaces, characters are counted.
 
     Returns
     -------
@@ -191,7 +193,10 @@ def word_errors(reference: str, hypothesis: str) -> int:
     >>> word_errors("one two", "one too many")
     2
     """
-    counts = jiwer.process_words(reference, hypothesis)
+    compare = jiwer.process_words
+    if has_no_words(reference):
+        compare = jiwer.process_characters
+    counts = compare(reference, hypothesis)
     return counts.substitutions + counts.deletions + counts.insertions
 
 
@@ -230,5 +235,8 @@ def _rank_grid(
 
 def _tuning(surface: list[GridPoint], references: Sequence[str]) -> Tuning:
     best = min(surface, key=lambda point: point.errors)
-    words = sum(len(reference.split()) for reference in references)
+    words = sum(
+        len(reference) if has_no_words(reference) else len(reference.split())
+        for reference in references
+    )
     return Tuning(best, words, surface)

@@ -171,7 +171,7 @@ def evaluate_split(
         As for ``recognize_all``.
     utterances : sequence of Utterance
         With transcripts. Those whose audio is unusable or whose transcript is
-        empty are left out and counted in the log.
+        empty are left out and counted in the results.
     folder : Path
         Gets ``MODE.txt`` with the alignment of every utterance, and
         ``left_out.txt`` with the fault of each that was left out.
@@ -189,14 +189,14 @@ def evaluate_split(
         When no utterance is usable.
     """
     usable, findings = check_test_set(utterances)
-    left_out = folder / "left_out.txt"
-    write_text(left_out, "".join(f"{f}\n" for f in findings))
+    named = folder / "left_out.txt"
+    write_text(named, "".join(f"{f}\n" for f in findings))
     if findings:
         logger.warning("left out of the test set: %s", summarize(findings))
     if not usable:
         raise UserError(
             f"{folder.name}: no utterance of the test set is usable; "
-            f"{left_out} says why for each"
+            f"{named} says why for each"
         )
     found = recognize_all(
         recognizer,
@@ -218,6 +218,7 @@ def evaluate_split(
         )
         write_posteriors(posteriors_file, heard)
     results, listed = [], recognizer.hot_words
+    left_out = len(utterances) - len(usable)
     for mode, recognized in found.modes.items():
         texts, seconds = recognized.texts, recognized.seconds
         counts = write_alignments(
@@ -225,6 +226,8 @@ def evaluate_split(
         )
         hot = listed and count_hot(references, texts, listed.phrases)
         results.append(
-            ModeResult(mode, counts, seconds, found.audio_seconds, hot)
+            ModeResult(
+                mode, counts, seconds, found.audio_seconds, hot, left_out
+            )
         )
     return results

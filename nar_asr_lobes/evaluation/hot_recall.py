@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import jiwer
 
+from nar_asr_lobes.dataio.scripts import mostly_without_words
+
 
 @dataclass(frozen=True)
 class HotCounts:
@@ -50,7 +52,8 @@ def count_hot(
     """Count the occurrences of phrases that were found and made up.
 
     An occurrence counts as right where all its words are equal in an
-    alignment with the fewest errors and nothing stands between them.
+    alignment with the fewest errors and nothing stands between them. Where
+    there are no spaces, characters stand for words.
 
     Arguments
     ---------
@@ -65,8 +68,11 @@ def count_hot(
     -------
     HotCounts
     """
-    wanted = {tuple(phrase.split()) for phrase in phrases}
-    words = jiwer.process_words(list(references), list(hypotheses))
+    split, align = str.split, jiwer.process_words
+    if mostly_without_words(references):
+        split, align = list, jiwer.process_characters
+    wanted = {tuple(split(phrase)) for phrase in phrases}
+    words = align(list(references), list(hypotheses))
     said = found = inserted = 0
     for reference, hypothesis, chunks in zip(
         words.references, words.hypotheses, words.alignments, strict=True

@@ -10,6 +10,7 @@ from nar_asr_lobes.evaluation.hot_recall import HotCounts
 from nar_asr_lobes.evaluation.wer import ErrorCounts
 
 _HEADER = ("mode", "WER %", "S", "D", "I", "words", "CER %", "RTF")
+_CHARACTERS_HEADER = ("mode", "CER %", "errors", "characters", "WER %", "RTF")
 _HOT_HEADER = ("hot said", "found", "inserted")
 
 
@@ -29,6 +30,8 @@ class ModeResult:
         Length of the audio recognised, above 0.
     hot : HotCounts or None
         Of the listed hot words, where there was a list.
+    left_out : int
+        Utterances of the test set that could not be scored.
 
     Example
     -------
@@ -43,6 +46,7 @@ class ModeResult:
     seconds: float
     audio_seconds: float
     hot: HotCounts | None = None
+    left_out: int = 0
 
     def __post_init__(self) -> None:
         if not (self.audio_seconds > 0 and math.isfinite(self.seconds)):
@@ -56,6 +60,11 @@ class ModeResult:
         """Real-time factor: seconds of work for one second of audio."""
         return self.seconds / self.audio_seconds
 
+    @property
+    def utterances_in_all(self) -> int:
+        """Those scored and those left out."""
+        return self.counts.utterances + self.left_out
+
 
 def format_table(results: Sequence[ModeResult]) -> str:
     """Lay the results out as lines of text, one mode a line.
@@ -63,12 +72,13 @@ def format_table(results: Sequence[ModeResult]) -> str:
     Arguments
     ---------
     results : sequence of ModeResult
-        In the order in which they shall stand.
+        Of one test set, at least one, in the order they shall stand in.
 
     Returns
     -------
     str
-        The table, without a line break at its end.
+        The table, and how many utterances were scored, without a line break
+        at its end. Without spaces in the references, characters come first.
 
     Example
     -------
@@ -77,17 +87,23 @@ def format_table(results: Sequence[ModeResult]) -> str:
     >>> print(format_table([ModeResult("nar", counts, 0.5, 10.0)]))
     mode  WER %  S  D  I  words  CER %    RTF
     nar   33.33  0  1  0      3  46.15  0.050
+    1 of 1 utterances scored
     """
-    listed = any(result.hot is not None for result in results)
-    header = _HEADER + _HOT_HEADER if listed else _HEADER
+    first = results[0]
+    header = _HEADER if first.counts.has_words else _CHARACTERS_HEADER
+    if any(result.hot is not None for result in results):
+        header += _HOT_HEADER
     rows = [header, *map(_cells, results)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(_line(row, widths) for row in rows)
+    lines = [_line(row, widths) for row in rows]
+    count = f"{first.counts.utterances} of {first.utterances_in_all}"
+    why = "; left_out.txt names the others" if first.left_out else ""
+    return "\n".join([*lines, f"{count} utterances scored{why}"])
 
 
 def to_dict(
     results: Sequence[ModeResult],
-) -> dict[str, dict[str, float | int | None]]:
+) -> dict[str, dict[str, float | int | str | None]]:
     """Give the results as plain numbers, ready for JSON.
 
     Arguments
@@ -98,9 +114,10 @@ def to_dict(
     Returns
     -------
     dict
-        For each mode "wer", "cer" (fractions), "rtf", "utterances",
-        "wrong_utterances", "words", "substitutions", "deletions",
-        "insertions" and "hits"; where there was a list of hot words also
+        For each mode "headline" ("cer" without spaces in the references, else
+        "wer"), "wer", "cer" (fractions), "rtf", "utterances" (those scored),
+        "utterances_in_all", "wrong_utterances", "words", "substitutions",
+        "deletions", "insertions" and "hits"; where there was a list of hot words also
         "hot_said", "hot_found", "hot_inserted" and "hot_recall" (a fraction,
         None if none was said). Raises ValueError when a mode stands twice.
 
@@ -118,17 +135,19 @@ def to_dict(
     return table
 
 
-def _numbers(result: ModeResult) -> dict[str, float | int | None]:
+def _numbers(result: ModeResult) -> dict[str, float | int | str | None]:
     counts, hot = result.counts, result.hot
     listed = {}
     if hot is not None:
         listed = {f"hot_{name}": value for name, value in asdict(hot).items()}
         listed["hot_recall"] = hot.recall
     return {
+        "headline": "wer" if counts.has_words else "cer",
         "wer": counts.wer,
         "cer": counts.cer,
         "rtf": result.rtf,
         "utterances": counts.utterances,
+        "utterances_in_all": result.utterances_in_all,
         "wrong_utterances": counts.wrong_utterances,
         "words": counts.reference_words,
         "substitutions": counts.substitutions,
@@ -142,17 +161,13 @@ def _numbers(result: ModeResult) -> dict[str, float | int | None]:
 def _cells(result: ModeResult) -> tuple[str, ...]:
     counts, hot = result.counts, result.hot
     listed = () if hot is None else (hot.said, hot.found, hot.inserted)
-    return (
-        result.mode,
-        f"{100 * counts.wer:.2f}",
-        str(counts.substitutions),
-        str(counts.deletions),
-        str(counts.insertions),
-        str(counts.reference_words),
-        f"{100 * counts.cer:.2f}",
-        f"{result.rtf:.3f}",
-        *map(str, listed),
-    )
+    wer, cer = f"{100 * counts.wer:.2f}", f"{100 * counts.cer:.2f}"
+    errors = counts.substitutions, counts.deletions, counts.insertions
+    rates = (wer, *errors, counts.reference_words, cer)
+    if not counts.has_words:
+        total = counts.reference_characters
+        rates = (cer, counts.character_errors, total, wer)
+    return (result.mode, *map(str, rates), f"{result.rtf:.3f}", *map(str, listed))
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:

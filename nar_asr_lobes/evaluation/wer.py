@@ -16,6 +16,7 @@ from pathlib import Path
 
 import jiwer
 
+from nar_asr_lobes.dataio.scripts import mostly_without_words, text_width
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.files import write_text
 
@@ -37,6 +38,9 @@ class ErrorCounts:
         Words, in an alignment with the fewest errors.
     character_errors, reference_characters : int
         The same for characters; the space between two words is one.
+    has_words : bool
+        Whether the references have spaces between words. Otherwise an
+        utterance is one word, and the character error rate is what counts.
 
     Example
     -------
@@ -55,6 +59,7 @@ class ErrorCounts:
     insertions: int
     character_errors: int
     reference_characters: int
+    has_words: bool = True
 
     @property
     def reference_words(self) -> int:
@@ -123,6 +128,7 @@ def score(
         reference_characters=characters.hits
         + characters.substitutions
         + characters.deletions,
+        has_words=not mostly_without_words(references),
     )
 
 
@@ -136,7 +142,8 @@ def write_alignments(
 
     One block an utterance: its id with its counts, the reference and the
     hypothesis in columns ("*" where one has no word), and S, D or I below a
-    wrong word. The file holds the texts in full.
+    wrong word. Characters stand for words where the references have no spaces.
+    The file holds the texts in full.
 
     Arguments
     ---------
@@ -166,17 +173,23 @@ def write_alignments(
     <BLANKLINE>
     """
     counts = score(ids, references, hypotheses)
-    words = jiwer.process_words(_squeeze(references), _squeeze(hypotheses))
-    rows = zip(
-        ids, words.references, words.hypotheses, words.alignments, strict=True
-    )
+    texts = _squeeze(references), _squeeze(hypotheses)
+    if counts.has_words:
+        found, unit = jiwer.process_words(*texts), "words"
+        rate = f"WER {counts.wer:.2%}"
+    else:
+        found, unit = jiwer.process_characters(*texts), "characters"
+        rate = f"CER {counts.cer:.2%}"
+    total = found.hits + found.substitutions + found.deletions
     lines = [
-        f"{counts.utterances} utterances, {counts.reference_words} words, "
-        f"WER {counts.wer:.2%} ({counts.substitutions} S, "
-        f"{counts.deletions} D, {counts.insertions} I)".replace("%", " %")
+        f"{counts.utterances} utterances, {total} {unit}, "
+        f"{rate.replace('%', ' %')} ({found.substitutions} S, "
+        f"{found.deletions} D, {found.insertions} I)"
     ]
-    for row in rows:
-        lines += ["", *_align(*row)]
+    for row in zip(
+        ids, found.references, found.hypotheses, found.alignments, strict=True
+    ):
+        lines += ["", *_align(*row, unit)]
     write_text(path, "\n".join(lines) + "\n")
     return counts
 
@@ -225,18 +238,20 @@ def _align(
     reference: list[str],
     hypothesis: list[str],
     chunks: list[jiwer.AlignmentChunk],
+    unit: str,
 ) -> Iterator[str]:
     """Yield the lines of one utterance's block."""
     columns = list(_columns(reference, hypothesis, chunks))
     marks = Counter(mark for _, _, mark in columns)
     counts = ", ".join(f"{marks[mark]} {mark}" for mark in "SDI")
-    yield f"{name}: {len(reference)} words, {counts}"
-    widths = [max(map(len, column)) for column in columns]
+    yield f"{name}: {len(reference)} {unit}, {counts}"
+    widths = [max(map(text_width, column)) for column in columns]
     for label, row in zip(
         ("REF: ", "HYP: ", "     "), zip(*columns, strict=True), strict=True
     ):
         cells = (
-            cell.ljust(width) for cell, width in zip(row, widths, strict=True)
+            cell + " " * (width - text_width(cell))
+            for cell, width in zip(row, widths, strict=True)
         )
         line = (label + " ".join(cells)).rstrip()
         if line:

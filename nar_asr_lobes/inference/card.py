@@ -20,7 +20,7 @@ class BundleCard:
         What the results were measured on.
     results : mapping
         For each mode its numbers as ``evaluation.report.to_dict`` gives them;
-        "wer", "cer" (fractions), "utterances" and "rtf" are shown.
+        the error rates, the utterances scored and "rtf" are shown.
     language_models : sequence of str
         Which ones it has, and for what, a sentence each.
     commands : sequence of str
@@ -38,7 +38,7 @@ class BundleCard:
     title: str
     trained_on: str = ""
     tested_on: str = ""
-    results: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    results: Mapping[str, Mapping[str, float | str]] = field(default_factory=dict)
     language_models: Sequence[str] = ()
     commands: Sequence[str] = ()
     limits: Sequence[str] = ()
@@ -74,14 +74,17 @@ def _code(commands: Sequence[str]) -> str:
     return "\n".join(["```bash", *commands, "```"])
 
 
-def _table(results: Mapping[str, Mapping[str, float]]) -> str:
+def _table(results: Mapping[str, Mapping[str, float | str]]) -> str:
+    rates = ["wer", "cer"]
+    if any(numbers["headline"] == "cer" for numbers in results.values()):
+        rates.reverse()
+    names = " | ".join(f"{rate.upper()} %" for rate in rates)
     rows = [
-        "| mode | WER % | CER % | utterances | real-time factor |",
+        f"| mode | {names} | utterances scored | real-time factor |",
         "|---|---|---|---|---|",
     ]
-    rows += [
-        f"| {mode} | {100 * numbers['wer']:.2f} | {100 * numbers['cer']:.2f} "
-        f"| {numbers['utterances']} | {numbers['rtf']:.3f} |"
-        for mode, numbers in results.items()
-    ]
+    for mode, numbers in results.items():
+        shown = " | ".join(f"{100 * numbers[rate]:.2f}" for rate in rates)
+        scored = f"{numbers['utterances']} of {numbers['utterances_in_all']}"
+        rows.append(f"| {mode} | {shown} | {scored} | {numbers['rtf']:.3f} |")
     return "\n".join(rows)

@@ -6,16 +6,18 @@ Every function here turns one transcript into the content of one file.
 from __future__ import annotations
 
 import json
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from nar_asr_lobes.dataio.scripts import may_break, text_width
 
 if TYPE_CHECKING:
     from nar_asr_lobes.decoding.alignment import Word
     from nar_asr_lobes.inference.transcriber import Transcript
 
 # What a reader can follow, as broadcasters' guides have it.
-LINE_CHARACTERS = 42
+LINE_CHARACTERS = 42  # wide ones, such as Chinese, count twice
 CUE_LINES = 2
 MAX_CUE_SECONDS = 7.0
 MIN_CUE_SECONDS = 1.0  # unless the next cue starts earlier
@@ -39,7 +41,8 @@ def to_json(transcript: Transcript) -> str:
     -------
     str
         Times in seconds, rounded to milliseconds, each word's confidence (see
-        ``Word``), and a line break.
+        ``Word``), and a line break. Where the text has no spaces, a character
+        or a token of a few stands for a word.
 
     Example
     -------
@@ -75,8 +78,8 @@ def to_srt(transcript: Transcript) -> str:
     Returns
     -------
     str
-        Numbered cues of at most two lines of 42 characters and 7 s, which
-        never overlap. A single word longer than a line is not broken.
+        Numbered cues of at most two lines of 42 characters (21 wide ones) and
+        7 s, which never overlap.
 
     Example
     -------
@@ -111,12 +114,36 @@ FORMATS = {"txt": to_txt, "json": to_json, "srt": to_srt}
 def _group(words: Sequence[Word]) -> list[list[Word]]:
     """Put words into cues, as many into each as fit."""
     cues: list[list[Word]] = []
-    for word in words:
+    for word in (part for word in words for part in _cut(word)):
         if cues and _fits(cues[-1], word):
             cues[-1].append(word)
         else:
             cues.append([word])
     return cues
+
+
+def _cut(word: Word) -> Iterator[Word]:
+    """Cut a word that is too long for a line or a cue, its time in even parts.
+
+    Those that ``word_times`` gives are not, as it knows the tokens' times.
+    """
+    seconds = word.end - word.start
+    if text_width(word.text) <= LINE_CHARACTERS and seconds <= MAX_CUE_SECONDS:
+        yield word
+        return
+    texts: list[str] = []
+    for character in word.text:
+        if texts and not may_break(texts[-1][-1], character):
+            texts[-1] += character
+        else:
+            texts.append(character)
+    step = seconds / len(texts)
+    for i, text in enumerate(texts):
+        start = word.start + i * step
+        spaced = word.space_before and i == 0
+        yield replace(
+            word, text=text, start=start, end=start + step, space_before=spaced
+        )
 
 
 def _fits(cue: list[Word], word: Word) -> bool:
@@ -128,12 +155,14 @@ def _fits(cue: list[Word], word: Word) -> bool:
 
 
 def _lines(cue: Sequence[Word]) -> list[str]:
-    return textwrap.wrap(
-        " ".join(word.text for word in cue),
-        LINE_CHARACTERS,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    lines = [cue[0].text]
+    for word in cue[1:]:
+        line = lines[-1] + " " * word.space_before + word.text
+        if text_width(line) <= LINE_CHARACTERS:
+            lines[-1] = line
+        else:
+            lines.append(word.text)
+    return lines
 
 
 def _end(cue: list[Word], start: int, limit: int | None) -> int:

@@ -21,6 +21,7 @@ from nar_asr_lobes.dataio.audio import (
     AudioError,
     read_audio,
 )
+from nar_asr_lobes.dataio.scripts import is_spaceless
 from nar_asr_lobes.dataio.silence import split_at_quiet
 from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
 from nar_asr_lobes.decoding.encoded import posteriors
@@ -203,7 +204,7 @@ class Transcriber:
             yield Transcript(
                 path=file.path,
                 seconds=file.seconds,
-                text=" ".join(c.text for c in file.chunks if c.text),
+                text=_joined(file.chunks),
                 words=tuple(w for chunk in file.chunks for w in chunk.words),
                 error=file.error,
             )
@@ -242,6 +243,19 @@ class Transcriber:
             replace(word, start=start + word.start, end=start + word.end)
             for word in words
         ]
+
+
+def _joined(chunks: list[_Chunk]) -> str:
+    """Join texts by a space, or by none where the script has none."""
+    text = ""
+    for chunk in chunks:
+        if text and chunk.text:
+            if is_spaceless(text[-1]) and is_spaceless(chunk.text[0]):
+                chunk.words[0] = replace(chunk.words[0], space_before=False)
+            else:
+                text += " "
+        text += chunk.text
+    return text
 
 
 def _usable_device(name: str) -> torch.device:

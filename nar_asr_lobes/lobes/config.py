@@ -140,10 +140,6 @@ position_distance, decoder_heads, decoder_ffn_dim
             f"stem_norm is {self.stem_norm!r}; choose group or layer": (
                 self.stem_norm in ("group", "layer")
             ),
-            f"d_model {self.d_model} does not split into {self.heads} even "
-            f"heads; make it a multiple of {2 * self.heads}": (
-                self.d_model % (2 * self.heads) == 0
-            ),
             f"d_model {self.d_model} does not split into "
             f"{self.decoder_heads} even decoder_heads": (
                 self.decoder_heads == 0
@@ -172,7 +168,15 @@ position_distance, decoder_heads, decoder_ffn_dim
             if self.encoder == "rotary" and not self._is_default(name)
         ]
         buckets, distance = self.position_buckets, self.position_distance
+        # rotary positions turn pairs; the other encoder has none
+        even, multiple = "even ", 2 * self.heads
+        if self.encoder == "wav2vec2":
+            even, multiple = "", self.heads
         return {
+            f"d_model {self.d_model} does not split into {self.heads} {even}"
+            f"heads; make it a multiple of {multiple}": (
+                self.d_model % multiple == 0
+            ),
             f"encoder is {self.encoder!r}; choose rotary or wav2vec2": (
                 self.encoder in ("rotary", "wav2vec2")
             ),
@@ -195,6 +199,18 @@ position_distance, decoder_heads, decoder_ffn_dim
 
     def _is_default(self, name: str) -> bool:
         return getattr(self, name) == getattr(ModelConfig, name)
+
+    @property
+    def decoder_heads_used(self) -> int:
+        """Attention heads of the decoder's layers, which are rotary."""
+        heads = self.decoder_heads or self.heads
+        if self.d_model % (2 * heads):
+            raise UserError(
+                f"model: d_model {self.d_model} does not split into {heads} "
+                "even heads, so the decoder cannot have as many as the "
+                "encoder; set model.decoder_heads"
+            )
+        return heads
 
     @classmethod
     def from_dict(cls, values: dict) -> ModelConfig:

@@ -144,7 +144,7 @@ class NarAsr(nn.Module):
             vocab_size,
             config.decoder_layers,
             config.d_model,
-            config.decoder_heads or config.heads,
+            config.decoder_heads_used,
             config.decoder_ffn_dim or config.ffn_dim,
             config.dropout,
         )

@@ -110,7 +110,7 @@ def _digest(meta: Mapping[str, Any]) -> str:
 
 def _read_meta(path: Path) -> dict[str, Any]:
     """Read a ``checkpoint.json``; ValueError where it is not as written."""
-    meta = json.loads((path / META).read_text())
+    meta = json.loads((path / META).read_text(encoding="utf-8"))
     if not isinstance(meta, dict) or meta.pop("digest", "") != _digest(meta):
         raise ValueError(f"{META} does not match its digest")
     return meta
@@ -208,7 +208,9 @@ class CheckpointFolder:
             hashes[path.name] = sha256(path)
         meta = {"step": step, "facts": dict(facts), "sha256": hashes}
         meta["digest"] = _digest(meta)
-        (temporary / META).write_text(json.dumps(meta, indent=1))
+        (temporary / META).write_text(
+            json.dumps(meta, indent=1), encoding="utf-8"
+        )
         _fsync(temporary / META)
         _fsync(temporary)
         final = self.folder / f"step_{step:08d}"

@@ -123,7 +123,7 @@ def evaluate_one(
     file = output / f"{split}{SUFFIX}" if config.save_posteriors else None
     return evaluate_split(
         recognizer,
-        read_split(config, split, checked=True),
+        read_split(config, split),
         output / "alignments" / split,
         modes,
         device=device,

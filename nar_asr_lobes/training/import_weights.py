@@ -19,8 +19,8 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.model import SpeechEncoder
 
-# What pre-training, CTC and classification put beside the encoder, and the
-# vector that replaces masked frames: here such features become zero instead.
+# What may stand beside the encoder where names have no prefix, and the vector
+# that replaces masked frames: here such features become zero instead.
 _HEADS = (
     "lm_head",
     "quantizer",
@@ -203,12 +203,17 @@ def encoder_state(
 def _without_heads(
     tensors: Mapping[str, torch.Tensor], model_type: str
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """Strip the prefix of models with heads, and leave the heads out."""
+    """Strip the prefix of models with heads, and leave the heads out.
+
+    Beside that prefix all is head, even a ``feature_extractor``: x-vectors'.
+    """
+    prefix = f"{model_type}."
+    prefixed = any(name.startswith(prefix) for name in tensors)
     kept, dropped = {}, set()
     for name, tensor in tensors.items():
-        short = name.removeprefix(f"{model_type}.")
+        short = name.removeprefix(prefix)
         first = short.partition(".")[0]
-        if first in _HEADS:
+        if first in _HEADS or (prefixed and short == name):
             dropped.add(first)
         else:
             kept[short] = tensor

@@ -30,6 +30,7 @@ from speechbrain.utils.run_opts import RunOptions
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.files import cannot_write, lock_folder, write_text
+from nar_asr_lobes.streams import escape_unprintable
 from nar_asr_lobes.training.arguments import HELP, parse_arguments
 from nar_asr_lobes.training.assemble import load_best, make_brain
 from nar_asr_lobes.training.config import RunConfig
@@ -77,6 +78,7 @@ def main(arguments: Sequence[str], prepare: Prepare | PrepareTexts) -> int:
     >>> main(["missing.yaml", "--device=cpu"], prepare=dict)
     2
     """
+    escape_unprintable()
     if {"-h", "--help"} & set(arguments):
         print(HELP)
         return 0

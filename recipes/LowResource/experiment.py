@@ -80,7 +80,7 @@ class Training:
         self.folder.mkdir(parents=True, exist_ok=True)
         note, options = self.folder / "options.json", list(self.options)
         begun = (self.folder / "checkpoints").exists() or self.done
-        old = json.loads(note.read_text()) if note.is_file() else options
+        old = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else options
         if begun and old != options:
             lost = [option for option in old if option not in options]
             new = [option for option in options if option not in old]
@@ -96,7 +96,7 @@ class Training:
         """Train, unless it is done; say whether it is."""
         if not self.done:
             # A training whose parent was killed lives on, and keeps the lock.
-            with (self.folder / "lock").open("w") as lock:
+            with (self.folder / "lock").open("w", encoding="utf-8") as lock:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -124,7 +124,7 @@ class Training:
             "--noprogressbar",
             *self.options,
         ]
-        with (self.folder / "output.txt").open("a") as output:
+        with (self.folder / "output.txt").open("a", encoding="utf-8") as output:
             subprocess.run(
                 command,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},

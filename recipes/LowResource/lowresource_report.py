@@ -57,9 +57,9 @@ class Outcome:
 
 def read_outcome(folder: Path) -> Outcome:
     """Read what a finished fine-tuning wrote."""
-    found = json.loads((folder / RESULTS).read_text())["test"]
+    found = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["test"]
     log = folder / "train_log.txt"  # TensorBoard has none
-    lines = log.read_text().splitlines() if log.is_file() else []
+    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
     matches = filter(None, map(_VALID.match, lines))
     return Outcome(
         {mode: numbers["wer"] for mode, numbers in found.items()},
@@ -83,8 +83,8 @@ def write_report(output: Path, cells: Sequence[Cell]) -> list[Path]:
     numbers = {cell.name: asdict(outcome) for cell, outcome in outcomes.items()}
     names = ("table.md", "results.json", "curves.png")
     table, results, curves = paths = [output / name for name in names]
-    table.write_text(make_table(outcomes))
-    results.write_text(json.dumps(numbers, indent=1))
+    table.write_text(make_table(outcomes), encoding="utf-8")
+    results.write_text(json.dumps(numbers, indent=1), encoding="utf-8")
     plot_curves(outcomes, curves)
     return paths
 

@@ -20,6 +20,7 @@ from nar_asr_lobes.dataio.manifest import Utterance, read_manifest
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.inference.transcriber import Transcriber
+from nar_asr_lobes.streams import escape_unprintable
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent.parent / "results" / "demo"
@@ -27,6 +28,7 @@ RESULTS = HERE.parent.parent / "results" / "demo"
 
 def main() -> int:
     """Run every stage; give the exit status."""
+    escape_unprintable()
     start = time.time()
     seconds: dict[str, float] = {}
     say("1/4 speaking the corpus (espeak-ng, 39 voices plus noise)")
@@ -41,19 +43,19 @@ def main() -> int:
             say(f"stopped; to begin anew, delete {RESULTS}")
             return status
         say(f"    {time.time() - started:.0f} s")
-        times = json.loads((RESULTS / task / "seconds.json").read_text())
+        times = json.loads((RESULTS / task / "seconds.json").read_text(encoding="utf-8"))
         prepared = times.pop("prepare")
         seconds = {**seconds, f"prepare_{task}": prepared, **times}
     bundle = RESULTS / "finetune" / "bundle"
-    test = json.loads((RESULTS / "finetune" / "results.json").read_text())
+    test = json.loads((RESULTS / "finetune" / "results.json").read_text(encoding="utf-8"))
     summary = {
         "test": test["test"],
         "seconds": seconds,
         "bundle": str(bundle),
     }
-    (RESULTS / "summary.json").write_text(json.dumps(summary, indent=1))
+    (RESULTS / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
     say("4/4 results on 200 sentences and 6 voices not in training")
-    print((RESULTS / "finetune" / "results.txt").read_text())
+    print((RESULTS / "finetune" / "results.txt").read_text(encoding="utf-8"))
     for name, taken in seconds.items():
         say(f"    {name:18s} {taken:6.1f} s")
     say(f"    in all             {time.time() - start:6.1f} s")

@@ -1,13 +1,16 @@
 """`nar-asr transcribe`, called as a function."""
 
+import io
 import json
 import os
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 from nar_asr_lobes.cli.main import main
+from nar_asr_lobes.dataio.tokenizer import CharTokenizer
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.inference.formats import to_json, to_srt
 from nar_asr_lobes.inference.transcriber import Transcriber
@@ -128,7 +131,7 @@ def test_hot_words_change_what_the_beam_finds(
     hot = *beam, "--hot-words", str(listed)
     status, found, _ = transcribe(*hot, "--hot-boost", "0")
     assert (status, found) == (0, plain)
-    assert f"{listed}:1: has characters outside the tokenizer" in caplog.text
+    assert "1 of 2 hot words cannot be recognised" in caplog.text
     listed.write_text("g\nc\nab\ne\n")
     status, found, err = transcribe(*hot, "--hot-boost", "5")
     assert (status, err) == (0, "") and found != plain
@@ -168,3 +171,27 @@ def test_a_file_name_that_is_not_utf8(transcribe, files, expected, tmp_path):
     assert (status, out) == (1, f"{files[1]}: {expected[1].text}\n")
     shown = f"{tmp_path}/caf\\xe9.wav"
     assert err.startswith(f"{shown}: has a name that is not UTF-8; rename it\n")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.parametrize("form", ["txt", "json"])
+def test_no_transcript_is_lost_to_the_encoding_of_the_console(
+    bundle_folder, files, expected, tmp_path, monkeypatch, encoding, form
+):
+    other = CharTokenizer(" аé天дe😀g")  # as many as " abcdefg"
+    bundle = load_bundle(bundle_folder)
+    bundle = replace(bundle, tokenizer=other)
+    monkeypatch.setattr(
+        "nar_asr_lobes.inference.bundle.load_bundle", lambda _: bundle
+    )
+    [wanted] = Transcriber(bundle).transcribe(files[:1])
+    assert not wanted.text.isascii()
+    console = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr(sys, "stdout", console)
+    arguments = ["transcribe", files[0], "--bundle", "b", "--format", form]
+    assert main(arguments) == 0
+    printed = console.buffer.getvalue().decode(encoding)
+    if form == "json":
+        assert json.loads(printed)["text"] == wanted.text
+    else:
+        assert json.loads(f'"{printed.strip()}"') == wanted.text

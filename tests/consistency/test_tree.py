@@ -23,6 +23,10 @@ def test_no_symbolic_links():
     assert list(rules.symlinks(ROOT)) == []
 
 
+def test_text_files_are_utf8_everywhere():
+    assert list(rules.unnamed_encodings(ROOT)) == []
+
+
 def test_every_yaml_key_has_a_reader():
     assert list(rules.dead_keys(ROOT)) == []
 
@@ -133,6 +137,17 @@ def test_paths_of_a_machine_are_found(tree):
     assert list(rules.machine_paths(root)) == [
         f"{root}/recipes/A/hparams/a.yaml:1: names a path of a machine"
     ]
+
+
+def test_unnamed_encodings_are_found(tree):
+    root = tree(
+        "nar_asr_lobes/a.py",
+        "x.read_text()\nx.write_text(y)\nopen(x)\nx.open('w')\n"
+        "x.read_text(encoding='utf-8')\nopen(x, 'rb')\nx.open('wb')\n"
+        "os.open(x, y)\nwrite_text(x, y)\n",
+    )
+    found = rules.unnamed_encodings(root)
+    assert [int(fault.split(":")[1]) for fault in found] == [1, 2, 3, 4]
 
 
 def test_dead_keys_are_found(tree):

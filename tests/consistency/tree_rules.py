@@ -136,6 +136,28 @@ def machine_paths(root: Path) -> Iterator[str]:
                     yield f"{path}:{number}: names a path of a machine"
 
 
+def unnamed_encodings(root: Path) -> Iterator[str]:
+    """Yield where text is read or written in whatever encoding is set."""
+    for path in python_files(root, "nar_asr_lobes", "recipes", "benchmarks"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and _opens_text(node):
+                yield f"{path.relative_to(root)}:{node.lineno}: no encoding"
+
+
+def _opens_text(call: ast.Call) -> bool:
+    named = {keyword.arg for keyword in call.keywords}
+    name = ast.unparse(call.func).rpartition(".")[2]
+    if ast.unparse(call.func) == "os.open" or "encoding" in named:
+        return False
+    if name == "open":
+        mode = call.args[0 if isinstance(call.func, ast.Attribute) else 1 :]
+        return not (mode and "b" in ast.unparse(mode[0]))
+    return isinstance(call.func, ast.Attribute) and name in (
+        "read_text",
+        "write_text",
+    )
+
+
 def dead_keys(root: Path) -> Iterator[str]:
     """Yield keys of the YAML files that nothing reads.
 

@@ -77,6 +77,40 @@ def test_words_of_characters_and_of_pieces():
     ]
 
 
+def pieces_of(text, frames=10):
+    """Words of a text whose tokens are so many frames of 0.1 s apart."""
+    tokenizer = CharTokenizer(set(text) | {" "})
+    spans = [
+        TokenSpan(token, frames * i, frames * i + 1, 0.0)
+        for i, token in enumerate(tokenizer.encode(text))
+    ]
+    return word_times(spans, tokenizer, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("今天很好。", "今|天|很|好。"),
+        ("开GPS2号 ok", "开|GPS2|号_ok"),
+        ("ยินดี ใช่", "ยิ|น|ดี_ใช่"),
+        ("안녕 abc", "안녕_abc"),
+    ],
+)
+def test_scripts_without_spaces_have_words_of_a_character(text, expected):
+    words = pieces_of(text, frames=2)
+    shown = "".join("|_"[w.space_before] + w.text for w in words)
+    assert shown == "_" + expected
+    starts = [text.index(w.text[0]) * 0.2 for w in words]
+    assert [w.start for w in words] == pytest.approx(starts)
+
+
+def test_no_word_is_longer_than_a_line_or_a_cue():
+    assert [w.text for w in pieces_of("abcdef", frames=13)] == ["abcdef"]
+    assert [w.text for w in pieces_of("abcdef", frames=15)] == [*"abcdef"]
+    assert len(pieces_of("a" * 42, frames=1)) == 1
+    assert len(pieces_of("a" * 43, frames=1)) == 43
+
+
 def test_spaces_alone_are_no_words():
     spaces = [TokenSpan(1, 0, 1, 0.0), TokenSpan(1, 2, 3, 0.0)]
     assert word_times(spaces, CharTokenizer(" a"), 1.0) == []

@@ -354,3 +354,16 @@ def test_bad_lists_are_one_clear_sentence():
     frames = torch.full((2, 3), 1 / 3).log()
     with pytest.raises(UserError, match="of 3 labels with hot words of 4"):
         prefix_beam_search([frames], BeamOptions(), hot_words=hot)
+
+
+@pytest.mark.parametrize("tokenizer", [CharTokenizer(" abcdefgh"), PIECES])
+def test_states_share_what_does_not_set_them_apart(tokenizer):
+    """Else lists of 10,000 phrases would take a minute."""
+    rng = np.random.default_rng(5)
+    letters = [p for p in tokenizer.pieces if len(p) == 1 and p != "▁"]
+    phrases = [
+        " ".join("".join(rng.choice(letters, 8)) for _ in range(1 + i % 3))
+        for i in range(200)
+    ]
+    tables = HotWords.build(phrases, tokenizer).tables
+    assert len(tables.arc_token) < 1.5 * len(tables.final)

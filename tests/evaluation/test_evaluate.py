@@ -1,6 +1,7 @@
 """Recognising a test set: in batches, sorted by length, told in input order."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import soundfile
@@ -12,7 +13,7 @@ from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding.modes import MODES
 from nar_asr_lobes.decoding.recognizer import Recognizer
-from nar_asr_lobes.evaluation.evaluate import recognize_all
+from nar_asr_lobes.evaluation.evaluate import evaluate_split, recognize_all
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lm.neural import NeuralLM
 from nar_asr_lobes.lm.ngram import train_ngram
@@ -78,3 +79,15 @@ def test_batches_of_like_length_equal_one_by_one(
         assert max(shorter) <= min(longer)
     seconds = sum(u.duration for u in utterances)
     assert found.audio_seconds == pytest.approx(seconds, abs=1e-3)
+
+
+def test_what_cannot_be_scored_is_counted(recognizer, utterances, tmp_path):
+    lost = replace(utterances[0], id="lost", audio=str(tmp_path / "no.wav"))
+    mute = replace(utterances[1], id="mute", text=" ")
+    given = [*utterances, lost, mute]
+    folder = tmp_path / "test"
+    [result] = evaluate_split(recognizer, given, folder, ["ctc_greedy"])
+    assert result.counts.utterances == len(utterances)
+    assert result.left_out == 2
+    named = (folder / "left_out.txt").read_text(encoding="utf-8")
+    assert [line.split(":")[0] for line in named.splitlines()] == ["lost", "mute"]

@@ -25,6 +25,11 @@ def test_occurrences(reference, hypothesis, counts):
     assert found == HotCounts(*counts)
 
 
+def test_without_spaces_phrases_stand_anywhere():
+    found = count_hot(["今天天气很好", "很好"], ["今天天汽很好", "好"], ["天气", "很好"])
+    assert found == HotCounts(said=3, found=1, inserted=0)
+
+
 def test_counts_are_summed_and_divided_once():
     listed = ["a", "b c"]
     found = count_hot(["a b c x", "a", "x"], ["a x c x", "a", "a"], listed)

@@ -22,17 +22,37 @@ RESULTS = [
 
 
 def test_table_has_a_line_for_each_mode_in_order():
-    header, greedy, rescored = format_table(RESULTS).splitlines()
+    header, greedy, rescored, scored = format_table(RESULTS).splitlines()
     assert header.split() == "mode WER % S D I words CER % RTF".split()
     assert greedy.split()[:6] == ["ctc_greedy", "75.00", "2", "1", "0", "4"]
     assert greedy.split()[-1] == "0.050"
     assert rescored.split() == (
         ["nar_beam5_lm", "0.00", "0", "0", "0", "4", "0.00", "0.100"]
     )
+    assert scored == "1 of 1 utterances scored"
+
+
+def test_what_was_not_scored_is_counted():
+    some = [replace(result, left_out=2) for result in RESULTS]
+    assert format_table(some).splitlines()[-1] == (
+        "1 of 3 utterances scored; left_out.txt names the others"
+    )
+    numbers = to_dict(some)["ctc_greedy"]
+    assert (numbers["utterances"], numbers["utterances_in_all"]) == (1, 3)
+
+
+def test_without_spaces_characters_come_first():
+    counts = score(["u1"], ["今天天气很好"], ["今天天汽很好"])
+    results = [ModeResult("nar", counts, 1.0, 8.0)]
+    header, row, _ = format_table(results).splitlines()
+    assert header.split() == "mode CER % errors characters WER % RTF".split()
+    assert row.split() == ["nar", "16.67", "1", "6", "100.00", "0.125"]
+    assert to_dict(results)["nar"]["headline"] == "cer"
+    assert to_dict(RESULTS)["ctc_greedy"]["headline"] == "wer"
 
 
 def test_columns_are_aligned():
-    lines = format_table(RESULTS).splitlines()
+    lines = format_table(RESULTS).splitlines()[:-1]
     assert len({len(line) for line in lines}) == 1
     assert lines[1].index("75.00") - lines[2].index("0.00") == -1
 
@@ -53,7 +73,7 @@ def test_numbers_are_fractions_and_survive_json():
 
 def test_hot_words_have_columns_and_numbers_where_there_is_a_list():
     listed = [replace(RESULTS[0], hot=HotCounts(said=4, found=3, inserted=1))]
-    header, greedy = format_table(listed).splitlines()
+    header, greedy, _ = format_table(listed).splitlines()
     assert header.split()[-4:] == ["hot", "said", "found", "inserted"]
     assert greedy.split()[-3:] == ["4", "3", "1"]
     numbers = to_dict(listed)["ctc_greedy"]

@@ -166,3 +166,17 @@ def test_columns_line_up(tmp_path):
     for start in starts:
         assert said[start - 1] == heard[start - 1] == " "
         assert said[start : start + 1].strip() or heard[start].strip()
+
+
+def test_without_spaces_characters_are_aligned(tmp_path):
+    path = tmp_path / "alignments.txt"
+    counts = write_alignments(path, ["u1"], ["今天天气好"], ["今天天汽"])
+    assert not counts.has_words and score(["u"], ["ab"], ["ab"]).has_words
+    assert path.read_text(encoding="utf-8").splitlines() == [
+        "1 utterances, 5 characters, CER 40.00 % (1 S, 1 D, 0 I)",
+        "",
+        "u1: 5 characters, 1 S, 1 D, 0 I",
+        "REF: 今 天 天 气 好",
+        "HYP: 今 天 天 汽 *",
+        "              S  D",
+    ]

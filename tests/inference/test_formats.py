@@ -97,8 +97,14 @@ def test_srt_time_stamps(start, end, stamps):
         # 7 s at most, even for one word
         ([("a", 0, 9)], [(0, 7000, ["a"])]),
         ([("a", 0, 6), ("b", 6, 7.1)], [(0, 6000, ["a"]), (6000, 7100, ["b"])]),
-        # words are not broken
-        ([("x" * 50, 0, 1)], [(0, 1000, ["x" * 50])]),
+        # a word is broken where it is longer than a line, or a cue
+        ([("x" * 50, 0, 1)], [(0, 1000, ["x" * 42, "x" * 8])]),
+        (
+            [("天" * 60, 0, 20)],
+            [(0, 7000, ["天" * 21]), (7000, 14000, ["天" * 21])]
+            + [(14000, 20000, ["天" * 18])],
+        ),
+        ([("ab", 0, 8)], [(0, 4000, ["a"]), (4000, 8000, ["b"])]),
     ],
 )
 def test_srt_cues(words, expected):
@@ -116,3 +122,21 @@ def test_srt_of_a_long_talk_keeps_every_word_and_never_overlaps():
         assert all(len(line) <= 42 for line in lines)
     for (_, end, _), (start, _, _) in zip(found, found[1:], strict=False):
         assert end <= start
+
+
+def test_srt_without_spaces_shows_every_character_in_its_time():
+    """24 s, one character every 0.3 s, as ``word_times`` gives them."""
+    text = "今天天气很好，我们去公园。" * 6 + "再见"
+    words = tuple(
+        Word(character, 0.3 * i, 0.3 * i + 0.04, 0.9, space_before=i == 0)
+        for i, character in enumerate(text)
+    )
+    found = cues(to_srt(Transcript("a.wav", 24.0, text, words)))
+    assert "".join("".join(lines) for _, _, lines in found) == text
+    shown = 0
+    for start, end, lines in found:
+        assert start == round(300 * shown)
+        assert end - start <= 7000 and len(lines) <= 2
+        assert all(len(line) <= 21 for line in lines)
+        shown += sum(map(len, lines))
+    assert found[-1][1] > 23700

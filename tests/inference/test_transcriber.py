@@ -9,12 +9,18 @@ import soundfile
 import torch
 
 from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.decoding.alignment import Word
 from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import Bundle
-from nar_asr_lobes.inference.transcriber import Transcriber, _token_spans
+from nar_asr_lobes.inference.transcriber import (
+    Transcriber,
+    _Chunk,
+    _joined,
+    _token_spans,
+)
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 
 RATE = 16000
@@ -165,6 +171,23 @@ def test_silence_in_between_leaves_one_space(bundle, tmp_path, speak):
     [found] = Transcriber(bundle).transcribe([tmp_path / "pause.flac"])
     assert " " in found.text
     assert found.text.split() == found.text.split(" ")
+
+
+@pytest.mark.parametrize(
+    ("texts", "joined"),
+    [
+        (["今天", "", "很好"], "今天很好"),
+        (["今天", "ok", "很好"], "今天 ok 很好"),
+        (["it is", "", "warm"], "it is warm"),
+    ],
+)
+def test_texts_of_a_file_are_joined_as_its_script_is_written(texts, joined):
+    chunks = [
+        _Chunk(0.0, np.zeros(0), text, [Word(text, 0.0, 1.0, 1.0)])
+        for text in texts
+    ]
+    assert _joined(chunks) == joined
+    assert chunks[2].words[0].space_before == (" " in joined)
 
 
 def test_a_bad_file_is_reported_and_the_others_are_done(

@@ -4,6 +4,7 @@ import pytest
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.config import ModelConfig
+from nar_asr_lobes.lobes.model import build_model
 
 WAV2VEC2 = {"encoder": "wav2vec2"}
 
@@ -44,6 +45,7 @@ def test_young_keys_are_written_only_where_they_count():
             {"position_buckets": 80, "position_distance": 20} | WAV2VEC2,
             "position_buckets is 80 and position_distance 20; give no",
         ),
+        ({"d_model": 36, "heads": 8} | WAV2VEC2, "into 8 heads; .* of 8$"),
         ({"decoder_heads": 5}, "d_model 192 does not split into 5 even dec"),
         ({"layers": 3}, "unknown key layers; known keys are stem,"),
     ],
@@ -51,3 +53,10 @@ def test_young_keys_are_written_only_where_they_count():
 def test_sizes_that_do_not_fit_are_refused(values, message):
     with pytest.raises(UserError, match=f"^model: .*{message}"):
         ModelConfig.from_dict(values)
+
+
+def test_only_rotary_heads_must_be_even():
+    sizes = ModelConfig(d_model=36, heads=4, conv_groups=4, **WAV2VEC2)
+    with pytest.raises(UserError, match="^model: d_model 36 .* into 4 even .*"):
+        build_model(sizes, 5)
+    assert build_model(replace(sizes, decoder_heads=2), 5)

@@ -33,7 +33,7 @@ def read(folder, **changes):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_absent_keys_have_the_defaults_of_transformers(name, tmp_path):
     _, config, changes = PUBLISHED[name]
-    whole = config(**SIZES, **changes).to_dict()
+    whole = config(**{**SIZES, **changes}).to_dict()
     short = {"model_type": config.model_type, **SIZES, **changes}
     found = [
         read_published_config(write(tmp_path, **json.loads(json.dumps(values))))
@@ -66,7 +66,7 @@ def test_absent_keys_have_the_defaults_of_transformers(name, tmp_path):
         ({"hidden_size": "absent"}, "hidden_size is missing; download"),
         ({"hidden_size": 32.0}, "hidden_size is 32.0, no number above 0"),
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0, no number above"),
-        ({"num_attention_heads": 5}, "32 does not split into 5 even heads"),
+        ({"num_attention_heads": 5}, "32 does not split into 5 heads; .* 5$"),
         ({"num_conv_pos_embedding_groups": 3}, "conv_groups 3 do not divide"),
         ({"model_type": "wavlm", "num_buckets": 2}, "position_buckets is 2"),
     ],

@@ -106,6 +106,11 @@ def test_heads_are_left_out_and_named(tmp_path):
     source = save_published(make_published("wavlm-ctc"), tmp_path / "c")
     _, report = imported(source, tmp_path / "d")
     assert report.dropped == ["lm_head", "masked_spec_embed"]
+    source = save_published(make_published("wavlm-odd-xvector"), tmp_path / "e")
+    _, report = imported(source, tmp_path / "f")
+    assert " ".join(report.dropped) == (
+        "classifier feature_extractor masked_spec_embed objective projector tdnn"
+    )
 
 
 def test_parts_of_a_file_are_put_together(tmp_path):
