@@ -1,5 +1,6 @@
 """Word n-grams over pieces: KenLM's numbers, unknown words, bad files."""
 
+import gzip
 import math
 import os
 import random
@@ -192,7 +193,7 @@ def test_without_unk_unknown_words_are_as_kenlm_has_them(tmp_path):
         ("ngram 2=6", "ngram 2=5", "has more 2-grams than its head says"),
         ("ngram 2=6", "ngram 2=7", "is not a whole ARPA file"),
         ("ngram 2=6", "ngram 2=six", "is not a whole ARPA file"),
-        ("\\data\\", "\\1-grams:", "it has no n-grams"),
+        ("\\data\\", "\\1-grams:", "it has no line .data"),
         ("-0.7\tab", "nan\tab", "unigram_log_prob is not in"),
         ("-0.1\t<s> a", "nan\t<s> a", "arc_log_prob is not in"),
         ("-0.7\tab", "0.7\tab", "unigram_log_prob is not in"),
@@ -209,6 +210,79 @@ def test_files_that_are_no_model(tmp_path, old, new, message):
     with pytest.raises(UserError, match=f"s.arpa: .*{message}"):
         convert_arpa(tmp_path / "s.arpa", TOKENIZER, tmp_path / "lm.ngram")
     assert not (tmp_path / "lm.ngram").exists()
+
+
+def no_blank_lines(text):
+    return "\n".join(filter(None, text.split("\n"))) + "\n"
+
+
+FORMS = {
+    "no blank lines": no_blank_lines,
+    "many blank lines": lambda text: text.replace("\n\n", "\n \n\n\n"),
+    "gzip": lambda text: gzip.compress(text.encode()),
+    "tabs": lambda text: text.replace("<s> ", "<s>\t").replace(
+        "ab cd", "ab\tcd"
+    ),
+    "spaces": lambda text: text.replace("\t", "  "),
+    "Windows": lambda text: text.replace("\n", "\r\n"),
+    "a head": lambda text: f"\ufeffngram 1=5\n# \\1-grams:\n{text}",
+    "Windows, gzip": lambda text: gzip.compress(
+        no_blank_lines(text).replace("\n", "\r\n").encode()
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_files_that_kenlm_reads_in_one_form_or_another(tmp_path, form):
+    """Each gives the tables of the plain file, which KenLM scores alike."""
+    plain = SRILM.replace("-0.2\ta <unk>\n-0.3\ta bxd\n", "")
+    plain = plain.replace("ngram 2=6", "ngram 2=4").lstrip("\n")
+    (tmp_path / "plain.arpa").write_text(plain)
+    content = FORMS[form](plain)
+    content = content if isinstance(content, bytes) else content.encode()
+    (tmp_path / "s.arpa").write_bytes(content)
+    path = tmp_path / "lm.ngram"
+    convert_arpa(tmp_path / "s.arpa", TOKENIZER, path)
+    assert_kenlms(path, tmp_path / "plain.arpa", sentences(["a", "cd"], 50))
+    wanted = convert_arpa(
+        tmp_path / "plain.arpa", TOKENIZER, tmp_path / "w.ngram"
+    )
+    assert path.read_bytes() == wanted.path.read_bytes()
+
+
+@pytest.mark.parametrize("unknown", ["", "-1.2\t<unk>\n"])
+def test_a_file_of_unigrams_only(tmp_path, unknown):
+    """KenLM reads none, so the numbers are those of the file."""
+    lines = f"-0.9\t</s>\n-99\t<s>\n{unknown}-0.8\ta\n-0.7\tab\n"
+    head = f"\\data\\\nngram 1={lines.count(chr(10))}\n\\1-grams:\n"
+    (tmp_path / "s.arpa").write_text(f"{head}{lines}\\end\\\n")
+    report = convert_arpa(tmp_path / "s.arpa", TOKENIZER, tmp_path / "a.ngram")
+    assert report.info.order == 1
+    lm = NgramLM.load(report.path, TOKENIZER)
+    found = lm.sentence(TOKENIZER.encode("a ab a"))
+    assert found == pytest.approx(math.log(10) * (-0.8 - 0.7 - 0.8 - 0.9))
+    spelled = spelling(["a", "ab"], TOKENIZER)("b")
+    wanted = math.log(10) * ((-1.2 if unknown else -100) - 0.9) + spelled
+    assert lm.sentence(TOKENIZER.encode("b")) == pytest.approx(wanted)
+
+
+def test_a_binary_file_of_kenlm_is_told(tmp_path):
+    head = b"mmap lm http://kheafield.com/code format version 5\n\0"
+    (tmp_path / "s.arpa").write_bytes(head + bytes(99))
+    message = "s.arpa: is a binary file of KenLM, not the ARPA file"
+    with pytest.raises(UserError, match=message):
+        convert_arpa(tmp_path / "s.arpa", TOKENIZER, tmp_path / "lm.ngram")
+
+
+def test_damaged_gzip_and_other_encodings_are_told(tmp_path):
+    zipped = gzip.compress(SRILM.encode())
+    (tmp_path / "s.arpa").write_bytes(zipped[:-20])
+    with pytest.raises(UserError, match="s.arpa: is not a whole ARPA file"):
+        convert_arpa(tmp_path / "s.arpa", TOKENIZER, tmp_path / "lm.ngram")
+    latin = SRILM.replace("\tcd", "\tcd\xe9").encode("latin-1")
+    (tmp_path / "s.arpa").write_bytes(latin)
+    with pytest.raises(UserError, match="its words are not UTF-8 text; conv"):
+        convert_arpa(tmp_path / "s.arpa", TOKENIZER, tmp_path / "lm.ngram")
 
 
 def test_a_file_cut_anywhere(tmp_path):

@@ -158,7 +158,7 @@ OPTIONS = [
     (
         "finetune",
         "--lm={texts: [more.txt]}",
-        "data/more.txt: cannot be read (No such file or directory); lm.texts",
+        "data/more.txt: cannot be read .*; lm.texts names it; give a text",
     ),
     ("finetune", "--lm={unit: word}", "lm: unit 'word' is unknown; use one of"),
     (
