@@ -49,6 +49,10 @@ class NgramReport:
         Characters outside the tokenizer, in the lines left out.
     words_left_out : tuple of str
         Words of an ARPA file that the tokenizer cannot spell.
+    share_left_out : float
+        How often they occur, by the file's unigrams.
+    words_joined : int
+        Words of the file that became the same as another one.
     """
 
     path: Path
@@ -58,6 +62,8 @@ class NgramReport:
     tokens: int
     unknown_characters: tuple[str, ...] = ()
     words_left_out: tuple[str, ...] = ()
+    share_left_out: float = 0.0
+    words_joined: int = 0
 
 
 def train_ngram(

@@ -49,11 +49,13 @@ from nar_asr_lobes.lm.estimation import (
 )
 from nar_asr_lobes.lm.kneser_ney import (
     SPECIAL_WORDS,
+    START,
     UNKNOWN,
     NgramModel,
     estimate,
 )
 from nar_asr_lobes.lm.lexicon import Lexicon, find_word_ends, make_lexicon
+from nar_asr_lobes.lm.merging import merge_words
 from nar_asr_lobes.lm.ngram import NgramReport, report_on
 from nar_asr_lobes.lm.states import build_tables
 from nar_asr_lobes.lm.storage import NgramInfo, write_ngram
@@ -171,9 +173,9 @@ def convert_arpa(
     path : str or path
         Where to write the tables, *.ngram.
     text_style : str
-        Normalisation of each word. Words that it turns into none, several or
-        an earlier one, and those that the tokenizer cannot spell, are left
-        out with their n-grams.
+        Normalisation of each word. Those that it makes the same are joined,
+        see `merge_words`; those that it turns into none or several, and those
+        that the tokenizer cannot spell, are left out with their n-grams.
 
     Returns
     -------
@@ -202,8 +204,8 @@ def convert_arpa(
     words = read_words(arpa)
     try:
         lexicon = make_lexicon(words, tokenizer, text_style)
-        model = renumber(read_arpa(arpa, words), _numbers(lexicon))
-        model = add_endings(model)
+        whole = read_arpa(arpa, words)
+        model = _over_lexicon(whole, lexicon)
         tables = _spelled(model, lexicon, tokenizer)
     except UserError as error:
         raise _naming(arpa, error) from error
@@ -217,15 +219,35 @@ def convert_arpa(
         unit="words",
     )
     write_ngram(path, tables, info)
-    left_out = np.flatnonzero(lexicon.place < 0).tolist()
+    left_out = np.flatnonzero(lexicon.place < 0)
     return NgramReport(
         path=path,
         arpa=Path(arpa),
         info=info,
         ngrams=tuple(len(table.words) for table in model.tables),
         tokens=0,
-        words_left_out=tuple(words[i] for i in left_out),
+        words_left_out=tuple(words[i] for i in left_out.tolist()),
+        share_left_out=_share(whole, left_out),
+        words_joined=len(words) - len(left_out) - len(lexicon.begin) + 1,
     )
+
+
+def _over_lexicon(model: NgramModel, lexicon: Lexicon) -> NgramModel:
+    """Leave words out and join those that are spelled alike."""
+    kept = lexicon.place >= 0
+    own = np.where(kept, np.cumsum(kept) - 1 + _SPECIAL, -1)
+    model = add_endings(renumber(model, own))
+    joined = kept.sum() >= len(lexicon.begin)
+    join = merge_words if joined else renumber
+    return join(model, _numbers(lexicon)[kept])
+
+
+def _share(model: NgramModel, rows: np.ndarray) -> float:
+    """Return the unigram probability of some words, of all but <s>."""
+    unigrams = model.tables[0]
+    words, prob = unigrams.words[:, 0], 10.0**unigrams.log_prob
+    chosen = np.isin(words, rows + _SPECIAL)
+    return float(prob[chosen].sum() / prob[words != START].sum())
 
 
 def _numbers(lexicon: Lexicon) -> np.ndarray:

@@ -98,7 +98,7 @@ def test_what_was_written_is_read_back(tmp_path, order, monkeypatch):
     ("old", "new", "message"),
     [
         ("\tc", "\td", "its word 'd' is neither a unigram of it nor a piece"),
-        ("\ta", "", "a line of its 1-grams has another form"),
+        ("\ta\t", "\ta\t0\t", "a line of its 1-grams has another form"),
         ("<s> a", "<s> a b 0", "a line of its 2-grams has another form"),
         ("ngram 2=8", "ngram 2=9", "is not a whole ARPA file"),
         ("\\3-", "\\4-", "the section of 3-grams is missing"),

@@ -177,6 +177,56 @@ def test_capital_words_through_a_style(tmp_path):
     assert upper.path.read_bytes() == lower.path.read_bytes()
 
 
+def cased(lines, seed=4):
+    """Begin each line with a capital, and a third of all other words."""
+    rng = random.Random(seed)
+    return [
+        " ".join(
+            word.capitalize() if not i or rng.random() < 0.3 else word
+            for i, word in enumerate(line.split())
+        )
+        for line in lines
+    ]
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_spellings_that_a_style_makes_one_are_joined(tmp_path, text, order):
+    """The model is as good as one of normalised text, and nothing is lost."""
+    words, lines = text
+    letters = CharTokenizer(" abcdABCD")
+    train_word_ngram(lines, TOKENIZER, order, tmp_path / "lower.arpa")
+    upper = train_word_ngram(
+        cased(lines), letters, order, tmp_path / "upper.arpa"
+    )
+    report = convert_arpa(
+        upper.arpa, TOKENIZER, tmp_path / "lm.ngram", "english"
+    )
+    vocabulary = set(" ".join(lines).split())
+    assert report.ngrams[0] == len(vocabulary) + 3
+    assert report.words_joined == upper.ngrams[0] - 3 - len(vocabulary) > 20
+    assert report.words_left_out == () and report.share_left_out == 0
+    new = sentences(words, 200, seed=9)
+    new = [line for line in new if vocabulary.issuperset(line.split())]
+
+    def nats(path):
+        lm = NgramLM.load(path, TOKENIZER)
+        total = sum(lm.sentence(TOKENIZER.encode(line)) for line in new)
+        return -total / sum(len(line.split()) + 1 for line in new)
+
+    wanted = nats(tmp_path / "lower.ngram")
+    assert nats(report.path) == pytest.approx(wanted, abs=0.06)
+
+
+def test_what_is_lost_is_counted(tmp_path):
+    """By unigrams: 10 ** -0.9 of all but <s>."""
+    (tmp_path / "s.arpa").write_text(SRILM)
+    report = convert_arpa(tmp_path / "s.arpa", TOKENIZER, tmp_path / "lm.ngram")
+    logs = [-0.9, -1.2, -0.8, -0.7, -0.9, -1.1]
+    wanted = 10**-0.9 / sum(10**log for log in logs)
+    assert report.share_left_out == pytest.approx(wanted)
+    assert report.words_joined == 0
+
+
 def test_without_unk_unknown_words_are_as_kenlm_has_them(tmp_path):
     lines = [line for line in SRILM.split("\n") if "<unk>" not in line]
     arpa = "\n".join(lines).replace("1=7", "1=6").replace("2=6", "2=4")
