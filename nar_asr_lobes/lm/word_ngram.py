@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +44,7 @@ from nar_asr_lobes.lm.estimation import (
     choose_program,
     make_folder,
     thresholds,
+    work_folder,
     write_estimate,
 )
 from nar_asr_lobes.lm.kneser_ney import (
@@ -105,6 +105,7 @@ def train_word_ngram(
     >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
     >>> from nar_asr_lobes.lm.scorer import NgramLM
     >>> tokenizer = CharTokenizer("abc ")
+    >>> import tempfile
     >>> path = tempfile.mkdtemp() + "/lm.arpa"
     >>> report = train_word_ngram(["ab ca", "ab"], tokenizer, 2, path)
     >>> report.ngrams  # <unk>, <s>, </s>, ab, ca
@@ -121,12 +122,10 @@ def train_word_ngram(
     program = choose_program(use_lmplz)
     find_word_ends(tokenizer)
     text = encode_words(texts, tokenizer, min_count)
-    make_folder(path)
     corpus, words = text.corpus, text.words
     lexicon = make_lexicon(words[:-1], tokenizer)
     number = np.append(_numbers(lexicon), UNKNOWN)  # the last word is <rare>
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lm") as name:
-        folder = Path(name)
+    with work_folder(path) as folder:
         progress(
             f"n-gram: estimating order {order} on {len(corpus.tokens)} words "
             f"({program or 'our estimator'})"
@@ -191,6 +190,7 @@ def convert_arpa(
     Example
     -------
     >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> import tempfile
     >>> folder = tempfile.mkdtemp()
     >>> tokenizer = CharTokenizer("abc ")
     >>> report = train_word_ngram(["ab ca"], tokenizer, 2, folder + "/a.arpa")
