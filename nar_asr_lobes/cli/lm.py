@@ -15,6 +15,7 @@ from pathlib import Path
 from nar_asr_lobes.cli import lm_convert, lm_tune
 from nar_asr_lobes.cli.lm_convert import print_ngrams, tokenizer_and_style
 from nar_asr_lobes.dataio.text import STYLES, normalize_text
+from nar_asr_lobes.dataio.text_files import read_lines
 from nar_asr_lobes.errors import UserError
 
 
@@ -137,23 +138,10 @@ def _lines(paths: Sequence[str]) -> Iterator[str]:
     total = sum(Path(path).stat().st_size for path in map(_readable, paths))
     with tqdm(total=total, unit="B", unit_scale=True, desc="text") as bar:
         for path in paths:
-            with open(path, "rb") as file:
-                for number, line in enumerate(file, start=1):
-                    bar.update(len(line))
-                    yield _decode(line, path, number)
+            yield from read_lines(path, progress=bar.update)
 
 
 def _readable(path: str) -> str:
     if not os.path.isfile(path) or not os.access(path, os.R_OK):
         raise UserError(f"{path}: is no file that can be read; check the path")
     return path
-
-
-def _decode(line: bytes, path: str, number: int) -> str:
-    try:
-        return line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}:{number}: is not UTF-8 (byte {error.start + 1} of the "
-            "line); convert the file"
-        ) from error

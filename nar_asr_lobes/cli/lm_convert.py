@@ -53,11 +53,17 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.text_style or style,
     )
     print_ngrams(report)
+    if report.words_joined:
+        print(
+            f"{report.words_joined} words are the same as another one in this "
+            "text style; their probabilities are added"
+        )
     if report.words_left_out:
         shown = " ".join(map(repr, report.words_left_out[:20]))
         print(
             f"{len(report.words_left_out)} words that the tokenizer cannot "
-            f"spell, or has already, are left out: {shown}"
+            f"spell ({report.share_left_out:.1%} of running words by the "
+            f"file's unigrams) are left out: {shown}"
         )
     return 0
 

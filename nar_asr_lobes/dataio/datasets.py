@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from nar_asr_lobes.dataio.audio import read_audio
 from nar_asr_lobes.dataio.batching import Sample, StepPlan, StepSampler
 from nar_asr_lobes.dataio.manifest import Utterance
-from nar_asr_lobes.dataio.tokenizer import Tokenizer
+from nar_asr_lobes.dataio.tokenizer import Tokenizer, UnknownCharactersError
+from nar_asr_lobes.errors import UserError
 
 WaveTransform = Callable[[np.ndarray, int], np.ndarray]
 
@@ -145,8 +146,7 @@ class SpeechDataset(Dataset):
         self.utterances = list(utterances)
         self.augment = augment
         self.tokens = [
-            tokenizer.encode(u.text or "") if tokenizer else []
-            for u in self.utterances
+            _encode(u, tokenizer) if tokenizer else [] for u in self.utterances
         ]
         self.cached: dict[int, np.ndarray] | None = {} if cache else None
 
@@ -182,6 +182,13 @@ class SpeechDataset(Dataset):
     def __getitem__(self, plan: StepPlan) -> list[Batch]:
         """Read all micro-batches of a step."""
         return [self.batch(samples) for samples in plan.micro_batches]
+
+
+def _encode(utterance: Utterance, tokenizer: Tokenizer) -> list[int]:
+    try:
+        return tokenizer.encode(utterance.text or "")
+    except UnknownCharactersError as error:
+        raise UserError(f"utterance {utterance.id}: {error}") from error
 
 
 def step_loader(

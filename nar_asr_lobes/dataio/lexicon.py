@@ -70,7 +70,7 @@ def load_lexicon(path: str | os.PathLike) -> Lexicon:
         For a damaged file.
     """
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         words = {word: tuple(units) for word, units in found["words"].items()}
         return Lexicon(found["voice"], tuple(found["phones"]), words)
     except (AttributeError, KeyError, TypeError, ValueError) as error:

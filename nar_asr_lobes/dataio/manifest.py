@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nar_asr_lobes.dataio.text_files import read_lines
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.files import written_file
 
@@ -212,24 +213,15 @@ def _dump(record: dict) -> str:
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict, str | None]]:
     """Yield line number, record and fault; blank lines are left out."""
-    try:
-        file = open(path, "rb")
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot read this manifest ({error.strerror}); prepare"
-            " the data first"
-        ) from error
-    with file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield number, *_parse(line)
+    lines = read_lines(path, "prepare the data first")
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield number, *_parse(line)
 
 
-def _parse(line: bytes) -> tuple[dict, str | None]:
+def _parse(line: str) -> tuple[dict, str | None]:
     try:
-        record = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        return {}, "not UTF-8 text"
+        record = json.loads(line)
     except json.JSONDecodeError as error:
         return {}, f"not valid JSON ({error.msg} at character {error.colno})"
     except RecursionError:

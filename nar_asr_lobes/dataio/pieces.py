@@ -1,6 +1,6 @@
 """Pieces of text and their ids, with CTC's blank as id 0 in all kinds.
 
-    text -> NFC, single spaces -> pieces -> ids in 1..size-1
+    text -> normalised ("none") -> pieces -> ids in 1..size-1
 
 A space is written "▁" inside pieces. sentencepiece is trained so that its
 unknown piece has id 0, which an encoder never emits here: characters outside
@@ -17,12 +17,11 @@ from collections.abc import Iterable, Sequence
 
 import sentencepiece
 
-from nar_asr_lobes.dataio.text import normalize_text
+from nar_asr_lobes.dataio.text import SPACE, normalize_text
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.files import written_file
 
 BLANK = "<blank>"
-SPACE = "▁"  # U+2581, sentencepiece's sign
 CHARACTER_FORMAT = "nar-asr-characters-1"
 
 # A saved sentencepiece model ends with its SHA-256, because one that is cut
@@ -100,7 +99,7 @@ class Tokenizer(ABC):
         Arguments
         ---------
         text : str
-            Brought into NFC with single spaces first.
+            Normalised in the style "none" first.
 
         Returns
         -------
@@ -114,7 +113,7 @@ class Tokenizer(ABC):
         """
         text = normalize_text(text)
         ids = self._encode(text)
-        if 0 in ids or SPACE in text:
+        if 0 in ids:
             found = self.unknown_characters(text)
             shown = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in found[:10])
             raise UnknownCharactersError(
@@ -158,15 +157,14 @@ class Tokenizer(ABC):
         Arguments
         ---------
         text : str
-            Brought into NFC with single spaces first.
+            Normalised in the style "none" first.
 
         Returns
         -------
         list of str
             Each once, sorted.
         """
-        text = normalize_text(text)
-        return sorted(set(self._unknown(text)) | (set(text) & {SPACE}))
+        return sorted(set(self._unknown(normalize_text(text))))
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the tokenizer into one file, which appears whole or not.

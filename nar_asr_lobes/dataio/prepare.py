@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from nar_asr_lobes.dataio.manifest import Utterance, refuse, write_manifest
-from nar_asr_lobes.dataio.text import normalize_text
+from nar_asr_lobes.dataio.text import count_invisible, normalize_text
+from nar_asr_lobes.dataio.text_files import read_lines
 from nar_asr_lobes.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -68,8 +69,10 @@ def prepare_manifests(
         )
     paths = {}
     for name, utterances in splits.items():
-        rows = [_normalized(row, text_style) for row in utterances]
+        found = list(utterances)
+        rows = [_normalized(row, text_style) for row in found]
         _check_split(name, rows)
+        _log_invisible(name, found)
         paths[name] = Path(save_folder) / f"{name}.jsonl"
         write_manifest(paths[name], rows, data_root)
         hours = sum(row.duration for row in rows) / 3600
@@ -81,6 +84,8 @@ def read_tsv(
     path: str | os.PathLike, columns: Sequence[str]
 ) -> list[dict[str, str]]:
     """Read a table of tab-separated columns with a header, without quoting.
+
+    Tabs inside the column "text" become spaces, and are counted in the log.
 
     Arguments
     ---------
@@ -97,8 +102,8 @@ def read_tsv(
     Raises
     ------
     UserError
-        For a missing file, missing columns, or lines with too few or too many
-        fields or that are not UTF-8; all of them counted.
+        For a missing file, one that is not UTF-8, missing columns, or lines
+        with too few or too many fields; all of them counted.
 
     Example
     -------
@@ -109,25 +114,45 @@ def read_tsv(
     'good morning'
     """
     lines = _tsv_lines(path)
-    number, header, fault = next(lines, (1, [], "the file is empty"))
-    missing = [name for name in columns if name not in header]
-    if not fault and missing:
-        fault = f"column {missing[0]!r} is missing from the header"
-    refuse(
-        [f"{path}:{number}: {fault}"] if fault else [],
-        f"give it tab-separated columns {', '.join(columns)}",
-    )
-    rows, faults = [], []
-    for number, fields, fault in lines:
-        if not fault and len(fields) != len(header):
-            fault = f"{len(fields)} fields instead of {len(header)}"
-        if fault:
-            faults.append(f"{path}:{number}: {fault}")
-        rows.append(
-            dict(zip(header, fields, strict=False), line=f"{path}:{number}")
-        )
+    number, header = next(lines, (1, []))
+    faults = [
+        f"{path}:{number}: column {name!r} is missing from the header"
+        for name in columns
+        if name not in header
+    ]
+    if not header:
+        faults = [f"{path}:1: the file is empty"]
+    refuse(faults, f"give it tab-separated columns {', '.join(columns)}")
+    rows, faults, longer = [], [], []
+    for number, fields in lines:
+        line = f"{path}:{number}"
+        if len(fields) != len(header):
+            fault = f"{line}: {len(fields)} fields instead of {len(header)}"
+            (longer if len(fields) > len(header) else faults).append(fault)
+        fields = _joined(fields, header)
+        rows.append(dict(zip(header, fields, strict=False), line=line))
+    if "text" not in header or 2 * len(longer) > len(rows):
+        faults += longer  # the header is wrong rather than the lines
     refuse(faults, "correct these lines")
+    if longer:
+        logger.warning(
+            "%s: %d lines have tabs in their text, taken as spaces; the first"
+            " is %s",
+            path,
+            len(longer),
+            longer[0],
+        )
     return rows
+
+
+def _joined(fields: list[str], header: list[str]) -> list[str]:
+    """Make one text again of one that has tabs in it."""
+    more = len(fields) - len(header)
+    if more <= 0 or "text" not in header:
+        return fields
+    start = header.index("text")
+    end = start + more + 1
+    return [*fields[:start], " ".join(fields[start:end]), *fields[end:]]
 
 
 def tsv_utterances(
@@ -183,32 +208,28 @@ def tsv_utterances(
     return splits
 
 
-def _tsv_lines(
-    path: str | os.PathLike,
-) -> Iterator[tuple[int, list[str], str | None]]:
-    """Yield line number, fields and fault; blank lines are left out."""
-    try:
-        file = open(path, "rb")
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot read this table ({error.strerror}); check the"
-            " data folder"
-        ) from error
-    with file:
-        for number, line in enumerate(file, 1):
-            try:
-                text = line.decode("utf-8-sig").rstrip("\r\n")
-            except UnicodeDecodeError:
-                yield number, [], "not UTF-8 text"
-                continue
-            if text.strip():
-                yield number, text.split("\t"), None
+def _tsv_lines(path: str | os.PathLike) -> Iterator[tuple[int, list[str]]]:
+    """Yield line number and fields; blank lines are left out."""
+    for number, line in enumerate(read_lines(path, "check the data folder"), 1):
+        if line.strip():
+            yield number, line.split("\t")
 
 
 def _normalized(row: Utterance, style: str) -> Utterance:
     if row.text is None:
         return row
     return replace(row, text=normalize_text(row.text, style))
+
+
+def _log_invisible(name: str, rows: Iterable[Utterance]) -> None:
+    counts = [n for n in (count_invisible(row.text or "") for row in rows) if n]
+    if counts:
+        logger.warning(
+            "%s: %d invisible characters removed from %d transcripts",
+            name,
+            sum(counts),
+            len(counts),
+        )
 
 
 def _check_split(name: str, rows: Sequence[Utterance]) -> None:

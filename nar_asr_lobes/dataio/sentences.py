@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nar_asr_lobes.dataio.manifest import read_manifest
-from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.dataio.text_files import read_lines
 
 
 def read_sentences(path: str | os.PathLike) -> Iterator[str]:
@@ -44,12 +44,7 @@ def read_sentences(path: str | os.PathLike) -> Iterator[str]:
     if Path(path).suffix == ".jsonl":
         yield from (u.text or "" for u in read_manifest(path))
         return
-    try:
-        with open(path, encoding="utf-8") as lines:
-            for line in lines:
-                yield line.rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: these texts cannot be read; give a manifest (.jsonl) or "
-            "a UTF-8 text file with a sentence a line"
-        ) from error
+    yield from read_lines(
+        path,
+        "give a manifest (.jsonl) or a UTF-8 text file with a sentence a line",
+    )

@@ -170,7 +170,7 @@ def is_spoken(folder: Path, marker: str) -> bool:
                 "another folder"
             )
         return False
-    if path.read_text(encoding="utf-8").strip() != marker.strip():
+    if path.read_text(encoding="utf-8-sig").strip() != marker.strip():
         raise UserError(
             f"{path}: this corpus was made with other options; delete "
             f"the folder {folder} or name another one"

@@ -1,21 +1,36 @@
 """Transcripts into one form, so that the same words are the same string.
 
-    raw text -> Unicode form -> (case, punctuation) -> single spaces
+    raw text -> Unicode form -> no invisible characters
+             -> (case, punctuation) -> single spaces
 
 Styles that change more than white space raise `NORMALIZER_VERSION` when they
 change, because word error rates before and after cannot be compared.
+
+Invisible characters are soft hyphens, zero-width spaces and joiners, marks of
+direction, variation selectors and the byte-order mark: nobody says them. Two
+stay where they are spelling, as in Persian and the scripts of India: a (non-)
+joiner beside a virama, and a non-joiner between letters of Arabic script (the
+rules of RFC 5892, and a joiner in front of a virama, which Bengali needs).
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from nar_asr_lobes.errors import UserError
 
-NORMALIZER_VERSION = 1  # raise it when the same input gives other output
+NORMALIZER_VERSION = 2  # raise it when the same input gives other output
 STYLES = ("none", "english")
+SPACE = "▁"  # U+2581, sentencepiece's sign for a space
 
 _APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bc\u0060\u00b4"), "'")
+_INVISIBLE = re.compile(
+    "[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]+"
+)
+_NON_JOINER = "\u200c"
+_JOINERS = (_NON_JOINER, "\u200d")
+_VIRAMA = 9  # canonical combining class
 
 
 def normalize_text(text: str, style: str = "none") -> str:
@@ -26,7 +41,8 @@ def normalize_text(text: str, style: str = "none") -> str:
     text : str
         Any text.
     style : str
-        "none": NFC (composed letters) and single spaces, nothing else.
+        "none": NFC (composed letters), single spaces (also for "▁"), no
+        invisible characters; nothing else changes.
         "english": NFKC, lower case, and only letters, digits and apostrophes;
         everything else separates words.
 
@@ -42,7 +58,7 @@ def normalize_text(text: str, style: str = "none") -> str:
 
     Example
     -------
-    >>> normalize_text(" A\\tcafe\\u0301 ", "none")
+    >>> normalize_text(" A\\tcafe\\u0301\\u200b ", "none")
     'A café'
     >>> normalize_text("Don’t take 2-3 “pills”!", "english")
     "don't take 2 3 pills"
@@ -51,9 +67,65 @@ def normalize_text(text: str, style: str = "none") -> str:
         raise UserError(
             f"text style {style!r} is unknown; use one of {', '.join(STYLES)}"
         )
+    text = _visible(text)
     if style == "english":
         text = _english(text)
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    return " ".join(text.split())
+
+
+def count_invisible(text: str) -> int:
+    """Count the characters that every text style removes as invisible.
+
+    Arguments
+    ---------
+    text : str
+        Any text.
+
+    Returns
+    -------
+    int
+        With each "▁", which becomes a space.
+
+    Example
+    -------
+    >>> count_invisible("co\\u00adoperate\\u200b"), count_invisible("naïve")
+    (2, 0)
+    """
+    text = unicodedata.normalize("NFC", text)
+    before = "".join(_INVISIBLE.findall(text))
+    after = "".join(_INVISIBLE.findall(_visible(text)))
+    return len(before) - len(after) + text.count(SPACE)
+
+
+def _visible(text: str) -> str:
+    """Return NFC without invisible characters, and spaces for their sign."""
+    text = unicodedata.normalize("NFC", text).replace(SPACE, " ")
+    # Again, as letters that come together may compose or change places.
+    while _INVISIBLE.search(text):
+        visible = unicodedata.normalize("NFC", _INVISIBLE.sub(_spelled, text))
+        if visible == text:
+            break
+        text = visible
+    return text
+
+
+def _spelled(run: re.Match) -> str:
+    """Return the joiner that is spelling in a run of invisible characters."""
+    joiner = next((c for c in run[0] if c in _JOINERS), "")
+    before, after = run.string[: run.start()], run.string[run.end() :][:1]
+    if not joiner or _VIRAMA in map(unicodedata.combining, before[-1:] + after):
+        return joiner
+    letter = next((c for c in reversed(before) if not _is_mark(c)), "")
+    spelled = _NON_JOINER in run[0] and _is_arabic(letter) and _is_arabic(after)
+    return _NON_JOINER if spelled else ""
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character) == "Mn"
+
+
+def _is_arabic(character: str) -> bool:
+    return character != "" and unicodedata.bidirectional(character) == "AL"
 
 
 def _english(text: str) -> str:
@@ -68,7 +140,7 @@ def _english(text: str) -> str:
             kept.append(character)
         elif category[0] == "M" and kept and kept[-1] != " ":
             kept.append(character)  # an accent belongs to its letter
-        elif category != "Cf":  # a soft hyphen separates nothing
+        elif category != "Cf":  # a joiner separates nothing
             kept.append(" ")
-    words = "".join(kept).split()
-    return " ".join(word for word in words if word.strip("'"))
+    text = unicodedata.normalize("NFC", "".join(kept))
+    return " ".join(word for word in text.split() if word.strip("'"))

@@ -19,7 +19,6 @@ import sentencepiece
 
 from nar_asr_lobes.dataio.pieces import (
     CHARACTER_FORMAT,
-    SPACE,
     CharTokenizer,
     SentencePieceTokenizer,
     Tokenizer,
@@ -81,11 +80,6 @@ def train_tokenizer(
         raise UserError(
             "there is no text to train a tokenizer on; check that the training"
             " split has transcripts"
-        )
-    if any(SPACE in line for line in lines):
-        raise UserError(
-            f"a training text holds {SPACE!r} (U+2581), which stands for a"
-            " space in pieces; normalise the text"
         )
     if kind == "char":
         return _train_characters(lines, size)

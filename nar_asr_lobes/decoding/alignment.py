@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 import torchaudio
 
+from nar_asr_lobes.dataio.pieces import SPACE, Tokenizer
 from nar_asr_lobes.dataio.scripts import is_spaceless, may_break, text_width
-from nar_asr_lobes.dataio.tokenizer import SPACE, Tokenizer
 from nar_asr_lobes.decoding.validation import BLANK, as_log_probs
 from nar_asr_lobes.errors import UserError
 

@@ -263,7 +263,7 @@ def _verify(folder: Path) -> LmFiles:
 
 def _read_settings(path: Path) -> dict[str, Any]:
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
         version = settings["format_version"]
     except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
         raise UserError(

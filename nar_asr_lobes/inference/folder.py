@@ -140,7 +140,7 @@ def _fault(folder: Path, name: str, digest: str) -> str | None:
 
 def _read_index(path: Path) -> Mapping[str, str]:
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = json.loads(path.read_text(encoding="utf-8-sig"))
         if index["format"] != FORMAT:
             raise ValueError("of another format")
         return dict(index["sha256"])

@@ -8,8 +8,10 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import os
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -24,6 +26,9 @@ from nar_asr_lobes.lm.kneser_ney import (
 )
 
 _ROWS = 100_000  # n-grams that are Python objects at a time
+_BEGIN, _END = b"\\data\\", b"\\end\\"
+_KENLM = b"mmap lm http://kheafield.com/code"
+_GZIP, _GZIP_FAULTS = b"\x1f\x8b", (gzip.BadGzipFile, zlib.error)
 
 
 def write_arpa(
@@ -123,24 +128,35 @@ def read_counts(path: str | os.PathLike) -> tuple[int, ...]:
     Returns
     -------
     tuple of int
-        For order 1, 2, ...; empty if the file's head says nothing.
+        For order 1, 2, ...
+
+    Raises
+    ------
+    UserError
+        As for `read_arpa`.
     """
     counts = []
-    with open(path, encoding="utf-8") as lines:
+    with _opened(path) as lines:
+        if not any(line.strip() == _BEGIN for line in lines):
+            raise ValueError("it has no line \\data\\")
         for line in lines:
-            if line.rstrip().endswith("-grams:"):
+            if line.rstrip().endswith(b"-grams:"):
                 break
-            if line.startswith("ngram "):
-                counts.append(int(line.partition("=")[2]))
+            if line.startswith(b"ngram "):
+                counts.append(int(line.partition(b"=")[2]))
+        if not counts:
+            raise ValueError("it has no n-grams")
     return tuple(counts)
 
 
 def read_arpa(path: str | os.PathLike, words: Sequence[str]) -> NgramModel:
-    """Read a model that `write_arpa` or lmplz wrote.
+    """Read a model that `write_arpa`, lmplz or another program wrote.
 
     Arguments
     ---------
     path : str or path
+        May be compressed by gzip. Fields may be separated by any white space,
+        sections by no blank line; text in front of ``\\data\\`` is skipped.
     words : sequence of str
         The word of each id, as for `write_arpa`.
 
@@ -165,15 +181,16 @@ def read_arpa(path: str | os.PathLike, words: Sequence[str]) -> NgramModel:
     >>> read_arpa(path, ["a", "b"]).tables[1].words.tolist()
     [[4, 2], [1, 3], [3, 4]]
     """
-    numbers = {word: i for i, word in enumerate([*SPECIAL_WORDS, *words])}
-    numbers.setdefault("<UNK>", UNKNOWN)
-    with _faults_told(path), open(path, encoding="utf-8") as lines:
+    names = [word.encode() for word in (*SPECIAL_WORDS, *words)]
+    numbers = {name: i for i, name in enumerate(names)}
+    numbers.setdefault(b"<UNK>", UNKNOWN)
+    counts = read_counts(path)
+    with _opened(path) as lines:
         tables = [
             _read_table(lines, n, count, numbers)
-            for n, count in enumerate(_counts(path), 1)
+            for n, count in enumerate(counts, 1)
         ]
-        if not any(line.rstrip() == "\\end\\" for line in lines):
-            raise ValueError("its end is missing")
+        _find(lines, _END, "its end is missing", len(counts))
     return NgramModel(np.arange(len(words)), tables)
 
 
@@ -192,7 +209,7 @@ def read_words(path: str | os.PathLike) -> list[str]:
     Raises
     ------
     UserError
-        The file cannot be read or is no ARPA file.
+        The file cannot be read, is no ARPA file, or has a word twice.
 
     Example
     -------
@@ -204,70 +221,100 @@ def read_words(path: str | os.PathLike) -> list[str]:
     >>> read_words(path)
     ['b', 'a']
     """
-    special = {*SPECIAL_WORDS, "<UNK>"}
-    with _faults_told(path), open(path, encoding="utf-8") as lines:
-        count = _counts(path)[0]
-        _find_section(lines, 1)
-        rows = itertools.islice(lines, count)
-        words = [line.rstrip("\n").split("\t")[1] for line in rows]
-        if len(words) < count:
+    count, numbers = read_counts(path)[0], {}
+    with _opened(path) as file:
+        lines = enumerate(file, 1)
+        _find((line for _, line in lines), *_section(1))
+        for number, line in itertools.islice(lines, count):
+            if not line.endswith(b"\n"):
+                break
+            word = line.split()[1].decode()
+            first = numbers.setdefault(word, number)
+            if first != number:
+                raise UserError(
+                    f"{path}:{number}: the 1-gram {word!r} already stands in "
+                    f"line {first}; remove one of them with its n-grams"
+                )
+        if len(numbers) < count:
             raise ValueError("it ends among its 1-grams")
-        return [word for word in words if word not in special]
+    special = {*SPECIAL_WORDS, "<UNK>"}
+    return [word for word in numbers if word not in special]
 
 
 @contextmanager
-def _faults_told(path: str | os.PathLike) -> Iterator[None]:
-    """Turn what goes wrong in reading a file into the user's words."""
+def _opened(path: str | os.PathLike) -> Iterator[Iterator[bytes]]:
+    """Give the lines of a file, and tell what goes wrong in reading them."""
     try:
-        yield
-    except OSError as error:
+        with open(path, "rb") as file:
+            start = file.read(len(_KENLM))
+            file.seek(0)
+            if start == _KENLM:
+                raise UserError(
+                    f"{path}: is a binary file of KenLM, not the ARPA file"
+                    " that it was built from; give that one"
+                )
+            zipped = start.startswith(_GZIP)
+            yield gzip.GzipFile(fileobj=file) if zipped else file
+    except UnicodeDecodeError as error:
         raise UserError(
-            f"{path}: cannot be read ({error.strerror}); check the path"
+            f"{path}: its words are not UTF-8 text; convert the file to UTF-8"
         ) from error
     except KeyError as error:
         raise UserError(
-            f"{path}: its word {error} is neither a unigram of it nor a piece"
-            " of this tokenizer; copy it again if it was cut off, or train the"
-            " language model with this tokenizer"
+            f"{path}: its word {error.args[0].decode(errors='replace')!r} is"
+            " neither a unigram of it nor a piece of this tokenizer; copy it"
+            " again if it was cut off, or train the language model with this"
+            " tokenizer"
         ) from error
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, EOFError, *_GZIP_FAULTS) as error:
         raise UserError(
             f"{path}: is not a whole ARPA file ({error}); copy it again, or"
             " train the language model again"
         ) from error
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); check the path"
+        ) from error
 
 
-def _counts(path: str | os.PathLike) -> tuple[int, ...]:
-    counts = read_counts(path)
-    if not counts:
-        raise ValueError("it has no n-grams")
-    return counts
+def _section(n: int) -> tuple[bytes, str, int]:
+    """Give what `_find` needs to find the section of an order."""
+    return (
+        f"\\{n}-grams:".encode(),
+        f"the section of {n}-grams is missing",
+        n - 1,
+    )
 
 
-def _find_section(lines: Iterator[str], n: int) -> None:
-    """Read up to the head of a section; the file is somewhere before it."""
-    head = f"\\{n}-grams:"
-    if not any(line.rstrip() == head for line in lines):
-        raise ValueError(f"the section of {n}-grams is missing")
+def _find(lines: Iterator[bytes], head: bytes, fault: str, order: int) -> None:
+    """Read up to a line; the file is behind the n-grams of an order."""
+    for line in map(bytes.strip, lines):
+        if line == head:
+            return
+        if order and line.startswith(b"\\"):
+            break
+        if order and line:
+            raise ValueError(f"it has more {order}-grams than its head says")
+    raise ValueError(fault)
 
 
 def _read_table(
-    lines: Iterator[str], n: int, count: int, numbers: Mapping[str, int]
+    lines: Iterator[bytes], n: int, count: int, numbers: Mapping[bytes, int]
 ) -> NgramTable:
     """Read one section; the file is somewhere before it."""
-    _find_section(lines, n)
+    _find(lines, *_section(n))
     words = np.empty((count, n), dtype=np.int32)
     log_prob = np.empty(count, dtype=np.float32)
     backoff = np.empty(count, dtype=np.float32)
     for start in range(0, count, _ROWS):
         rows = slice(start, min(start + _ROWS, count))
         chunk = itertools.islice(lines, rows.stop - rows.start)
-        fields = [line.rstrip("\n").split("\t") for line in chunk]
-        grams = " ".join([field[1] for field in fields]).split(" ")
-        ids = [numbers[word] for word in grams]
+        # Only at white space of ASCII: U+0085 may stand in a word.
+        fields = [line.split() for line in chunk]
+        if not all(n < len(field) <= n + 2 for field in fields):
+            raise ValueError(f"a line of its {n}-grams has another form")
+        ids = [numbers[word] for field in fields for word in field[1 : n + 1]]
         words[rows] = np.array(ids, dtype=np.int32).reshape(-1, n)
         log_prob[rows] = [float(field[0]) for field in fields]
-        backoff[rows] = [float((*field, 0)[2]) for field in fields]
-    if next(lines, "").strip():
-        raise ValueError(f"it has more {n}-grams than its head says")
+        backoff[rows] = [float((*field, 0)[n + 1]) for field in fields]
     return NgramTable(words, log_prob, backoff)

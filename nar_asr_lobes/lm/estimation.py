@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from nar_asr_lobes.errors import UserError
@@ -188,4 +191,42 @@ def make_folder(path: Path) -> None:
         raise UserError(
             f"{path.parent}: cannot be made ({error.strerror}); give another"
             " folder"
+        ) from error
+
+
+@contextmanager
+def work_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside a file to be made; it is removed at the end.
+
+    Arguments
+    ---------
+    path : path
+        The file; its folder is made when missing.
+
+    Yields
+    ------
+    path
+
+    Raises
+    ------
+    UserError
+        If the folder cannot be made, or what is written there is refused.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> with work_folder(Path(tempfile.mkdtemp()) / "lm.arpa") as folder:
+    ...     size = (folder / "own.arpa").write_text("")
+    >>> folder.exists()
+    False
+    """
+    make_folder(path)
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lm") as name:
+            yield Path(name)
+    except OSError as error:
+        free = shutil.disk_usage(path.parent).free / 1e9
+        raise UserError(
+            f"{path.parent}: cannot be written ({error.strerror}; {free:.1f} GB"
+            " free on that disk); check its permissions and the free space"
         ) from error

@@ -31,7 +31,8 @@ class Lexicon:
     begin : np.ndarray
         int64 [W + 1]: word w is pieces[begin[w]:begin[w + 1]], not empty.
     place : np.ndarray
-        int64 [G]: number of each word given, -1 for those left out.
+        int64 [G]: number of each word given, the same for those that are
+        spelled alike, -1 for those left out.
     """
 
     pieces: np.ndarray
@@ -108,8 +109,8 @@ def make_lexicon(
     tokenizer : Tokenizer
         One that `find_word_ends` accepts.
     text_style : str
-        Normalisation of each word. One that becomes empty, several words, or
-        the same as an earlier one, is left out.
+        Normalisation of each word. One that becomes empty or several words is
+        left out.
 
     Returns
     -------
@@ -138,7 +139,7 @@ def make_lexicon(
             continue
         places = [i for i, token in enumerate(ids) if token in holders]
         if ids and places == wanted:
-            rows.setdefault(tuple(ids), row)
+            rows.setdefault(tuple(ids), []).append(row)
     if not rows:
         shown = ", ".join(map(repr, words[:5]))
         raise UserError(
@@ -148,7 +149,8 @@ def make_lexicon(
         )
     spellings = sorted(rows)
     place = np.full(len(words), -1)
-    place[[rows[ids] for ids in spellings]] = np.arange(len(spellings))
+    for number, ids in enumerate(spellings):
+        place[rows[ids]] = number
     return Lexicon(
         np.array([i for ids in spellings for i in ids], dtype=np.int32),
         np.cumsum([0, *map(len, spellings)]),

@@ -82,7 +82,13 @@ def run_lmplz(
     command += ["--temp_prefix", f"{folder}{os.sep}", "--discount_fallback"]
     if any(prune):
         command += ["--prune", *map(str, prune)]
-    result = subprocess.run(command, capture_output=True, check=False)
+    try:
+        result = subprocess.run(command, capture_output=True, check=False)
+    except OSError as error:
+        raise UserError(
+            f"{program}: cannot be started ({error.strerror}); mend it, or"
+            " train with use_lmplz=False"
+        ) from error
     if result.returncode != 0:
         said = result.stderr.decode(errors="replace").strip().splitlines()
         raise UserError(

@@ -20,6 +20,8 @@ import torch
 
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.files import written_file
+from nar_asr_lobes.lm.estimation import make_folder
 from nar_asr_lobes.lm.prefixes import BatchedNeural, PrefixStates
 from nar_asr_lobes.lobes.lm import BOUNDARY, LmSizes, TransformerLm
 
@@ -113,7 +115,7 @@ class NeuralLM:
             The one the model was trained with.
         """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         weights = {
             name: value.detach().cpu().contiguous()
             for name, value in self.model.state_dict().items()
@@ -127,10 +129,13 @@ class NeuralLM:
         }
         record["seal"] = _seal(record)
         sidecar = json.dumps(record, indent=2) + "\n"
-        # An older model's JSON must not stand beside the new weights.
-        _record_path(path).unlink(missing_ok=True)
-        _write(path, content)
-        _write(_record_path(path), sidecar.encode())
+        with written_file(path) as file:
+            file.write(content)
+            file.flush()
+            # An older model's JSON must not stand beside the new weights.
+            _record_path(path).unlink(missing_ok=True)
+        with written_file(_record_path(path)) as file:
+            file.write(sidecar.encode())
 
     def to(self, device: torch.device | str) -> NeuralLM:
         """Move the model to a device; return itself."""
@@ -251,12 +256,6 @@ def _read(path: str | os.PathLike) -> bytes:
             f"{path}: cannot read this file ({error.strerror}); check its"
             " permissions"
         ) from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 def _read_record(path: str | os.PathLike) -> dict:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,8 @@ from nar_asr_lobes.lm.corpus import Corpus, encode_corpus, lm_words
 from nar_asr_lobes.lm.estimation import (
     checked_name,
     choose_program,
-    make_folder,
     thresholds,
+    work_folder,
     write_estimate,
 )
 from nar_asr_lobes.lm.states import build_tables
@@ -49,6 +48,10 @@ class NgramReport:
         Characters outside the tokenizer, in the lines left out.
     words_left_out : tuple of str
         Words of an ARPA file that the tokenizer cannot spell.
+    share_left_out : float
+        How often they occur, by the file's unigrams.
+    words_joined : int
+        Words of the file that became the same as another one.
     """
 
     path: Path
@@ -58,6 +61,8 @@ class NgramReport:
     tokens: int
     unknown_characters: tuple[str, ...] = ()
     words_left_out: tuple[str, ...] = ()
+    share_left_out: float = 0.0
+    words_joined: int = 0
 
 
 def train_ngram(
@@ -108,6 +113,7 @@ def train_ngram(
     Example
     -------
     >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> import tempfile
     >>> path = tempfile.mkdtemp() + "/lm.arpa"
     >>> report = train_ngram(["ab", "b!"], CharTokenizer("ab"), 2, path)
     >>> report.ngrams, report.info.lines_left_out
@@ -117,7 +123,6 @@ def train_ngram(
     path = checked_name(path, ".arpa")
     program = choose_program(use_lmplz)
     corpus = encode_corpus(texts, tokenizer)
-    make_folder(path)
     info = NgramInfo(
         tokenizer=tokenizer.fingerprint,
         order=order,
@@ -126,12 +131,11 @@ def train_ngram(
         estimator="lmplz" if program else "numpy",
     )
     words = lm_words(tokenizer)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lm") as name:
+    with work_folder(path) as folder:
         progress(
             f"n-gram: estimating order {order} on {len(corpus.tokens)} pieces "
             f"({program or 'our estimator'})"
         )
-        folder = Path(name)
         arpa = write_estimate(program, corpus, words, order, prune, folder)
         whole = folder / "whole"
         progress(f"n-gram: reading {sum(read_counts(arpa))} n-grams")

@@ -101,7 +101,7 @@ def build_tables(model: NgramModel, size: int) -> NgramTables:
     tables = NgramTables(*map(read_only, tables, DTYPES))
     fault = find_fault(tables)
     if fault:
-        raise _unusable(fault)
+        raise unusable(fault)
     return tables
 
 
@@ -202,7 +202,7 @@ def _backoffs(
     """Return back-off weight, shorter state and sentence end of all states."""
     ends = [grams.last == size + 2 for grams in orders]
     if not ends[0].any() or not (orders[0].last == size + 1).any():
-        raise _unusable("<s> or </s> is missing")
+        raise unusable("<s> or </s> is missing")
     weight, shorter = [np.zeros(1)], [np.zeros(1, dtype=np.int64)]
     final = orders[0].log_prob[ends[0]]
     for n, grams in enumerate(orders, 1):
@@ -239,10 +239,10 @@ def _arcs(
 
 def _refuse(wrong: np.ndarray, fault: str) -> None:
     if wrong.any():
-        raise _unusable(fault)
+        raise unusable(fault)
 
 
-def _unusable(fault: str) -> UserError:
+def unusable(fault: str) -> UserError:
     return UserError(
         f"this n-gram model cannot be used ({fault}); train it again"
     )

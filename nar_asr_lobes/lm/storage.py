@@ -190,7 +190,8 @@ def _check_head(path: str | os.PathLike, content: np.ndarray) -> int:
     if not kind.startswith(_FAMILY):
         raise UserError(
             f"{path}: is no file of a language model's tables; name the file"
-            " *.ngram that its training wrote"
+            " *.ngram that its training wrote, or make one of an ARPA file"
+            " with nar-asr lm convert"
         )
     if kind not in _FORMATS:
         raise UserError(

@@ -105,7 +105,7 @@ def add_endings(model: NgramModel) -> NgramModel:
     tables, known = list(model.tables), [len(t.words) for t in model.tables]
     for n in range(len(tables) - 1, 1, -1):
         lower, ends = tables[n - 1], tables[n].words[:, 1:]
-        missing = ends[~np.isin(_hashes(ends), _hashes(lower.words))]
+        missing = ends[~np.isin(hash_rows(ends), hash_rows(lower.words))]
         if len(missing):
             missing = np.unique(missing, axis=0)
             zeros = np.zeros(len(missing), dtype=np.float32)
@@ -119,21 +119,21 @@ def add_endings(model: NgramModel) -> NgramModel:
         if len(words):
             context, ending = words[:, :-1], words[:, 1:]
             tables[n].log_prob[known[n] :] = (
-                lower.backoff[_rows(lower.words, context)]
-                + lower.log_prob[_rows(lower.words, ending)]
+                lower.backoff[find_rows(lower.words, context)]
+                + lower.log_prob[find_rows(lower.words, ending)]
             )
     return replace(model, tables=tables)
 
 
-def _rows(words: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def find_rows(words: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Find n-grams; one that is not there gets any row."""
-    hashes = _hashes(words)
+    hashes = hash_rows(words)
     order = np.argsort(hashes)
-    found = np.searchsorted(hashes, _hashes(wanted), sorter=order)
+    found = np.searchsorted(hashes, hash_rows(wanted), sorter=order)
     return order[np.minimum(found, len(order) - 1)]
 
 
-def _hashes(words: np.ndarray) -> np.ndarray:
+def hash_rows(words: np.ndarray) -> np.ndarray:
     """Return a number for each n-gram, the same for the same words.
 
     Were two alike, the tables' own check would find what is missing.

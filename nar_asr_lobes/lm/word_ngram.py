@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -45,15 +44,18 @@ from nar_asr_lobes.lm.estimation import (
     choose_program,
     make_folder,
     thresholds,
+    work_folder,
     write_estimate,
 )
 from nar_asr_lobes.lm.kneser_ney import (
     SPECIAL_WORDS,
+    START,
     UNKNOWN,
     NgramModel,
     estimate,
 )
 from nar_asr_lobes.lm.lexicon import Lexicon, find_word_ends, make_lexicon
+from nar_asr_lobes.lm.merging import merge_words
 from nar_asr_lobes.lm.ngram import NgramReport, report_on
 from nar_asr_lobes.lm.states import build_tables
 from nar_asr_lobes.lm.storage import NgramInfo, write_ngram
@@ -103,6 +105,7 @@ def train_word_ngram(
     >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
     >>> from nar_asr_lobes.lm.scorer import NgramLM
     >>> tokenizer = CharTokenizer("abc ")
+    >>> import tempfile
     >>> path = tempfile.mkdtemp() + "/lm.arpa"
     >>> report = train_word_ngram(["ab ca", "ab"], tokenizer, 2, path)
     >>> report.ngrams  # <unk>, <s>, </s>, ab, ca
@@ -119,12 +122,10 @@ def train_word_ngram(
     program = choose_program(use_lmplz)
     find_word_ends(tokenizer)
     text = encode_words(texts, tokenizer, min_count)
-    make_folder(path)
     corpus, words = text.corpus, text.words
     lexicon = make_lexicon(words[:-1], tokenizer)
     number = np.append(_numbers(lexicon), UNKNOWN)  # the last word is <rare>
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lm") as name:
-        folder = Path(name)
+    with work_folder(path) as folder:
         progress(
             f"n-gram: estimating order {order} on {len(corpus.tokens)} words "
             f"({program or 'our estimator'})"
@@ -171,9 +172,9 @@ def convert_arpa(
     path : str or path
         Where to write the tables, *.ngram.
     text_style : str
-        Normalisation of each word. Words that it turns into none, several or
-        an earlier one, and those that the tokenizer cannot spell, are left
-        out with their n-grams.
+        Normalisation of each word. Those that it makes the same are joined,
+        see `merge_words`; those that it turns into none or several, and those
+        that the tokenizer cannot spell, are left out with their n-grams.
 
     Returns
     -------
@@ -189,6 +190,7 @@ def convert_arpa(
     Example
     -------
     >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> import tempfile
     >>> folder = tempfile.mkdtemp()
     >>> tokenizer = CharTokenizer("abc ")
     >>> report = train_word_ngram(["ab ca"], tokenizer, 2, folder + "/a.arpa")
@@ -202,8 +204,8 @@ def convert_arpa(
     words = read_words(arpa)
     try:
         lexicon = make_lexicon(words, tokenizer, text_style)
-        model = renumber(read_arpa(arpa, words), _numbers(lexicon))
-        model = add_endings(model)
+        whole = read_arpa(arpa, words)
+        model = _over_lexicon(whole, lexicon)
         tables = _spelled(model, lexicon, tokenizer)
     except UserError as error:
         raise _naming(arpa, error) from error
@@ -217,15 +219,35 @@ def convert_arpa(
         unit="words",
     )
     write_ngram(path, tables, info)
-    left_out = np.flatnonzero(lexicon.place < 0).tolist()
+    left_out = np.flatnonzero(lexicon.place < 0)
     return NgramReport(
         path=path,
         arpa=Path(arpa),
         info=info,
         ngrams=tuple(len(table.words) for table in model.tables),
         tokens=0,
-        words_left_out=tuple(words[i] for i in left_out),
+        words_left_out=tuple(words[i] for i in left_out.tolist()),
+        share_left_out=_share(whole, left_out),
+        words_joined=len(words) - len(left_out) - len(lexicon.begin) + 1,
     )
+
+
+def _over_lexicon(model: NgramModel, lexicon: Lexicon) -> NgramModel:
+    """Leave words out and join those that are spelled alike."""
+    kept = lexicon.place >= 0
+    own = np.where(kept, np.cumsum(kept) - 1 + _SPECIAL, -1)
+    model = add_endings(renumber(model, own))
+    joined = kept.sum() >= len(lexicon.begin)
+    join = merge_words if joined else renumber
+    return join(model, _numbers(lexicon)[kept])
+
+
+def _share(model: NgramModel, rows: np.ndarray) -> float:
+    """Return the unigram probability of some words, of all but <s>."""
+    unigrams = model.tables[0]
+    words, prob = unigrams.words[:, 0], 10.0**unigrams.log_prob
+    chosen = np.isin(words, rows + _SPECIAL)
+    return float(prob[chosen].sum() / prob[words != START].sum())
 
 
 def _numbers(lexicon: Lexicon) -> np.ndarray:

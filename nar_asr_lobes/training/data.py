@@ -32,6 +32,7 @@ from nar_asr_lobes.dataio.manifest import (
 )
 from nar_asr_lobes.dataio.prepare import prepare_manifests
 from nar_asr_lobes.dataio.text import normalize_text
+from nar_asr_lobes.dataio.text_files import read_lines
 from nar_asr_lobes.dataio.tokenizer import (
     Tokenizer,
     load_tokenizer,
@@ -244,13 +245,8 @@ def run_lexicon(config: RunConfig) -> Lexicon | None:
 def check_lm_files(config: RunConfig) -> None:
     """Refuse text files for the language model that cannot be read."""
     for path in _lm_files(config):
-        try:
-            path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"{path}: named in lm.texts but cannot be read; give a UTF-8 "
-                "text file with a sentence a line"
-            ) from error
+        for _ in read_lines(path, "lm.texts names it; give a text file"):
+            pass
 
 
 def _lm_files(config: RunConfig) -> list[Path]:
@@ -267,7 +263,7 @@ def lm_texts(config: RunConfig) -> list[str]:
     """Collect the sentences for the language model, normalised."""
     texts = transcripts(config)
     for path in _lm_files(config):
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_lines(path)
         texts += [normalize_text(x, config.data.text_style) for x in lines]
     return [text for text in texts if text]
 

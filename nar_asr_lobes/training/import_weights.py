@@ -105,7 +105,7 @@ def read_tensors(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
 def _parts(index: Path) -> list[Path]:
     """List the files that an index names, in its own folder."""
     try:
-        files = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        files = json.loads(index.read_text(encoding="utf-8-sig"))["weight_map"]
         names = sorted(set(files.values()))
         paths = [index.parent / Path(name).name for name in names]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

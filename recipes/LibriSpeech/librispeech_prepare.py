@@ -14,6 +14,7 @@ from pathlib import Path
 
 from nar_asr_lobes.dataio.audio import AudioError, audio_info
 from nar_asr_lobes.dataio.manifest import Utterance, refuse
+from nar_asr_lobes.dataio.text_files import read_lines
 from nar_asr_lobes.errors import UserError
 
 _TRAIN = ("train-clean-100", "train-clean-360", "train-other-500")
@@ -104,14 +105,11 @@ def _read_transcripts(folder: Path) -> tuple[dict[str, str], list[str]]:
     texts: dict[str, str] = {}
     faults = []
     for path in sorted(folder.glob("*/*/*.trans.txt")):
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError:
-            faults.append(f"{path}: not UTF-8 text")
-            continue
-        for number, line in enumerate(lines, 1):
-            name, _, text = line.partition(" ")
-            if not text.strip() or name in texts:
+        for number, line in enumerate(read_lines(path), 1):
+            if not line.strip():
+                continue
+            name, *text = line.split(maxsplit=1)
+            if not text or name in texts:
                 faults.append(f"{path}:{number}: no text, or an id used twice")
-            texts[name] = text.strip()
+            texts[name] = "".join(text).strip()
     return texts, faults

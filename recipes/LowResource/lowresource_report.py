@@ -59,8 +59,8 @@ def read_outcome(folder: Path) -> Outcome:
     """Read what a finished fine-tuning wrote."""
     found = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["test"]
     log = folder / "train_log.txt"  # TensorBoard has none
-    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
-    matches = filter(None, map(_VALID.match, lines))
+    text = log.read_text(encoding="utf-8") if log.is_file() else ""
+    matches = filter(None, map(_VALID.match, text.split("\n")))
     return Outcome(
         {mode: numbers["wer"] for mode, numbers in found.items()},
         {mode: numbers["cer"] for mode, numbers in found.items()},

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from nar_asr_lobes.dataio.text_files import read_lines
 from nar_asr_lobes.errors import UserError
 
 START = "sentence"
@@ -124,8 +125,7 @@ def read_grammar(path: Path) -> Grammar:
 def _blocks(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield each block with the number of its first line."""
     block: list[str] = []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate([*lines, ""], start=1):
+    for number, line in enumerate([*read_lines(path), ""], start=1):
         if line.startswith("#"):
             continue
         if line.strip():

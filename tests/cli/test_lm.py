@@ -95,7 +95,7 @@ def test_a_bundle_gives_its_tokenizer(bundle_folder, tmp_path, capsys):
     ("content", "options", "message"),
     [
         (None, (), "a.txt: is no file that can be read; check the path"),
-        (b"ab\n\xff\n", (), "a.txt:2: is not UTF-8 (byte 1 of the line); con"),
+        (b"ab\n\xff\n", (), "a.txt:2: is not UTF-8 text (byte 1 of the line"),
         (b"xyz\n", (), "no line of text can be used for a language model: all"),
         (b"ab\n", ("--order", "0"), "order 0 is not in 1 to 64; choose 4, say"),
         (b"ab\n", ("--order", "9" * 20), "is not in 1 to 64; choose 4, say"),

@@ -1,5 +1,7 @@
 """`nar-asr lm convert`, called as a function."""
 
+import re
+
 import pytest
 
 from nar_asr_lobes.cli.main import main
@@ -45,6 +47,17 @@ def test_a_style_and_a_bundle(arpa, bundle_folder, tmp_path, capsys):
     assert convert(tmp_path, arpa, bundle_folder, *style) == 0
     tokenizer = load_bundle(bundle_folder).tokenizer
     NgramLM.load(tmp_path / "lm.ngram", tokenizer)
+
+
+def test_joined_words_are_counted(arpa, tmp_path, capsys):
+    arpa.write_text(re.sub(r"(?<=\s)a(?=\s)", "AB", arpa.read_text()))
+    CharTokenizer(" ab").save(tmp_path / "tokenizer.json")
+    style = ("--text-style", "english")
+    assert convert(tmp_path, arpa, tmp_path / "tokenizer.json", *style) == 0
+    out = capsys.readouterr().out
+    assert "1 words are the same as another one in this text style" in out
+    assert "24 words that the tokenizer cannot spell (" in out
+    assert "% of running words by the file's unigrams) are left out" in out
 
 
 def test_mistakes_are_told(arpa, tmp_path, capsys):

@@ -1,5 +1,7 @@
 """Batches hold what the files hold, padded; and are made the same anywhere."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from nar_asr_lobes.dataio.datasets import (
 )
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.tokenizer import train_tokenizer
+from nar_asr_lobes.errors import UserError
 
 TENSORS = ("wavs", "wav_lens", "samples", "tokens", "token_lens")
 
@@ -55,6 +58,12 @@ def test_audio_without_text_has_no_pieces(tone_clips):
     batch = SpeechDataset(tone_clips).batch([Sample(0, 0), Sample(1, 0)])
     assert batch.tokens.shape == (2, 0)
     assert batch.token_lens.tolist() == [0, 0]
+
+
+def test_an_utterance_that_cannot_be_encoded_is_named(tone_clips, tokenizer):
+    other = replace(tone_clips[1], text="ten#")
+    with pytest.raises(UserError, match=f"^utterance {other.id}: .*U.0023"):
+        SpeechDataset([tone_clips[0], other], tokenizer)
 
 
 def test_moving_a_batch_moves_all_its_tensors():

@@ -50,6 +50,17 @@ def test_manifests_hold_the_splits_with_normalised_text(tmp_path, caplog):
     assert "morning" not in caplog.text.lower()
 
 
+def test_invisible_characters_are_removed_and_counted(tmp_path, caplog):
+    texts = ["good\u200b mor\u00adning", "\ufeffno▁pain", "fine", None]
+    rows = [Utterance(f"u{i}", "a", 1.0, text) for i, text in enumerate(texts)]
+    paths = prepare_manifests({"train": rows}, tmp_path, tmp_path)
+    found = [row.text for row in read_manifest(paths["train"])]
+    assert found == ["good morning", "no pain", "fine", None]
+    assert "train: 4 invisible characters removed from 2 transcripts" in (
+        caplog.text
+    )
+
+
 def test_duplicate_ids(tmp_path):
     row = Utterance("a", "a.wav", 1.0)
     rows = [row, Utterance("b", "b.wav", 1.0), row, Utterance("b", "c.wav", 1)]
@@ -83,6 +94,19 @@ def test_tables_are_read_without_quoting(tmp_path):
 def test_windows_line_ends(tmp_path):
     path = table(tmp_path, "id\ttext\r", "u1\thello\r")
     assert read_tsv(path, ["text"])[0]["text"] == "hello"
+
+
+def test_no_character_of_a_text_refuses_a_table(tmp_path, caplog):
+    odd = LINE.replace("good", "good\u2028 \x85 \x0b\x1c")
+    tabs = LINE.replace("good", "\tgood\t")
+    path = table(tmp_path, "\ufeff" + HEADER, LINE, "", odd, "\t", LINE, tabs)
+    texts = [row["text"] for row in read_tsv(path, UTTERANCE_COLUMNS)]
+    assert [" ".join(text.split()) for text in texts] == ["good morning"] * 4
+    assert "1 lines have tabs in their text, taken as spaces" in caplog.text
+    assert f"{path}:7: 8 fields instead of 6" in caplog.text
+    middle = table(tmp_path, "id\ttext\tsplit", "u\ta\tb\tx", "v\tc\ty")
+    found = [(row["text"], row["split"]) for row in read_tsv(middle, ["id"])]
+    assert found == [("a b", "x"), ("c", "y")]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from nar_asr_lobes.dataio.text import STYLES, normalize_text
+from nar_asr_lobes.dataio.text import STYLES, count_invisible, normalize_text
 from nar_asr_lobes.errors import UserError
 
 
@@ -48,6 +48,57 @@ def test_once_is_enough(style):
         once = normalize_text(text, style)
         assert normalize_text(once, style) == once, ascii(text)
         assert once == " ".join(once.split())
+
+
+INVISIBLE = [
+    *map(chr, [0xAD, 0x61C, 0xFE0F, 0xFEFF]),
+    *map(chr, [*range(0x200B, 0x2010), *range(0x202A, 0x202F)]),
+    *map(chr, [*range(0x2060, 0x2070)]),
+]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_invisible_characters_are_removed_in_every_style(style):
+    for character in INVISIBLE:
+        text = f"{character}no{character}w {character} pain{character}"
+        assert normalize_text(text, style) == "now pain", ascii(character)
+        assert count_invisible(text) == 4
+    assert normalize_text("▁no▁pain", style) == "no pain"
+    assert count_invisible("▁no▁pain") == 2
+    # letter and accent compose once nothing stands between them
+    assert normalize_text("caf\u200be\u2060\u0301", style) == "café"
+    assert count_invisible("no pain") == 0
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "می\u200cخواهم",  # Persian, a non-joiner between letters
+        "مُ\u200cم",  # also behind a vowel sign
+        "क्\u200dष",  # Hindi, behind a virama
+        "ന്\u200d",  # Malayalam, at the end of a word
+        "র\u200d্য",  # Bengali, in front of a virama
+    ],
+)
+def test_joiners_that_are_spelling_stay(word):
+    assert normalize_text(word) == word
+    assert count_invisible(word) == 0
+    doubled = word.replace("\u200c", "\u200c\u200b\u200c") + "\u200b"
+    assert normalize_text(doubled) == word
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("Auf\u200clage", "Auflage"),
+        ("می\u200c", "می"),
+        ("کتاب\u200dها", "کتابها"),
+        ("क\u200cष", "कष"),
+    ],
+)
+def test_joiners_that_are_not_spelling_go(raw, expected):
+    assert normalize_text(raw) == expected
+    assert count_invisible(raw) == 1
 
 
 @pytest.mark.parametrize("style", STYLES)

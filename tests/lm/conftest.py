@@ -1,5 +1,7 @@
 """ARPA files as dictionaries, and the back-off rule spelled out over them."""
 
+import resource
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -90,3 +92,19 @@ def assert_equal():
                 assert found[gram][1] == limit
 
     return check
+
+
+@pytest.fixture
+def full_disk():
+    """Return the context in which files of over a kilobyte are refused."""
+
+    @contextmanager
+    def limited():
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited

@@ -98,10 +98,11 @@ def test_what_was_written_is_read_back(tmp_path, order, monkeypatch):
     ("old", "new", "message"),
     [
         ("\tc", "\td", "its word 'd' is neither a unigram of it nor a piece"),
-        ("\t", " ", "is not a whole ARPA file"),
+        ("\ta\t", "\ta\t0\t", "a line of its 1-grams has another form"),
+        ("<s> a", "<s> a b 0", "a line of its 2-grams has another form"),
         ("ngram 2=8", "ngram 2=9", "is not a whole ARPA file"),
         ("\\3-", "\\4-", "the section of 3-grams is missing"),
-        ("\\data", "\\2-grams:\n", "it has no n-grams"),
+        ("\\data", "\\2-grams:\n", "it has no line .data"),
         ("\n-0", "\n-O", "could not convert string to float"),
         ("ngram 2=8", "ngram 2=7", "it has more 2-grams than its head says"),
         ("\\end\\", "", "its end is missing"),
@@ -127,6 +128,15 @@ def test_words_are_those_of_the_unigrams(tmp_path):
     cut = text.replace("ngram 1=6", "ngram 1=7").partition("\n\n\\2-")[0]
     (tmp_path / "a").write_text(cut, encoding="utf-8")
     with pytest.raises(UserError, match="it ends among its 1-grams"):
+        arpa.read_words(tmp_path / "a")
+
+
+def test_a_word_that_stands_twice_is_told_with_its_lines(tmp_path):
+    write_arpa(tmp_path / "a", estimate(TOKENS, LENGTHS, 2), "abc")
+    text = (tmp_path / "a").read_text().replace("\tc\t", "\ta\t", 1)
+    (tmp_path / "a").write_text(text)
+    message = "a:11: the 1-gram 'a' already stands in line 9; remove one of"
+    with pytest.raises(UserError, match=message):
         arpa.read_words(tmp_path / "a")
 
 

@@ -184,6 +184,14 @@ def test_damage_is_one_clear_sentence(saved, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_full_disk_is_told_and_the_older_model_stays(lm, saved, full_disk):
+    files = sorted(saved.parent.iterdir())
+    with full_disk(), pytest.raises(UserError, match="cannot be written"):
+        lm.save(saved, TOKENIZER)
+    assert sorted(saved.parent.iterdir()) == files
+    assert NeuralLM.load(saved, TOKENIZER).sentence((2,)) == lm.sentence((2,))
+
+
 def test_another_tokenizer_is_refused(saved):
     with pytest.raises(UserError, match="made with another tokenizer"):
         NeuralLM.load(saved, CharTokenizer(" abcdeg"))

@@ -1,5 +1,6 @@
 """Word n-grams over pieces: KenLM's numbers, unknown words, bad files."""
 
+import gzip
 import math
 import os
 import random
@@ -176,6 +177,56 @@ def test_capital_words_through_a_style(tmp_path):
     assert upper.path.read_bytes() == lower.path.read_bytes()
 
 
+def cased(lines, seed=4):
+    """Begin each line with a capital, and a third of all other words."""
+    rng = random.Random(seed)
+    return [
+        " ".join(
+            word.capitalize() if not i or rng.random() < 0.3 else word
+            for i, word in enumerate(line.split())
+        )
+        for line in lines
+    ]
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_spellings_that_a_style_makes_one_are_joined(tmp_path, text, order):
+    """The model is as good as one of normalised text, and nothing is lost."""
+    words, lines = text
+    letters = CharTokenizer(" abcdABCD")
+    train_word_ngram(lines, TOKENIZER, order, tmp_path / "lower.arpa")
+    upper = train_word_ngram(
+        cased(lines), letters, order, tmp_path / "upper.arpa"
+    )
+    report = convert_arpa(
+        upper.arpa, TOKENIZER, tmp_path / "lm.ngram", "english"
+    )
+    vocabulary = set(" ".join(lines).split())
+    assert report.ngrams[0] == len(vocabulary) + 3
+    assert report.words_joined == upper.ngrams[0] - 3 - len(vocabulary) > 20
+    assert report.words_left_out == () and report.share_left_out == 0
+    new = sentences(words, 200, seed=9)
+    new = [line for line in new if vocabulary.issuperset(line.split())]
+
+    def nats(path):
+        lm = NgramLM.load(path, TOKENIZER)
+        total = sum(lm.sentence(TOKENIZER.encode(line)) for line in new)
+        return -total / sum(len(line.split()) + 1 for line in new)
+
+    wanted = nats(tmp_path / "lower.ngram")
+    assert nats(report.path) == pytest.approx(wanted, abs=0.06)
+
+
+def test_what_is_lost_is_counted(tmp_path):
+    """By unigrams: 10 ** -0.9 of all but <s>."""
+    (tmp_path / "s.arpa").write_text(SRILM)
+    report = convert_arpa(tmp_path / "s.arpa", TOKENIZER, tmp_path / "lm.ngram")
+    logs = [-0.9, -1.2, -0.8, -0.7, -0.9, -1.1]
+    wanted = 10**-0.9 / sum(10**log for log in logs)
+    assert report.share_left_out == pytest.approx(wanted)
+    assert report.words_joined == 0
+
+
 def test_without_unk_unknown_words_are_as_kenlm_has_them(tmp_path):
     lines = [line for line in SRILM.split("\n") if "<unk>" not in line]
     arpa = "\n".join(lines).replace("1=7", "1=6").replace("2=6", "2=4")
@@ -192,7 +243,7 @@ def test_without_unk_unknown_words_are_as_kenlm_has_them(tmp_path):
         ("ngram 2=6", "ngram 2=5", "has more 2-grams than its head says"),
         ("ngram 2=6", "ngram 2=7", "is not a whole ARPA file"),
         ("ngram 2=6", "ngram 2=six", "is not a whole ARPA file"),
-        ("\\data\\", "\\1-grams:", "it has no n-grams"),
+        ("\\data\\", "\\1-grams:", "it has no line .data"),
         ("-0.7\tab", "nan\tab", "unigram_log_prob is not in"),
         ("-0.1\t<s> a", "nan\t<s> a", "arc_log_prob is not in"),
         ("-0.7\tab", "0.7\tab", "unigram_log_prob is not in"),
@@ -209,6 +260,79 @@ def test_files_that_are_no_model(tmp_path, old, new, message):
     with pytest.raises(UserError, match=f"s.arpa: .*{message}"):
         convert_arpa(tmp_path / "s.arpa", TOKENIZER, tmp_path / "lm.ngram")
     assert not (tmp_path / "lm.ngram").exists()
+
+
+def no_blank_lines(text):
+    return "\n".join(filter(None, text.split("\n"))) + "\n"
+
+
+FORMS = {
+    "no blank lines": no_blank_lines,
+    "many blank lines": lambda text: text.replace("\n\n", "\n \n\n\n"),
+    "gzip": lambda text: gzip.compress(text.encode()),
+    "tabs": lambda text: text.replace("<s> ", "<s>\t").replace(
+        "ab cd", "ab\tcd"
+    ),
+    "spaces": lambda text: text.replace("\t", "  "),
+    "Windows": lambda text: text.replace("\n", "\r\n"),
+    "a head": lambda text: f"\ufeffngram 1=5\n# \\1-grams:\n{text}",
+    "Windows, gzip": lambda text: gzip.compress(
+        no_blank_lines(text).replace("\n", "\r\n").encode()
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_files_that_kenlm_reads_in_one_form_or_another(tmp_path, form):
+    """Each gives the tables of the plain file, which KenLM scores alike."""
+    plain = SRILM.replace("-0.2\ta <unk>\n-0.3\ta bxd\n", "")
+    plain = plain.replace("ngram 2=6", "ngram 2=4").lstrip("\n")
+    (tmp_path / "plain.arpa").write_text(plain)
+    content = FORMS[form](plain)
+    content = content if isinstance(content, bytes) else content.encode()
+    (tmp_path / "s.arpa").write_bytes(content)
+    path = tmp_path / "lm.ngram"
+    convert_arpa(tmp_path / "s.arpa", TOKENIZER, path)
+    assert_kenlms(path, tmp_path / "plain.arpa", sentences(["a", "cd"], 50))
+    wanted = convert_arpa(
+        tmp_path / "plain.arpa", TOKENIZER, tmp_path / "w.ngram"
+    )
+    assert path.read_bytes() == wanted.path.read_bytes()
+
+
+@pytest.mark.parametrize("unknown", ["", "-1.2\t<unk>\n"])
+def test_a_file_of_unigrams_only(tmp_path, unknown):
+    """KenLM reads none, so the numbers are those of the file."""
+    lines = f"-0.9\t</s>\n-99\t<s>\n{unknown}-0.8\ta\n-0.7\tab\n"
+    head = f"\\data\\\nngram 1={lines.count(chr(10))}\n\\1-grams:\n"
+    (tmp_path / "s.arpa").write_text(f"{head}{lines}\\end\\\n")
+    report = convert_arpa(tmp_path / "s.arpa", TOKENIZER, tmp_path / "a.ngram")
+    assert report.info.order == 1
+    lm = NgramLM.load(report.path, TOKENIZER)
+    found = lm.sentence(TOKENIZER.encode("a ab a"))
+    assert found == pytest.approx(math.log(10) * (-0.8 - 0.7 - 0.8 - 0.9))
+    spelled = spelling(["a", "ab"], TOKENIZER)("b")
+    wanted = math.log(10) * ((-1.2 if unknown else -100) - 0.9) + spelled
+    assert lm.sentence(TOKENIZER.encode("b")) == pytest.approx(wanted)
+
+
+def test_a_binary_file_of_kenlm_is_told(tmp_path):
+    head = b"mmap lm http://kheafield.com/code format version 5\n\0"
+    (tmp_path / "s.arpa").write_bytes(head + bytes(99))
+    message = "s.arpa: is a binary file of KenLM, not the ARPA file"
+    with pytest.raises(UserError, match=message):
+        convert_arpa(tmp_path / "s.arpa", TOKENIZER, tmp_path / "lm.ngram")
+
+
+def test_damaged_gzip_and_other_encodings_are_told(tmp_path):
+    zipped = gzip.compress(SRILM.encode())
+    (tmp_path / "s.arpa").write_bytes(zipped[:-20])
+    with pytest.raises(UserError, match="s.arpa: is not a whole ARPA file"):
+        convert_arpa(tmp_path / "s.arpa", TOKENIZER, tmp_path / "lm.ngram")
+    latin = SRILM.replace("\tcd", "\tcd\xe9").encode("latin-1")
+    (tmp_path / "s.arpa").write_bytes(latin)
+    with pytest.raises(UserError, match="its words are not UTF-8 text; conv"):
+        convert_arpa(tmp_path / "s.arpa", TOKENIZER, tmp_path / "lm.ngram")
 
 
 def test_a_file_cut_anywhere(tmp_path):

@@ -137,8 +137,8 @@ def test_a_stopped_run_ends_in_the_same_weights(texts, tmp_path):
     ("options", "message"),
     [
         (["--texts=[]"], "texts is empty; name a manifest"),
-        (["--texts=[no.txt]"], "no.txt: these texts cannot be read"),
-        (["--dev_texts=[no.jsonl]"], "no.jsonl: cannot read this manifest"),
+        (["--texts=[no.txt]"], "no.txt: cannot be read"),
+        (["--dev_texts=[no.jsonl]"], "no.jsonl: cannot be read"),
         (["--tokenizer=no"], "no: cannot read this tokenizer"),
         (["--tokenizer=."], ".: holds no tokenizer; name a fine-tuning's"),
         (["--dev_share=0"], "dev_share is 0; give a share between 0 and 1"),

@@ -112,6 +112,17 @@ def test_librispeech_names_every_damaged_file(libri):
     assert "1-7-0002.flac: no transcript" in message
 
 
+def test_librispeech_transcripts_of_other_programs(libri):
+    """A byte-order mark, tabs, blank lines, odd characters, Windows."""
+    root, options = libri
+    file = root / "test-clean" / "3" / "7" / "3-7.trans.txt"
+    lines = ["\ufeff3-7-0000\tE", "", "3-7-0001 F \u2028\x85\x0b \tG", " "]
+    file.write_bytes("\r\n".join(lines).encode())
+    rows = librispeech(str(root), **options)["test"]
+    texts = [row.text.split() for row in rows]
+    assert texts == [["E"], ["F", "G"]]
+
+
 def test_librispeech_refuses_an_id_with_two_transcripts(libri):
     root, options = libri
     file = root / "dev-clean" / "2" / "7" / "2-7.trans.txt"
@@ -249,5 +260,5 @@ def test_speechocean_missing_split(ocean):
 
 @pytest.mark.parametrize("prepare", [arabic, speechocean])
 def test_missing_folder(tmp_path, prepare):
-    with pytest.raises(UserError, match="utterances.tsv: cannot read"):
+    with pytest.raises(UserError, match="utterances.tsv: cannot be read"):
         prepare(str(tmp_path / "no"))

@@ -180,6 +180,14 @@ def test_a_faulty_grammar_is_named_by_line(recipe, tmp_path, text, words):
         recipe("synthetic_grammar").read_grammar(path)
 
 
+def test_a_grammar_of_another_program(recipe, tmp_path):
+    """A byte-order mark, Windows line ends, separators in a line."""
+    path = tmp_path / "grammar.txt"
+    path.write_bytes("\ufeffsentence\r\na\u2028b\x85c\r\n".encode())
+    grammar = recipe("synthetic_grammar").read_grammar(path)
+    assert grammar.draw(random.Random(0)).split() == ["a", "b", "c"]
+
+
 def test_a_grammar_that_runs_dry_says_so(recipe):
     grammar = recipe("synthetic_grammar").Grammar({"sentence": ["a b c"]})
     drawn = grammar.unique(random.Random(0))

@@ -44,6 +44,13 @@ def test_absent_keys_have_the_defaults_of_transformers(name, tmp_path):
     assert found[0].model.position_buckets > 0 or "wavlm" not in name
 
 
+def test_a_byte_order_mark_is_skipped(tmp_path):
+    wanted = read(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_published_config(tmp_path) == wanted
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
