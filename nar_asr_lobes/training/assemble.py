@@ -123,7 +123,7 @@ def wrap_brain(
     NarBrain
         Ready to fit.
     """
-    optim, log = config.optim, config.log
+    optim, log = config.optim, config.logging
     output = Path(config.output_folder)
     return NarBrain(
         model,
@@ -261,8 +261,8 @@ def make_logger(log: LogConfig, output: Path) -> TrainLogger:
         return StepTensorboard(output / "tensorboard")
     except ImportError as error:
         raise UserError(
-            "log: tensorboard is not installed; run `pip install tensorboard` "
-            "or set log.tensorboard to False"
+            "logging: tensorboard is not installed; run "
+            "`pip install tensorboard` or set logging.tensorboard to False"
         ) from error
 
 

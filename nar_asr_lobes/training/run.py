@@ -45,7 +45,7 @@ from nar_asr_lobes.training.finish import (
     finish,
 )
 from nar_asr_lobes.training.init_from import check_start
-from nar_asr_lobes.training.lm_config import LmRunConfig, load_run
+from nar_asr_lobes.training.lm_config import LmRunConfig
 from nar_asr_lobes.training.lm_data import (
     PrepareTexts,
     TextValidation,
@@ -54,7 +54,7 @@ from nar_asr_lobes.training.lm_data import (
 )
 from nar_asr_lobes.training.lm_run import finish_lm, make_lm_brain
 from nar_asr_lobes.training.stages import Stage
-from nar_asr_lobes.training.yaml_file import resolve_yaml
+from nar_asr_lobes.training.yaml_file import load_run, resolve_yaml
 
 
 def main(arguments: Sequence[str], prepare: Prepare | PrepareTexts) -> int:
