@@ -271,5 +271,10 @@ def load_best(brain: NarBrain) -> nn.Module:
     best = brain.checkpoints.best() or brain.checkpoints.newest()
     brain.model.load_state_dict(best.load("model", brain.device))
     brain.model.eval()
-    logger.info("best checkpoint: %s %s", best.path, best.facts.get("score"))
+    score = best.facts.get("score")
+    if score is None:
+        logger.info("newest checkpoint: %s", best.path)
+    else:
+        name = brain.objective.score
+        logger.info("best checkpoint: %s (%s %.3f)", best.path, name, score)
     return brain.model

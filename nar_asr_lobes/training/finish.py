@@ -35,6 +35,7 @@ from nar_asr_lobes.inference.bundle import (
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lobes.model import NarAsr
 from nar_asr_lobes.training.config import RunConfig
+from nar_asr_lobes.training.console import describe_tuning
 from nar_asr_lobes.training.data import read_split
 from nar_asr_lobes.training.init_from import describe_start
 from nar_asr_lobes.training.language_models import (
@@ -160,7 +161,8 @@ def tune(
         audio_seconds=sum(batch.seconds for batch in batches),
     )
     write_posteriors(output / f"{config.data.dev}{SUFFIX}", heard)
-    logger.info("tuned on dev: %s", tuned.options)
+    changes = describe_tuning(recognizer.options, tuned.options)
+    logger.info("tuned on %s:\n%s", config.data.dev, changes)
     return tuned.options
 
 

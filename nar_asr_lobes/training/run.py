@@ -10,7 +10,7 @@ happens is in ``run_recipe`` below, a line a stage.
 from __future__ import annotations
 
 import json
-import logging
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -31,6 +31,7 @@ from nar_asr_lobes.files import written_file
 from nar_asr_lobes.training.arguments import HELP, parse_arguments
 from nar_asr_lobes.training.assemble import load_best, make_brain
 from nar_asr_lobes.training.config import RunConfig
+from nar_asr_lobes.training.console import plain_console, quiet_libraries
 from nar_asr_lobes.training.data import (
     Prepare,
     ValidationSet,
@@ -53,6 +54,7 @@ from nar_asr_lobes.training.lm_data import (
     text_loader,
 )
 from nar_asr_lobes.training.lm_run import finish_lm, make_lm_brain
+from nar_asr_lobes.training.signals import Interrupted, handled
 from nar_asr_lobes.training.stages import Stage
 from nar_asr_lobes.training.yaml_file import load_run, resolve_yaml
 
@@ -70,7 +72,8 @@ def main(arguments: Sequence[str], prepare: Prepare | PrepareTexts) -> int:
     Returns
     -------
     int
-        0, or 2 after a user's mistake, which is printed in one sentence.
+        0; 2 after a user's mistake, which is printed in one sentence; 130
+        after Ctrl-C and 143 after SIGTERM, when a training has saved its step.
 
     Example
     -------
@@ -81,13 +84,20 @@ def main(arguments: Sequence[str], prepare: Prepare | PrepareTexts) -> int:
         print(HELP)
         return 0
     try:
-        run_recipe(arguments, prepare)
+        with handled():
+            run_recipe(arguments, prepare)
     except UserError as error:
         # One that a loader's worker sends has its stack before the message.
         message = str(error).splitlines()[-1]
         message = re.sub(r"^[\w.]+Error: ", "", message)
         print(f"error: {message}", file=sys.stderr)
         return 2
+    except Interrupted as stop:
+        if if_main_process():
+            print(stop, file=sys.stderr, flush=True)
+        if torch.distributed.is_initialized() and not stop.saved:
+            os._exit(stop.status)  # the others may never come to the end
+        return stop.status
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
@@ -192,13 +202,13 @@ def make_output_folder(
     """Make it, with the log, the resolved YAML and the versions in it."""
     message = None
     try:
+        quiet_libraries()
         sb.create_experiment_directory(config.output_folder)
+        plain_console()
         if if_main_process():
             copy = Path(config.output_folder) / "hyperparams.yaml"
             text = f"# {Path(path).absolute()}\n{resolve_yaml(path, overrides)}"
             copy.write_text(text, encoding="utf-8")
-        # log.txt gets all levels; of numba's compiler that is 50,000 lines
-        logging.getLogger("numba").setLevel(logging.WARNING)
     except OSError as error:  # on the main process, which alone writes
         message = (
             f"{config.output_folder}: cannot be written ({error.strerror}); "
