@@ -6,6 +6,7 @@ Utterance -> read_audio -> augment -> wav [S]  \\
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -191,6 +192,11 @@ def _encode(utterance: Utterance, tokenizer: Tokenizer) -> list[int]:
         raise UserError(f"utterance {utterance.id}: {error}") from error
 
 
+def _ignore_signals(worker: int) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def step_loader(
     dataset: SpeechDataset, sampler: StepSampler, workers: int = 0
 ) -> DataLoader:
@@ -216,6 +222,7 @@ def step_loader(
     >>> len(step_loader(SpeechDataset(utterances), sampler))
     1
     """
+    # Signals are for the process that saves: workers leave them to it.
     # A generator of its own: the loader draws a number when it starts, which
     # would otherwise come from the stream that a resume has restored.
     return DataLoader(
@@ -225,4 +232,5 @@ def step_loader(
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),
+        worker_init_fn=_ignore_signals,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.files import FilePath
 from nar_asr_lobes.lm.neural import WEIGHTS, NeuralLM
 from nar_asr_lobes.lm.scorer import NgramLM
 
@@ -108,9 +109,9 @@ class LmFiles:
 language model; check the path
     """
 
-    ngram: str | None = None
-    neural: str | None = None
-    lodr: str | None = None
+    ngram: FilePath | None = None
+    neural: FilePath | None = None
+    lodr: FilePath | None = None
 
     def load(self, tokenizer: Tokenizer) -> LanguageModels:
         """Load those that are named.

@@ -5,6 +5,7 @@ FILE.yaml --key=value … -> the file, SpeechBrain's run options, overrides
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import fields
 
@@ -13,12 +14,16 @@ import torch
 from speechbrain.utils.run_opts import RunOptions
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.training.config import SECTIONS, RunConfig
+from nar_asr_lobes.training.fields import text_fields
+from nar_asr_lobes.training.lm_config import LmRunConfig
 
 HELP = """\
 usage: python train.py hparams/FILE.yaml [--KEY=VALUE ...] [OPTION ...]
        torchrun --nproc_per_node=8 train.py hparams/FILE.yaml ...
 
---KEY=VALUE overrides a key of the YAML; VALUE is YAML too:
+--KEY=VALUE overrides a key of the YAML; a path or text is taken as it is, any
+other VALUE is YAML too:
   --steps=100
   --data='{max_seconds: 20, workers: 2}'             keys inside a section
   --model='{dropout: 0.2}'                           or of a file it includes
@@ -44,6 +49,12 @@ _CHOICES = {
     "compile_mode": ("default", "reduce-overhead", "max-autotune"),
 }
 _OPTIONS = (*_FLAGS, *_CHOICES, "device")
+_TEXTS = {
+    name: kind
+    for config in (RunConfig, LmRunConfig)
+    for name, kind in text_fields(config).items()
+    if not kind.startswith("list")
+}
 _WITHOUT_EFFECT = {field.name for field in fields(RunOptions)} - {*_OPTIONS}
 
 
@@ -148,7 +159,7 @@ def _check_options(options: dict[str, str | bool]) -> None:
 
 def _override(key: str, value: str | bool) -> str:
     """Check one ``--key=value`` for itself, so that a fault is named by it."""
-    line = f"{key}: {value}"
+    line = f"{key}: {_quote(key, value)}"
     try:
         found = ruamel.yaml.YAML().load(line)
     except ruamel.yaml.error.YAMLError as error:
@@ -159,3 +170,12 @@ def _override(key: str, value: str | bool) -> str:
     if not isinstance(found, dict) or list(found) != [key]:
         raise UserError(f"--{key}={value}: is no key with a value of YAML")
     return line
+
+
+def _quote(key: str, value: str) -> str:
+    """Make YAML of a text's value; what is YAML stays as it is."""
+    null = value == "null" and _TEXTS.get(key, "").endswith("None")
+    section = key in SECTIONS and value.startswith(("{", "!"))
+    if key not in _TEXTS or not value or null or section:
+        return value
+    return json.dumps(value, ensure_ascii=False)

@@ -126,7 +126,7 @@ def wrap_brain(
     NarBrain
         Ready to fit.
     """
-    optim, log = config.optim, config.log
+    optim, log = config.optim, config.logging
     output = Path(config.output_folder)
     brain = NarBrain(
         model,
@@ -297,8 +297,8 @@ def make_logger(log: LogConfig, output: Path) -> TrainLogger:
         return LenientLogger(StepTensorboard(path), path)
     except ImportError as error:
         raise UserError(
-            "log: tensorboard is not installed; run `pip install tensorboard` "
-            "or set log.tensorboard to False"
+            "logging: tensorboard is not installed; run "
+            "`pip install tensorboard` or set logging.tensorboard to False"
         ) from error
 
 
@@ -307,5 +307,10 @@ def load_best(brain: NarBrain) -> nn.Module:
     best = brain.checkpoints.best() or brain.checkpoints.newest()
     brain.model.load_state_dict(best.load("model", brain.device))
     brain.model.eval()
-    logger.info("best checkpoint: %s %s", best.path, best.facts.get("score"))
+    score = best.facts.get("score")
+    if score is None:
+        logger.info("newest checkpoint: %s", best.path)
+    else:
+        name = brain.objective.score
+        logger.info("best checkpoint: %s (%s %.3f)", best.path, name, score)
     return brain.model

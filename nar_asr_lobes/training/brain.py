@@ -11,20 +11,19 @@ skip the step; and a checkpoint holds what an exact continuation needs.
 from __future__ import annotations
 
 import logging
-import time
+import signal
 from collections.abc import Callable, Iterable
 
 import numpy as np
 import speechbrain as sb
 import torch
-from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.train_logger import TrainLogger
 from torch import nn
-from tqdm import tqdm
 
 from nar_asr_lobes.dataio.datasets import Batch
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.training.checkpoint import CheckpointFolder
+from nar_asr_lobes.training.checkpoint import Checkpoint, CheckpointFolder
+from nar_asr_lobes.training.console import StepDisplay, describe_numbers
 from nar_asr_lobes.training.device import ahead, compile_layers, move
 from nar_asr_lobes.training.distributed import (
     gather_objects,
@@ -38,7 +37,6 @@ from nar_asr_lobes.training.options import TrainOptions
 from nar_asr_lobes.training.progress import (
     Progress,
     Totals,
-    describe_step,
     random_state,
     take_random_state,
 )
@@ -48,6 +46,7 @@ from nar_asr_lobes.training.scheduler import (
     load_optimizer,
     parameter_groups,
 )
+from nar_asr_lobes.training.signals import Interrupted, deferred, pending
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +105,7 @@ class NarBrain(sb.Brain):
         self.options, self.checkpoints = options, checkpoints
         self.train_logger, self.facts = train_logger, facts or {}
         self.progress = Progress()
+        self.stop = False  # a signal asked some rank to, and all know
         self.met = Totals()  # codes of this rank since the last log line
         torch.manual_seed(options.seed + world()[0])
 
@@ -176,7 +176,9 @@ class NarBrain(sb.Brain):
         for sums, item in zip(found, prepared, strict=True):
             local.add(sums, item.counts)
         local.sums["audio_seconds"] = sum(b.seconds for b in batches)
+        local.sums["stop"] = float(pending())
         sums = sum_over_ranks(local.sums, self.device)
+        self.stop = sums.pop("stop") > 0
         self.progress.audio_seconds += sums.pop("audio_seconds")
         averages = {n: s / counts[n] for n, s in sums.items() if counts[n]}
         averages["loss"] = sum(
@@ -236,43 +238,61 @@ class NarBrain(sb.Brain):
             Over a ``StepSampler``; each item is a list of micro-batches.
         valid_set : iterable of Batch, optional
             This rank's share of the development set.
+
+        Raises
+        ------
+        Interrupted
+            After a SIGINT or SIGTERM to any rank, once the step is saved.
         """
         self.on_fit_start()
-        self.resume()
+        checkpoint = self.resume()
         train_set.sampler.start_step = self.progress.step
-        steps = self.scheduler.steps
-        bar = tqdm(
-            self.steps(train_set),
-            initial=self.progress.step,
-            total=steps,
-            unit="step",
-            dynamic_ncols=True,
-            disable=self.noprogressbar or not if_main_process(),
-        )
         self.modules.train()
-        totals = Totals()
-        start, heard = time.time(), self.progress.audio_seconds
-        for prepared in bar:
-            averages = self.make_step(prepared)
+        with deferred():
+            if checkpoint and "score" not in checkpoint.facts:
+                self._make_up_validation(valid_set)
+            self._train(train_set, valid_set)
+
+    def _train(self, train_set: Iterable, valid_set: Iterable | None) -> None:
+        progress, totals = self.progress, Totals()
+        heard, steps = progress.audio_seconds, self.scheduler.steps
+        display = StepDisplay(progress.step, steps, not self.noprogressbar)
+        with display:
+            for prepared in self.steps(train_set):
+                averages = self.make_step(prepared)
+                totals.add_step(averages)
+                new = progress.audio_seconds - heard
+                display.step(averages, new)
+                if self._is_due(self.options.log_interval):
+                    display.line(progress.step, totals.ratios(), new)
+                    self._report(totals)
+                    totals = Totals()
+                self._save_where_due(valid_set)
+
+    def _make_up_validation(self, valid_set: Iterable | None) -> None:
+        """Give a checkpoint the score of a validation that was broken off."""
+        if valid_set is not None and self._is_due(self.options.valid_interval):
+            self._save_where_due(valid_set)
+
+    def _is_due(self, interval: int) -> bool:
+        step = self.progress.step
+        return step % interval == 0 or step == self.scheduler.steps
+
+    def _save_where_due(self, valid_set: Iterable | None) -> None:
+        """Validate and save after a step; end where a signal asked to."""
+        score, validate = None, self._is_due(self.options.valid_interval)
+        if validate and valid_set is not None and not self.stop:
+            score = self.validate(valid_set)
+        if (
+            validate
+            or self.stop
+            or self.progress.step % self.options.checkpoint_interval == 0
+        ):
+            self.save(score)
+        if self.stop:
             step = self.progress.step
-            totals.add_step(averages)
-            bar.set_postfix_str(
-                describe_step(
-                    averages,
-                    self.progress.audio_seconds - heard,
-                    time.time() - start,
-                )
-            )
-            last = step == steps
-            if step % self.options.log_interval == 0 or last:
-                self._report(totals)
-                totals = Totals()
-            validate = step % self.options.valid_interval == 0 or last
-            score = None
-            if validate and valid_set is not None:
-                score = self.validate(valid_set)
-            if validate or step % self.options.checkpoint_interval == 0:
-                self.save(score)
+            number = pending() or signal.SIGTERM  # another rank's
+            raise Interrupted(number, f", saved at step {step}")
 
     def _report(self, totals: Totals) -> None:
         """Log the last steps, and warn when the learning has collapsed."""
@@ -289,21 +309,34 @@ class NarBrain(sb.Brain):
             }
             self.train_logger.log_stats(meta, train, valid)
 
-    def validate(self, valid_set: Iterable[Batch]) -> float:
-        """Average over the dev split, shared by the ranks; give the score."""
+    def validate(self, valid_set: Iterable[Batch]) -> float | None:
+        """Average over the dev split, shared by the ranks; give the score.
+
+        None where a signal broke it off.
+        """
         self.modules.eval()
         totals = Totals()
         with torch.no_grad(), self.evaluation_ctx:
             for batch in valid_set:
+                if pending():
+                    break
                 item = self.prepare(batch)
                 sums = self.objective.sums(self.model, item, training=False)
                 totals.add(sums, item.counts)
         self.modules.train()
         everywhere = Totals()
-        for part in gather_objects(totals.cpu()):
+        parts, signals = zip(
+            *gather_objects((totals.cpu(), pending())), strict=True
+        )
+        self.stop = any(signals)
+        if self.stop:
+            return None
+        for part in parts:
             everywhere.add({**part.sums, **part.codes}, part.counts)
         ratios = everywhere.ratios()
         self._log(None, ratios)
+        step, numbers = self.progress.step, describe_numbers(ratios)
+        logger.info("step %d, dev split: %s", step, numbers)
         # The codes are without the noise that training has.
         warn_of_collapse(everywhere, self.progress.step, self.scheduler.warmup)
         if self.objective.score not in ratios:
@@ -329,11 +362,11 @@ class NarBrain(sb.Brain):
         # No rank runs on before the checkpoint is there.
         on_main(lambda: self.checkpoints.save(self.progress.step, parts, facts))
 
-    def resume(self) -> None:
-        """Go on from the newest whole checkpoint, if there is one."""
+    def resume(self) -> Checkpoint | None:
+        """Go on from the newest whole checkpoint, if there is one; give it."""
         checkpoint = self.checkpoints.newest()
         if checkpoint is None:
-            return
+            return None
         checkpoint.require(self.facts)
         try:
             self.model.load_state_dict(checkpoint.load("model", self.device))
@@ -348,3 +381,4 @@ class NarBrain(sb.Brain):
         self.progress = Progress(**checkpoint.load("progress"))
         take_random_state(checkpoint.load("random"), checkpoint.path)
         logger.info("going on from %s", checkpoint.path)
+        return checkpoint

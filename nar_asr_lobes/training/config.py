@@ -8,18 +8,17 @@ refused, so none can do nothing.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.files import FilePath
 from nar_asr_lobes.limits import require_count
 from nar_asr_lobes.lm.models import LmFiles
 from nar_asr_lobes.lobes.model import ModelConfig
 from nar_asr_lobes.training.fields import fill
 from nar_asr_lobes.training.init_from import with_imported_sizes
-from nar_asr_lobes.training.yaml_file import read_yaml
 
 TASKS = ("pretrain", "finetune", "evaluate")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -163,9 +162,9 @@ class LmConfig:
 
     order: int = 6
     unit: str = "pieces"
-    texts: list[str] = field(default_factory=list)
+    texts: list[FilePath] = field(default_factory=list)
     tune: bool = True
-    neural: str | None = None
+    neural: FilePath | None = None
     lodr: bool = False
 
 
@@ -198,7 +197,7 @@ class RunConfig:
     precision : str
         ``fp32``, ``bf16``, or ``auto``: bf16 where the processor has
         instructions for it. ``--precision`` goes before it.
-    data, tokenizer, model, optim, log, lm, decoding : mapping
+    data, tokenizer, model, optim, logging, lm, decoding : mapping
         Sections; see their classes (``ModelConfig``, ``DecodingOptions``).
         For ``evaluate`` lm is an ``LmFiles``, and both lm and decoding go
         before what the bundle has.
@@ -217,13 +216,13 @@ class RunConfig:
     """
 
     task: str
-    data_folder: str
-    output_folder: str
+    data_folder: FilePath
+    output_folder: FilePath
     seed: int = 1
-    init_from: str | None = None
+    init_from: FilePath | None = None
     fresh_layers: int = 0
     freeze: str = "none"
-    bundle: str | None = None
+    bundle: FilePath | None = None
     steps: int = 1000
     global_batch: int = 16
     peak_lr: float = 5e-4
@@ -232,12 +231,12 @@ class RunConfig:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     model: dict = field(default_factory=dict)
     optim: OptimConfig | None = None
-    log: LogConfig = field(default_factory=LogConfig)
+    logging: LogConfig = field(default_factory=LogConfig)
     lm: LmConfig | LmFiles | None = None
     decoding: dict = field(default_factory=dict)
     modes: list[str] | None = None
     save_posteriors: bool = False
-    hot_words: str | None = None
+    hot_words: FilePath | None = None
     hot_boost: float = 1.0
     objective: Any = None
     wave_augment: Any = None
@@ -248,32 +247,20 @@ SECTIONS = {
     "data": DataConfig,
     "tokenizer": TokenizerConfig,
     "optim": OptimConfig,
-    "log": LogConfig,
+    "logging": LogConfig,
     "lm": LmConfig,
 }
 
 
-def load_config(path: str | os.PathLike, overrides: str = "") -> RunConfig:
-    """Read a recipe's YAML.
+def task_sections(task: object) -> dict[str, type]:
+    """Give the class of each section that a task has.
 
-    Arguments
-    ---------
-    path : str or path
-        The file.
-    overrides : str
-        YAML text of the keys given on the command line.
-
-    Returns
+    Example
     -------
-    RunConfig
-
-    Raises
-    ------
-    UserError
-        For a missing file, broken YAML, a missing or an unknown key, and a
-        value of the wrong kind or beyond its limit.
+    >>> task_sections("evaluate")["lm"].__name__
+    'LmFiles'
     """
-    return parse_config(read_yaml(path, overrides), str(path))
+    return SECTIONS | ({"lm": LmFiles} if task == "evaluate" else {})
 
 
 def parse_config(values: dict, where: str) -> RunConfig:
@@ -298,10 +285,7 @@ def parse_config(values: dict, where: str) -> RunConfig:
 mean 'steps'?
     """
     values = dict(values)
-    sections = dict(SECTIONS)
-    if values.get("task") == "evaluate":
-        sections["lm"] = LmFiles
-    for name, section in sections.items():
+    for name, section in task_sections(values.get("task")).items():
         if values.get(name) is not None:
             values[name] = fill(section, values[name], f"{where}: {name}")
     known = {"task": TASKS, "precision": PRECISIONS, "freeze": FREEZE}

@@ -12,6 +12,7 @@ from dataclasses import MISSING, Field, fields
 from typing import Any, TypeVar
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.files import expand_path
 
 Section = TypeVar("Section")
 
@@ -19,6 +20,7 @@ _KINDS = {
     "int": (int, "a whole number below 2^32"),
     "float": ((int, float), "a number"),
     "str": (str, "text"),
+    "FilePath": (str, "a path"),
     "bool": (bool, "True or False"),
     "list": (list, "a list such as [a, b]"),
     "dict": (dict, "keys with values"),
@@ -101,18 +103,42 @@ def fill(section: type[Section], values: Any, where: str) -> Section:
                 else "known keys are " + ", ".join(known)
             )
             raise UserError(f"{where}: unknown key {key!r}; {hint}")
+    values = dict(values)
     for name, spec in known.items():
         required = spec.default is MISSING and spec.default_factory is MISSING
         if required and values.get(name) is None:
             raise UserError(f"{where}: key {name!r} is missing; add it")
         if name in values:
             _check(spec, values[name], where)
+            if "FilePath" in str(spec.type):
+                values[name] = _expanded(values[name], f"{where}: {name}")
     try:
         return section(**values)
     except UserError as error:
         name = where.rpartition(": ")[2]
         message = str(error).removeprefix(f"{name}: ")
         raise UserError(f"{where}: {message}") from error
+
+
+def _expanded(value: str | list[str] | None, where: str) -> Any:
+    """Expand the paths of a field."""
+    try:
+        if isinstance(value, list):
+            return [expand_path(path) for path in value]
+        return value and expand_path(value)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def text_fields(section: type) -> dict[str, str]:
+    """Give the types of a dataclass's fields of text, and of lists of it."""
+    types = {field.name: str(field.type) for field in fields(section)}
+    texts = ("str", "FilePath", "list[str]", "list[FilePath]")
+    return {
+        name: kind
+        for name, kind in types.items()
+        if kind.removesuffix(" | None") in texts
+    }
 
 
 def _check(spec: Field, value: Any, where: str) -> None:

@@ -28,6 +28,7 @@ from nar_asr_lobes.inference.bundle import BundleCard, write_bundle
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lobes.model import NarAsr
 from nar_asr_lobes.training.config import RunConfig
+from nar_asr_lobes.training.console import describe_tuning
 from nar_asr_lobes.training.data import read_split
 from nar_asr_lobes.training.evaluation import (
     check_modes,
@@ -168,7 +169,8 @@ def tune(
         audio_seconds=sum(batch.seconds for batch in batches),
     )
     write_posteriors(output / f"{config.data.dev}{SUFFIX}", heard)
-    logger.info("tuned on dev: %s", tuned.options)
+    changes = describe_tuning(recognizer.options, tuned.options)
+    logger.info("tuned on %s:\n%s", config.data.dev, changes)
     return tuned.options
 
 

@@ -105,7 +105,15 @@ def make_language_models(config: RunConfig, tokenizer: Tokenizer) -> LmFiles:
     report = _TRAININGS[config.lm.unit](
         lm_texts(config), tokenizer, config.lm.order, output / "lm.arpa"
     )
-    logger.info("n-gram: %s", report)
+    logger.info(
+        "n-gram: order %d, %d n-grams of %d %s in %d lines: %s",
+        report.info.order,
+        sum(report.ngrams),
+        report.tokens,
+        report.info.unit,
+        report.info.lines_used,
+        report.path,
+    )
     lodr = None
     if config.lm.lodr:
         path = output / "lodr.arpa"

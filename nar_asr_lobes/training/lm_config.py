@@ -1,28 +1,24 @@
-"""What the YAML of a neural language model may say, and reading any run's.
+"""What the YAML of a neural language model may say.
 
 As in ``config``, every key has a field here and one without is refused.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 
 from nar_asr_lobes.dataio.text import STYLES
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.files import FilePath
 from nar_asr_lobes.limits import require_count
-from nar_asr_lobes.lobes.lm import LmSizes
 from nar_asr_lobes.training.config import (
     PRECISIONS,
     LogConfig,
     OptimConfig,
-    RunConfig,
-    parse_config,
 )
-from nar_asr_lobes.training.fields import fill
-from nar_asr_lobes.training.yaml_file import read_yaml
 
 TASK = "lm"
+SECTIONS = {"optim": OptimConfig, "logging": LogConfig}
 
 
 @dataclass(frozen=True)
@@ -62,18 +58,18 @@ class LmRunConfig:
         As in ``RunConfig``.
     model : mapping
         Sizes, see ``LmSizes``.
-    log : LogConfig
+    logging : LogConfig
         What is written while training.
     debug_sentences : int, optional
         Use only so many of each split, for a quick check of a recipe.
     """
 
     task: str
-    tokenizer: str
-    texts: list[str]
-    output_folder: str
+    tokenizer: FilePath
+    texts: list[FilePath]
+    output_folder: FilePath
     optim: OptimConfig
-    dev_texts: list[str] = field(default_factory=list)
+    dev_texts: list[FilePath] = field(default_factory=list)
     dev_share: float = 0.01
     text_style: str = "none"
     max_tokens: int = 512
@@ -86,7 +82,7 @@ class LmRunConfig:
     peak_lr: float = 5e-4
     precision: str = "fp32"
     model: dict = field(default_factory=dict)
-    log: LogConfig = field(default_factory=LogConfig)
+    logging: LogConfig = field(default_factory=LogConfig)
     debug_sentences: int | None = None
 
     def __post_init__(self):
@@ -112,35 +108,3 @@ class LmRunConfig:
                 "optim: head_lr_scale and freeze_encoder_steps are for models "
                 "with an encoder; leave them out"
             )
-
-
-def load_run(
-    path: str | os.PathLike, overrides: str = ""
-) -> RunConfig | LmRunConfig:
-    """Read a YAML, of speech or of text as its task says.
-
-    Arguments
-    ---------
-    path : str or path
-        The file.
-    overrides : str
-        YAML text of the keys given on the command line.
-
-    Returns
-    -------
-    RunConfig or LmRunConfig
-
-    Raises
-    ------
-    UserError
-        As ``load_config``.
-    """
-    values, where = read_yaml(path, overrides), str(path)
-    if values.get("task") != TASK:
-        return parse_config(values, where)
-    for name, section in {"optim": OptimConfig, "log": LogConfig}.items():
-        if values.get(name) is not None:
-            values[name] = fill(section, values[name], f"{where}: {name}")
-    config = fill(LmRunConfig, values, where)
-    fill(LmSizes, config.model, f"{where}: model")
-    return config

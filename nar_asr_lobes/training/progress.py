@@ -145,35 +145,6 @@ def perplexities(counts: torch.Tensor) -> torch.Tensor:
     return torch.special.entr(shares).sum(-1).exp()
 
 
-def describe_step(
-    averages: dict[str, float], audio_seconds: float, seconds: float
-) -> str:
-    """Say how a step went and how fast the run is, for the progress bar.
-
-    Arguments
-    ---------
-    averages : dict
-        Of the step: ``loss``, ``lr`` and ``grad_norm``.
-    audio_seconds, seconds : float
-        Audio trained on since the start, and the time it took.
-
-    Returns
-    -------
-    str
-
-    Example
-    -------
-    >>> step = {"loss": 2.0, "lr": 1e-3, "grad_norm": 0.5}
-    >>> describe_step(step, 3600.0, 60.0)
-    'loss 2.000 lr 1.0e-03 norm 0.50 60 audio-h/h'
-    """
-    speed = f" {audio_seconds / max(1e-9, seconds):.0f} audio-h/h"
-    return (  # text has no hours
-        f"loss {averages['loss']:.3f} lr {averages['lr']:.1e} "
-        f"norm {averages['grad_norm']:.2f}{speed if audio_seconds else ''}"
-    )
-
-
 def random_state() -> dict:
     """Collect this process's random states in what weights_only loads."""
     name, keys, position, has_gauss, gauss = np.random.get_state()

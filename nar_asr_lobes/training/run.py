@@ -10,12 +10,11 @@ happens is in ``run_recipe`` below, a line a stage.
 from __future__ import annotations
 
 import json
-import logging
+import os
 import re
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import speechbrain as sb
@@ -34,6 +33,11 @@ from nar_asr_lobes.streams import escape_unprintable
 from nar_asr_lobes.training.arguments import HELP, parse_arguments
 from nar_asr_lobes.training.assemble import load_best, make_brain
 from nar_asr_lobes.training.config import RunConfig
+from nar_asr_lobes.training.console import (
+    plain_console,
+    quiet_libraries,
+    tell_lost_lines,
+)
 from nar_asr_lobes.training.data import (
     Prepare,
     ValidationSet,
@@ -45,7 +49,7 @@ from nar_asr_lobes.training.distributed import on_main
 from nar_asr_lobes.training.evaluation import evaluate_bundle
 from nar_asr_lobes.training.finish import check_finish, finish
 from nar_asr_lobes.training.init_from import check_start
-from nar_asr_lobes.training.lm_config import LmRunConfig, load_run
+from nar_asr_lobes.training.lm_config import LmRunConfig
 from nar_asr_lobes.training.lm_data import (
     PrepareTexts,
     TextValidation,
@@ -53,9 +57,10 @@ from nar_asr_lobes.training.lm_data import (
     text_loader,
 )
 from nar_asr_lobes.training.lm_run import finish_lm, make_lm_brain
+from nar_asr_lobes.training.signals import Interrupted, handled
 from nar_asr_lobes.training.space import warn_of_space
 from nar_asr_lobes.training.stages import Stage
-from nar_asr_lobes.training.yaml_file import resolve_yaml
+from nar_asr_lobes.training.yaml_file import load_run, resolve_yaml
 
 
 def main(arguments: Sequence[str], prepare: Prepare | PrepareTexts) -> int:
@@ -71,7 +76,8 @@ def main(arguments: Sequence[str], prepare: Prepare | PrepareTexts) -> int:
     Returns
     -------
     int
-        0, or 2 after a user's mistake, which is printed in one sentence.
+        0; 2 after a user's mistake, which is printed in one sentence; 130
+        after Ctrl-C and 143 after SIGTERM, when a training has saved its step.
 
     Example
     -------
@@ -83,13 +89,20 @@ def main(arguments: Sequence[str], prepare: Prepare | PrepareTexts) -> int:
         print(HELP)
         return 0
     try:
-        run_recipe(arguments, prepare)
+        with handled():
+            run_recipe(arguments, prepare)
     except UserError as error:
         # One that a loader's worker sends has its stack before the message.
         message = str(error).splitlines()[-1]
         message = re.sub(r"^[\w.]+Error: ", "", message)
         print(f"error: {message}", file=sys.stderr)
         return 2
+    except Interrupted as stop:
+        if if_main_process():
+            print(stop, file=sys.stderr, flush=True)
+        if torch.distributed.is_initialized() and not stop.saved:
+            os._exit(stop.status)  # the others may never come to the end
+        return stop.status
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
@@ -208,13 +221,13 @@ def make_output_folder(
     """Make it, with the log, the resolved YAML and the versions in it."""
     message = None
     try:
+        quiet_libraries()
         sb.create_experiment_directory(config.output_folder)
+        plain_console()
         if if_main_process():
             copy = Path(config.output_folder) / "hyperparams.yaml"
             text = f"# {Path(path).absolute()}\n{resolve_yaml(path, overrides)}"
             write_text(copy, text)
-        # log.txt gets all levels; of numba's compiler that is 50,000 lines
-        logging.getLogger("numba").setLevel(logging.WARNING)
         tell_lost_lines()
     except (OSError, UserError) as error:  # on the main process alone
         if isinstance(error, OSError):
@@ -223,16 +236,3 @@ def make_output_folder(
     message = ddp_broadcast(message)
     if message is not None:
         raise UserError(message)
-
-
-def tell_lost_lines() -> None:
-    """Say once that a log file takes no more lines, without a stack."""
-
-    def tell(handler: logging.FileHandler, record: logging.LogRecord) -> None:
-        handler.handleError = lambda record: None
-        error = cannot_write(handler.baseFilename, sys.exc_info()[1])
-        print(f"warning: {error}", file=sys.stderr)
-
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.handleError = partial(tell, handler)

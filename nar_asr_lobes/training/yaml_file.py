@@ -11,8 +11,51 @@ from pathlib import Path
 
 import ruamel.yaml
 from hyperpyyaml import load_hyperpyyaml, resolve_references
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.scalarstring import SingleQuotedScalarString
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lobes.lm import LmSizes
+from nar_asr_lobes.training import lm_config
+from nar_asr_lobes.training.config import (
+    RunConfig,
+    parse_config,
+    task_sections,
+)
+from nar_asr_lobes.training.fields import fill, text_fields
+
+
+def load_run(
+    path: str | os.PathLike, overrides: str = ""
+) -> RunConfig | lm_config.LmRunConfig:
+    """Read a YAML, of speech or of text as its task says.
+
+    Arguments
+    ---------
+    path : str or path
+        The file.
+    overrides : str
+        YAML text of the keys given on the command line.
+
+    Returns
+    -------
+    RunConfig or LmRunConfig
+
+    Raises
+    ------
+    UserError
+        For a missing file, broken YAML, a missing or an unknown key, and a
+        value of the wrong kind or beyond its limit.
+    """
+    values, where = read_yaml(path, overrides), str(path)
+    if values.get("task") != lm_config.TASK:
+        return parse_config(values, where)
+    for name, section in lm_config.SECTIONS.items():
+        if values.get(name) is not None:
+            values[name] = fill(section, values[name], f"{where}: {name}")
+    config = fill(lm_config.LmRunConfig, values, where)
+    fill(LmSizes, config.model, f"{where}: model")
+    return config
 
 
 def read_yaml(path: str | os.PathLike, overrides: str = "") -> dict:
@@ -39,14 +82,50 @@ def resolve_yaml(path: str | os.PathLike, overrides: str = "") -> str:
     Raises what HyperPyYAML raises for a reference or a file that is not
     there, UserError for other faults of the YAML and the overrides.
     """
-    keys, given = _read_plain(path), ruamel.yaml.YAML().load(overrides) or {}
+    keys, nodes = _read_plain(path)
+    given = ruamel.yaml.YAML().load(overrides) or {}
     _check_overrides(path, keys, given)
+    task = given.get("task", keys.get("task"))
+    _keep_texts(keys, nodes, *_schema(task))
+    if given:
+        nodes = ruamel.yaml.YAML().compose(overrides)
+        _keep_texts(given, nodes, *_schema(task))
     rest = _put_in(keys, given)
     file = io.StringIO()
     file.name = path  # files are included relative to it
     ruamel.yaml.YAML().dump(keys, file)
     file.seek(0)
     return resolve_references(file, rest).read()
+
+
+def _schema(task: object) -> tuple[type, dict[str, type]]:
+    """Give the class of a task's keys and those of its sections."""
+    if task == lm_config.TASK:
+        return lm_config.LmRunConfig, lm_config.SECTIONS
+    return RunConfig, task_sections(task)
+
+
+def _keep_texts(
+    keys: dict, node: MappingNode, keys_class: type, sections: dict[str, type]
+) -> None:
+    """Put texts back as written: YAML reads 2024-11-29, 007 and 1e3 else."""
+    texts = text_fields(keys_class)
+    for name, value in ((key.value, value) for key, value in node.value):
+        if name in sections and isinstance(value, MappingNode):
+            _keep_texts(keys[name], value, sections[name], {})
+        elif name in texts and isinstance(value, SequenceNode):
+            for index, item in enumerate(value.value):
+                keys[name][index] = _as_written(keys[name][index], item)
+        elif name in texts:
+            keys[name] = _as_written(keys[name], value)
+
+
+def _as_written(value: object, node: Node) -> object:
+    """Give a plain scalar's text where YAML made something else of it."""
+    scalar = isinstance(node, ScalarNode) and not _tag(value)
+    if value is None or isinstance(value, str) or not scalar:
+        return value
+    return SingleQuotedScalarString(node.value)
 
 
 def _check_overrides(path: str | os.PathLike, keys: dict, given: dict) -> None:
@@ -94,12 +173,13 @@ def _tag(node: object) -> str:
     return getattr(getattr(node, "tag", None), "value", None) or ""
 
 
-def _read_plain(path: str | os.PathLike) -> dict:
-    """Read the keys and tags of a YAML as they stand; nothing is built."""
+def _read_plain(path: str | os.PathLike) -> tuple[dict, MappingNode]:
+    """Read the keys and tags of a YAML as they stand, and its nodes."""
     if not os.path.isfile(path):
         raise UserError(f"{path}: no such file; name one of the recipe's YAMLs")
     try:
         found = ruamel.yaml.YAML().load(Path(path))
+        nodes = ruamel.yaml.YAML().compose(Path(path))
     except ruamel.yaml.error.MarkedYAMLError as error:
         line = error.problem_mark.line + 1
         raise UserError(
@@ -109,4 +189,4 @@ def _read_plain(path: str | os.PathLike) -> dict:
         raise UserError(f"{path}: is not YAML; name a recipe's YAML") from error
     if not isinstance(found, dict):
         raise UserError(f"{path}: holds no keys; name a recipe's YAML")
-    return found
+    return found, nodes

@@ -37,7 +37,7 @@ from nar_asr_lobes.errors import UserError, describe_os_error
 from nar_asr_lobes.files import written_file
 from nar_asr_lobes.limits import require_count
 from nar_asr_lobes.training.arguments import parse_arguments
-from nar_asr_lobes.training.lm_config import load_run
+from nar_asr_lobes.training.yaml_file import load_run
 
 HERE = Path(__file__).resolve().parent
 FRAGMENTS = "../../../hparams/pretrain"

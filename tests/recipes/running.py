@@ -46,8 +46,8 @@ class Outcome:
 
     @property
     def losses(self) -> list[float]:
-        """The losses that the progress bar showed."""
-        return [float(x) for x in re.findall(r"loss ([^\s,\]]+)", self.err)]
+        """The losses of the log intervals."""
+        return [float(x) for x in re.findall(r"loss ([^\s,\]]+)", self.out)]
 
 
 def call(arguments: Sequence[str], prepare: Callable) -> Outcome:

@@ -9,7 +9,7 @@ from nar_asr_lobes.dataio.manifest import Utterance, write_manifest
 from nar_asr_lobes.dataio.tokenizer import CharTokenizer, load_tokenizer
 from nar_asr_lobes.lm.neural import NeuralLM
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from nar_asr_lobes.training.lm_config import load_run
+from nar_asr_lobes.training.yaml_file import load_run
 from tests.recipes.running import RECIPES, run
 
 SENTENCES = [
@@ -121,7 +121,7 @@ def test_a_stopped_run_ends_in_the_same_weights(texts, tmp_path):
     options = ["--steps=4", "--dev_share=0.5", "--seed=3"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train(whole, texts, *options).code == 0
-    log = "--log={checkpoint_interval: 2}"
+    log = "--logging={checkpoint_interval: 2}"
     assert train(parts, texts, *options, log).code == 0
     last = CheckpointFolder(parts / "checkpoints").newest()
     for path in last.path.iterdir():

@@ -18,9 +18,8 @@ from nar_asr_lobes.decoding.saved_posteriors import (
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.inference.transcriber import Transcriber
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from nar_asr_lobes.training.config import load_config
 from nar_asr_lobes.training.scheduler import WarmupCosine
-from nar_asr_lobes.training.yaml_file import read_yaml
+from nar_asr_lobes.training.yaml_file import load_run, read_yaml
 from tests.recipes.librispeech_tree import (
     make_arabic_commands,
     make_librispeech,
@@ -169,7 +168,7 @@ def config(recipe: str, task: str):
     """Read a YAML as it stands in the tree, with nothing overridden."""
     path = RECIPES / recipe / "hparams" / f"{task}.yaml"
     given = "data_folder: x" if "!PLACEHOLDER" in path.read_text() else ""
-    return load_config(path, given)
+    return load_run(path, given)
 
 
 def masks(objective) -> tuple[int, int]:

@@ -64,7 +64,7 @@ def finished(folder):
         done = start(folder, *TORCHRUN, script, *stage, *COMMON)
         assert done.returncode == 0, done.stderr[-3000:]
         assert "Traceback" not in done.stderr
-        assert done.stdout.count("Beginning experiment!") == 1
+        assert done.stdout.count("prepare: start") == 1
     return folder / "out"
 
 
@@ -98,7 +98,7 @@ def test_a_complete_run_is_not_trained_again(finished):
     assert f"going on from {before.path.relative_to(finished.parent)}" in (
         done.stdout
     )
-    assert "loss" not in done.stderr
+    assert "loss" not in done.stdout
     assert checkpoints.newest() == before
     assert before.path.stat().st_mtime_ns == written
     assert (finished / "finetune" / "results.txt").stat().st_mtime_ns > results

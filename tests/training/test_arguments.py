@@ -1,9 +1,15 @@
 """The command line: what is whose, and what is refused."""
 
+from dataclasses import fields
+
 import pytest
+from speechbrain.utils.run_opts import RunOptions
+from torch.distributed.run import get_args_parser
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.training.arguments import parse_arguments
+from nar_asr_lobes.training.config import RunConfig
+from nar_asr_lobes.training.lm_config import LmRunConfig
 
 
 def test_the_rest_are_overrides_as_yaml():
@@ -27,7 +33,7 @@ def test_the_rest_are_overrides_as_yaml():
         "steps: 4",
         "data: {max_seconds: 5, test: [a, b]}",
         "peak_lr: 1e-3",
-        "data_folder: /corpus/a=b",
+        'data_folder: "/corpus/a=b"',
         "model: !include:../tiny.yaml",
     ]
 
@@ -80,3 +86,13 @@ def test_with_a_gpu_speechbrain_chooses_the_device(monkeypatch):
 def test_mistakes_are_told_by_their_option(arguments, message):
     with pytest.raises(UserError, match=message):
         parse_arguments(arguments)
+
+
+@pytest.mark.parametrize("options", [RunConfig, LmRunConfig, RunOptions])
+def test_torchrun_takes_no_option_for_one_of_its_own(options):
+    """It reads the whole line, and takes abbreviations of its options."""
+    parser = get_args_parser()
+    for field in fields(options):
+        line = ["train.py", "a.yaml", f"--{field.name}=1"]
+        found = parser.parse_args(line)
+        assert [found.training_script, *found.training_script_args] == line

@@ -286,8 +286,8 @@ def test_a_damaged_folder_is_told_in_one_line(folder, damage, message):
     [
         (
             "torch.utils.tensorboard",
-            "--log={tensorboard: True}",
-            "log: tensorboard is not installed; run `pip install tensorboard`",
+            "--logging={tensorboard: True}",
+            "logging: tensorboard is not installed; run `pip install tensor",
         ),
     ],
 )

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.training.config import load_config
 from nar_asr_lobes.training.pretraining import Wav2Vec2Objective
-from nar_asr_lobes.training.yaml_file import resolve_yaml
+from nar_asr_lobes.training.yaml_file import load_run, resolve_yaml
 
 MODEL = "stem: gabor\nd_model: 32\nheads: 2\n"
 YAML = """\
@@ -43,7 +42,7 @@ def recipe(tmp_path):
 
 
 def test_values_sections_and_parts_are_made(recipe):
-    config = load_config(recipe(), "data_folder: corpus")
+    config = load_run(recipe(), "data_folder: corpus")
     assert (config.data_folder, config.steps) == ("corpus", 7)
     assert config.peak_lr == 5e-4  # YAML 1.1 would take 5e-4 for text
     assert (config.data.train, config.data.max_seconds) == ("pool", 20)
@@ -56,7 +55,7 @@ def test_values_sections_and_parts_are_made(recipe):
 
 
 def test_overrides_change_one_key_or_a_whole_section(recipe):
-    config = load_config(
+    config = load_run(
         recipe(),
         "data_folder: corpus\nsteps: 9\ndata: {max_seconds: 5}\n"
         "model: !include:wide.yaml\ninit_from: other\n"
@@ -74,14 +73,14 @@ def test_keys_of_an_included_file_are_overridden(recipe, tmp_path):
     head, _, objective = text.partition("old: ")
     path.write_text(head)
     (tmp_path / "best.yaml").write_text(objective)
-    config = load_config(
+    config = load_run(
         path,
         "data_folder: x\nmodel: {heads: 4}\nobjective: {mask_span: 4}",
     )
     assert config.model == {"stem": "gabor", "d_model": 32, "heads": 4}
     assert config.objective.mask_span == 4
     assert config.objective.mask_share == 0.5
-    config = load_config(
+    config = load_run(
         path, "data_folder: x\nmodel: !include:wide.yaml {heads: 4}"
     )
     assert config.model == {"stem": "gabor", "d_model": 64, "heads": 4}
@@ -93,23 +92,23 @@ def test_keys_with_a_tag_take_the_place_of_what_is_there(recipe):
     given = (
         f"data_folder: x\nobjective: {tag} {{mask_share: 0.4, mask_span: 3}}"
     )
-    config = load_config(recipe(), given)
+    config = load_run(recipe(), given)
     assert type(config.objective) is Wav2Vec2Objective
     assert config.objective.mask_span == 3
     inside = "model: !include:model.yaml\n   heads: 4\n"
     path = recipe("model: !include:model.yaml\n", inside)
     other = "data_folder: x\nmodel: !include:wide.yaml {heads: 8}"
-    assert load_config(path, other).model["d_model"] == 64
+    assert load_run(path, other).model["d_model"] == 64
 
 
 def test_the_resolved_yaml_gives_the_same_run(recipe, tmp_path):
     given = "data_folder: x\nmodel: {heads: 4}\nsteps: 9"
-    config = load_config(recipe(), given)
+    config = load_run(recipe(), given)
     copy = tmp_path / "elsewhere.yaml"
     copy.write_text(resolve_yaml(recipe(), given))
     for name in ("wide.yaml", "model.yaml"):
         (tmp_path / name).unlink()
-    again = load_config(copy)
+    again = load_run(copy)
     assert (again.model, again.steps) == (config.model, config.steps)
     assert again.model["heads"] == 4
 
@@ -118,8 +117,8 @@ def test_includes_are_found_from_any_folder(recipe, tmp_path, monkeypatch):
     path = recipe()
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert load_config(path, "data_folder: x").model["d_model"] == 32
-    config = load_config("../a.yaml", "data_folder: x")
+    assert load_run(path, "data_folder: x").model["d_model"] == 32
+    config = load_run("../a.yaml", "data_folder: x")
     assert config.model["d_model"] == 32
 
 
@@ -140,7 +139,7 @@ def test_includes_are_found_from_any_folder(recipe, tmp_path, monkeypatch):
         ("model: !include:no.yaml", "a.yaml: a value cannot be made .*no.yaml"),
         ("task: finetun", "a.yaml: task is 'finetun'; choose from pretrain"),
         ("precision: fp16", "a.yaml: precision is 'fp16'; choose from"),
-        ("freeze: True", "a.yaml: freeze is True; choose from none, filters"),
+        ("freeze: True", "a.yaml: freeze is 'True'; choose from none, filters"),
         ("freeze: [none]", r"a.yaml: freeze is \['none'\]; choose from"),
         ("lm: {order: 0}", "a.yaml: lm: order is 0; give at least 1"),
         ("optim: {warmup: 0.1}", "optim: unknown key 'warmup'; did you mean"),
@@ -155,7 +154,7 @@ def test_a_wrong_override_is_told_in_one_line(recipe, overrides, message):
     if overrides:
         overrides = f"data_folder: x\n{overrides}"
     with pytest.raises(UserError, match=message) as caught:
-        load_config(recipe(), overrides)
+        load_run(recipe(), overrides)
     assert "\n" not in str(caught.value)
 
 
@@ -177,15 +176,15 @@ def test_a_wrong_override_is_told_in_one_line(recipe, overrides, message):
 )
 def test_a_wrong_file_is_told_with_its_line(recipe, old, new, message):
     with pytest.raises(UserError, match=message) as caught:
-        load_config(recipe(old, new), "data_folder: x")
+        load_run(recipe(old, new), "data_folder: x")
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_and_a_binary_one(recipe, tmp_path):
     with pytest.raises(UserError, match="no.yaml: no such file; name one of"):
-        load_config(tmp_path / "no.yaml")
+        load_run(tmp_path / "no.yaml")
     with pytest.raises(UserError, match="no such file"):
-        load_config(tmp_path)
+        load_run(tmp_path)
     (tmp_path / "b.yaml").write_bytes(b"a: \xff\xfe\xff")
     with pytest.raises(UserError, match="b.yaml: is not YAML; name a recipe's"):
-        load_config(tmp_path / "b.yaml")
+        load_run(tmp_path / "b.yaml")

@@ -43,7 +43,7 @@ model:
 optim:
    optimizer: !name:torch.optim.AdamW
       betas: [0.9, 0.98]
-log:
+logging:
    tensorboard: False
 """
 _OBJECTIVES = {

@@ -1,0 +1,130 @@
+"""Ctrl-C and SIGTERM: a training saves its step first, all else ends at once.
+
+signal -> deferred(): noted, agreed on by all processes, saved -> Interrupted
+       -> elsewhere: Interrupted
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from speechbrain.utils.distributed import if_main_process
+
+from nar_asr_lobes.errors import UserError
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# A launcher passes on a signal that the processes may have got themselves.
+_SAME_SIGNAL_SECONDS = 1.0
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ends the run.
+
+    Arguments
+    ---------
+    number : int
+        Of the signal; ``status`` is the exit status that a shell gives it.
+    saved : str
+        Says at which step a training was saved.
+
+    Example
+    -------
+    >>> Interrupted(signal.SIGTERM).status, str(Interrupted(signal.SIGTERM))
+    (143, 'stopped by SIGTERM; the same command goes on')
+    """
+
+    def __init__(self, number: int, saved: str = ""):
+        name = signal.Signals(number).name
+        super().__init__(f"stopped by {name}{saved}; the same command goes on")
+        self.status = 128 + number
+        self.saved = bool(saved)
+
+
+class _State:
+    """What came: its number (0: nothing), when, and whether it can wait."""
+
+    number, since, waits = 0, 0.0, False
+    process = 0
+
+
+def pending() -> int:
+    """Give the number of the signal that came, 0 for none.
+
+    Example
+    -------
+    >>> pending()
+    0
+    """
+    return _State.number
+
+
+@contextmanager
+def handled() -> Iterator[None]:
+    """Let a signal end what is inside by an ``Interrupted``.
+
+    Processes other than the main one wait for it in code that no handler can
+    interrupt: there the signal ends the process.
+    """
+    _State.number = 0
+    handler = _handle if if_main_process() else signal.SIG_DFL
+    try:
+        with _installed(handler):
+            yield
+    except UserError:
+        raise
+    except Exception as error:
+        if pending():  # the other processes ended first
+            raise Interrupted(pending()) from error
+        raise
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Let what is inside look at ``pending`` and end by itself.
+
+    A second signal ends the process at once.
+    """
+    _State.number, _State.waits = 0, True
+    try:
+        with _installed(_handle):
+            yield
+    finally:
+        _State.waits = False
+    if pending():  # it came too late to be looked at
+        raise Interrupted(pending())
+
+
+@contextmanager
+def _installed(handler: Callable | signal.Handlers) -> Iterator[None]:
+    """Set a handler for both signals, unless the user has them ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may
+        return
+    _State.process = os.getpid()
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    taken = [n for n in _SIGNALS if before[n] is not signal.SIG_IGN]
+    for number in taken:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, before[number])
+
+
+def _handle(number: int, frame: object) -> None:
+    again = _State.number and (
+        time.monotonic() - _State.since > _SAME_SIGNAL_SECONDS
+    )
+    if again or os.getpid() != _State.process:  # a child has our handlers
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    elif not _State.number:
+        _State.number, _State.since = number, time.monotonic()
+        if not _State.waits:
+            raise Interrupted(number)
