@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 
 from nar_asr_lobes.dataio.audio import (
     SAMPLE_RATE,
@@ -23,9 +22,14 @@ from nar_asr_lobes.dataio.audio import (
     read_audio,
 )
 from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.dataio.margins import (
+    SHORTEST,
+    ctc_frames_needed,
+    target_fits,
+)
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 
-MIN_SECONDS = 0.1
+MIN_SECONDS = 0.0
 MAX_SECONDS = 60.0
 
 _TOLERANCE = 0.1  # s between manifest and file, for rounding and codec delay
@@ -89,7 +93,8 @@ def check_utterances(
         When given, every utterance needs a transcript it can encode.
     frames : callable, optional
         Samples at 16 kHz -> encoder frames; when given with a tokenizer,
-        targets that CTC cannot align are found.
+        targets are found that CTC cannot align even with silence around the
+        clip (see `target_fits`).
     min_seconds, max_seconds : float
         Limits of the duration.
     read : bool
@@ -121,27 +126,6 @@ def check_utterances(
         if not faults:
             usable.append(utterance)
     return usable, findings
-
-
-def ctc_frames_needed(tokens: Sequence[int]) -> int:
-    """Count the frames CTC needs at least for a target.
-
-    Arguments
-    ---------
-    tokens : sequence of int
-        The target's ids.
-
-    Returns
-    -------
-    int
-        One frame a token, and one blank between equal neighbours.
-
-    Example
-    -------
-    >>> ctc_frames_needed([5, 5, 7])
-    4
-    """
-    return len(tokens) + sum(a == b for a, b in pairwise(tokens))
 
 
 def summarize(findings: Sequence[Finding]) -> str:
@@ -249,14 +233,14 @@ def _check_text(
         )
     elif rules.frames is not None:
         needed = ctc_frames_needed(rules.tokenizer.encode(utterance.text))
-        frames = rules.frames(samples)
-        if needed > frames:
+        frames = rules.frames(max(samples, SHORTEST))
+        if not target_fits(needed, samples, frames):
             yield _finding(
                 utterance,
                 "has a target longer than CTC can align",
                 "check that text and audio belong together, use longer"
                 " tokens, or leave the utterance out",
-                f"{needed} frames needed, {frames} there",
+                f"{needed} frames needed, {samples / SAMPLE_RATE:.2f} s there",
             )
 
 

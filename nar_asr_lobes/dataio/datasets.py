@@ -1,7 +1,7 @@
 """The one audio and text pipeline: utterances -> batches.
 
-Utterance -> read_audio -> augment -> wav [S]  \\
-          -> normalised text -> pieces [U]     /  Batch
+Utterance -> read_audio -> augment -> silence around short ones -> wav [S]  \\
+          -> normalised text -> pieces [U]                          /  Batch
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from nar_asr_lobes.dataio.audio import read_audio
+from nar_asr_lobes.dataio.audio import SAMPLE_RATE, read_audio
 from nar_asr_lobes.dataio.batching import Sample, StepPlan, StepSampler
 from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.dataio.margins import least_samples, with_silence
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 
 WaveTransform = Callable[[np.ndarray, int], np.ndarray]
@@ -28,7 +29,8 @@ class Batch:
     ``ids`` and ``texts`` of the B utterances; ``seeds``, one for each random
     draw that concerns an utterance; ``wavs`` [B, S]; ``wav_lens`` [B]
     relative; ``samples`` [B] exact; ``tokens`` [B, U] padded with 0, and
-    ``token_lens`` [B] (no columns and zeros for unlabelled audio).
+    ``token_lens`` [B] (no columns and zeros for unlabelled audio);
+    ``seconds`` of audio in all, silence added to short clips not counted.
     """
 
     ids: list[str]
@@ -39,6 +41,7 @@ class Batch:
     samples: torch.Tensor
     tokens: torch.Tensor
     token_lens: torch.Tensor
+    seconds: float
 
     def to(self, device: torch.device | str) -> Batch:
         """Move the tensors to a device."""
@@ -55,17 +58,13 @@ class Batch:
         pinned = {name: getattr(self, name).pin_memory() for name in names}
         return replace(self, **pinned)
 
-    @property
-    def seconds(self) -> float:
-        """Seconds of real audio, padding not counted."""
-        return float(self.samples.sum()) / 16000
-
 
 def make_batch(
     utterances: Sequence[Utterance],
     wavs: Sequence[np.ndarray],
     tokens: Sequence[Sequence[int]],
     seeds: Sequence[int],
+    least: Sequence[int] | None = None,
 ) -> Batch:
     """Pad waveforms and pieces into a batch.
 
@@ -79,6 +78,9 @@ def make_batch(
         Pieces of each; empty for unlabelled audio.
     seeds : sequence of int
         One for each utterance.
+    least : sequence of int, optional
+        Samples of each at least; shorter ones get silence on both sides. See
+        ``least_samples``, which gives it where it is left out.
 
     Returns
     -------
@@ -93,8 +95,11 @@ def make_batch(
     ...     [0],
     ... )
     >>> batch.wavs.shape, batch.tokens.tolist()
-    (torch.Size([1, 1600]), [[1, 2]])
+    (torch.Size([1, 15480]), [[1, 2]])
     """
+    seconds = sum(len(wav) for wav in wavs) / SAMPLE_RATE
+    least = least_samples(tokens) if least is None else least
+    wavs = list(map(with_silence, wavs, least))
     samples = torch.tensor([len(wav) for wav in wavs])
     token_lens = torch.tensor([len(row) for row in tokens])
     padded = torch.zeros(len(wavs), int(samples.max()))
@@ -111,6 +116,7 @@ def make_batch(
         samples=samples,
         tokens=pieces,
         token_lens=token_lens,
+        seconds=seconds,
     )
 
 
@@ -128,6 +134,9 @@ class SpeechDataset(Dataset):
     cache : bool
         Whether to keep the decoded audio in memory as int16 (32 kB/s); for
         sets of a few hours that are read many times.
+    samples_for : callable, optional
+        Frames -> samples that give them: a clip whose target needs more gets
+        more silence.
 
     Example
     -------
@@ -141,6 +150,7 @@ class SpeechDataset(Dataset):
         tokenizer: Tokenizer | None = None,
         augment: WaveTransform | None = None,
         cache: bool = False,
+        samples_for: Callable[[int], int] | None = None,
     ):
         self.utterances = list(utterances)
         self.augment = augment
@@ -148,11 +158,20 @@ class SpeechDataset(Dataset):
             tokenizer.encode(u.text or "") if tokenizer else []
             for u in self.utterances
         ]
+        self.least = least_samples(self.tokens, samples_for)
         self.cached: dict[int, np.ndarray] | None = {} if cache else None
 
     def __len__(self) -> int:
         """Count the utterances."""
         return len(self.utterances)
+
+    @property
+    def durations(self) -> list[float]:
+        """Seconds of each in a batch, with the silence it gets."""
+        return [
+            max(u.duration, least / SAMPLE_RATE)
+            for u, least in zip(self.utterances, self.least, strict=True)
+        ]
 
     def _read(self, index: int) -> np.ndarray:
         if self.cached is None:
@@ -177,6 +196,7 @@ class SpeechDataset(Dataset):
             wavs,
             [self.tokens[s.index] for s in samples],
             [s.seed for s in samples],
+            [self.least[s.index] for s in samples],
         )
 
     def __getitem__(self, plan: StepPlan) -> list[Batch]:

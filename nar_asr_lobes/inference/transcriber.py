@@ -21,6 +21,7 @@ from nar_asr_lobes.dataio.audio import (
     AudioError,
     read_audio,
 )
+from nar_asr_lobes.dataio.margins import silence_before, with_silence
 from nar_asr_lobes.dataio.silence import split_at_quiet
 from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
 from nar_asr_lobes.decoding.encoded import posteriors
@@ -189,8 +190,7 @@ class Transcriber:
             fault = "has a name that is not UTF-8; rename it"
             return _File(path, error=f"{path}: {fault}")
         chunks = [
-            _Chunk(start / SAMPLE_RATE, wav[start:end])
-            for start, end in split_at_quiet(wav)
+            _chunk(start, wav[start:end]) for start, end in split_at_quiet(wav)
         ]
         return _File(path, len(wav) / SAMPLE_RATE, chunks)
 
@@ -204,7 +204,11 @@ class Transcriber:
                 path=file.path,
                 seconds=file.seconds,
                 text=" ".join(c.text for c in file.chunks if c.text),
-                words=tuple(w for chunk in file.chunks for w in chunk.words),
+                words=tuple(
+                    _inside(word, file.seconds)
+                    for chunk in file.chunks
+                    for word in chunk.words
+                ),
                 error=file.error,
             )
 
@@ -242,6 +246,18 @@ class Transcriber:
             replace(word, start=start + word.start, end=start + word.end)
             for word in words
         ]
+
+
+def _chunk(first: int, wav: np.ndarray) -> _Chunk:
+    """Make a chunk that may begin with silence, before its first sample."""
+    start = (first - silence_before(len(wav))) / SAMPLE_RATE
+    return _Chunk(start, with_silence(wav))
+
+
+def _inside(word: Word, seconds: float) -> Word:
+    """Move what was found in the silence around a short file to its edge."""
+    start, end = (min(max(t, 0.0), seconds) for t in (word.start, word.end))
+    return replace(word, start=start, end=end)
 
 
 def _usable_device(name: str) -> torch.device:

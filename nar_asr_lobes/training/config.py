@@ -62,7 +62,7 @@ class DataConfig:
     test: list[str] = field(default_factory=lambda: ["test"])
     options: dict = field(default_factory=dict)
     text_style: str = "none"
-    min_seconds: float = 0.1
+    min_seconds: float = 0.0
     max_seconds: float = 30.0
     check_audio: bool = True
     cache: bool = False

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
+from nar_asr_lobes.dataio.audio import SAMPLE_RATE
 from nar_asr_lobes.dataio.batching import (
     Sample,
     StepSampler,
@@ -30,6 +31,7 @@ from nar_asr_lobes.dataio.manifest import (
     read_manifest,
     write_manifest,
 )
+from nar_asr_lobes.dataio.margins import SHORTEST
 from nar_asr_lobes.dataio.prepare import prepare_manifests
 from nar_asr_lobes.dataio.text import normalize_text
 from nar_asr_lobes.dataio.tokenizer import (
@@ -38,6 +40,7 @@ from nar_asr_lobes.dataio.tokenizer import (
     train_tokenizer,
 )
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lobes.frontend import WaveformFrontend
 from nar_asr_lobes.lobes.model import ModelConfig, SpeechEncoder
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import RunConfig
@@ -154,8 +157,7 @@ def _check(config: RunConfig, splits: list[str]) -> None:
     output, data = Path(config.output_folder), config.data
     labelled = config.task == "finetune"
     tokenizer = run_tokenizer(config) if labelled else None
-    with torch.device("meta"):  # only its lengths are asked for, no weights
-        frontend = SpeechEncoder(ModelConfig.from_dict(config.model)).frontend
+    frontend = _frontend(config)
     left_out = output / "left_out.txt"
     left_out.write_text("", encoding="utf-8")
     for name in splits:
@@ -184,7 +186,42 @@ def _check(config: RunConfig, splits: list[str]) -> None:
                 f"{config.data_folder}: no utterance of split {name!r} is "
                 f"usable; {left_out} says why for each"
             )
+        _log_silence(
+            name, utterances, tokenizer if trained_on else None, frontend
+        )
         write_manifest(output / "checked" / f"{name}.jsonl", utterances, "/")
+
+
+def _log_silence(
+    split: str,
+    utterances: list[Utterance],
+    tokenizer: Tokenizer | None,
+    frontend: WaveformFrontend,
+) -> None:
+    """Count the utterances that get silence, see ``with_silence``."""
+    dataset = SpeechDataset(
+        utterances, tokenizer, samples_for=frontend.samples_for
+    )
+    short = sum(round(u.duration * SAMPLE_RATE) < SHORTEST for u in utterances)
+    tight = sum(
+        max(SHORTEST, round(u.duration * SAMPLE_RATE)) < least
+        for u, least in zip(utterances, dataset.least, strict=True)
+    )
+    if short or tight:
+        logger.info(
+            "%s: silence is put around %d clips below %.2f s and %d whose "
+            "transcript needs more frames than they have",
+            split,
+            short,
+            SHORTEST / SAMPLE_RATE,
+            tight,
+        )
+
+
+def _frontend(config: RunConfig) -> WaveformFrontend:
+    """Build what counts frames, without weights."""
+    with torch.device("meta"):
+        return SpeechEncoder(ModelConfig.from_dict(config.model)).frontend
 
 
 def read_split(
@@ -262,11 +299,15 @@ def train_loader(config: RunConfig, tokenizer: Tokenizer | None) -> DataLoader:
     """Load this rank's share of the training steps."""
     utterances = read_split(config, config.data.train, checked=True)
     dataset = SpeechDataset(
-        utterances, tokenizer, config.wave_augment, config.data.cache
+        utterances,
+        tokenizer,
+        config.wave_augment,
+        config.data.cache,
+        _frontend(config).samples_for,
     )
     rank, ranks = world()
     sampler = StepSampler(
-        [u.duration for u in utterances],
+        dataset.durations,
         config.global_batch,
         config.steps,
         config.data.max_batch_seconds,
@@ -293,10 +334,13 @@ class ValidationSet:
     def __init__(self, config: RunConfig, tokenizer: Tokenizer | None):
         utterances = read_split(config, config.data.dev, checked=True)
         self.dataset = SpeechDataset(
-            utterances, tokenizer, cache=config.data.cache
+            utterances,
+            tokenizer,
+            cache=config.data.cache,
+            samples_for=_frontend(config).samples_for,
         )
         self.batches = validation_batches(
-            [u.duration for u in utterances],
+            self.dataset.durations,
             config.data.max_batch_seconds,
             *world(),
         )

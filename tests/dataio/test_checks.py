@@ -10,10 +10,10 @@ import torch
 from nar_asr_lobes.dataio.checks import (
     Finding,
     check_utterances,
-    ctc_frames_needed,
     summarize,
 )
 from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.dataio.margins import ctc_frames_needed
 from nar_asr_lobes.dataio.tokenizer import CharTokenizer
 
 TOKENIZER = CharTokenizer("abc ")
