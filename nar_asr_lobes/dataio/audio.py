@@ -1,94 +1,42 @@
 """Reading audio: any common file -> float32 [S], mono, 16 kHz.
 
-    file -> soundfile -> check -> mean over channels -> resample -> wav [S]
+    file -> decoder -> check -> one channel -> resample -> blocks -> wav [S]
 
-The header is checked before anything is allocated, because a damaged one can
-claim terabytes; and files that end early are refused, because libsndfile
-reads a halved WAV or Opus file without a word.
+Nothing is allocated for what a header claims, because a damaged one can claim
+terabytes; and files that end early are refused, because decoders read a halved
+file without a word.
 """
 
 from __future__ import annotations
 
 import os
-import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
-import soundfile
-import torch
-import torchaudio
 
-from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.dataio.audio_error import AudioError, audio_error
+from nar_asr_lobes.dataio.media import Media, open_media, piece_frames
+from nar_asr_lobes.dataio.mixing import join_to, mix
+from nar_asr_lobes.dataio.resampling import (
+    SAMPLE_RATE,
+    rate_ratio,
+    resample_blocks,
+)
 
-SAMPLE_RATE = 16000  # Hz, of everything behind `read_audio`
 MAX_SECONDS = 3600.0
 MAX_AMPLITUDE = 8.0  # full scale is 1; beyond 8 the file is damaged
 
 _RATES = (1000, 768000)  # Hz; outside, the header is damaged
-_RATE_STEP = 25  # Hz; keeps the resampling filter small
-_MAX_SAMPLES = 2**29  # over all channels: 2 GiB while the file is read
-_OGG_PAGE = 65307  # bytes, the largest page the format allows
-_STREAMED = 0x7FFF0000  # WAV writers that stream put a size above this
-_UNKNOWN_LENGTH = 2**62  # libsndfile says 2**63 - 1 frames then
-
-
-class AudioError(UserError):
-    """An audio file that cannot be used.
-
-    Arguments
-    ---------
-    message : str
-        The whole sentence.
-    problem : str
-        What is wrong, the same words for every file with this fault.
-    remedy : str
-        What the user can do.
-
-    Example
-    -------
-    >>> audio_error("a.wav", "holds no samples", "leave it out").problem
-    'holds no samples'
-    """
-
-    # Optional, because data-loader workers rebuild an error from its message.
-    def __init__(self, message: str, problem: str = "", remedy: str = ""):
-        super().__init__(message)
-        self.problem = problem
-        self.remedy = remedy
-
-
-def audio_error(
-    path: str | os.PathLike, problem: str, remedy: str, detail: str = ""
-) -> AudioError:
-    """Make the error for one file.
-
-    Arguments
-    ---------
-    path : str or path
-        The file.
-    problem : str
-        What is wrong, in words that do not depend on the file.
-    remedy : str
-        What to do.
-    detail : str
-        What holds for this file only, such as its length.
-
-    Returns
-    -------
-    AudioError
-
-    Example
-    -------
-    >>> print(audio_error("a.wav", "is too long", "cut it", "2 h"))
-    a.wav: is too long (2 h); cut it
-    """
-    inside = f" ({detail})" if detail else ""
-    return AudioError(f"{path}: {problem}{inside}; {remedy}", problem, remedy)
+_EDGE = SAMPLE_RATE // 100  # samples at a cut that the resampling changes
+_SILENT = 2.0**-16  # half a step of 16-bit samples
+_OPPOSITE = "has channels of opposite phase"
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What the header of an audio file says.
+    """Length and form of an audio file.
 
     Arguments
     ---------
@@ -98,7 +46,7 @@ class AudioInfo:
         Hz.
     channels : int
     format : str
-        Container, as libsndfile names it ("WAV", "FLAC", "OGG", "MP3", …).
+        Container: "WAV", "FLAC", "OGG", "MP3", …
 
     Example
     -------
@@ -139,7 +87,7 @@ def check_file(path: str | os.PathLike) -> int:
     -------
     >>> check_file("no.wav")
     Traceback (most recent call last):
-    nar_asr_lobes.dataio.audio.AudioError: no.wav: is missing; check the path
+    nar_asr_lobes.dataio.audio_error.AudioError: no.wav: is missing; check the path
     """
     if os.path.isdir(path):
         raise audio_error(path, "is a folder", "name the files in it")
@@ -154,12 +102,13 @@ def check_file(path: str | os.PathLike) -> int:
 def audio_info(
     path: str | os.PathLike, max_seconds: float = MAX_SECONDS
 ) -> AudioInfo:
-    """Read and check the header of an audio file, without its samples.
+    """Measure an audio file.
 
     Arguments
     ---------
     path : str or path
-        The file.
+        The file. WAV, FLAC and Ogg files state their length; of others, such
+        as MP3, it is known when they are decoded.
     max_seconds : float
         Longest length accepted.
 
@@ -170,44 +119,209 @@ def audio_info(
     Raises
     ------
     AudioError
-        Missing, empty, unreadable, cut short (WAV, Ogg) or too long.
+        Missing, empty, unreadable, cut short or too long.
 
     Example
     -------
-    >>> import tempfile
+    >>> import soundfile, tempfile
     >>> file = tempfile.mkdtemp() + "/a.wav"
     >>> soundfile.write(file, np.zeros(800), 8000)
     >>> audio_info(file).seconds
     0.1
     """
-    path = os.fspath(path)
-    size = check_file(path)
-    if os.fsencode(path).lower().endswith(b".raw"):  # soundfile trusts names
-        raise audio_error(path, "has no header", "convert it to WAV")
-    try:
-        _refuse_cut_container(path, size)
-        found = soundfile.info(path)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise _unreadable(path, error) from error
-    info = AudioInfo(
-        found.frames, found.samplerate, found.channels, found.format
-    )
-    _check_header(path, info, max_seconds)
-    return info
+    path = _checked(path)
+    with open_media(path, []) as media:
+        _check_header(path, media, 0.0, max_seconds)
+        frames = media.frames
+        if frames is None:
+            seconds = 0.0
+            for rate, piece in media.pieces:
+                seconds += len(piece) / rate
+                _check_limit(path, seconds, max_seconds)
+            frames = round(seconds * media.rate)
+        if frames == 0:
+            raise _no_samples(path)
+        return AudioInfo(frames, media.rate, media.channels, media.format)
+
+
+class AudioStream:
+    """An audio file as blocks of mono speech at 16 kHz, to be read once.
+
+    Arguments
+    ---------
+    path : str or path
+        Any format, rate and number of channels. The channels are averaged,
+        or, where they cancel each other, the loudest is taken.
+    max_seconds : float
+        Longest length accepted of what is read.
+    start : float
+        Seconds of the file to pass over.
+    seconds : float or None
+        How much to read; None for all. A stretch beyond the end is shorter.
+
+    Attributes
+    ----------
+    warnings : list of AudioError
+        After reading: faults of the file that did not keep it from being used.
+    is_constant : bool
+        After reading: whether all samples are equal, as in digital silence.
+
+    Raises
+    ------
+    AudioError
+        When read: missing, empty, unreadable, cut short, damaged, longer than
+        `max_seconds`, or with samples that are not finite or beyond 8 times
+        full scale.
+
+    Example
+    -------
+    >>> import soundfile, tempfile
+    >>> file = tempfile.mkdtemp() + "/a.wav"
+    >>> soundfile.write(file, np.zeros((48000, 2)), 8000)
+    >>> stream = AudioStream(file, start=0.5, seconds=5)
+    >>> sum(len(block) for block in stream), stream.is_constant
+    (80000, True)
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        max_seconds: float = MAX_SECONDS,
+        start: float = 0.0,
+        seconds: float | None = None,
+    ):
+        self.path = os.fspath(path)
+        self.max_seconds = max_seconds
+        self.start = round(start * SAMPLE_RATE)
+        self.end = None
+        if seconds is not None:
+            self.end = self.start + round(seconds * SAMPLE_RATE)
+        self.warnings: list[AudioError] = []
+        self._low, self._high = np.inf, -np.inf
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all samples are equal."""
+        return bool(self._high - self._low < _SILENT)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        path = _checked(self.path)
+        count = 0
+        with open_media(path, self.warnings) as media:
+            if self.end is None:
+                skipped = self.start / SAMPLE_RATE
+                _check_header(path, media, skipped, self.max_seconds)
+            else:
+                _check_header(path, media, 0.0, np.inf)
+            position = self._seek(media)
+            for block in self._mono(media):
+                first, position = position, position + len(block)
+                block = block[
+                    max(0, self.start - first) : self.end and self.end - first
+                ]
+                count += len(block)
+                _check_limit(path, count / SAMPLE_RATE, self.max_seconds)
+                if len(block):
+                    yield block
+                if self.end is not None and position >= self.end:
+                    break
+        if not count:
+            raise _no_samples(path)
+
+    def _seek(self, media: Media) -> int:
+        """Go near the start; return the first sample at 16 kHz behind it."""
+        if media.seek is None or self.start <= _EDGE:
+            return 0
+        before, after = rate_ratio(media.rate)
+        frames = _segment_frames(media.rate, media.channels)
+        samples = frames // before * after
+        segments = (self.start - _EDGE) // samples
+        if segments * frames >= media.frames:
+            raise _no_samples(self.path)
+        media.seek(segments * frames)
+        return segments * samples
+
+    def _mono(self, media: Media) -> Iterator[np.ndarray]:
+        # A file of several recordings can change its rate and its channels.
+        for (rate, channels), group in groupby(
+            media.pieces, lambda piece: (piece[0], piece[1].shape[1])
+        ):
+            _check_rate(self.path, rate)
+            pieces = (wav for _, wav in group)
+            segments = join_to(pieces, _segment_frames(rate, channels))
+            yield from resample_blocks(map(self._mix, segments), rate)
+
+    def _mix(self, wav: np.ndarray) -> np.ndarray:
+        _check_samples(self.path, wav)
+        mono, cancelled = mix(wav)
+        self._low = min(self._low, mono.min())
+        self._high = max(self._high, mono.max())
+        if cancelled and not any(w.problem == _OPPOSITE for w in self.warnings):
+            self.warnings.append(
+                audio_error(
+                    self.path,
+                    _OPPOSITE,
+                    "the loudest channel is used instead of their mean",
+                )
+            )
+        return mono
+
+
+def audio_blocks(
+    path: str | os.PathLike, max_seconds: float = MAX_SECONDS
+) -> Iterator[np.ndarray]:
+    """Read an audio file in blocks, however long it is.
+
+    Arguments
+    ---------
+    path : str or path
+        As `read_audio` takes it.
+    max_seconds : float
+        Longest length accepted.
+
+    Yields
+    ------
+    numpy.ndarray
+        float32, mono, 16 kHz, a few seconds; joined, they are what
+        `read_audio` returns.
+
+    Raises
+    ------
+    AudioError
+        As `read_audio` does, at the latest at the end of the file.
+
+    Example
+    -------
+    >>> import soundfile, tempfile
+    >>> file = tempfile.mkdtemp() + "/a.wav"
+    >>> soundfile.write(file, np.zeros(80000), 8000)
+    >>> sum(len(block) for block in audio_blocks(file))
+    160000
+    """
+    yield from AudioStream(path, max_seconds)
 
 
 def read_audio(
-    path: str | os.PathLike, max_seconds: float = MAX_SECONDS
+    path: str | os.PathLike,
+    max_seconds: float = MAX_SECONDS,
+    start: float = 0.0,
+    seconds: float | None = None,
 ) -> np.ndarray:
     """Read an audio file as mono speech at 16 kHz.
 
     Arguments
     ---------
     path : str or path
-        WAV, FLAC, MP3, Ogg (Vorbis, Opus) or whatever else libsndfile reads,
-        at any rate, with any number of channels, which are averaged.
+        WAV, FLAC, MP3, Ogg (Vorbis, Opus), or whatever else libsndfile or
+        FFmpeg's libraries read, video included, at any rate, with any number
+        of channels. They are averaged, or, where they cancel each other, the
+        loudest is taken.
     max_seconds : float
-        Longest length accepted; the header is asked before any allocation.
+        Longest length accepted of what is read.
+    start : float
+        Seconds of the file to pass over.
+    seconds : float or None
+        How much to read; None for all. A stretch beyond the end is shorter.
 
     Returns
     -------
@@ -217,67 +331,60 @@ def read_audio(
     Raises
     ------
     AudioError
-        Missing, empty, unreadable, cut short, longer than `max_seconds`, or
-        with samples that are not finite or beyond 8 times full scale.
+        Missing, empty, unreadable, cut short, damaged, longer than
+        `max_seconds`, or with samples that are not finite or beyond 8 times
+        full scale.
 
     Example
     -------
-    >>> import tempfile
+    >>> import soundfile, tempfile
     >>> file = tempfile.mkdtemp() + "/a.wav"
     >>> soundfile.write(file, np.zeros((800, 2)), 8000)
     >>> wav = read_audio(file)
     >>> wav.shape, wav.dtype
     ((1600,), dtype('float32'))
     """
+    blocks = list(AudioStream(path, max_seconds, start, seconds))
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def _checked(path: str | os.PathLike) -> str:
+    check_file(path)
     path = os.fspath(path)
-    info = audio_info(path, max_seconds)
-    try:
-        wav = _read_mono(path)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise _unreadable(path, error) from error
-    if len(wav) < info.frames:
-        raise _cut_short(path, f"{len(wav)} of {info.frames} samples")
-    return _resample(wav, info.sample_rate)
+    if os.fsencode(path).lower().endswith(b".raw"):  # soundfile trusts names
+        raise audio_error(path, "has no header", "convert it to WAV")
+    return path
 
 
-def _check_header(path: str, info: AudioInfo, max_seconds: float) -> None:
-    if info.frames <= 0:
-        raise audio_error(path, "holds no samples", "leave it out")
+def _check_header(
+    path: str, media: Media, skipped: float, max_seconds: float
+) -> None:
+    _check_rate(path, media.rate)
+    if media.frames is not None:
+        seconds = media.frames / media.rate - skipped
+        _check_limit(path, seconds, max_seconds)
+
+
+def _check_rate(path: str, rate: int) -> None:
     low, high = _RATES
-    if not low <= info.sample_rate <= high:
+    if not low <= rate <= high:
         raise audio_error(
             path,
             f"has a sample rate outside {low} to {high} Hz",
             "convert it to 16 kHz",
-            f"{info.sample_rate} Hz",
+            f"{rate} Hz",
         )
-    if info.frames >= _UNKNOWN_LENGTH:
-        raise audio_error(
-            path, "does not say how long it is", "convert it again"
-        )
-    if info.seconds > max_seconds:
+
+
+def _check_limit(path: str, seconds: float, max_seconds: float) -> None:
+    # At 16 kHz a file can be part of a sample longer than before.
+    if seconds > max_seconds + 1 / SAMPLE_RATE:
         raise audio_error(
             path,
             f"is longer than the limit of {max_seconds:g} s",
             "cut it into shorter pieces or raise the limit",
-            f"{info.seconds:.1f} s",
+            f"{seconds:.1f} s",
         )
-    if info.frames * info.channels > _MAX_SAMPLES:
-        raise audio_error(
-            path,
-            f"has more than {_MAX_SAMPLES} samples over all channels",
-            "mix it down to mono or cut it into shorter pieces",
-            f"{info.channels} channels of {info.seconds:.1f} s",
-        )
-
-
-def _read_mono(path: str) -> np.ndarray:
-    # In one piece: soundfile seeks between two reads, and the decoders of
-    # lossy formats give other samples after a seek.
-    wav, _ = soundfile.read(path, dtype="float32", always_2d=True)
-    if len(wav):
-        _check_samples(path, wav)
-    return wav[:, 0] if wav.shape[1] == 1 else wav.mean(axis=1)
 
 
 def _check_samples(path: str, wav: np.ndarray) -> None:
@@ -298,53 +405,11 @@ def _check_samples(path: str, wav: np.ndarray) -> None:
         )
 
 
-def _resample(wav: np.ndarray, rate: int) -> np.ndarray:
-    # An odd rate such as 11127 Hz would need a filter of gigabytes; taken for
-    # the next multiple of 25 Hz, its speed changes by at most 1.3 % (0.2 % from
-    # 6.3 kHz up). All usual rates are such multiples.
-    rate = round(rate / _RATE_STEP) * _RATE_STEP
-    if rate == SAMPLE_RATE:
-        return wav
-    out = torchaudio.functional.resample(
-        torch.from_numpy(wav), rate, SAMPLE_RATE
-    )
-    return out.numpy()
+def _segment_frames(rate: int, channels: int) -> int:
+    """Round the size of pieces to whole periods of the resampling."""
+    before, _ = rate_ratio(rate)
+    return max(1, piece_frames(rate, channels) // before) * before
 
 
-def _unreadable(path: str, error: Exception) -> AudioError:
-    if isinstance(error, soundfile.LibsndfileError):
-        detail = error.error_string.rstrip(".")
-    else:
-        detail = error.strerror
-    return audio_error(
-        path, "cannot be read as audio", "replace it or leave it out", detail
-    )
-
-
-def _cut_short(path: str, detail: str) -> AudioError:
-    return audio_error(path, "is cut short", "copy it again", detail)
-
-
-def _refuse_cut_container(path: str, size: int) -> None:
-    """Refuse WAV and Ogg files whose end is missing."""
-    with open(path, "rb") as file:
-        head = file.read(12)
-        file.seek(max(0, size - _OGG_PAGE))
-        tail = file.read()
-    if head[:4] == b"RIFF" and len(head) == 12:
-        stated = struct.unpack("<I", head[4:8])[0]
-        # Some writers count the 8 bytes before the size as well.
-        if size < stated < _STREAMED:
-            raise _cut_short(path, f"{size} of {stated + 8} bytes")
-    if head[:4] == b"OggS":
-        if not _ends_ogg(tail):
-            raise _cut_short(path, "its last page is missing")
-
-
-def _ends_ogg(tail: bytes) -> bool:
-    """Say whether the last page is whole and marked as the last one."""
-    page = tail[max(0, tail.rfind(b"OggS")) :]
-    if len(page) < 27 or not page[5] & 4:
-        return False
-    table = page[27 : 27 + page[26]]  # lengths of the page's segments
-    return len(page) >= 27 + page[26] + sum(table)
+def _no_samples(path: str) -> AudioError:
+    return audio_error(path, "holds no samples", "leave it out")

@@ -1,0 +1,86 @@
+"""Resampling of blocks to 16 kHz, with the result of one whole signal.
+
+    blocks [n] at any rate -> filter with context of the neighbours -> blocks
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torchaudio
+
+SAMPLE_RATE = 16000  # Hz, of everything behind `read_audio`
+
+_RATE_STEP = 25  # Hz; keeps the filter small
+
+
+def filter_rate(rate: int) -> int:
+    """Round a rate to one that the filter has.
+
+    An odd rate such as 11127 Hz would need a filter of gigabytes; taken for the
+    next multiple of 25 Hz, its speed changes by at most 1.3 % (0.2 % from
+    6.3 kHz up). All usual rates are such multiples.
+    """
+    return round(rate / _RATE_STEP) * _RATE_STEP
+
+
+def rate_ratio(rate: int) -> tuple[int, int]:
+    """Give the smallest numbers of samples before and after that match."""
+    rate = filter_rate(rate)
+    common = int(np.gcd(rate, SAMPLE_RATE))
+    return rate // common, SAMPLE_RATE // common
+
+
+@lru_cache(maxsize=8)
+def _resampler(rate: int) -> torchaudio.transforms.Resample:
+    return torchaudio.transforms.Resample(
+        rate, SAMPLE_RATE, dtype=torch.float32
+    )
+
+
+def resample_blocks(
+    blocks: Iterable[np.ndarray], rate: int
+) -> Iterator[np.ndarray]:
+    """Resample a signal that comes in blocks.
+
+    Arguments
+    ---------
+    blocks : iterable of numpy.ndarray
+        float32 [n], one behind the other.
+    rate : int
+        Their sample rate in Hz.
+
+    Yields
+    ------
+    numpy.ndarray
+        float32 at 16 kHz; joined, they are the whole signal resampled.
+    """
+    rate = filter_rate(rate)
+    if rate == SAMPLE_RATE:
+        yield from blocks
+        return
+    resample = _resampler(rate)
+    before, after = rate_ratio(rate)
+    context = -(-resample.width // before) * before  # the filter's reach
+    held = np.zeros(0, np.float32)
+    known = 0  # samples at the start of `held` whose results are out
+    for block in blocks:
+        ready = (len(held) - context) // before * before
+        if ready > known:
+            out = _apply(resample, held[: ready + context])
+            yield out[known // before * after : ready // before * after]
+            kept = max(0, ready - context)
+            held, known = held[kept:], ready - kept
+        held = np.concatenate([held, block]) if len(held) else block
+    if len(held) > known:
+        yield _apply(resample, held)[known // before * after :]
+
+
+def _apply(
+    resample: torchaudio.transforms.Resample, wav: np.ndarray
+) -> np.ndarray:
+    with torch.no_grad():
+        return resample(torch.from_numpy(wav)).numpy()
