@@ -175,7 +175,7 @@ def _check_audio(
     faults = list(_check_duration(utterance, rules))
     try:
         if rules.read:
-            samples = len(read_audio(utterance.audio))
+            samples = len(read_audio(utterance.audio, **utterance.stretch))
             faults += _check_length(utterance, samples / SAMPLE_RATE)
         else:
             check_file(utterance.audio)

@@ -174,10 +174,11 @@ class SpeechDataset(Dataset):
         ]
 
     def _read(self, index: int) -> np.ndarray:
+        row = self.utterances[index]
         if self.cached is None:
-            return read_audio(self.utterances[index].audio)
+            return read_audio(row.audio, **row.stretch)
         if index not in self.cached:
-            wav = read_audio(self.utterances[index].audio)
+            wav = read_audio(row.audio, **row.stretch)
             self.cached[index] = np.round(wav.clip(-1, 1) * 32767).astype(
                 np.int16
             )

@@ -41,7 +41,8 @@ class DataConfig:
     text_style : str
         Normalisation of transcripts; see ``normalize_text``.
     min_seconds, max_seconds : float
-        Utterances outside are left out of training, counted and named.
+        Utterances outside are left out of training, counted and named; longer
+        ones of a split without transcripts are cut at quiet places instead.
     check_audio : bool
         Whether every file is decoded before training starts, so that a
         damaged one is left out instead of stopping the run later.

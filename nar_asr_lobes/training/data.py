@@ -84,6 +84,7 @@ def prepare_data(config: RunConfig, prepare: Prepare) -> None:
         output / "manifests",
         Path(config.data_folder).absolute(),
         config.data.text_style,
+        config.data.max_seconds,
     )
     if config.task == "finetune":
         _make_tokenizer(config)
