@@ -25,6 +25,7 @@ INSTALL = [
     "jiwer==4.0.0",
     "safetensors==0.8.0",
     "soundfile==0.14.0",
+    "av>=17.0,<19",  # FFmpeg's libraries, for what soundfile does not read
     "numpy>=1.26,<2.5",
     "scipy>=1.11,<1.18",
     "numba>=0.61,<0.69",  # the look-ups of the language model

@@ -24,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files",
         nargs="+",
         metavar="FILE",
-        help="wav, flac, mp3, ogg or opus; any rate, any number of channels",
+        help="wav, flac, mp3, ogg, m4a, webm, mkv …; any rate, any number of "
+        "channels; - for standard input",
     )
     parser.add_argument(
         "--bundle",
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=_count, metavar="N", help="processor cores to use"
     )
     parser.add_argument(
-        "--max-seconds", type=_seconds, metavar="S", help="longest file (3600)"
+        "--max-seconds", type=_seconds, metavar="S", help="longest file (90000)"
     )
 
 
@@ -90,6 +91,8 @@ def run(arguments: argparse.Namespace) -> int:
             failed += 1
             _print(transcript.error + "\n", sys.stderr)
             continue
+        for warning in transcript.warnings:
+            _print(warning + "\n", sys.stderr)
         content = FORMATS[arguments.format](transcript)
         if targets:
             _write(targets[transcript.path], content)
@@ -123,9 +126,8 @@ def _transcriber(arguments: argparse.Namespace) -> Transcriber:
     # Seconds of imports, which --help shall not wait for.
     import torch
 
-    from nar_asr_lobes.dataio.audio import MAX_SECONDS
     from nar_asr_lobes.inference.bundle import load_bundle
-    from nar_asr_lobes.inference.transcriber import Transcriber
+    from nar_asr_lobes.inference.transcriber import MAX_SECONDS, Transcriber
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -169,7 +171,8 @@ def _targets(arguments: argparse.Namespace) -> dict[str, Path]:
     folder = Path(arguments.output_dir)
     sources: dict[Path, str] = {}
     for path in arguments.files:
-        target = folder / f"{Path(path).stem}.{arguments.format}"
+        name = "stdin" if path == "-" else Path(path).stem
+        target = folder / f"{name}.{arguments.format}"
         other = sources.setdefault(target, path)
         if other != path:
             raise UserError(

@@ -8,6 +8,7 @@ leave the utterances out or to stop, and shows `summarize(findings)`.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,19 +16,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from nar_asr_lobes.dataio.audio import (
-    SAMPLE_RATE,
-    AudioError,
-    check_file,
-    read_audio,
-)
+from nar_asr_lobes.dataio.audio import AudioStream, check_file
+from nar_asr_lobes.dataio.audio_error import AudioError
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.margins import (
     SHORTEST,
     ctc_frames_needed,
     target_fits,
 )
+from nar_asr_lobes.dataio.resampling import SAMPLE_RATE
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
+
+logger = logging.getLogger(__name__)
 
 MIN_SECONDS = 0.0
 MAX_SECONDS = 60.0
@@ -85,6 +85,8 @@ def check_utterances(
 ) -> tuple[list[Utterance], list[Finding]]:
     """Sort utterances into usable ones and faults.
 
+    Files that are used in spite of a fault are counted in a logged warning.
+
     Arguments
     ---------
     utterances : iterable of Utterance
@@ -119,7 +121,12 @@ def check_utterances(
     # Decoding leaves Python's lock alone, so threads share the processors.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         checked = list(pool.map(partial(_check_audio, rules=rules), utterances))
-    for utterance, (samples, faults) in zip(utterances, checked, strict=True):
+    warned = [finding for _, _, warnings in checked for finding in warnings]
+    if warned:
+        logger.warning("used all the same: %s", summarize(warned))
+    for utterance, (samples, faults, _) in zip(
+        utterances, checked, strict=True
+    ):
         if tokenizer is not None:
             faults += _check_text(utterance, samples, rules)
         findings += faults
@@ -168,20 +175,28 @@ def summarize(findings: Sequence[Finding]) -> str:
 
 def _check_audio(
     utterance: Utterance, rules: _Rules
-) -> tuple[int, list[Finding]]:
-    """Return the number of samples, as far as known, and the faults."""
+) -> tuple[int, list[Finding], list[Finding]]:
+    """Return the number of samples, as far as known, faults and warnings."""
     known = math.isfinite(utterance.duration)
     samples = round(utterance.duration * SAMPLE_RATE) if known else 0
     faults = list(_check_duration(utterance, rules))
+    warnings: list[AudioError] = []
     try:
         if rules.read:
-            samples = len(read_audio(utterance.audio, **utterance.stretch))
+            stream = AudioStream(utterance.audio, **utterance.stretch)
+            samples = sum(len(block) for block in stream)
+            warnings = stream.warnings
             faults += _check_length(utterance, samples / SAMPLE_RATE)
+            faults += _check_silence(utterance, stream)
         else:
             check_file(utterance.audio)
     except AudioError as error:
         faults.append(_finding(utterance, error.problem, error.remedy))
-    return samples, faults
+    return (
+        samples,
+        faults,
+        [_finding(utterance, w.problem, w.remedy) for w in warnings],
+    )
 
 
 def _check_duration(utterance: Utterance, rules: _Rules) -> Iterator[Finding]:
@@ -210,6 +225,17 @@ def _check_length(utterance: Utterance, seconds: float) -> Iterator[Finding]:
             "is not as long as its manifest says",
             "replace the file or prepare the data again",
             f"{seconds:.2f} s instead of {utterance.duration:.2f} s",
+        )
+
+
+def _check_silence(
+    utterance: Utterance, stream: AudioStream
+) -> Iterator[Finding]:
+    if utterance.text and stream.is_constant:
+        yield _finding(
+            utterance,
+            "has a transcript, but its samples are all equal (silence)",
+            "replace the file or leave it out",
         )
 
 

@@ -74,7 +74,7 @@ class Part(io.RawIOBase):
 
 
 def find_samples(file: BinaryIO) -> tuple[int, int | None] | None:
-    """Find the samples of a WAV, RF64, W64, AIFF or AU file.
+    """Find the samples of a WAV, RF64, W64, AIFF, AU or SPHERE file.
 
     Returns
     -------
@@ -90,6 +90,8 @@ def find_samples(file: BinaryIO) -> tuple[int, int | None] | None:
     if head[:4] == b".snd" and len(head) == 12:
         start, size = struct.unpack(">II", head[4:])
         return start, _known(size)
+    if head.startswith(b"NIST_1A\n"):
+        return _find_sphere(file)
     if head[:4] not in _CHUNKS:
         return None
     at, width, kind, wanted, counted = _CHUNKS[head[:4]]
@@ -110,6 +112,18 @@ def find_samples(file: BinaryIO) -> tuple[int, int | None] | None:
             sizes = file.read(16)  # of the file, of the samples
             long_size = int.from_bytes(sizes[8:], "little")
         at += size + -size % (8 if counted else 2)
+
+
+def _find_sphere(file: BinaryIO) -> tuple[int, int] | None:
+    file.seek(0)
+    lines = [line.split() for line in file.read(1024).split(b"\n")]
+    size = 1
+    fields = {line[0]: line[2] for line in lines if len(line) == 3}
+    for name in (b"sample_count", b"sample_n_bytes", b"channel_count"):
+        if not fields.get(name, b"").isdigit():
+            return None
+        size *= int(fields[name])
+    return int(lines[1][0]), size
 
 
 def ogg_parts(path: str, file: BinaryIO) -> list[tuple[int, int, int]]:

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from nar_asr_lobes.dataio.audio import SAMPLE_RATE
+from nar_asr_lobes.dataio.resampling import SAMPLE_RATE
 
 # As many frames as a second has (21 at 25 Hz), which end at the last sample.
 SHORTEST = 15480

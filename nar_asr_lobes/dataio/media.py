@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _UNKNOWN_LENGTH = 2**62  # libsndfile says 2**63 - 1 frames then
 _EXACT_SEEK = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # stateless codecs
-_STATED = ("mov", "matroska", "asf", "avi", "flv")  # their lengths are no guess
+_STATED = ("mov", "matroska", "asf", "avi", "flv", "caf")  # their lengths are no guess
 
 
 @dataclass
@@ -282,10 +282,11 @@ def _av_pieces(
 ) -> Iterator[tuple[int, np.ndarray]]:
     from av.error import FFmpegError
 
-    seconds = size = bad = 0
+    seconds = packed = size = bad = 0
     try:
         for packet in container.demux(stream):
             size += packet.size
+            packed += (packet.duration or 0) * packet.time_base
             try:
                 frames = packet.decode()
             except FFmpegError:
@@ -299,9 +300,9 @@ def _av_pieces(
     if bad:
         total = seconds * size / max(size - bad, 1)
         _check_damage(path, total - seconds, total, warnings)
-    if stated and stated - seconds > 0:
-        if not is_tolerable(stated - seconds, stated):
-            raise cut_short(path, f"{seconds:.2f} of {stated:.2f} s")
+    # Of packets, because the silence that a codec adds is not decoded.
+    if stated and not is_tolerable(stated - packed, stated):
+        raise cut_short(path, f"{float(packed):.2f} of {stated:.2f} s")
 
 
 def _check_damage(

@@ -18,14 +18,11 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from nar_asr_lobes.dataio.audio import (
-    SAMPLE_RATE,
-    AudioError,
-    audio_blocks,
-    audio_info,
-)
+from nar_asr_lobes.dataio.audio import audio_blocks, audio_info
+from nar_asr_lobes.dataio.audio_error import AudioError
 from nar_asr_lobes.dataio.checks import Finding, summarize
 from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.dataio.resampling import SAMPLE_RATE
 from nar_asr_lobes.dataio.silence import cut_at_quiet
 
 logger = logging.getLogger(__name__)

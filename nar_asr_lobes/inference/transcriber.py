@@ -1,13 +1,16 @@
 """Files of any length and format to text with word times.
 
-files -> read_audio -> pieces of <= 25 s -> batches of similar length
+files -> blocks -> pieces of <= 25 s -> batches of similar length
       -> Recognizer -> words with times -> one Transcript per file, in order
+
+Of a file only the pieces that wait for a batch are held, not the whole.
 """
 
 from __future__ import annotations
 
 import math
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -15,14 +18,11 @@ from itertools import groupby
 import numpy as np
 import torch
 
-from nar_asr_lobes.dataio.audio import (
-    MAX_SECONDS,
-    SAMPLE_RATE,
-    AudioError,
-    read_audio,
-)
+from nar_asr_lobes.dataio.audio import AudioStream
+from nar_asr_lobes.dataio.audio_error import AudioError
 from nar_asr_lobes.dataio.margins import silence_before, with_silence
-from nar_asr_lobes.dataio.silence import split_at_quiet
+from nar_asr_lobes.dataio.resampling import SAMPLE_RATE
+from nar_asr_lobes.dataio.silence import cut_at_quiet
 from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
 from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.hot_words import HotWords
@@ -31,7 +31,9 @@ from nar_asr_lobes.decoding.modes import find_mode, hot_word_modes
 from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import Bundle
+from nar_asr_lobes.inference.pipes import on_disk
 
+MAX_SECONDS = 90000.0  # a day and what a codec adds to it
 BATCH_SECONDS = 100.0  # of padded audio
 _POOL = 4  # batches read ahead, so that pieces of like length can meet
 
@@ -53,6 +55,8 @@ class Transcript:
         confidences.
     error : str or None
         One sentence on why the file could not be read.
+    warnings : tuple of str
+        A sentence for each fault that did not keep it from being read.
     """
 
     path: str
@@ -60,14 +64,15 @@ class Transcript:
     text: str
     words: tuple[Word, ...] = ()
     error: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
-@dataclass
+@dataclass(eq=False)
 class _Chunk:
     """A piece of a file: where it starts, its samples, what was found."""
 
     start: float  # seconds
-    wav: np.ndarray
+    wav: np.ndarray | None  # until it is recognised
     text: str = ""
     words: list[Word] = field(default_factory=list)
 
@@ -78,6 +83,22 @@ class _File:
     seconds: float = 0.0
     chunks: list[_Chunk] = field(default_factory=list)
     error: str | None = None
+    warnings: tuple[str, ...] = ()
+    is_read: bool = False
+
+    def transcript(self) -> Transcript:
+        return Transcript(
+            path=self.path,
+            seconds=self.seconds,
+            text=" ".join(c.text for c in self.chunks if c.text),
+            words=tuple(
+                _inside(word, self.seconds)
+                for chunk in self.chunks
+                for word in chunk.words
+            ),
+            error=self.error,
+            warnings=self.warnings,
+        )
 
 
 class Transcriber:
@@ -159,7 +180,8 @@ class Transcriber:
         Arguments
         ---------
         paths : iterable of str or path
-            Audio files of any format, rate, number of channels and length.
+            Audio files of any format, rate, number of channels and length;
+            pipes, and "-" for standard input.
 
         Yields
         ------
@@ -172,45 +194,52 @@ class Transcriber:
         UserError
             If the model's outputs are not numbers (damaged weights).
         """
-        pool: list[_File] = []
+        files: deque[_File] = deque()
+        pool: list[_Chunk] = []
         for path in paths:
-            pool.append(self._read(os.fspath(path)))
-            seconds = sum(file.seconds for file in pool)
-            if seconds >= _POOL * self.batch_seconds:
-                yield from self._finish(pool)
-                pool = []
-        yield from self._finish(pool)
+            file = _File(os.fspath(path))
+            files.append(file)
+            for chunk in self._read(file):
+                if self._is_full(pool):
+                    yield from self._finish(pool, files)
+                file.chunks.append(chunk)
+                pool.append(chunk)
+            if file.error:
+                pool = [c for c in pool if c not in file.chunks]
+                file.seconds, file.chunks = 0.0, []
+            file.is_read = True
+            if self._is_full(pool):
+                yield from self._finish(pool, files)
+        yield from self._finish(pool, files)
 
-    def _read(self, path: str) -> _File:
+    def _read(self, file: _File) -> Iterator[_Chunk]:
         try:
-            wav = read_audio(path, self.max_seconds)
+            with on_disk(file.path) as path:
+                stream = AudioStream(path, self.max_seconds)
+                for start, wav in cut_at_quiet(stream):
+                    file.seconds = (start + len(wav)) / SAMPLE_RATE
+                    yield _chunk(start, wav)
+                file.warnings = tuple(
+                    str(warning).replace(path, file.path, 1)
+                    for warning in stream.warnings
+                )
         except AudioError as error:
-            return _File(path, error=str(error))
-        except UnicodeEncodeError:  # soundfile's, on the way to libsndfile
-            fault = "has a name that is not UTF-8; rename it"
-            return _File(path, error=f"{path}: {fault}")
-        chunks = [
-            _chunk(start, wav[start:end]) for start, end in split_at_quiet(wav)
-        ]
-        return _File(path, len(wav) / SAMPLE_RATE, chunks)
+            file.error = str(error).replace(path, file.path, 1)
 
-    def _finish(self, files: list[_File]) -> Iterator[Transcript]:
-        chunks = [chunk for file in files for chunk in file.chunks]
-        chunks.sort(key=lambda chunk: len(chunk.wav))
+    def _is_full(self, pool: list[_Chunk]) -> bool:
+        seconds = sum(len(chunk.wav) for chunk in pool) / SAMPLE_RATE
+        return seconds >= _POOL * self.batch_seconds
+
+    def _finish(
+        self, pool: list[_Chunk], files: deque[_File]
+    ) -> Iterator[Transcript]:
+        """Recognise all chunks and give the files that are complete."""
+        chunks = sorted(pool, key=lambda chunk: len(chunk.wav))
+        pool.clear()
         for batch in _batches(chunks, int(self.batch_seconds * SAMPLE_RATE)):
             self._recognize(batch)
-        for file in files:
-            yield Transcript(
-                path=file.path,
-                seconds=file.seconds,
-                text=" ".join(c.text for c in file.chunks if c.text),
-                words=tuple(
-                    _inside(word, file.seconds)
-                    for chunk in file.chunks
-                    for word in chunk.words
-                ),
-                error=file.error,
-            )
+        while files and files[0].is_read:
+            yield files.popleft().transcript()
 
     def _recognize(self, batch: list[_Chunk]) -> None:
         """Put texts and words into the chunks of a batch."""
@@ -233,6 +262,7 @@ class Transcriber:
         ):
             chunk.text = text
             chunk.words = self._words(log_probs, best, chunk.start)
+            chunk.wav = None
 
     def _words(
         self, log_probs: torch.Tensor, best: Hypothesis, start: float

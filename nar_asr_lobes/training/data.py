@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
-from nar_asr_lobes.dataio.audio import SAMPLE_RATE
 from nar_asr_lobes.dataio.batching import (
     Sample,
     StepSampler,
@@ -33,6 +32,7 @@ from nar_asr_lobes.dataio.manifest import (
 )
 from nar_asr_lobes.dataio.margins import SHORTEST
 from nar_asr_lobes.dataio.prepare import prepare_manifests
+from nar_asr_lobes.dataio.resampling import SAMPLE_RATE
 from nar_asr_lobes.dataio.text import normalize_text
 from nar_asr_lobes.dataio.tokenizer import (
     Tokenizer,
