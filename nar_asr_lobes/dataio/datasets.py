@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from nar_asr_lobes.dataio.audio import SAMPLE_RATE, read_audio
+from nar_asr_lobes.dataio.audio import read_audio
 from nar_asr_lobes.dataio.batching import Sample, StepPlan, StepSampler
 from nar_asr_lobes.dataio.manifest import Utterance
-from nar_asr_lobes.dataio.margins import least_samples, with_silence
+from nar_asr_lobes.dataio.margins import SHORTEST, least_samples, with_silence
+from nar_asr_lobes.dataio.resampling import SAMPLE_RATE
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 
 WaveTransform = Callable[[np.ndarray, int], np.ndarray]
@@ -172,6 +173,22 @@ class SpeechDataset(Dataset):
             max(u.duration, least / SAMPLE_RATE)
             for u, least in zip(self.utterances, self.least, strict=True)
         ]
+
+    def silence(self) -> str:
+        """Count the clips that get silence, for a log; empty where none do."""
+        samples = [round(u.duration * SAMPLE_RATE) for u in self.utterances]
+        short = sum(count < SHORTEST for count in samples)
+        tight = sum(
+            max(count, SHORTEST) < least
+            for count, least in zip(samples, self.least, strict=True)
+        )
+        if not short and not tight:
+            return ""
+        return (
+            f"silence is put around {short} clips below "
+            f"{SHORTEST / SAMPLE_RATE:.2f} s and around {tight} whose text "
+            "needs more frames than they have"
+        )
 
     def _read(self, index: int) -> np.ndarray:
         row = self.utterances[index]

@@ -125,6 +125,6 @@ def least_samples(
     """
     if samples_for is None:
         return [SHORTEST] * len(tokens)
-    return [
-        max(SHORTEST, samples_for(ctc_frames_needed(row))) for row in tokens
-    ]
+    needed = [ctc_frames_needed(row) for row in tokens]
+    least = {n: max(SHORTEST, samples_for(n)) for n in set(needed)}
+    return [least[n] for n in needed]

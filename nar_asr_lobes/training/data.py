@@ -30,9 +30,7 @@ from nar_asr_lobes.dataio.manifest import (
     read_manifest,
     write_manifest,
 )
-from nar_asr_lobes.dataio.margins import SHORTEST
 from nar_asr_lobes.dataio.prepare import prepare_manifests
-from nar_asr_lobes.dataio.resampling import SAMPLE_RATE
 from nar_asr_lobes.dataio.text import normalize_text
 from nar_asr_lobes.dataio.tokenizer import (
     Tokenizer,
@@ -187,36 +185,14 @@ def _check(config: RunConfig, splits: list[str]) -> None:
                 f"{config.data_folder}: no utterance of split {name!r} is "
                 f"usable; {left_out} says why for each"
             )
-        _log_silence(
-            name, utterances, tokenizer if trained_on else None, frontend
+        dataset = SpeechDataset(
+            utterances,
+            tokenizer if trained_on else None,
+            samples_for=frontend.samples_for,
         )
+        if dataset.silence():
+            logger.info("%s: %s", name, dataset.silence())
         write_manifest(output / "checked" / f"{name}.jsonl", utterances, "/")
-
-
-def _log_silence(
-    split: str,
-    utterances: list[Utterance],
-    tokenizer: Tokenizer | None,
-    frontend: WaveformFrontend,
-) -> None:
-    """Count the utterances that get silence, see ``with_silence``."""
-    dataset = SpeechDataset(
-        utterances, tokenizer, samples_for=frontend.samples_for
-    )
-    short = sum(round(u.duration * SAMPLE_RATE) < SHORTEST for u in utterances)
-    tight = sum(
-        max(SHORTEST, round(u.duration * SAMPLE_RATE)) < least
-        for u, least in zip(utterances, dataset.least, strict=True)
-    )
-    if short or tight:
-        logger.info(
-            "%s: silence is put around %d clips below %.2f s and %d whose "
-            "transcript needs more frames than they have",
-            split,
-            short,
-            SHORTEST / SAMPLE_RATE,
-            tight,
-        )
 
 
 def _frontend(config: RunConfig) -> WaveformFrontend:

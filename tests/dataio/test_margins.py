@@ -141,3 +141,15 @@ def test_memory_is_planned_with_the_silence(clips):
     rows = clips([1600, 32000])
     dataset = SpeechDataset(rows, TOKENIZER)
     assert dataset.durations == [SHORTEST / 16000, 2.0]
+
+
+def test_clips_that_get_silence_are_counted(clips):
+    rows = clips([800, 1600, SHORTEST - 1, SHORTEST])
+    rows += clips([16000], "the fast talker of our town bores me")
+    samples_for = frontend_of("gabor").samples_for
+    dataset = SpeechDataset(rows, TOKENIZER, samples_for=samples_for)
+    assert dataset.silence() == (
+        "silence is put around 3 clips below 0.97 s and around 1 whose text "
+        "needs more frames than they have"
+    )
+    assert SpeechDataset(rows[3:4], TOKENIZER).silence() == ""
