@@ -15,17 +15,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 
 from nar_asr_lobes.dataio.audio import AudioStream, check_file
 from nar_asr_lobes.dataio.audio_error import AudioError
 from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.dataio.margins import (
+    SHORTEST,
+    ctc_frames_needed,
+    target_fits,
+)
 from nar_asr_lobes.dataio.resampling import SAMPLE_RATE
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
 
-MIN_SECONDS = 0.1
+MIN_SECONDS = 0.0
 MAX_SECONDS = 60.0
 
 _TOLERANCE = 0.1  # s between manifest and file, for rounding and codec delay
@@ -91,7 +95,8 @@ def check_utterances(
         When given, every utterance needs a transcript it can encode.
     frames : callable, optional
         Samples at 16 kHz -> encoder frames; when given with a tokenizer,
-        targets that CTC cannot align are found.
+        targets are found that CTC cannot align even with silence around the
+        clip (see `target_fits`).
     min_seconds, max_seconds : float
         Limits of the duration.
     read : bool
@@ -128,27 +133,6 @@ def check_utterances(
         if not faults:
             usable.append(utterance)
     return usable, findings
-
-
-def ctc_frames_needed(tokens: Sequence[int]) -> int:
-    """Count the frames CTC needs at least for a target.
-
-    Arguments
-    ---------
-    tokens : sequence of int
-        The target's ids.
-
-    Returns
-    -------
-    int
-        One frame a token, and one blank between equal neighbours.
-
-    Example
-    -------
-    >>> ctc_frames_needed([5, 5, 7])
-    4
-    """
-    return len(tokens) + sum(a == b for a, b in pairwise(tokens))
 
 
 def summarize(findings: Sequence[Finding]) -> str:
@@ -199,7 +183,7 @@ def _check_audio(
     warnings: list[AudioError] = []
     try:
         if rules.read:
-            stream = AudioStream(utterance.audio)
+            stream = AudioStream(utterance.audio, **utterance.stretch)
             samples = sum(len(block) for block in stream)
             warnings = stream.warnings
             faults += _check_length(utterance, samples / SAMPLE_RATE)
@@ -275,14 +259,14 @@ def _check_text(
         )
     elif rules.frames is not None:
         needed = ctc_frames_needed(rules.tokenizer.encode(utterance.text))
-        frames = rules.frames(samples)
-        if needed > frames:
+        frames = rules.frames(max(samples, SHORTEST))
+        if not target_fits(needed, samples, frames):
             yield _finding(
                 utterance,
                 "has a target longer than CTC can align",
                 "check that text and audio belong together, use longer"
                 " tokens, or leave the utterance out",
-                f"{needed} frames needed, {frames} there",
+                f"{needed} frames needed, {samples / SAMPLE_RATE:.2f} s there",
             )
 
 

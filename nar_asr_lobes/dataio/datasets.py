@@ -1,7 +1,7 @@
 """The one audio and text pipeline: utterances -> batches.
 
-Utterance -> read_audio -> augment -> wav [S]  \\
-          -> normalised text -> pieces [U]     /  Batch
+Utterance -> read_audio -> augment -> silence around short ones -> wav [S]  \\
+          -> normalised text -> pieces [U]                          /  Batch
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from nar_asr_lobes.dataio.audio import read_audio
 from nar_asr_lobes.dataio.batching import Sample, StepPlan, StepSampler
 from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.dataio.margins import SHORTEST, least_samples, with_silence
+from nar_asr_lobes.dataio.resampling import SAMPLE_RATE
 from nar_asr_lobes.dataio.tokenizer import Tokenizer, UnknownCharactersError
 from nar_asr_lobes.errors import UserError
 
@@ -30,7 +32,8 @@ class Batch:
     ``ids`` and ``texts`` of the B utterances; ``seeds``, one for each random
     draw that concerns an utterance; ``wavs`` [B, S]; ``wav_lens`` [B]
     relative; ``samples`` [B] exact; ``tokens`` [B, U] padded with 0, and
-    ``token_lens`` [B] (no columns and zeros for unlabelled audio).
+    ``token_lens`` [B] (no columns and zeros for unlabelled audio);
+    ``seconds`` of audio in all, silence added to short clips not counted.
     """
 
     ids: list[str]
@@ -41,6 +44,7 @@ class Batch:
     samples: torch.Tensor
     tokens: torch.Tensor
     token_lens: torch.Tensor
+    seconds: float
 
     def to(self, device: torch.device | str) -> Batch:
         """Move the tensors to a device."""
@@ -57,17 +61,13 @@ class Batch:
         pinned = {name: getattr(self, name).pin_memory() for name in names}
         return replace(self, **pinned)
 
-    @property
-    def seconds(self) -> float:
-        """Seconds of real audio, padding not counted."""
-        return float(self.samples.sum()) / 16000
-
 
 def make_batch(
     utterances: Sequence[Utterance],
     wavs: Sequence[np.ndarray],
     tokens: Sequence[Sequence[int]],
     seeds: Sequence[int],
+    least: Sequence[int] | None = None,
 ) -> Batch:
     """Pad waveforms and pieces into a batch.
 
@@ -81,6 +81,9 @@ def make_batch(
         Pieces of each; empty for unlabelled audio.
     seeds : sequence of int
         One for each utterance.
+    least : sequence of int, optional
+        Samples of each at least; shorter ones get silence on both sides. See
+        ``least_samples``, which gives it where it is left out.
 
     Returns
     -------
@@ -95,8 +98,11 @@ def make_batch(
     ...     [0],
     ... )
     >>> batch.wavs.shape, batch.tokens.tolist()
-    (torch.Size([1, 1600]), [[1, 2]])
+    (torch.Size([1, 15480]), [[1, 2]])
     """
+    seconds = sum(len(wav) for wav in wavs) / SAMPLE_RATE
+    least = least_samples(tokens) if least is None else least
+    wavs = list(map(with_silence, wavs, least))
     samples = torch.tensor([len(wav) for wav in wavs])
     token_lens = torch.tensor([len(row) for row in tokens])
     padded = torch.zeros(len(wavs), int(samples.max()))
@@ -113,6 +119,7 @@ def make_batch(
         samples=samples,
         tokens=pieces,
         token_lens=token_lens,
+        seconds=seconds,
     )
 
 
@@ -130,6 +137,9 @@ class SpeechDataset(Dataset):
     cache : bool
         Whether to keep the decoded audio in memory as int16 (32 kB/s); for
         sets of a few hours that are read many times.
+    samples_for : callable, optional
+        Frames -> samples that give them: a clip whose target needs more gets
+        more silence.
 
     Example
     -------
@@ -143,23 +153,50 @@ class SpeechDataset(Dataset):
         tokenizer: Tokenizer | None = None,
         augment: WaveTransform | None = None,
         cache: bool = False,
+        samples_for: Callable[[int], int] | None = None,
     ):
         self.utterances = list(utterances)
         self.augment = augment
         self.tokens = [
             _encode(u, tokenizer) if tokenizer else [] for u in self.utterances
         ]
+        self.least = least_samples(self.tokens, samples_for)
         self.cached: dict[int, np.ndarray] | None = {} if cache else None
 
     def __len__(self) -> int:
         """Count the utterances."""
         return len(self.utterances)
 
+    @property
+    def durations(self) -> list[float]:
+        """Seconds of each in a batch, with the silence it gets."""
+        return [
+            max(u.duration, least / SAMPLE_RATE)
+            for u, least in zip(self.utterances, self.least, strict=True)
+        ]
+
+    def silence(self) -> str:
+        """Count the clips that get silence, for a log; empty where none do."""
+        samples = [round(u.duration * SAMPLE_RATE) for u in self.utterances]
+        short = sum(count < SHORTEST for count in samples)
+        tight = sum(
+            max(count, SHORTEST) < least
+            for count, least in zip(samples, self.least, strict=True)
+        )
+        if not short and not tight:
+            return ""
+        return (
+            f"silence is put around {short} clips below "
+            f"{SHORTEST / SAMPLE_RATE:.2f} s and around {tight} whose text "
+            "needs more frames than they have"
+        )
+
     def _read(self, index: int) -> np.ndarray:
+        row = self.utterances[index]
         if self.cached is None:
-            return read_audio(self.utterances[index].audio)
+            return read_audio(row.audio, **row.stretch)
         if index not in self.cached:
-            wav = read_audio(self.utterances[index].audio)
+            wav = read_audio(row.audio, **row.stretch)
             self.cached[index] = np.round(wav.clip(-1, 1) * 32767).astype(
                 np.int16
             )
@@ -178,6 +215,7 @@ class SpeechDataset(Dataset):
             wavs,
             [self.tokens[s.index] for s in samples],
             [s.seed for s in samples],
+            [self.least[s.index] for s in samples],
         )
 
     def __getitem__(self, plan: StepPlan) -> list[Batch]:

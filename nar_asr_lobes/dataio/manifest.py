@@ -22,7 +22,7 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.files import written_file
 
 _REQUIRED = ("id", "audio", "duration")
-_OPTIONAL = ("text", "speaker")
+_OPTIONAL = ("text", "speaker", "start")
 _SHOWN = 3  # faults quoted in one message; the rest is counted
 
 
@@ -42,6 +42,9 @@ class Utterance:
         Transcript; None for unlabelled speech.
     speaker : str, optional
         Who speaks, where it is known.
+    start : float, optional
+        Where it begins in its file, in seconds, if it is a stretch of one;
+        None for the whole file.
 
     Example
     -------
@@ -54,6 +57,14 @@ class Utterance:
     duration: float
     text: str | None = None
     speaker: str | None = None
+    start: float | None = None
+
+    @property
+    def stretch(self) -> dict[str, float]:
+        """What `read_audio` needs to read no more than it; {} for a file."""
+        if self.start is None:
+            return {}
+        return {"start": self.start, "seconds": self.duration}
 
 
 def refuse(faults: Sequence[str], remedy: str) -> None:
@@ -111,7 +122,8 @@ def read_manifest(
     UserError
         For a missing or empty manifest and for damaged lines: not JSON, a
         missing or unknown key, a wrong type, an id used twice, a duration
-        that is not a finite number above 0. All bad lines are counted.
+        that is not a finite number above 0, a start that is none of at least
+        0. All bad lines are counted.
 
     Example
     -------
@@ -256,12 +268,15 @@ def _fault(record: dict) -> str | None:
     for key in ("id", "audio"):
         if not isinstance(record[key], str) or not record[key].strip():
             return f"{key!r} is not a non-empty string"
-    for key in _OPTIONAL:
+    for key in ("text", "speaker"):
         if not isinstance(record.get(key), (str, type(None))):
             return f"{key!r} is not a string"
-    duration = record["duration"]
-    if isinstance(duration, bool) or not isinstance(duration, (int, float)):
-        return "'duration' is not a number of seconds"
+    duration, start = record["duration"], record.get("start", 0)
+    for key, value in (("duration", duration), ("start", start)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return f"{key!r} is not a number of seconds"
     if not 0 < duration < math.inf:
         return f"the duration {duration} is not a finite number above 0"
+    if not 0 <= start < math.inf:
+        return f"the start {start} is not a finite number of at least 0"
     return None

@@ -9,6 +9,7 @@ checks and writing are done here, once.
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from pathlib import Path
 from nar_asr_lobes.dataio.manifest import Utterance, refuse, write_manifest
 from nar_asr_lobes.dataio.text import count_invisible, normalize_text
 from nar_asr_lobes.dataio.text_files import read_lines
+from nar_asr_lobes.dataio.unlabelled import cut_long
 from nar_asr_lobes.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ def prepare_manifests(
     save_folder: str | os.PathLike,
     data_root: str | os.PathLike,
     text_style: str = "none",
+    max_seconds: float = math.inf,
 ) -> dict[str, Path]:
     """Write one manifest for each split of a data set.
 
@@ -42,6 +45,9 @@ def prepare_manifests(
         Folder that the stored audio paths are relative to.
     text_style : str
         See `normalize_text`; applied to every transcript.
+    max_seconds : float
+        Longer utterances of a split without transcripts are cut, see
+        `cut_long`.
 
     Returns
     -------
@@ -71,6 +77,8 @@ def prepare_manifests(
     for name, utterances in splits.items():
         found = list(utterances)
         rows = [_normalized(row, text_style) for row in found]
+        if all(row.text is None for row in rows):
+            rows = cut_long(rows, max_seconds, data_root)
         _check_split(name, rows)
         _log_invisible(name, found)
         paths[name] = Path(save_folder) / f"{name}.jsonl"

@@ -91,11 +91,10 @@ def recognize_all(
     RecognizedSet
     """
     dataset = SpeechDataset(utterances)
-    durations = [u.duration for u in utterances]
     found: dict[str, Recognized] = {}
     heard: dict[int, torch.Tensor] = {}
     audio_seconds = 0.0
-    for indices in validation_batches(durations, max_batch_seconds):
+    for indices in validation_batches(dataset.durations, max_batch_seconds):
         batch = dataset.batch([Sample(i, i) for i in indices]).to(device)
         audio_seconds += batch.seconds
         recognition = recognizer.recognize(batch.wavs, batch.wav_lens, modes)

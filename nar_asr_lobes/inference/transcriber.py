@@ -18,21 +18,12 @@ from itertools import groupby
 import numpy as np
 import torch
 
-<<<<<<< HEAD
-from nar_asr_lobes.dataio.audio import (
-    MAX_SECONDS,
-    SAMPLE_RATE,
-    AudioError,
-    read_audio,
-)
-from nar_asr_lobes.dataio.scripts import is_spaceless
-from nar_asr_lobes.dataio.silence import split_at_quiet
-=======
 from nar_asr_lobes.dataio.audio import AudioStream
 from nar_asr_lobes.dataio.audio_error import AudioError
+from nar_asr_lobes.dataio.margins import silence_before, with_silence
 from nar_asr_lobes.dataio.resampling import SAMPLE_RATE
+from nar_asr_lobes.dataio.scripts import is_spaceless
 from nar_asr_lobes.dataio.silence import cut_at_quiet
->>>>>>> audio
 from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
 from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.hot_words import HotWords
@@ -100,8 +91,12 @@ class _File:
         return Transcript(
             path=self.path,
             seconds=self.seconds,
-            text=" ".join(c.text for c in self.chunks if c.text),
-            words=tuple(w for chunk in self.chunks for w in chunk.words),
+            text=_joined(self.chunks),
+            words=tuple(
+                _inside(word, self.seconds)
+                for chunk in self.chunks
+                for word in chunk.words
+            ),
             error=self.error,
             warnings=self.warnings,
         )
@@ -224,7 +219,7 @@ class Transcriber:
                 stream = AudioStream(path, self.max_seconds)
                 for start, wav in cut_at_quiet(stream):
                     file.seconds = (start + len(wav)) / SAMPLE_RATE
-                    yield _Chunk(start / SAMPLE_RATE, wav)
+                    yield _chunk(start, wav)
                 file.warnings = tuple(
                     str(warning).replace(path, file.path, 1)
                     for warning in stream.warnings
@@ -244,19 +239,8 @@ class Transcriber:
         pool.clear()
         for batch in _batches(chunks, int(self.batch_seconds * SAMPLE_RATE)):
             self._recognize(batch)
-<<<<<<< HEAD
-        for file in files:
-            yield Transcript(
-                path=file.path,
-                seconds=file.seconds,
-                text=_joined(file.chunks),
-                words=tuple(w for chunk in file.chunks for w in chunk.words),
-                error=file.error,
-            )
-=======
         while files and files[0].is_read:
             yield files.popleft().transcript()
->>>>>>> audio
 
     def _recognize(self, batch: list[_Chunk]) -> None:
         """Put texts and words into the chunks of a batch."""
@@ -306,6 +290,18 @@ def _joined(chunks: list[_Chunk]) -> str:
                 text += " "
         text += chunk.text
     return text
+
+
+def _chunk(first: int, wav: np.ndarray) -> _Chunk:
+    """Make a chunk that may begin with silence, before its first sample."""
+    start = (first - silence_before(len(wav))) / SAMPLE_RATE
+    return _Chunk(start, with_silence(wav))
+
+
+def _inside(word: Word, seconds: float) -> Word:
+    """Move what was found in the silence around a short file to its edge."""
+    start, end = (min(max(t, 0.0), seconds) for t in (word.start, word.end))
+    return replace(word, start=start, end=end)
 
 
 def _usable_device(name: str) -> torch.device:

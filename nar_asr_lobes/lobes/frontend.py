@@ -80,6 +80,10 @@ class WaveformFrontend(nn.Module):
         counts = torch.arange(1, 8000)
         return int(counts[self.output_lengths(counts) > 0][0])
 
+    def samples_for(self, frames: int) -> int:
+        """Count the samples that so many frames need."""
+        return self.min_samples() + (frames - 1) * self.stem.frame_stride
+
     def freeze(self, part: str) -> None:
         """Take a part out of the training: filters or frontend, the whole."""
         if part == "frontend":

@@ -40,7 +40,8 @@ class DataConfig:
     text_style : str
         Normalisation of transcripts; see ``normalize_text``.
     min_seconds, max_seconds : float
-        Utterances outside are left out of training, counted and named.
+        Utterances outside are left out of training, counted and named; longer
+        ones of a split without transcripts are cut at quiet places instead.
     check_audio : bool
         Whether every file is decoded before training starts, so that a
         damaged one is left out instead of stopping the run later.
@@ -61,7 +62,7 @@ class DataConfig:
     test: list[str] = field(default_factory=lambda: ["test"])
     options: dict = field(default_factory=dict)
     text_style: str = "none"
-    min_seconds: float = 0.1
+    min_seconds: float = 0.0
     max_seconds: float = 30.0
     check_audio: bool = True
     cache: bool = False

@@ -41,6 +41,7 @@ from nar_asr_lobes.dataio.tokenizer import (
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.evaluate import check_test_set
 from nar_asr_lobes.files import write_text
+from nar_asr_lobes.lobes.frontend import WaveformFrontend
 from nar_asr_lobes.lobes.model import ModelConfig, SpeechEncoder
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import RunConfig
@@ -89,6 +90,7 @@ def prepare_data(config: RunConfig, prepare: Prepare) -> None:
         output / "manifests",
         Path(config.data_folder).absolute(),
         config.data.text_style,
+        config.data.max_seconds,
     )
     if config.task == "finetune":
         _make_tokenizer(config)
@@ -162,8 +164,7 @@ def _check(config: RunConfig, splits: list[str]) -> None:
     output, data = Path(config.output_folder), config.data
     labelled = config.task == "finetune"
     tokenizer = run_tokenizer(config) if labelled else None
-    with torch.device("meta"):  # only its lengths are asked for, no weights
-        frontend = SpeechEncoder(ModelConfig.from_dict(config.model)).frontend
+    frontend = _frontend(config)
     left_out, lines = output / "left_out.txt", ""
     digests = {}
     for name in splits:
@@ -195,11 +196,24 @@ def _check(config: RunConfig, splits: list[str]) -> None:
                 f"{config.data_folder}: no utterance of split {name!r} is "
                 f"usable; {left_out} says why for each"
             )
+        dataset = SpeechDataset(
+            usable,
+            tokenizer if trained_on else None,
+            samples_for=frontend.samples_for,
+        )
+        if dataset.silence():
+            logger.info("%s: %s", name, dataset.silence())
         if trained_on:
             hashes = hash_utterances(checked)
             digests[name] = keep_hashes(output, name, hashes)
         write_manifest(output / "checked" / f"{name}.jsonl", checked, "/")
     write_digests(output, digests)
+
+
+def _frontend(config: RunConfig) -> WaveformFrontend:
+    """Build what counts frames, without weights."""
+    with torch.device("meta"):
+        return SpeechEncoder(ModelConfig.from_dict(config.model)).frontend
 
 
 def read_split(
@@ -272,11 +286,15 @@ def train_loader(config: RunConfig, tokenizer: Tokenizer | None) -> DataLoader:
     """Load this rank's share of the training steps."""
     utterances = read_split(config, config.data.train, checked=True)
     dataset = SpeechDataset(
-        utterances, tokenizer, config.wave_augment, config.data.cache
+        utterances,
+        tokenizer,
+        config.wave_augment,
+        config.data.cache,
+        _frontend(config).samples_for,
     )
     rank, ranks = world()
     sampler = StepSampler(
-        [u.duration for u in utterances],
+        dataset.durations,
         config.global_batch,
         config.steps,
         config.data.max_batch_seconds,
@@ -303,10 +321,13 @@ class ValidationSet:
     def __init__(self, config: RunConfig, tokenizer: Tokenizer | None):
         utterances = read_split(config, config.data.dev, checked=True)
         self.dataset = SpeechDataset(
-            utterances, tokenizer, cache=config.data.cache
+            utterances,
+            tokenizer,
+            cache=config.data.cache,
+            samples_for=_frontend(config).samples_for,
         )
         self.batches = validation_batches(
-            [u.duration for u in utterances],
+            self.dataset.durations,
             config.data.max_batch_seconds,
             *world(),
         )

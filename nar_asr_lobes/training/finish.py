@@ -155,7 +155,7 @@ def tune(
     dataset = SpeechDataset(utterances)
     batches = [
         dataset.batch([Sample(i, i) for i in indices]).to(device)
-        for indices in validation_batches([u.duration for u in utterances], 60)
+        for indices in validation_batches(dataset.durations, 60)
     ]
     tuned = tune_options(recognizer, batches)
     output = Path(config.output_folder)

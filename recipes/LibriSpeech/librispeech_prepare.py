@@ -3,7 +3,7 @@
     SPLIT/SPEAKER/CHAPTER/SPEAKER-CHAPTER-NUMBER.flac
     SPLIT/SPEAKER/CHAPTER/SPEAKER-CHAPTER.trans.txt   "UTTERANCE-ID TEXT" lines
 
-Libri-Light's folders have the same depth, so they can join the pool.
+Other folders can join the pool, at any depth, such as those of Libri-Light.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from nar_asr_lobes.dataio.audio import AudioError, audio_info
 from nar_asr_lobes.dataio.manifest import Utterance, refuse
 from nar_asr_lobes.dataio.text_files import read_lines
+from nar_asr_lobes.dataio.unlabelled import measure_files, visible_files
 from nar_asr_lobes.errors import UserError
 
 _TRAIN = ("train-clean-100", "train-clean-360", "train-other-500")
@@ -36,7 +36,9 @@ def prepare(
     train, dev, test : sequence of str
         Folders, joined into the splits of these names.
     pool : sequence of str
-        Folders read without transcripts, for pre-training.
+        Folders read without transcripts, for pre-training; ids of other
+        folders than those above are paths. Audio that cannot be read is left
+        out, with a warning, here and above.
 
     Returns
     -------
@@ -47,16 +49,16 @@ def prepare(
     Raises
     ------
     UserError
-        For a missing folder, audio without a transcript or the other way
-        round, and audio whose header cannot be read.
+        For a missing folder, and audio without a transcript or the other way
+        round.
     """
     labelled = {
-        name: _read_split(Path(data_folder) / name, labelled=True)
+        name: _read_split(Path(data_folder) / name)
         for name in dict.fromkeys([*train, *dev, *test])
     }
     unlabelled = {
         name: labelled.get(name)
-        or _read_split(Path(data_folder) / name, labelled=False)
+        or measure_files(_audio(Path(data_folder) / name), data_folder)
         for name in dict.fromkeys(pool)
     }
     splits = {
@@ -73,38 +75,45 @@ def prepare(
     return {name: rows for name, rows in splits.items() if rows}
 
 
-def _read_split(folder: Path, labelled: bool) -> list[Utterance]:
-    files = sorted(folder.glob("*/*/*.flac"))
+def _audio(folder: Path) -> list[Path]:
+    files = visible_files(folder)
     if not files:
         raise UserError(
             f"{folder}: no audio found; expected {folder.name}/SPEAKER/CHAPTER/"
             "*.flac as published at openslr.org/12, or name other folders in"
             " the options train, dev, test and pool"
         )
-    texts, faults = _read_transcripts(folder) if labelled else ({}, [])
-    rows = []
-    for file in files:
-        text = texts.pop(file.stem, None)
-        try:
-            seconds = audio_info(file).seconds
-        except AudioError as error:
-            faults.append(f"{file}: {error.problem}")
-            continue
-        if labelled and not text:
-            faults.append(f"{file}: no transcript in its chapter's .trans.txt")
-        speaker = file.parent.parent.name
-        rows.append(
-            Utterance(file.stem, str(file.absolute()), seconds, text, speaker)
-        )
-    faults += [f"{folder}: transcript {name} has no audio" for name in texts]
+    return files
+
+
+def _read_split(folder: Path) -> list[Utterance]:
+    files = _audio(folder)
+    texts, faults = _read_transcripts(folder)
+    faults += [
+        f"{file}: no transcript in its chapter's .trans.txt"
+        for file in files
+        if not texts.get(file.stem)
+    ]
+    found = {file.stem for file in files}
+    faults += [
+        f"{folder}: transcript {name} has no audio"
+        for name in texts
+        if name not in found
+    ]
     refuse(faults, "complete these files, for example from the archive")
-    return rows
+    return [
+        replace(
+            row, id=file.stem, text=texts[file.stem], speaker=file.parts[-3]
+        )
+        for row in measure_files(files, folder)
+        for file in [Path(row.audio)]
+    ]
 
 
 def _read_transcripts(folder: Path) -> tuple[dict[str, str], list[str]]:
     texts: dict[str, str] = {}
     faults = []
-    for path in sorted(folder.glob("*/*/*.trans.txt")):
+    for path in visible_files(folder, [".trans.txt"]):
         for number, line in enumerate(read_lines(path), 1):
             if not line.strip():
                 continue

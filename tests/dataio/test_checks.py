@@ -10,10 +10,10 @@ import torch
 from nar_asr_lobes.dataio.checks import (
     Finding,
     check_utterances,
-    ctc_frames_needed,
     summarize,
 )
 from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.dataio.margins import ctc_frames_needed
 from nar_asr_lobes.dataio.tokenizer import CharTokenizer
 
 TOKENIZER = CharTokenizer("abc ")
@@ -135,8 +135,9 @@ def test_findings_name_characters_and_never_the_text(clip):
 
 
 def test_targets_longer_than_ctc_can_align(clip):
-    texts = {"fits": "abababab", "long": "ababababa", "repeats": "aaaaa"}
-    rows = [clip(name, duration=0.32, text=t) for name, t in texts.items()]
+    """More than 50 frames a second, which is more than anybody can say."""
+    texts = {"fits": "ab" * 50, "long": "ab" * 50 + "a", "repeats": "a" * 51}
+    rows = [clip(name, duration=2, text=t) for name, t in texts.items()]
     found = problems(rows, tokenizer=TOKENIZER, frames=frames_25_hz)
     assert found == [
         ("long", "has a target longer than CTC can align"),
@@ -145,7 +146,7 @@ def test_targets_longer_than_ctc_can_align(clip):
 
 
 def test_frames_come_from_the_file_when_it_is_read(clip):
-    row = clip("u1", np.zeros(5120 + 640), duration=0.32, text="ababababa")
+    row = clip("u1", np.linspace(0, 1, 32640), duration=2, text="ab" * 51)
     options = {"tokenizer": TOKENIZER, "frames": frames_25_hz}
     assert len(problems([row], **options)) == 1
     assert problems([row], read=True, **options) == []

@@ -15,6 +15,7 @@ from nar_asr_lobes.dataio.datasets import (
     step_loader,
 )
 from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.dataio.margins import with_silence
 from nar_asr_lobes.dataio.tokenizer import train_tokenizer
 from nar_asr_lobes.errors import UserError
 
@@ -42,7 +43,7 @@ def test_a_batch_holds_audio_and_pieces_with_padding(tone_clips, tokenizer):
     seconds = sum(tone_clips[i].duration for i in order)
     assert batch.seconds == pytest.approx(seconds)
     for row, i in enumerate(order):
-        wav = read_audio(tone_clips[i].audio)
+        wav = with_silence(read_audio(tone_clips[i].audio))
         assert batch.samples[row] == len(wav)
         assert round(float(batch.wav_lens[row]) * batch.wavs.shape[1]) == len(
             wav
@@ -80,13 +81,13 @@ def test_moving_a_batch_moves_all_its_tensors():
 
 def test_the_augmentation_gets_the_sample_and_its_seed(tone_clips):
     def augment(wav, seed):
-        return wav[:seed]
+        return wav[: 16000 + seed]
 
     dataset = SpeechDataset(tone_clips, augment=augment)
     batch = dataset.batch([Sample(1, 500), Sample(2, 700)])
-    assert batch.samples.tolist() == [500, 700]
+    assert batch.samples.tolist() == [16500, 16700]
     plain = SpeechDataset(tone_clips).batch([Sample(1, 0), Sample(2, 0)])
-    assert torch.equal(batch.wavs[1], plain.wavs[1, :700])
+    assert torch.equal(batch.wavs[1], plain.wavs[1, :16700])
 
 
 def test_the_cache_reads_once_and_changes_nothing_to_speak_of(
@@ -102,7 +103,10 @@ def test_the_cache_reads_once_and_changes_nothing_to_speak_of(
     copy.unlink()
     assert torch.equal(dataset.batch([Sample(0, 0)]).wavs, first)
     np.testing.assert_allclose(
-        first[0], read_audio(clip.audio), atol=1 / 32767, rtol=0
+        first[0],
+        with_silence(read_audio(clip.audio)),
+        atol=1 / 32767,
+        rtol=0,
     )
 
 

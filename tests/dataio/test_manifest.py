@@ -33,18 +33,23 @@ def test_round_trip(tmp_path):
         Utterance("b", "x/b.flac", 2, "ẹ̀kọ́ خلف \u2028"),
         Utterance("c", "/elsewhere/c.wav", 0.1),
         Utterance("d", "d.wav", 3.5, text=""),
+        Utterance("e", "d.wav", 2.0, start=3.5),
+        Utterance("f", "d.wav", 3.5, start=0.0),
     ]
     path = tmp_path / "deep" / "train.jsonl"
-    assert write_manifest(path, iter(rows), tmp_path) == 4
+    assert write_manifest(path, iter(rows), tmp_path) == 6
     found = read_manifest(path)
     assert [r.text for r in found] == [r.text for r in rows]
-    assert [r.duration for r in found] == [1.25, 2, 0.1, 3.5]
+    assert [r.duration for r in found] == [1.25, 2, 0.1, 3.5, 2, 3.5]
+    assert [r.start for r in found] == [None, None, None, None, 3.5, 0]
+    assert found[0].stretch == {}  # the whole file
+    assert found[5].stretch == {"start": 0, "seconds": 3.5}
     assert found[0].speaker == "s" and found[1].speaker is None
     assert [r.audio for r in found] == [
         str(tmp_path / "x/a.wav"),
         str(tmp_path / "x/b.flac"),
         "/elsewhere/c.wav",
-        str(tmp_path / "d.wav"),
+        *[str(tmp_path / "d.wav")] * 3,
     ]
 
 
@@ -83,6 +88,9 @@ BAD = {
     "duration -1.0 is not a finite": {**GOOD, "id": "u2", "duration": -1.0},
     "duration 0 is not a finite": {**GOOD, "id": "u2", "duration": 0},
     "'duration' is not a number": {**GOOD, "id": "u2", "duration": "1.0"},
+    "'start' is not a number": {**GOOD, "id": "u2", "start": "1.0"},
+    "start -1 is not a finite": {**GOOD, "id": "u2", "start": -1},
+    "start inf is not": {**GOOD, "id": "u2", "start": "INF"},
     "'duration' is not a number of": {**GOOD, "id": "u2", "duration": True},
 }
 

@@ -8,12 +8,14 @@ import pytest
 import soundfile
 import torch
 
+from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding.alignment import Word
 from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.evaluation.evaluate import recognize_all
 from nar_asr_lobes.inference.bundle import Bundle
 from nar_asr_lobes.inference.transcriber import (
     Transcriber,
@@ -224,6 +226,24 @@ def test_audio_too_short_or_silent_is_an_empty_text(
     [found] = Transcriber(bundle, mode).transcribe([tmp_path / "a.wav"])
     assert (found.text, found.words, found.error) == ("", (), None)
     assert found.seconds == samples / RATE
+
+
+def test_a_clip_of_a_tenth_of_a_second_has_frames_and_times_inside(
+    bundle, speak, tmp_path
+):
+    """What the model gets is what training gives it, and nothing is lost."""
+    path = tmp_path / "c.wav"
+    soundfile.write(path, speak("c")[1920:3520], RATE, subtype="FLOAT")
+    [found] = Transcriber(bundle).transcribe([path])
+    assert (found.text, found.seconds) == ("c", 0.1)
+    [word] = found.words
+    assert 0 <= word.start < word.end <= 0.1
+    assert word.start == pytest.approx(0, abs=2 * FRAME)
+    row = Utterance("c", str(path), 0.1, "c")
+    [texts] = recognize_all(
+        Transcriber(bundle).recognizer, [row], ["beam5"]
+    ).modes.values()
+    assert texts.texts == ["c"]
 
 
 def test_results_come_before_all_files_are_read(bundle, clips):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from nar_asr_lobes.dataio.manifest import read_manifest
 from nar_asr_lobes.dataio.prepare import UTTERANCE_COLUMNS, prepare_manifests
 from nar_asr_lobes.errors import UserError
 
@@ -88,7 +89,10 @@ def test_librispeech_joins_folders_and_leaves_splits_out(libri):
     )
     assert set(splits) == {"test", "test-clean", "test-other", "pool"}
     assert [u.id[0] for u in splits["test"]] == ["3", "3", "4"]
-    assert [u.id for u in splits["pool"]] == ["2-7-0000", "9-7-0000"]
+    assert [u.id for u in splits["pool"]] == [
+        "dev-clean/2/7/2-7-0000",
+        "unlab-600/9/7/9-7-0000",
+    ]
 
 
 def test_librispeech_default_splits_are_the_published_ones(libri):
@@ -96,19 +100,17 @@ def test_librispeech_default_splits_are_the_published_ones(libri):
         librispeech(str(libri[0]))
 
 
-def test_librispeech_names_every_damaged_file(libri):
+def test_librispeech_names_every_transcript_and_file_left_alone(libri):
     root, options = libri
     folder = root / "train-clean-100" / "1" / "7"
-    (folder / "1-7-0000.flac").write_bytes(b"garbage")
     (folder / "1-7-0001.flac").rename(folder / "1-7-0002.flac")
     with (folder / "1-7.trans.txt").open("a") as file:
         file.write("1-7-0003\n")
     with pytest.raises(UserError) as caught:
         librispeech(str(root), **options)
     message = str(caught.value)
-    assert message.startswith("5 faults: ")
+    assert message.startswith("4 faults: ")
     assert "1-7.trans.txt:3: no text" in message
-    assert "1-7-0000.flac: cannot be read as audio" in message
     assert "1-7-0002.flac: no transcript" in message
 
 
@@ -121,6 +123,41 @@ def test_librispeech_transcripts_of_other_programs(libri):
     rows = librispeech(str(root), **options)["test"]
     texts = [row.text.split() for row in rows]
     assert texts == [["E"], ["F", "G"]]
+
+
+def test_librispeech_goes_on_without_damaged_and_hidden_files(libri, caplog):
+    root, options = libri
+    folder = root / "train-clean-100" / "1" / "7"
+    (folder / "1-7-0000.flac").write_bytes(b"garbage")
+    for name in ("._1-7-0001.flac", "._1-7.trans.txt"):
+        (folder / name).write_bytes(b"\0\5\26\7\xff")
+    splits = librispeech(str(root), **options)
+    assert [u.id for u in splits["train"]] == ["1-7-0001"]
+    assert [u.id for u in splits["pool"]] == ["1-7-0001"]
+    assert "1 utterance has faults" in caplog.text
+    assert "(1/7/1-7-0000)" in caplog.text
+
+
+def test_chapters_of_any_length_and_depth_join_the_pool(libri, tmp_path):
+    """Two books with equal names, one of them longer than the limit."""
+    root, options = libri
+    rng = np.random.default_rng(0)
+    for book, seconds in (("9/one", 7), ("9/two/part", 1)):
+        folder = root / "large" / book
+        folder.mkdir(parents=True)
+        wav = 0.1 * rng.standard_normal(seconds * 16000)
+        soundfile.write(folder / "chapter01.flac", wav, 16000)
+    options["pool"] = ["train-clean-100", "large"]
+    splits = librispeech(str(root), **options)
+    saved = prepare_manifests(splits, tmp_path / "s", root, max_seconds=3)
+    rows = read_manifest(saved["pool"])[2:]
+    *pieces, other = rows
+    assert other.id == "large/9/two/part/chapter01" and other.start is None
+    assert {u.id[:21] for u in pieces} == {"large/9/one/chapter01"}
+    assert len({u.id for u in rows}) == len(rows) >= 4
+    ends = [u.start + u.duration for u in pieces]
+    assert [u.start for u in pieces] == [0.0, *ends[:-1]] and ends[-1] == 7.0
+    assert max(u.duration for u in pieces) <= 3
 
 
 def test_librispeech_refuses_an_id_with_two_transcripts(libri):

@@ -46,7 +46,7 @@ def test_values_sections_and_parts_are_made(recipe):
     assert (config.data_folder, config.steps) == ("corpus", 7)
     assert config.peak_lr == 5e-4  # YAML 1.1 would take 5e-4 for text
     assert (config.data.train, config.data.max_seconds) == ("pool", 20)
-    assert config.data.min_seconds == 0.1  # not in the file
+    assert config.data.min_seconds == 0  # not in the file
     assert config.model == {"stem": "gabor", "d_model": 32, "heads": 2}
     assert config.objective.mask_span == 10
     weight = torch.nn.Parameter(torch.zeros(1))

@@ -210,7 +210,10 @@ def test_intermediate_layers_learn_phones_where_there_is_a_lexicon(tone_clips):
     ):
         units = torch.tensor([objective.lexicon.encode(text)])
         wanted += F.ctc_loss(
-            row[:, None], units, length[None], torch.tensor([units.shape[1]]),
+            row[:, None],
+            units,
+            length[None],
+            torch.tensor([units.shape[1]]),
             reduction="sum",
         ).item()
     assert sums["inter_ctc"] == pytest.approx(wanted, rel=1e-5)
@@ -305,12 +308,14 @@ def test_a_batch_of_scraps_gives_zero_and_every_gradient(
 ):
     """Shorter than a frame; under DDP each weight must get its gradient."""
     objective, model = built(kind)
-    dataset = SpeechDataset(
-        tone_clips[:2],
-        TOKENIZER if kind == "finetune" else None,
-        augment=lambda wav, seed: wav[: int(16000 * seconds)],
+    samples = int(16000 * seconds)
+    batch = make_batch(kind, tone_clips, range(2))
+    batch = replace(
+        batch,
+        wavs=batch.wavs[:, :samples],
+        wav_lens=torch.ones(2),
+        samples=torch.tensor([samples] * 2),
     )
-    batch = dataset.batch([Sample(0, 0), Sample(1, 1)])
     prepared = objective.prepare(batch, model)
     sums = objective.sums(model, prepared, training=True)
     loss = sum(sums[name] for name in objective.weights)
