@@ -48,7 +48,9 @@ def hash_utterances(utterances: Sequence[Utterance]) -> str:
         sizes = list(pool.map(_size, (u.audio for u in utterances)))
     lines = []
     for row, size in zip(utterances, sizes, strict=True):
-        content = repr((row.id, row.duration, row.text, size)).encode()
+        content = repr(
+            (row.id, row.start, row.duration, row.text, size)
+        ).encode()
         digest = hashlib.blake2b(content, digest_size=8).hexdigest()
         lines.append(f"{digest} {row.id}\n")
     return "".join(lines)

@@ -57,7 +57,7 @@ def space_needed(config: RunConfig | LmRunConfig, model: nn.Module) -> int:
     model_bytes = sum(tensor.nbytes for tensor in state)
     trained = sum(w.nbytes for w in weights if w.requires_grad)
     # besides the newest: the best, and the one being written
-    kept = config.log.keep_checkpoints + 2
+    kept = config.logging.keep_checkpoints + 2
     need = kept * (model_bytes + _MOMENTS * trained)
     if config.task == "pretrain":
         return need

@@ -15,7 +15,7 @@ def test_the_estimate_is_what_checkpoints_take(kind, tmp_path, tone_clips):
     brain.fit(make_loader(kind, tone_clips, 1))
     [checkpoint] = (tmp_path / "checkpoints").iterdir()
     size = sum(file.stat().st_size for file in checkpoint.iterdir())
-    config = RunConfig(kind, "data", str(tmp_path), log=LogConfig())
+    config = RunConfig(kind, "data", str(tmp_path), logging=LogConfig())
     need = space.space_needed(config, brain.model)
     bundles = 2 * (checkpoint / "model.pt").stat().st_size
     most = 4 * size + bundles * (kind == "finetune")
@@ -24,7 +24,7 @@ def test_the_estimate_is_what_checkpoints_take(kind, tmp_path, tone_clips):
 
 def test_too_little_space_is_told(tmp_path, tone_clips, monkeypatch, caplog):
     brain = make_brain("pretrain", tmp_path / "checkpoints", 1)
-    config = RunConfig("pretrain", "data", str(tmp_path), log=LogConfig())
+    config = RunConfig("pretrain", "data", str(tmp_path), logging=LogConfig())
     need = space.space_needed(config, brain.model)
     monkeypatch.setattr(space, "free_space", lambda path: need - 1)
     space.warn_of_space(config, brain.model)
@@ -34,6 +34,6 @@ def test_too_little_space_is_told(tmp_path, tone_clips, monkeypatch, caplog):
     brain.fit(make_loader("pretrain", tone_clips, 1))
     space.warn_of_space(config, brain.model)  # some of it is there by now
     assert not caplog.text
-    more = replace(config, log=LogConfig(keep_checkpoints=9))
+    more = replace(config, logging=LogConfig(keep_checkpoints=9))
     space.warn_of_space(more, brain.model)
     assert "will need about" in caplog.text
