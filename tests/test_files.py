@@ -66,7 +66,8 @@ def hold(folder, ready):
     """Lock a folder, fork as a data loader does, and wait for ever."""
     lock = lock_folder(folder)
     loader = os.fork()
-    ready.put(loader)
+    if loader:
+        ready.put(loader)
     signal.pause()
     lock.close()
 
@@ -74,15 +75,17 @@ def hold(folder, ready):
 def test_a_lock_ends_with_its_process_and_not_before(tmp_path):
     fork = multiprocessing.get_context("fork")
     ready = fork.Queue()
-    holder = fork.Process(target=hold, args=(tmp_path, ready))
+    holder = fork.Process(target=hold, args=(tmp_path, ready), daemon=True)
     holder.start()
-    loaders = {ready.get(timeout=60), ready.get(timeout=60)} - {0}
-    with pytest.raises(UserError, match=f"process {holder.pid} on .*; wait"):
-        lock_folder(tmp_path)
-    os.kill(holder.pid, signal.SIGKILL)
-    holder.join()
-    lock_folder(tmp_path).close()  # though a process it forked still lives
-    for loader in loaders:
+    loader = ready.get(timeout=60)
+    try:
+        told = f"another run writes there .process {holder.pid} on .*; wait"
+        with pytest.raises(UserError, match=told):
+            lock_folder(tmp_path)
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.join()
+        lock_folder(tmp_path).close()  # though a process it forked still lives
+    finally:
         os.kill(loader, signal.SIGKILL)
 
 

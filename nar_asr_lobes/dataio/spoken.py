@@ -28,7 +28,7 @@ from nar_asr_lobes.dataio.synth import (
     mix_noise,
 )
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.files import written_file
+from nar_asr_lobes.files import cannot_write, written_file
 
 ENGLISH_VOICES = (
     "en-us+m1",
@@ -207,11 +207,8 @@ def speak_plan(
         rows.insert(0, "\t".join(UTTERANCE_COLUMNS))
         write_lines(folder / "utterances.tsv", rows)
         write_lines(folder / "corpus.json", [marker])
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be written ({error.strerror}); name another "
-            "folder"
-        ) from error
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise cannot_write(folder, error) from error
 
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """From a data set on disk to checked manifests, tokenizer and loaders.
 
 prepare() -> manifests/ -> tokenizer -> checks -> checked/ + left_out.txt
+checked/{train,dev} -> data.json, compared when the run is resumed
 """
 
 from __future__ import annotations
@@ -207,7 +208,8 @@ def _check(config: RunConfig, splits: list[str]) -> None:
             hashes = hash_utterances(checked)
             digests[name] = keep_hashes(output, name, hashes)
         write_manifest(output / "checked" / f"{name}.jsonl", checked, "/")
-    write_digests(output, digests)
+    if digests:
+        write_digests(output, digests)
 
 
 def _frontend(config: RunConfig) -> WaveformFrontend:

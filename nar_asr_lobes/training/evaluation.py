@@ -96,8 +96,8 @@ def evaluate_splits(
         try:
             found = evaluate(modes)
         except Exception as error:  # of one mode perhaps
-            logger.debug("evaluation of %s", split, exc_info=error)
-            logger.warning("%s: failed; each mode is tried by itself", split)
+            logger.debug("%s", split, exc_info=error)
+            logger.warning("%s: each mode is evaluated by itself now", split)
             found = []
             for mode in modes:
                 with noted(faults, f"evaluation of {split!r} in mode {mode}"):

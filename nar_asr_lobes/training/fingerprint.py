@@ -13,6 +13,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 from nar_asr_lobes.dataio.manifest import Utterance
@@ -22,6 +23,7 @@ from nar_asr_lobes.training.checkpoint import CheckpointFolder
 
 DIGESTS = "data.json"
 _THREADS = 16  # that ask for sizes; a network's answers take their time
+_PART = 1000  # files; a task for each of them would cost more than the asking
 
 
 def hash_utterances(utterances: Sequence[Utterance]) -> str:
@@ -44,8 +46,10 @@ def hash_utterances(utterances: Sequence[Utterance]) -> str:
     >>> hash_utterances([Utterance("u1", "no.wav", 1.0, "ab")])
     '2bab926287ae403f u1\\n'
     """
+    paths = [row.audio for row in utterances]
+    parts = [paths[i : i + _PART] for i in range(0, len(paths), _PART)]
     with ThreadPoolExecutor(_THREADS) as pool:
-        sizes = list(pool.map(_size, (u.audio for u in utterances)))
+        sizes = chain.from_iterable(pool.map(_sizes, parts))
     lines = []
     for row, size in zip(utterances, sizes, strict=True):
         content = repr(
@@ -56,11 +60,9 @@ def hash_utterances(utterances: Sequence[Utterance]) -> str:
     return "".join(lines)
 
 
-def _size(path: str) -> int | None:
-    try:
-        return os.path.getsize(path)
-    except OSError:  # found by the checks
-        return None
+def _sizes(paths: list[str]) -> list[int | None]:
+    """Give the size of each file; one that is gone was found by the checks."""
+    return [os.path.getsize(x) if os.path.exists(x) else None for x in paths]
 
 
 def keep_hashes(output: Path, split: str, hashes: str) -> str:

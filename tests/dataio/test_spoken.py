@@ -48,7 +48,7 @@ def test_nothing_to_speak_and_nowhere_to_write(speak, tmp_path):
     with pytest.raises(UserError, match="there is no text to speak; give som"):
         speak([])
     (tmp_path / "audio").write_text("a file")
-    with pytest.raises(UserError, match="cannot be written .*; name another"):
+    with pytest.raises(UserError, match="cannot be written .* free on that"):
         speak(TEXTS)
 
 

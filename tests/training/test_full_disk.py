@@ -83,6 +83,7 @@ def test_a_process_on_a_full_disk_prints_no_stack(folder, small_disk):
         "sys.exit(main(sys.argv[1:], prepare))"
     )
     options = f"--data_folder={folder / 'data'}", f"--output_folder={out}"
+    options = *options, "--lm=null", "--modes=[nar]"
     done = subprocess.run(
         [sys.executable, "-c", script, folder / "finetune.yaml", *options],
         cwd=RECIPES.parent,

@@ -116,7 +116,6 @@ def test_what_would_do_nothing_is_refused(values, message):
 def test_other_sentences_are_refused_where_there_is_a_checkpoint(
     make, tmp_path
 ):
-    config = make(LINES, dev=["a"], dev_texts=["any"])
     make(LINES[1:], dev=["a"], dev_texts=["any"])  # none yet
     config = make(LINES, dev=["a"], dev_texts=["any"])
     facts = {"data": read_digests(config.output_folder)}
