@@ -243,6 +243,7 @@ def _refuse(wrong: np.ndarray, fault: str) -> None:
 
 
 def unusable(fault: str) -> UserError:
+    """Return the error of a model that cannot become tables."""
     return UserError(
         f"this n-gram model cannot be used ({fault}); train it again"
     )

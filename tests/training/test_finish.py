@@ -64,7 +64,7 @@ def test_the_card_says_what_the_run_was(finished):
 
 
 def test_the_language_model_learns_from_the_texts_named(folder):
-    lines = "\ufeffant ant\u2028ant\r\ntea\n"  # as other programs write them
+    lines = "\ufeffant\u2028ant\u2028ant\r\ntea\n"
     (folder / "data" / "more.txt").write_bytes(lines.encode())
     shutil.rmtree(folder / "out")
     option = "--lm={texts: [more.txt], order: 2, unit: words, tune: True}"
