@@ -59,7 +59,9 @@ def read_outcome(folder: Path) -> Outcome:
     """Read what a finished fine-tuning wrote."""
     found = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["test"]
     log = folder / "train_log.txt"  # TensorBoard has none
-    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+    lines = (
+        log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+    )
     matches = filter(None, map(_VALID.match, lines))
     return Outcome(
         {mode: numbers["wer"] for mode, numbers in found.items()},

@@ -72,8 +72,8 @@ def oracle(hot, tokenizer):
     begin = {i for i, p in enumerate(tokenizer.pieces) if p[0] == "▁"}
     spaces = {i for i in begin if tokenizer.pieces[i] == "▁"}
     phrases = [tuple(tokenizer.encode(phrase)) for phrase in hot.phrases]
-    return lambda ids: hot.boost * naive_gain(
-        ids, phrases, begin, spaces, hot.limit
+    return lambda ids: (
+        hot.boost * naive_gain(ids, phrases, begin, spaces, hot.limit)
     )
 
 
