@@ -119,7 +119,8 @@ def to_dict(
         "utterances_in_all", "wrong_utterances", "words", "substitutions",
         "deletions", "insertions" and "hits"; where there was a list of hot
         words also "hot_said", "hot_found", "hot_inserted" and "hot_recall" (a
-        fraction, None if none was said). Raises ValueError when a mode stands twice.
+        fraction, None if none was said). Raises ValueError when a mode stands
+        twice.
 
     Example
     -------
