@@ -53,7 +53,9 @@ def milliseconds(work: Callable, device: torch.device) -> float:
 def tasks(arguments: argparse.Namespace) -> dict[str, Callable]:
     """Make the input of each task; return what is to be timed."""
     device = torch.device(arguments.device)
-    sizes = yaml.safe_load((MODELS / f"{arguments.model}.yaml").read_text(encoding="utf-8"))
+    sizes = yaml.safe_load(
+        (MODELS / f"{arguments.model}.yaml").read_text(encoding="utf-8")
+    )
     model = build_model(sizes, PIECES + 1).to(device).eval()
     count, samples = arguments.utterances, int(SAMPLE_RATE * arguments.seconds)
     wavs = torch.randn(count, samples, device=device)

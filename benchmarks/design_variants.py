@@ -97,7 +97,9 @@ def noise_filters(filters: int, kernel: int) -> torch.Tensor:
 def outcome(options: dict[str, str]) -> dict[str, float]:
     """Read what a finished run wrote."""
     folder = Path(options["output_folder"])
-    test = json.loads((folder / "results.json").read_text(encoding="utf-8"))["test"]
+    test = json.loads((folder / "results.json").read_text(encoding="utf-8"))[
+        "test"
+    ]
     seconds = json.loads((folder / "seconds.json").read_text(encoding="utf-8"))
     return {
         "steps": int(options["steps"]),

@@ -62,7 +62,11 @@ PUBLISHED = {
         Wav2Vec2Config,
         {**LARGE, "use_weighted_layer_sum": True},
     ),
-    "wav2vec2-frames": (Wav2Vec2ForAudioFrameClassification, Wav2Vec2Config, {}),
+    "wav2vec2-frames": (
+        Wav2Vec2ForAudioFrameClassification,
+        Wav2Vec2Config,
+        {},
+    ),
     "wav2vec2-odd": (Wav2Vec2Model, Wav2Vec2Config, {**LARGE, **ODD}),
     "hubert-base": (HubertModel, HubertConfig, {}),
     "hubert-large-ctc": (HubertForCTC, HubertConfig, LARGE),

@@ -174,7 +174,7 @@ def _tune(
 def _table(tuning: Tuning) -> Iterator[str]:
     """Lay out the word error rates, the best one marked."""
     bonuses = sorted({point.token_bonus for point in tuning.surface})
-    yield f"word error rate in % of {tuning.words} words; * the best"
+    yield f"error rate in % of {tuning.words} words or characters; * the best"
     yield "lm_weight   token_bonus"
     yield " " * 9 + "".join(f"{bonus:9g}" for bonus in bonuses)
     for start in range(0, len(tuning.surface), len(bonuses)):

@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hot-words",
         metavar="FILE",
-        help="words or phrases to prefer, a line or a comma each; beam modes only",
+        help="phrases to prefer, each on a line or with a comma behind it; "
+        "beam modes only",
     )
     parser.add_argument(
         "--hot-boost",

@@ -11,9 +11,10 @@ _SPACELESS = frozenset(
     "CJK IDEOGRAPHIC HIRAGANA KATAKANA KATAKANA-HIRAGANA HALFWIDTH BOPOMOFO "
     "THAI LAO KHMER MYANMAR TIBETAN JAVANESE BALINESE".split()
 )
-_LONGEST_WORD = 24  # characters; longer texts without a space have no words
-_AFTER = "ะาำๅະາຳぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮ"  # no line starts with
-_BEFORE = "เแโใไເແໂໃໄ\u17d2\u1039"  # no line ends with
+_LONGEST_WORD = 24  # characters
+# No line starts with the former, or ends with the latter.
+_AFTER = "ะาำๅະາຳぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮ"
+_BEFORE = "เแโใไເແໂໃໄ\u17d2\u1039"
 
 
 @cache
@@ -39,7 +40,8 @@ def may_break(before: str, after: str) -> bool:
     (True, False, False)
     """
     return not (
-        unicodedata.category(after) in ("Mn", "Mc", "Me", "Lm", "Pe", "Pf", "Po")
+        unicodedata.category(after)
+        in ("Mn", "Mc", "Me", "Lm", "Pe", "Pf", "Po")
         or unicodedata.category(before) in ("Ps", "Pi")
         or after in _AFTER
         or before in _BEFORE

@@ -81,6 +81,8 @@ class HotRules:
         Tokens before which a word ends.
     spaces : set of int
         Those of them that are nothing but a space.
+    leading : bool
+        Whether a word's first token holds the space before it.
 
     Example
     -------
@@ -98,12 +100,12 @@ class HotRules:
         phrases: Sequence[Sequence[int]],
         boundaries: set[int],
         spaces: set[int],
+        leading: bool = False,
     ):
         self.boundaries, self.spaces = boundaries, spaces
+        self.leading = leading
         self.phrases = phrases
         self.first = [tokens[0] for tokens in phrases]
-        # with characters a word begins behind the space, else with it
-        self.leading = self.first[0] in boundaries
         self.children: list[dict[int, int]] = [{}]
         self._length, self._phrase, self._under = [0], [-1], [set()]
         for phrase, tokens in enumerate(phrases):
@@ -133,9 +135,10 @@ class HotRules:
         starts, covered, gap = [], state.covered, None
         if token in self.boundaries:
             covered, gap = self.close(state)
+        begins = gap is not None and token not in self.spaces
         for start in state.starts:
             node = self.children[start.node].get(token)
-            if node is not None:
+            if node is not None and not (begins and start.node == _ROOT):
                 starts.append(Start(node, start.chain, start.banned))
         if gap is not None:
             starts += self.enter(gap, token)
@@ -149,7 +152,7 @@ class HotRules:
 
     def enter(self, gap: Start, token: int) -> list[Start]:
         """Return the start, if any, that a boundary token opens."""
-        if not self.leading:
+        if token in self.spaces and not self.leading:
             return [gap]
         node = self.children[_ROOT].get(token)
         return [] if node is None else [gap._replace(node=node)]
@@ -222,18 +225,21 @@ class HotRules:
         """
         if not state.starts or self._phrase[state.starts[0].node] >= 0:
             return None
-        if state.gap is not None and self.boundaries > self.spaces:
-            return None
         first, *rest = state.starts
-        if 0 < len(first.banned) < len(self._under[first.node]):
+        gap = state.gap
+        if gap is not None and (self.leading or not (gap.banned or rest)):
+            return None
+        if gap is not None and gap.banned:  # the last start is the gap's
+            tokens = self.spaces | {self.first[p] for p in gap.banned}
+            gap = gap._replace(banned=_NOBODY)
+            rest = [*state.starts[:-1], gap]
+        elif 0 < len(first.banned) < len(self._under[first.node]):
             place = self._length[first.node]
             tokens = {self.phrases[phrase][place] for phrase in first.banned}
             rest.insert(0, first._replace(banned=_NOBODY))
         else:
             tokens = set(self.children[first.node])
-        if state.gap is not None:
-            tokens |= self.spaces
-        other = self._tidy(rest, state.covered) if rest else _EMPTY
+        other = self._tidy(rest, state.covered, gap) if rest else _EMPTY
         return tokens, other
 
     def _tidy(

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nar_asr_lobes.dataio.pieces import SPACE, Tokenizer
+from nar_asr_lobes.dataio.scripts import is_spaceless
 from nar_asr_lobes.decoding.hot_closings import (
     AHEAD,
     NONE,
@@ -109,7 +110,8 @@ class HotWords:
         # two spellings of one phrase are the same tokens
         unique = dict(zip(ids, phrases, strict=True))
         boundaries, spaces = _boundaries(tokenizer)
-        rules = HotRules(list(unique), boundaries, spaces)
+        leading = tokenizer.pieces[ids[0][0]].startswith(SPACE)
+        rules = HotRules(list(unique), boundaries, spaces, leading)
         with _no_collection():
             states = _Tables(rules)
             tables = fill_rows(states.compile(tokenizer.size))
@@ -136,8 +138,15 @@ def _no_collection() -> Iterator[None]:
 
 
 def _boundaries(tokenizer: Tokenizer) -> tuple[set[int], set[int]]:
-    """Return the pieces that begin a word, and those that are only a space."""
-    begin = {i for i, p in enumerate(tokenizer.pieces) if p.startswith(SPACE)}
+    """Return the pieces that begin a word, and those that are only a space.
+
+    In scripts without spaces each character may begin one.
+    """
+    begin = {
+        i
+        for i, piece in enumerate(tokenizer.pieces)
+        if piece.startswith(SPACE) or is_spaceless(piece[0])
+    }
     for piece in tokenizer.pieces:
         if SPACE in piece[1:]:
             raise UserError(

@@ -63,7 +63,7 @@ class Tuning:
     best : GridPoint
         The point to use.
     words : int
-        Words in the references.
+        Words in the references; characters of those that have no spaces.
     surface : list of GridPoint
         All points, in the order of the grid.
     """

@@ -117,9 +117,10 @@ def to_dict(
         For each mode "headline" ("cer" without spaces in the references, else
         "wer"), "wer", "cer" (fractions), "rtf", "utterances" (those scored),
         "utterances_in_all", "wrong_utterances", "words", "substitutions",
-        "deletions", "insertions" and "hits"; where there was a list of hot words also
-        "hot_said", "hot_found", "hot_inserted" and "hot_recall" (a fraction,
-        None if none was said). Raises ValueError when a mode stands twice.
+        "deletions", "insertions" and "hits"; where there was a list of hot
+        words also "hot_said", "hot_found", "hot_inserted" and "hot_recall" (a
+        fraction, None if none was said). Raises ValueError when a mode stands
+        twice.
 
     Example
     -------
@@ -167,7 +168,12 @@ def _cells(result: ModeResult) -> tuple[str, ...]:
     if not counts.has_words:
         total = counts.reference_characters
         rates = (cer, counts.character_errors, total, wer)
-    return (result.mode, *map(str, rates), f"{result.rtf:.3f}", *map(str, listed))
+    return (
+        result.mode,
+        *map(str, rates),
+        f"{result.rtf:.3f}",
+        *map(str, listed),
+    )
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:

@@ -38,7 +38,9 @@ class BundleCard:
     title: str
     trained_on: str = ""
     tested_on: str = ""
-    results: Mapping[str, Mapping[str, float | str]] = field(default_factory=dict)
+    results: Mapping[str, Mapping[str, float | str]] = field(
+        default_factory=dict
+    )
     language_models: Sequence[str] = ()
     commands: Sequence[str] = ()
     limits: Sequence[str] = ()

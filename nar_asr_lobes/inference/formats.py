@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from nar_asr_lobes.dataio.scripts import may_break, text_width
@@ -114,7 +115,7 @@ FORMATS = {"txt": to_txt, "json": to_json, "srt": to_srt}
 def _group(words: Sequence[Word]) -> list[list[Word]]:
     """Put words into cues, as many into each as fit."""
     cues: list[list[Word]] = []
-    for word in (part for word in words for part in _cut(word)):
+    for word in chain.from_iterable(map(_cut, words)):
         if cues and _fits(cues[-1], word):
             cues[-1].append(word)
         else:

@@ -80,7 +80,11 @@ class Training:
         self.folder.mkdir(parents=True, exist_ok=True)
         note, options = self.folder / "options.json", list(self.options)
         begun = (self.folder / "checkpoints").exists() or self.done
-        old = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else options
+        old = (
+            json.loads(note.read_text(encoding="utf-8"))
+            if note.is_file()
+            else options
+        )
         if begun and old != options:
             lost = [option for option in old if option not in options]
             new = [option for option in options if option not in old]

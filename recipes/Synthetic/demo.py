@@ -43,17 +43,23 @@ def main() -> int:
             say(f"stopped; to begin anew, delete {RESULTS}")
             return status
         say(f"    {time.time() - started:.0f} s")
-        times = json.loads((RESULTS / task / "seconds.json").read_text(encoding="utf-8"))
+        times = json.loads(
+            (RESULTS / task / "seconds.json").read_text(encoding="utf-8")
+        )
         prepared = times.pop("prepare")
         seconds = {**seconds, f"prepare_{task}": prepared, **times}
     bundle = RESULTS / "finetune" / "bundle"
-    test = json.loads((RESULTS / "finetune" / "results.json").read_text(encoding="utf-8"))
+    test = json.loads(
+        (RESULTS / "finetune" / "results.json").read_text(encoding="utf-8")
+    )
     summary = {
         "test": test["test"],
         "seconds": seconds,
         "bundle": str(bundle),
     }
-    (RESULTS / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+    (RESULTS / "summary.json").write_text(
+        json.dumps(summary, indent=1), encoding="utf-8"
+    )
     say("4/4 results on 200 sentences and 6 voices not in training")
     print((RESULTS / "finetune" / "results.txt").read_text(encoding="utf-8"))
     for name, taken in seconds.items():

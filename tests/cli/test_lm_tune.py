@@ -108,7 +108,7 @@ def test_what_is_printed_can_be_put_into_the_yaml(folder, capsys):
     assert options.token_bonus == best["token_bonus"]
     assert options == BeamOptions(**found["beam_lm"])
     table = head.splitlines()[:6]
-    assert table[0] == "word error rate in % of 9 words; * the best"
+    assert table[0] == "error rate in % of 9 words or characters; * the best"
     assert [float(x) for x in table[2].split()] == [-1, 0, 1]
     assert [float(row.split()[0]) for row in table[3:]] == [0, 0.5, 2]
     rates = [cell for row in table[3:] for cell in row.split()[1:]]

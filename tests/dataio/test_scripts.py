@@ -25,7 +25,9 @@ def test_wide_characters_count_twice_and_accents_nothing():
     assert text_width("\u0e01\u0e38\u0e49a\u0301") == 2
 
 
-@pytest.mark.parametrize("pair", ["天。", "「天", "กุ", "เก", "ក្", "\u17d2ក", "きゃ"])
+@pytest.mark.parametrize(
+    "pair", ["天。", "「天", "กุ", "เก", "ក្", "\u17d2ក", "きゃ"]
+)
 def test_no_line_breaks_within_what_belongs_together(pair):
     assert not may_break(*pair)
 

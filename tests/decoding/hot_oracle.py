@@ -12,16 +12,15 @@ def split_words(tokens, boundaries, spaces, leading):
         if i == 0 or token in boundaries:
             if begin is not None:
                 words.append((begin, i))
-            begin = i if leading or token not in boundaries else i + 1
+            begin = i if leading or token not in spaces else i + 1
     if begin is not None:
         words.append((begin, len(tokens)))
     empty = [[], *([space] for space in spaces)]
     return [(a, b) for a, b in words if list(tokens[a:b]) not in empty]
 
 
-def naive_gain(tokens, phrases, boundaries, spaces, limit):
+def naive_gain(tokens, phrases, boundaries, spaces, leading, limit):
     """Count the tokens that occurrences of phrases cover, by the rules."""
-    leading = phrases[0][0] in boundaries
     words = split_words(tokens, boundaries, spaces, leading)
     occurrences = []  # first word, word behind the last, phrase
     for i, (begin, _) in enumerate(words):

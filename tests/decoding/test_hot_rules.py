@@ -4,13 +4,15 @@ import pytest
 from nar_asr_lobes.decoding.hot_rules import HotRules
 from tests.decoding.hot_oracle import naive_gain
 
-# space and letters; pieces, of which 1 is a space and 1 to 3 begin words
-CHARACTERS, PIECES = ({1}, {1}), ({1, 2, 3}, {1})
+# space and letters; pieces, of which 1 is a space and 1 to 3 begin words;
+# characters, of which 2 and 3 are of a script without spaces
+CHARACTERS, PIECES = ({1}, {1}, False), ({1, 2, 3}, {1}, True)
+MIXED = ({1, 2, 3}, {1}, False)
 
 
-def random_phrases(rng, boundaries, spaces):
+def random_phrases(rng, boundaries, spaces, leading):
     """A list of phrases as a tokenizer would spell them."""
-    leading = boundaries > spaces
+    letters = (4 if leading else 2), 6
     phrases = []
     while not phrases or rng.random() < 0.7:
         tokens = []
@@ -20,7 +22,8 @@ def random_phrases(rng, boundaries, spaces):
             elif word:
                 tokens.append(1)
             least = 1 if not leading or tokens[-1] == 1 else 0
-            tokens += rng.integers(4, 6, size=rng.integers(least, 3)).tolist()
+            size = rng.integers(least, 3)
+            tokens += rng.integers(*letters, size=size).tolist()
         phrases.append(tuple(tokens))
     return list(dict.fromkeys(phrases))
 
@@ -47,7 +50,7 @@ def walk(rules, tokens):
     return [*gains, rules.end(state)]
 
 
-@pytest.mark.parametrize("signs", [CHARACTERS, PIECES])
+@pytest.mark.parametrize("signs", [CHARACTERS, PIECES, MIXED])
 def test_token_by_token_equals_the_rules_of_the_whole(signs):
     rng, above, repeated = np.random.default_rng(1), 0, 0
     for _ in range(300):

@@ -69,19 +69,21 @@ def random_list(rng, tokenizer, boost, letters="abc"):
 
 def oracle(hot, tokenizer):
     """The naive gain of a sequence, for this list."""
-    begin = {i for i, p in enumerate(tokenizer.pieces) if p[0] == "▁"}
+    begin = {i for i, p in enumerate(tokenizer.pieces) if p[0] in "▁天气"}
     spaces = {i for i in begin if tokenizer.pieces[i] == "▁"}
     phrases = [tuple(tokenizer.encode(phrase)) for phrase in hot.phrases]
-    return lambda ids: hot.boost * naive_gain(
-        ids, phrases, begin, spaces, hot.limit
-    )
+    rules = phrases, begin, spaces, tokenizer is PIECES, hot.limit
+    return lambda ids: hot.boost * naive_gain(ids, *rules)
 
 
-@pytest.mark.parametrize("tokenizer", [CharTokenizer(" abc"), PIECES])
+@pytest.mark.parametrize(
+    "tokenizer", [CharTokenizer(" abc"), PIECES, CharTokenizer(" ab天气")]
+)
 def test_the_table_equals_the_rules_on_all_devices(tokenizer):
     rng, gained, limited = np.random.default_rng(2), 0, 0
+    letters = "ab天气" if "天" in tokenizer.pieces else "abc"
     for _ in range(25):
-        hot = random_list(rng, tokenizer, 2.0)
+        hot = random_list(rng, tokenizer, 2.0, letters)
         naive, batched = oracle(hot, tokenizer), BatchedNgram(hot.tables)
         for _ in range(8):
             words = rng.choice([*hot.phrases, "a", "b"], size=6)
@@ -367,3 +369,13 @@ def test_states_share_what_does_not_set_them_apart(tokenizer):
     ]
     tables = HotWords.build(phrases, tokenizer).tables
     assert len(tables.arc_token) < 1.5 * len(tables.final)
+
+
+def test_without_spaces_a_phrase_stands_anywhere():
+    tokenizer = CharTokenizer("今天气很好GPS ")
+    hot = HotWords.build(["天气", "GPS"], tokenizer)
+    gains = [
+        hot.gain(tokenizer.encode(text))
+        for text in ("今天天气很好", "天天气", "很GPS", "GPS很", "天", "天 气")
+    ]
+    assert gains == [2.0, 2.0, 0.0, 3.0, 0.0, 0.0]

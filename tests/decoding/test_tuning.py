@@ -140,6 +140,10 @@ def test_rescoring_weights_are_found_from_the_parts():
     assert tuning.best.ctc_weight == 0.5
 
 
+def test_without_spaces_characters_are_counted():
+    assert word_errors("今天天气很好", "今天天汽好") == 2
+
+
 def test_word_errors_of_empty_texts():
     assert word_errors("", "") == 0
     assert word_errors("", "a b") == 2

@@ -90,4 +90,7 @@ def test_what_cannot_be_scored_is_counted(recognizer, utterances, tmp_path):
     assert result.counts.utterances == len(utterances)
     assert result.left_out == 2
     named = (folder / "left_out.txt").read_text(encoding="utf-8")
-    assert [line.split(":")[0] for line in named.splitlines()] == ["lost", "mute"]
+    assert [line.split(":")[0] for line in named.splitlines()] == [
+        "lost",
+        "mute",
+    ]

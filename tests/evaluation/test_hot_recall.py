@@ -26,7 +26,9 @@ def test_occurrences(reference, hypothesis, counts):
 
 
 def test_without_spaces_phrases_stand_anywhere():
-    found = count_hot(["今天天气很好", "很好"], ["今天天汽很好", "好"], ["天气", "很好"])
+    found = count_hot(
+        ["今天天气很好", "很好"], ["今天天汽很好", "好"], ["天气", "很好"]
+    )
     assert found == HotCounts(said=3, found=1, inserted=0)
 
 

@@ -95,6 +95,21 @@ def test_only_the_modes_asked_for_are_evaluated(folder):
     assert not list(out.glob(f"*{SUFFIX}"))
 
 
+def test_results_say_how_many_utterances_were_scored(folder):
+    """Even of a split that is dev too, whose faults were found before."""
+    (folder / "data" / "audio" / "dev1.flac").unlink()
+    shutil.rmtree(folder / "out")
+    options = "--data={test: [dev]}", "--modes=[ctc_greedy]", "--lm=null"
+    assert run_tiny(folder, "finetune", *options).code == 0
+    results = json.loads((folder / "out" / "results.json").read_text())
+    numbers = results["dev"]["ctc_greedy"]
+    assert (numbers["utterances"], numbers["utterances_in_all"]) == (2, 3)
+    table = (folder / "out" / "results.txt").read_text()
+    assert "2 of 3 utterances scored; left_out.txt" in table
+    card = (folder / "out" / "bundle" / "README.md").read_text()
+    assert "| 2 of 3 |" in card
+
+
 def test_posteriors_of_the_test_split_are_saved_where_asked(folder):
     out, outcome = evaluate(folder, "--save_posteriors=True")
     assert outcome.code == 0, outcome.err
