@@ -210,7 +210,10 @@ def test_intermediate_layers_learn_phones_where_there_is_a_lexicon(tone_clips):
     ):
         units = torch.tensor([objective.lexicon.encode(text)])
         wanted += F.ctc_loss(
-            row[:, None], units, length[None], torch.tensor([units.shape[1]]),
+            row[:, None],
+            units,
+            length[None],
+            torch.tensor([units.shape[1]]),
             reduction="sum",
         ).item()
     assert sums["inter_ctc"] == pytest.approx(wanted, rel=1e-5)

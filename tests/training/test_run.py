@@ -325,3 +325,22 @@ def test_only_a_mistake_is_passed_on_to_all_processes():
         on_main(lambda: open("nowhere"))
     with pytest.raises(ZeroDivisionError):
         on_main(lambda: 1 / 0)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "launched", "refused"),
+    [("2", False, True), ("2", True, False), ("1", False, False)],
+)
+def test_processes_of_srun_that_would_train_alone_are_refused(
+    folder, monkeypatch, tasks, launched, refused
+):
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("SLURM_NTASKS", tasks)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", tasks)
+    if launched:  # by a torchrun in each task
+        monkeypatch.setenv("LOCAL_RANK", "0")
+        monkeypatch.setattr("nar_asr_lobes.training.run.ddp_init_group", id)
+    outcome = run_tiny(folder, "pretrain", "--data={train: none}")
+    expected = "srun started 2 processes" if refused else "no split 'none'"
+    assert expected in outcome.error
+    assert ("srun --ntasks-per-node=1 torchrun" in outcome.error) == refused
