@@ -7,6 +7,7 @@ import re
 import pytest
 
 from nar_asr_lobes.training.console import StepDisplay, describe_step
+from nar_asr_lobes.training.progress import Progress
 from tests.training.tiny_recipe import (
     make_corpus,
     run_tiny,
@@ -51,15 +52,18 @@ def test_a_terminal_gets_a_bar_and_no_lines(monkeypatch, caplog):
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr("sys.stderr", terminal)
-    with caplog.at_level(logging.INFO), StepDisplay(0, 2, bar=True) as display:
-        display.step(STEP, 60.0)
-        display.line(1, STEP, 60.0)
+    progress = Progress(step=0)
+    with caplog.at_level(logging.INFO), StepDisplay(progress, 2, True) as shown:
+        progress.step += 1
+        shown.step(STEP)
+        shown.line(STEP)
     assert "1/2" in terminal.getvalue() and "loss 2.000" in terminal.getvalue()
     assert not caplog.text
-    with caplog.at_level(logging.INFO), StepDisplay(0, 2, bar=False) as display:
-        display.step(STEP, 60.0)
-        display.line(1, STEP, 60.0)
-    assert "step 1 of 2: loss 2.000" in caplog.text
+    with caplog.at_level(logging.INFO), StepDisplay(progress, 2, 0) as shown:
+        progress.step += 1
+        shown.step(STEP)
+        shown.line(STEP)
+    assert "step 2 of 2: loss 2.000" in caplog.text
 
 
 def test_steps_that_were_all_skipped_have_no_loss():
