@@ -23,7 +23,7 @@ from torch import nn
 from nar_asr_lobes.dataio.datasets import Batch
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.training.checkpoint import Checkpoint, CheckpointFolder
-from nar_asr_lobes.training.console import StepDisplay, describe_numbers
+from nar_asr_lobes.training.console import StepDisplay, log_validation
 from nar_asr_lobes.training.device import ahead, compile_layers, move
 from nar_asr_lobes.training.distributed import (
     gather_objects,
@@ -186,13 +186,10 @@ class NarBrain(sb.Brain):
             for name, weight in self.objective.weights.items()
         )
         averages.update(self._update(norm.item(), averages["loss"]))
-        if not averages["skipped"]:
+        skipped, ids = averages["skipped"], [i for b in batches for i in b.ids]
+        if not skipped:
             self.met.add_codes([local])
-        self.progress.count(
-            bool(averages["skipped"]),
-            [i for b in batches for i in b.ids],
-            self.options.max_skipped,
-        )
+        self.progress.count(bool(skipped), ids, self.options.max_skipped)
         return averages
 
     def _backward(
@@ -249,30 +246,25 @@ class NarBrain(sb.Brain):
         train_set.sampler.start_step = self.progress.step
         self.modules.train()
         with deferred():
-            if checkpoint and "score" not in checkpoint.facts:
-                self._make_up_validation(valid_set)
+            # A validation that was broken off is made up for.
+            broken_off = checkpoint and "score" not in checkpoint.facts
+            if broken_off and self._is_due(self.options.valid_interval):
+                self._save_where_due(valid_set)
             self._train(train_set, valid_set)
 
     def _train(self, train_set: Iterable, valid_set: Iterable | None) -> None:
         progress, totals = self.progress, Totals()
-        heard, steps = progress.audio_seconds, self.scheduler.steps
-        display = StepDisplay(progress.step, steps, not self.noprogressbar)
-        with display:
+        steps, bar = self.scheduler.steps, not self.noprogressbar
+        with StepDisplay(progress, steps, bar) as display:
             for prepared in self.steps(train_set):
                 averages = self.make_step(prepared)
                 totals.add_step(averages)
-                new = progress.audio_seconds - heard
-                display.step(averages, new)
+                display.step(averages)
                 if self._is_due(self.options.log_interval):
-                    display.line(progress.step, totals.ratios(), new)
+                    display.line(totals.ratios())
                     self._report(totals)
                     totals = Totals()
                 self._save_where_due(valid_set)
-
-    def _make_up_validation(self, valid_set: Iterable | None) -> None:
-        """Give a checkpoint the score of a validation that was broken off."""
-        if valid_set is not None and self._is_due(self.options.valid_interval):
-            self._save_where_due(valid_set)
 
     def _is_due(self, interval: int) -> bool:
         step = self.progress.step
@@ -280,19 +272,16 @@ class NarBrain(sb.Brain):
 
     def _save_where_due(self, valid_set: Iterable | None) -> None:
         """Validate and save after a step; end where a signal asked to."""
-        score, validate = None, self._is_due(self.options.valid_interval)
+        step, score = self.progress.step, None
+        validate = self._is_due(self.options.valid_interval)
         if validate and valid_set is not None and not self.stop:
             score = self.validate(valid_set)
-        if (
-            validate
-            or self.stop
-            or self.progress.step % self.options.checkpoint_interval == 0
-        ):
+        save = validate or step % self.options.checkpoint_interval == 0
+        if save or self.stop:
             self.save(score)
         if self.stop:
-            step = self.progress.step
-            number = pending() or signal.SIGTERM  # another rank's
-            raise Interrupted(number, f", saved at step {step}")
+            # Without one of its own, this rank stops by another's.
+            raise Interrupted(pending() or signal.SIGTERM, step)
 
     def _report(self, totals: Totals) -> None:
         """Log the last steps, and warn when the learning has collapsed."""
@@ -302,12 +291,12 @@ class NarBrain(sb.Brain):
         warn_of_collapse(totals, self.progress.step, self.scheduler.warmup)
 
     def _log(self, train: dict | None, valid: dict | None) -> None:
+        progress = self.progress
         if self.train_logger is not None:
-            meta = {
-                "step": self.progress.step,
-                "skipped_steps": self.progress.skipped,
-            }
+            meta = {"step": progress.step, "skipped_steps": progress.skipped}
             self.train_logger.log_stats(meta, train, valid)
+        if valid is not None:
+            log_validation(progress.step, valid)
 
     def validate(self, valid_set: Iterable[Batch]) -> float | None:
         """Average over the dev split, shared by the ranks; give the score.
@@ -324,19 +313,13 @@ class NarBrain(sb.Brain):
                 sums = self.objective.sums(self.model, item, training=False)
                 totals.add(sums, item.counts)
         self.modules.train()
-        everywhere = Totals()
-        parts, signals = zip(
-            *gather_objects((totals.cpu(), pending())), strict=True
-        )
-        self.stop = any(signals)
+        totals.add({"stop": pending()}, {"stop": 0.0})  # 0: gives no ratio
+        everywhere = totals.of_all_ranks()
+        self.stop = everywhere.sums["stop"] > 0
         if self.stop:
             return None
-        for part in parts:
-            everywhere.add({**part.sums, **part.codes}, part.counts)
         ratios = everywhere.ratios()
         self._log(None, ratios)
-        step, numbers = self.progress.step, describe_numbers(ratios)
-        logger.info("step %d, dev split: %s", step, numbers)
         # The codes are without the noise that training has.
         warn_of_collapse(everywhere, self.progress.step, self.scheduler.warmup)
         if self.objective.score not in ratios:

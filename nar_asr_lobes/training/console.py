@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.files import cannot_write
+from nar_asr_lobes.training.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -65,17 +66,20 @@ class StepDisplay:
 
     Arguments
     ---------
-    done, total : int
-        Steps before this start of the run, and in all.
+    progress : Progress
+        Of the run; its steps are counted elsewhere.
+    total : int
+        Steps in all.
     bar : bool
         Whether a bar is wanted where there is a terminal for it.
     """
 
-    def __init__(self, done: int, total: int, bar: bool):
-        self.done, self.total, self.start = done, total, time.time()
+    def __init__(self, progress: Progress, total: int, bar: bool):
+        self.progress, self.total, self.start = progress, total, time.time()
+        self.done, self.heard = progress.step, progress.audio_seconds
         bar = bar and sys.stderr.isatty() and if_main_process()
         self.bar = tqdm(
-            initial=done,
+            initial=self.done,
             total=total,
             unit="step",
             dynamic_ncols=True,
@@ -90,26 +94,26 @@ class StepDisplay:
         """Leave the bar as it is."""
         self.bar.close()
 
-    def step(self, averages: dict[str, float], audio_seconds: float) -> None:
+    def step(self, averages: dict[str, float]) -> None:
         """Move the bar by a step."""
-        self.bar.set_postfix_str(
-            describe_step(averages, audio_seconds, time.time() - self.start)
-        )
+        self.bar.set_postfix_str(self._describe(averages))
         self.bar.update()
 
-    def line(
-        self, step: int, averages: dict[str, float], audio_seconds: float
-    ) -> None:
+    def _describe(self, averages: dict[str, float]) -> str:
+        audio_seconds = self.progress.audio_seconds - self.heard
+        return describe_step(averages, audio_seconds, time.time() - self.start)
+
+    def line(self, averages: dict[str, float]) -> None:
         """Say the same of the last steps, where there is no bar."""
         if not self.bar.disable:
             return
-        seconds = time.time() - self.start
-        rate = (step - self.done) / max(1e-9, seconds)
+        step = self.progress.step
+        rate = (step - self.done) / max(1e-9, time.time() - self.start)
         logger.info(
             "step %d of %d: %s, %.3g steps/s, %s left",
             step,
             self.total,
-            describe_step(averages, audio_seconds, seconds),
+            self._describe(averages),
             rate,
             timedelta(seconds=round((self.total - step) / rate)),
         )
@@ -147,15 +151,10 @@ def describe_step(
     )
 
 
-def describe_numbers(numbers: dict[str, float]) -> str:
-    """Write numbers in a line.
-
-    Example
-    -------
-    >>> describe_numbers({"ctc": 1.25, "wer": 0.5})
-    'ctc 1.250, wer 0.500'
-    """
-    return ", ".join(f"{name} {value:.3f}" for name, value in numbers.items())
+def log_validation(step: int, numbers: dict[str, float]) -> None:
+    """Say in a line what a validation gave."""
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in numbers.items())
+    logger.info("step %d, dev split: %s", step, shown)
 
 
 def describe_tuning(before: DecodingOptions, after: DecodingOptions) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.training.distributed import world
+from nar_asr_lobes.training.distributed import gather_objects, world
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +101,13 @@ class Totals:
     def cpu(self) -> Totals:
         """Give a copy that another rank can read."""
         return replace(self, codes={k: v.cpu() for k, v in self.codes.items()})
+
+    def of_all_ranks(self) -> Totals:
+        """Add up what the ranks have."""
+        everywhere = Totals()
+        for part in gather_objects(self.cpu()):
+            everywhere.add({**part.sums, **part.codes}, part.counts)
+        return everywhere
 
     def ratios(self) -> dict[str, float]:
         """Give sum / count of every name that was counted.

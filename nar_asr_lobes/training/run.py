@@ -205,7 +205,15 @@ def write_seconds(
 
 
 def start_processes(run_opts: RunOptions) -> None:
-    """Join the other processes where torchrun or SLURM started several."""
+    """Join the other processes where torchrun started several."""
+    tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")  # srun sets it
+    if int(tasks) > 1 and "LOCAL_RANK" not in os.environ:
+        raise UserError(
+            f"srun started {tasks} processes, and each would train alone; "
+            "let torchrun start them: srun --ntasks-per-node=1 torchrun "
+            "--nnodes=$SLURM_NNODES --nproc_per_node=GPUS --rdzv_backend=c10d "
+            "--rdzv_endpoint=FIRST_NODE:29500 train.py FILE.yaml ..."
+        )
     try:
         ddp_init_group(run_opts)
     except ValueError as error:

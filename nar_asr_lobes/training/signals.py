@@ -29,8 +29,8 @@ class Interrupted(KeyboardInterrupt):
     ---------
     number : int
         Of the signal; ``status`` is the exit status that a shell gives it.
-    saved : str
-        Says at which step a training was saved.
+    step : int, optional
+        At which a training was saved.
 
     Example
     -------
@@ -38,11 +38,12 @@ class Interrupted(KeyboardInterrupt):
     (143, 'stopped by SIGTERM; the same command goes on')
     """
 
-    def __init__(self, number: int, saved: str = ""):
+    def __init__(self, number: int, step: int | None = None):
         name = signal.Signals(number).name
+        self.saved = step is not None
+        saved = f", saved at step {step}" if self.saved else ""
         super().__init__(f"stopped by {name}{saved}; the same command goes on")
         self.status = 128 + number
-        self.saved = bool(saved)
 
 
 class _State:

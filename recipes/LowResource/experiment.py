@@ -129,14 +129,18 @@ class Training:
             *self.options,
         ]
         with (self.folder / "output.txt").open("a", encoding="utf-8") as output:
-            subprocess.run(
+            training = subprocess.Popen(
                 command,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 pass_fds=[lock],
-                check=False,
             )
+            try:
+                training.wait()
+            except KeyboardInterrupt:
+                training.wait()  # it got the signal too, and saves its step
+                raise
 
 
 def main(arguments: Sequence[str]) -> int:

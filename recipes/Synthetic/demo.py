@@ -84,7 +84,12 @@ def run(task: str) -> int:
     if task == "finetune":
         command.append(f"--init_from={RESULTS / 'pretrain'}")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=environment, check=False).returncode
+    training = subprocess.Popen(command, env=environment)
+    try:
+        return training.wait()
+    except KeyboardInterrupt:
+        training.wait()  # it got the signal too, and saves its step
+        raise
 
 
 def show_transcript(bundle: Path) -> None:
@@ -110,3 +115,5 @@ if __name__ == "__main__":
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

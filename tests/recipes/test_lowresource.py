@@ -162,7 +162,7 @@ def test_what_is_done_is_not_done_again(planned):
     assert not training.done
     training.begin()
     (training.folder / training.proof).write_text("{}")
-    with mock.patch("subprocess.run", side_effect=AssertionError):
+    with mock.patch("subprocess.Popen", side_effect=AssertionError):
         assert training.run()
 
 
@@ -175,8 +175,9 @@ def test_one_process_trains_in_a_folder(planned):
         calls.append(command)
         assert len(pass_fds) == 1 and not training.run()
         (training.folder / training.proof).write_text("{}")
+        return mock.Mock()
 
-    with mock.patch("subprocess.run", side_effect=train_and_try_again):
+    with mock.patch("subprocess.Popen", side_effect=train_and_try_again):
         assert training.run()
     assert len(calls) == 1
 
@@ -213,7 +214,7 @@ def test_a_mistake_is_told_before_anything_is_trained(
     data, tmp_path, options, said
 ):
     with (
-        mock.patch("subprocess.run", side_effect=AssertionError),
+        mock.patch("subprocess.Popen", side_effect=AssertionError),
         pytest.raises(UserError, match=said),
     ):
         call(data, tmp_path, *options)
@@ -225,7 +226,7 @@ def test_a_missing_matplotlib_is_told_before_anything_is_trained(
 ):
     with (
         mock.patch.object(experiment, "find_spec", lambda name: None),
-        mock.patch("subprocess.run", side_effect=AssertionError),
+        mock.patch("subprocess.Popen", side_effect=AssertionError),
         pytest.raises(UserError, match="matplotlib, .*, is not installed; run"),
     ):
         call(data, tmp_path)
@@ -234,7 +235,7 @@ def test_a_missing_matplotlib_is_told_before_anything_is_trained(
 def test_what_failed_and_what_was_written_is_said(data, tmp_path, caplog):
     """Nothing was written where nothing is finished."""
     caplog.set_level("INFO")
-    with mock.patch("subprocess.run"):
+    with mock.patch("subprocess.Popen"):
         assert call(data, tmp_path, "--amounts", "all") == 1
     assert "best_rq: failed; output.txt says why" in caplog.text
     assert "wrote" not in caplog.text

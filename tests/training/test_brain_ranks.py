@@ -90,8 +90,11 @@ def test_each_rank_has_its_own_random_stream(found, kind):
     assert len(draws) == RANKS
 
 
-def test_two_processes_resume_bit_for_bit(found, kind):
+def test_a_signal_to_one_process_saves_and_stops_both(found, kind):
+    """In the same step, from which both go on bit for bit."""
     for rank in range(RANKS):
-        whole, halves = found[rank][kind]["resumed"]
+        whole, stopped, halves = found[rank][kind]["resumed"]
+        assert stopped[0].startswith("stopped by SIGTERM, saved at step 2;")
+        assert stopped[1] == 143
         assert halves[0] == whole[0][2:]
         assert_same_weights(halves[1], whole[1])

@@ -143,9 +143,7 @@ def test_soft_targets_add_a_divergence(tone_clips):
     sums, prepared, model = run(soft, batch)
     assert "kl" not in before
     assert torch.equal(before["best_rq"], sums["best_rq"])
-    out = model(
-        batch.wavs, batch.wav_lens, prepared.mask, prepared.places
-    )
+    out = model(batch.wavs, batch.wav_lens, prepared.mask, prepared.places)
     projected = model.quantizer.project(batch.wavs, batch.wav_lens)
     cosines = model.quantizer.similarities(projected[prepared.mask])
     wanted = (cosines / 0.2).softmax(-1)
@@ -305,9 +303,7 @@ def held_tones(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_tiny_model_learns_what_is_hidden(
-    kind, tmp_path, held_tones, caplog
-):
+def test_a_tiny_model_learns_what_is_hidden(kind, tmp_path, held_tones, caplog):
     """Chance is the share of the commonest code, or 1 of 21 frames."""
     steps, recorder = 60, Recorder()
     torch.manual_seed(0)

@@ -29,9 +29,14 @@ optim:
 """
 HEAD = "task: pretrain\ndata_folder: corpus\noutput_folder: out\n"
 # YAML makes a date, numbers, a comment, a mapping, a truth, ... of these.
-TEXTS = (
-    "2024-11-29 007 1e3 0x1F 12:30 1_000 .5 true yes null x~ [a] {b} *c !d"
-).split() + ["runs/exp #7", "a: b", 'it\'s "so"', "C:\\new", "- x", "% # &"]
+TEXTS = ("2024-11-29 007 1e3 0x1F 1_000 .5 true null [a] {b} *c !d").split() + [
+    "runs/exp #7",
+    "a: b",
+    'it\'s "so"',
+    "C:\\new",
+    "- x",
+    "% # &",
+]
 
 
 def load(path, *options):

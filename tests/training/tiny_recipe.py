@@ -6,10 +6,12 @@ data, a file of the run or the command line, and looks at what main() says.
 
 import random
 import shutil
+import sys
 from functools import cache
 from pathlib import Path
 
 from nar_asr_lobes.dataio.prepare import tsv_utterances
+from nar_asr_lobes.training.run import main
 from tests.recipes.librispeech_tree import make_table, sentence
 from tests.recipes.running import Outcome, call
 
@@ -132,3 +134,7 @@ def copy_of(finished: Path, folder: Path) -> Path:
     """Copy YAMLs and data, so that a test may damage them."""
     shutil.copytree(finished / "data", folder / "data")
     return write_yamls(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], prepare))

@@ -1,0 +1,72 @@
+"""What a user sees of a run."""
+
+import io
+import logging
+import re
+
+import pytest
+
+from nar_asr_lobes.training.console import StepDisplay, describe_step
+from nar_asr_lobes.training.progress import Progress
+from tests.training.tiny_recipe import (
+    make_corpus,
+    run_tiny,
+    write_yamls,
+)
+
+STEP = {"loss": 2.0, "lr": 1e-3, "grad_norm": 0.5}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """What a fine-tuning of four steps printed."""
+    folder = write_yamls(tmp_path_factory.mktemp("console"))
+    make_corpus(folder / "data")
+    options = ["--steps=4", "--logging={log_interval: 2, valid_interval: 2}"]
+    outcome = run_tiny(folder, "finetune", *options)
+    assert outcome.code == 0 and outcome.err == ""
+    return outcome.out
+
+
+def test_a_pipe_gets_a_line_every_log_interval(told):
+    lines = re.findall(
+        r"^step (\d) of 4: loss \d+\.\d{3} lr \S+ norm \S+ \d+ audio-h/h, "
+        r"\S+ steps/s, 0:\d\d:\d\d left$",
+        told,
+        re.MULTILINE,
+    )
+    assert lines == ["2", "4"]
+    assert re.findall(r"step (\d), dev split: ctc \d", told) == ["2", "4"]
+
+
+def test_no_python_objects_and_no_other_programs_talk(told):
+    assert not re.search(r"\w\(\w+=|PosixPath|\w+\.\w+ - ", told), told
+    for word in ("quirk", "experiment", "precision", "Parameters", "skipped_"):
+        assert word not in told
+    ngram = r"^n-gram: order 2, \d+ n-grams of \d+ pieces in 10 lines: \S+"
+    assert re.search(ngram + "lm.ngram$", told, re.MULTILINE)
+    assert re.search(r"^best checkpoint: \S+ \(cer \d\.\d{3}\)$", told, re.M)
+
+
+def test_a_terminal_gets_a_bar_and_no_lines(monkeypatch, caplog):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", terminal)
+    progress = Progress(step=0)
+    with caplog.at_level(logging.INFO), StepDisplay(progress, 2, True) as shown:
+        progress.step += 1
+        shown.step(STEP)
+        shown.line(STEP)
+    assert "1/2" in terminal.getvalue() and "loss 2.000" in terminal.getvalue()
+    assert not caplog.text
+    with caplog.at_level(logging.INFO), StepDisplay(progress, 2, 0) as shown:
+        progress.step += 1
+        shown.step(STEP)
+        shown.line(STEP)
+    assert "step 2 of 2: loss 2.000" in caplog.text
+
+
+def test_steps_that_were_all_skipped_have_no_loss():
+    assert describe_step({"lr": 1e-3}, 0.0, 1.0) == (
+        "loss nan lr 1.0e-03 norm nan"
+    )
