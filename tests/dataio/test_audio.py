@@ -247,17 +247,17 @@ def test_impossible_rate(tmp_path):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+@pytest.mark.parametrize("rate", [8000, 24000])
 def test_blocks_and_stretches_equal_the_whole(tmp_path, kind, rate):
-    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (10 * rate, 2))
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (9 * rate, 2))
     path = write(tmp_path / f"a.{kind}", noise, rate)
     whole = read_audio(path)
     blocks = list(audio_blocks(path))
     assert max(map(len, blocks)) <= 5 * SAMPLE_RATE
     np.testing.assert_allclose(np.concatenate(blocks), whole, atol=1e-6)
-    for start, seconds in [(0, 1), (3.9999, 2), (4, 4.5), (8.005, 1.1)]:
+    for start, seconds in [(3.9999, 0.5), (8.005, 9.0)]:
         first, end = round(start * 16000), round((start + seconds) * 16000)
-        found = read_audio(path, 5.0, start, seconds)
+        found = read_audio(path, 1.0, start, seconds)
         np.testing.assert_allclose(found, whole[first:end], atol=1e-6)
     np.testing.assert_allclose(
         read_audio(path, 5.0, start=6.5), whole[104000:], atol=1e-6
