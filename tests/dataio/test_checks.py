@@ -1,6 +1,7 @@
 """Every fault is found, counted and named; sound utterances pass."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -19,6 +20,11 @@ from nar_asr_lobes.dataio.tokenizer import CharTokenizer
 TOKENIZER = CharTokenizer("abc ")
 
 
+def noise(samples):
+    """Return samples that are neither silent nor loud."""
+    return np.random.default_rng(0).uniform(-0.1, 0.1, samples)
+
+
 def frames_25_hz(samples):
     """Stand for an encoder's `output_lengths`."""
     return samples // 640
@@ -29,7 +35,7 @@ def clip(tmp_path):
     """Return a maker of utterances with a sound file of their own."""
 
     def make(name, wav=None, duration=1.0, text="abc", subtype="FLOAT"):
-        wav = np.zeros(16000) if wav is None else wav
+        wav = noise(16000) if wav is None else wav
         path = tmp_path / f"{name}.wav"
         soundfile.write(path, wav, 16000, subtype=subtype)
         return Utterance(name, str(path), duration, text)
@@ -84,7 +90,7 @@ def test_reading_finds_damaged_audio(clip, tmp_path):
         Utterance("garbage", str(garbage), 1.0),
         Utterance("cut", str(cut), 1.0),
         clip("none", np.zeros(0)),
-        clip("short", np.zeros(8000)),
+        clip("short", noise(8000)),
         clip("good"),
     ]
     assert problems(rows) == []
@@ -96,6 +102,41 @@ def test_reading_finds_damaged_audio(clip, tmp_path):
         ("none", "holds no samples"),
         ("short", "is not as long as its manifest says"),
     ]
+
+
+@pytest.mark.parametrize("level", [0.0, 0.25])
+def test_silence_with_a_transcript(clip, level):
+    wav = np.full(16000, level)
+    rows = [clip("spoken", wav), clip("unlabelled", wav, text=None)]
+    assert problems(rows) == []
+    assert problems(rows, read=True) == [
+        ("spoken", "has a transcript, but its samples are all equal (silence)")
+    ]
+
+
+def test_usable_files_with_a_fault_are_counted(clip, caplog):
+    rows = [clip(f"short{i}") for i in range(7)] + [clip("whole")]
+    for row in rows[:-1]:
+        with open(row.audio, "r+b") as file:
+            file.truncate(file.seek(0, 2) - 4 * 480)
+    wav = noise(16000)
+    rows.append(clip("phase", np.stack([wav, -wav], axis=1)))
+    assert problems(rows) == [] and not caplog.records
+    assert problems(rows, read=True) == []
+    (line,) = caplog.messages
+    assert line.startswith("used all the same: 8 utterances have faults:\n")
+    assert "7 x ends a little before its header says (short0, " in line
+    assert "1 x has channels of opposite phase (phase); first: " in line
+
+
+def test_checks_do_not_hold_whole_files(clip):
+    wav = np.stack([noise(90 * 16000)] * 2, axis=1)
+    rows = [clip("u1", wav, duration=90.0, text=None)]
+    tracemalloc.start()
+    assert problems(rows, max_seconds=100.0, read=True) == []
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5e6  # the file holds 11.5 MB as float32
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -146,7 +187,7 @@ def test_targets_longer_than_ctc_can_align(clip):
 
 
 def test_frames_come_from_the_file_when_it_is_read(clip):
-    row = clip("u1", np.linspace(0, 1, 32640), duration=2, text="ab" * 51)
+    row = clip("u1", noise(32640), duration=2, text="ab" * 51)
     options = {"tokenizer": TOKENIZER, "frames": frames_25_hz}
     assert len(problems([row], **options)) == 1
     assert problems([row], read=True, **options) == []

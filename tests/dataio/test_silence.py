@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nar_asr_lobes.dataio.silence import split_at_quiet
+from nar_asr_lobes.dataio.silence import cut_at_quiet, split_at_quiet
 
 RATE = 16000
 
@@ -68,3 +68,22 @@ def test_short_audio_is_one_piece_whatever_it_holds():
 def test_a_limit_too_short_for_the_search_is_refused():
     with pytest.raises(ValueError, match="at least 2"):
         split_at_quiet(np.zeros(10), 1.0)
+
+
+@pytest.mark.parametrize("limit", [2, 4, 25])
+@pytest.mark.parametrize("size", [1000, 70000, 10**7])
+def test_blocks_are_cut_as_the_whole(limit, size):
+    wav = speech(77.7)
+    wav[20 * RATE : 45 * RATE] = 0  # equally quiet everywhere
+    rng = np.random.default_rng(size)
+    ends = np.cumsum(rng.integers(1, size, len(wav) // size * 3 + 1))
+    blocks = np.split(wav, ends[ends < len(wav)])
+    pieces = list(cut_at_quiet(blocks, limit))
+    places = [(start, start + len(piece)) for start, piece in pieces]
+    assert places == split_at_quiet(wav, limit)
+    np.testing.assert_array_equal(np.concatenate([p for _, p in pieces]), wav)
+
+
+def test_pieces_come_before_the_end():
+    blocks = (np.zeros(RATE, np.float32) for _ in range(10**9))
+    assert next(cut_at_quiet(blocks, 4))[0] == 0

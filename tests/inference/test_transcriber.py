@@ -1,6 +1,7 @@
 """Files of all kinds to text with word times."""
 
 import random
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -215,6 +216,39 @@ def test_a_bad_file_is_reported_and_the_others_are_done(
 def test_a_file_beyond_the_limit_is_reported(bundle, clips):
     [found] = Transcriber(bundle, max_seconds=0.1).transcribe(clips[1][:1])
     assert "longer than the limit of 0.1 s" in found.error
+
+
+def test_a_fault_at_the_end_of_a_long_file(bundle, clips, tmp_path, speak):
+    wav = np.concatenate([speak("bad cab", 0.001)] * 60)
+    wav[-RATE] = np.nan
+    path = tmp_path / "long.wav"
+    soundfile.write(path, wav, RATE, subtype="FLOAT")
+    transcriber = Transcriber(bundle, batch_seconds=1.0)
+    found = list(transcriber.transcribe([clips[1][0], path, clips[1][1]]))
+    assert texts_of(found) == [clips[0][0], "", clips[0][1]]
+    assert "not finite" in found[1].error and found[1].seconds == 0
+
+
+def test_only_pieces_of_a_long_file_are_held(bundle, tmp_path):
+    path = tmp_path / "long.wav"
+    soundfile.write(path, np.zeros((150 * RATE, 2)), RATE)
+    tracemalloc.start()
+    transcriber = Transcriber(bundle, "ctc_greedy", batch_seconds=2.0)
+    [found] = transcriber.transcribe([path])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (found.seconds, found.error) == (150.0, None)
+    assert peak < 9e6  # the file holds 19 MB as float32
+
+
+def test_faults_that_leave_it_usable_are_warnings(bundle, tmp_path, speak):
+    wav = speak("bad cab dab", 0.001)
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.stack([wav, -wav], axis=1), RATE)
+    [found] = Transcriber(bundle).transcribe([path])
+    assert (found.error, found.text) == (None, "bad cab dab")
+    (warning,) = found.warnings
+    assert warning.startswith(f"{path}: has channels of opposite phase; ")
 
 
 @pytest.mark.parametrize("samples", [1, 399, 3000, 16000])
