@@ -1,8 +1,10 @@
 """How the searches are compiled.
 
-``outer`` may allocate arrays. ``inner`` may not: without reference counts and
-calls, an inner loop over arrays in tuples is three times as fast. Both release
-the interpreter's lock, and are kept on disk for the next process.
+Only ``outer`` may make arrays: without reference counts, and ``inner`` without
+calls, a loop over arrays in tuples is three times as fast. ``inner`` and
+``helper`` are called by compiled functions alone, and compile in half the time
+without an entry for Python. All release the interpreter's lock, and are kept on
+disk for the next process.
 
 What is kept has other modules' functions in it, but numba asks only whether the
 function's own file has changed. Here all files with compiled functions count.
@@ -14,7 +16,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from numba import njit
+from numba import njit, types
 
 
 def _stamp() -> str:
@@ -22,27 +24,50 @@ def _stamp() -> str:
     found, package = hashlib.sha256(), Path(__file__).parent
     paths = [package / "lobes" / "viterbi.py"]
     for folder in ("decoding", "lm"):
-        paths += sorted((package / folder).glob("*.py"))
+        paths += sorted((package / folder).rglob("*.py"))
     for path in paths:
         found.update(path.name.encode() + path.read_bytes())
     return found.hexdigest()
 
 
 _STAMP = _stamp()
+_NO_ENTRY = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def outer(function: Callable) -> Callable:
-    """Compile a function that others call."""
-    return _stamped(njit(nogil=True, cache=True)(function))
+    """Compile a function that Python calls; it may make arrays."""
+    return _kept(function)
+
+
+def entry(function: Callable) -> Callable:
+    """Compile a function that Python calls; it makes no arrays."""
+    return _kept(function, _nrt=False)
+
+
+def helper(function: Callable) -> Callable:
+    """Compile a function that compiled ones call; it makes no arrays."""
+    return _kept(function, _nrt=False, **_NO_ENTRY)
 
 
 def inner(function: Callable) -> Callable:
     """Compile a function as a part of those that call it."""
-    options = {"nogil": True, "cache": True, "forceinline": True}
-    return _stamped(njit(**options, _nrt=False)(function))
+    return _kept(function, _nrt=False, forceinline=True, **_NO_ENTRY)
 
 
-def _stamped(function: Callable) -> Callable:
+def inner_and_entry(function: Callable) -> Callable:
+    """As ``inner``, but Python calls it too."""
+    return _kept(function, _nrt=False, forceinline=True)
+
+
+def _kept(function: Callable, **options: bool) -> Callable:
     """Let what is on disk be of this source, or be compiled again."""
-    function._cache._cache_file._source_stamp = _STAMP
-    return function
+    compiled = njit(nogil=True, cache=True, **options)(function)
+    compiled._cache._cache_file._source_stamp = _STAMP
+    template = compiled.get_call_template
+
+    def of_types(args, kws):
+        # numba would compile once more for each constant among the arguments
+        return template(tuple(map(types.unliteral, args)), kws)
+
+    compiled.get_call_template = of_types
+    return compiled

@@ -7,14 +7,13 @@ import nar_asr_lobes
 
 CALL = """
 import numpy as np
-from nar_asr_lobes.lm.rows import fill_row
+from nar_asr_lobes.lm.lookup import score_token
 from nar_asr_lobes.lm.tables import DTYPES, NgramTables, read_only
 arrays = [-1., -2.], [0, 0], [0.], [0], [-3.], [0, 0], [], [], [], [0]
 tables = NgramTables(*map(np.array, arrays))
 tables = NgramTables(*map(read_only, tables, DTYPES))
-row = np.empty(2)
-fill_row(tables, 0, row)
-print(row[1], sum(fill_row.stats.cache_hits.values()))
+log_prob, _ = score_token(tables, 0, 1)
+print(log_prob, sum(score_token.stats.cache_hits.values()))
 """
 
 

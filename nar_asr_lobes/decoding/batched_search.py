@@ -179,14 +179,10 @@ class BatchedSearch:
         repeats = beam.token[:, :, None] == step.tokens[:, None]  # [B, K, C]
         blank, label = self._stay(beam, total, child, step)
         # a label behind itself needs a blank in between
-        paths = torch.where(
-            repeats, beam.blank[:, :, None], total[:, :, None]
-        )
+        paths = torch.where(repeats, beam.blank[:, :, None], total[:, :, None])
         # a child in the beam receives these paths where it stays
         there = child.mT.float() @ repeats.float() > 0  # any k: [B, K, C]
-        grown = torch.where(
-            there, _IMPOSSIBLE, paths + step.scores[:, None]
-        )
+        grown = torch.where(there, _IMPOSSIBLE, paths + step.scores[:, None])
         lm, after = beam.lm[:, :, None], None
         tokens = step.tokens[:, None].expand_as(grown)
         if self.lm is not None:
@@ -250,9 +246,7 @@ class BatchedSearch:
         place = lost.byte().argsort(dim=1, stable=True)[:, :width]
         return pool.gather(1, place), lost.gather(1, place)
 
-    def _dominated(
-        self, pool: _Entries, futures: torch.Tensor
-    ) -> torch.Tensor:
+    def _dominated(self, pool: _Entries, futures: torch.Tensor) -> torch.Tensor:
         """Tell which entries [B, P] can never again overtake a better one.
 
         With the same last token and state the future gives both the same;

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nar_asr_lobes.compiled import inner, outer
+from nar_asr_lobes.compiled import inner
 from nar_asr_lobes.decoding.prefix_trie import NONE
 
 IMPOSSIBLE = -math.inf
@@ -55,7 +55,6 @@ class Work(NamedTuple):
     lost: np.ndarray
 
 
-@outer
 def new_work(size: int, beam_size: int) -> Work:
     """Make room for the entries of a frame."""
     heap = np.empty(min(size, beam_size), np.int64)

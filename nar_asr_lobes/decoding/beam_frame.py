@@ -68,25 +68,13 @@ def stay(beam, count, row, shift, trie, work):
 
 
 @inner
-def extend(
-    beam,
-    tokens,
-    scores,
-    trie,
-    tables,
-    hot,
-    closings,
-    rows,
-    asked,
-    work,
-    lost,
-    settings,
-):
+def extend(beam, tokens, scores, trie, models, asked, work, lost, settings):
     """Enter the prefixes with one more token and heap the best entries.
 
     Token by token, so that those with equal futures are side by side. Returns
     the size of the heap and how many entries lost.
     """
+    tables, rows = models[0], models[3]
     entries, total, kept = work.entries, len(beam), 0
     gain = settings.token_bonus + settings.hot_boost
     for k in range(len(beam)):
@@ -108,15 +96,7 @@ def extend(
                     continue
             new = entries[total]
             if not _child(
-                beam[k],
-                tokens[c],
-                score,
-                trie,
-                tables,
-                hot,
-                closings,
-                settings,
-                new,
+                beam[k], tokens[c], score, trie, models, settings, new
             ) or (new.score <= bar):
                 continue
             rival = NONE
@@ -136,10 +116,9 @@ def extend(
 
 
 @inner
-def _child(
-    prefix, token, score, trie, tables, hot, closings, settings, entry
-):
+def _child(prefix, token, score, trie, models, settings, entry):
     """Make an entry of a prefix and one more token, if it needs one."""
+    tables, hot, closings, _ = models
     # a label behind itself needs a blank in between
     label = (prefix.blank if token == prefix.token else prefix.total) + score
     if label == IMPOSSIBLE:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nar_asr_lobes.compiled import inner, outer
+from nar_asr_lobes.compiled import helper, inner
 
 _COLUMNS, _WIDE = 256, 64
 # In float32, where a value is above 1e-4 exactly if it is above this one.
@@ -42,7 +42,6 @@ class Columns(NamedTuple):
     scores: np.ndarray
 
 
-@outer
 def new_columns(size: int) -> Columns:
     """Make room for the columns of so many labels."""
     return Columns(
@@ -175,7 +174,7 @@ def _drop_worst(tokens, scores, count, wanted):
     return count
 
 
-@outer
+@helper
 def _sort_out(columns, count, tokens, scores):
     """Do the same where equal ones let very many through."""
     kept = 0
@@ -255,7 +254,7 @@ def _reaching(highest, bar):
     return reaching
 
 
-@outer
+@helper
 def _most_probable(row, shift, tokens, scores):
     """Make the most probable token the only candidate."""
     best = 1

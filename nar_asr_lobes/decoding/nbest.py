@@ -8,9 +8,12 @@ the loser. Best first, each from the one it differs from at the last merge.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from nar_asr_lobes.compiled import outer
+from nar_asr_lobes.compiled import helper
+from nar_asr_lobes.decoding.beam_settings import Settings
 from nar_asr_lobes.decoding.prefix_trie import NONE, Trie, spell
 
 # ``node`` (for a loser that never was in the beam NONE: then ``parent`` and
@@ -36,61 +39,97 @@ FINAL = np.dtype(
 )
 
 
-@outer
+class Result(NamedTuple):
+    """The hypotheses of several utterances, one behind the other.
+
+    Arguments
+    ---------
+    parts : np.ndarray
+        Score, CTC, language model, length and tokens gained of each
+        hypothesis, float64 [N, 5].
+    tokens : np.ndarray
+        All their tokens, int32.
+    lists : np.ndarray
+        How many hypotheses each utterance has, int64.
+    used : np.ndarray
+        How much of these three is in use, int64 [3].
+    queue, begins : np.ndarray
+        What one utterance's list is worked out in, ``FINAL`` and int64.
+    """
+
+    parts: np.ndarray
+    tokens: np.ndarray
+    lists: np.ndarray
+    used: np.ndarray
+    queue: np.ndarray
+    begins: np.ndarray
+
+
+def new_result(size: int, beam_size: int) -> Result:
+    """Make room for so many hypotheses and tokens."""
+    return Result(
+        np.empty((size, 5)),
+        np.empty(size, np.int32),
+        np.empty(size, np.int64),
+        np.zeros(3, np.int64),
+        np.empty(3 * beam_size, FINAL),
+        np.empty(beam_size + 1, np.int64),
+    )
+
+
+@helper
 def fill_nbest(
-    trie: Trie,
-    finals: np.ndarray,
-    limit: int,
-    weights: tuple[float, float, float],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Spell out the best hypotheses.
+    trie: Trie, finals: int, settings: Settings, result: Result
+) -> bool:
+    """Spell out the best hypotheses of an utterance.
 
     Arguments
     ---------
     trie : Trie
         Prefixes and merges.
-    finals : np.ndarray
-        The prefixes of the last beam, ``FINAL`` [K], best first.
-    limit : int
-        Hypotheses wanted.
-    weights : tuple of float
-        Of the language model, of the length and of the tokens gained.
+    finals : int
+        How many prefixes of the last beam are in the queue, best first.
+    settings : Settings
+        The options.
+    result : Result
+        Changed in place.
 
     Returns
     -------
-    tuple
-        Score, CTC, language model, length and tokens gained of each
-        hypothesis, best first, float64 [N, 5]; all their tokens, one after the
-        other, int32.
+    bool
+        Whether there was room; else nothing is to be used.
     """
-    limit = min(limit, len(finals) + trie.count[1])
-    queue = np.empty(len(finals) + 2 * (limit - 1), FINAL)
-    queue[: len(finals)] = finals
-    parts = np.empty((limit, 5))
-    begins = np.zeros(limit + 1, np.int64)
-    tokens = np.empty(1024, np.int32)
-    queued, taken, done = len(finals), 0, 0
+    limit = min(settings.beam_size, finals + trie.count[1])
+    first, spelled, lists = result.used
+    if limit > len(result.parts) - first or lists == len(result.lists):
+        return False
+    weights = settings.lm_weight, settings.token_bonus, settings.hot_boost
+    queue = result.queue[: finals + 2 * (limit - 1)]
+    begins, tokens = result.begins, result.tokens
+    begins[0] = spelled
+    queued, taken, done = finals, 0, 0
     while taken < queued and done < limit:
         final = queue[taken]
         taken += 1
         begin, end = begins[done], begins[done] + final.length
         if end > len(tokens):
-            longer = np.empty(2 * end, np.int32)
-            longer[:begin] = tokens[:begin]
-            tokens = longer
+            return False
         _write(trie, final, tokens, begins, tokens[begin:end])
         begins[done + 1] = end
         if _is_known(tokens, begins, done):
             continue
-        parts[done, 0], parts[done, 1] = final.score, final.ctc
-        parts[done, 2], parts[done, 3] = final.lm, final.length
-        parts[done, 4] = final.hot
+        parts = result.parts[first + done]
+        parts[0], parts[1], parts[2] = final.score, final.ctc, final.lm
+        parts[3], parts[4] = final.length, final.hot
         done += 1
         queued = _branch(trie, final, done - 1, queue, taken, queued, weights)
-    return parts[:done], tokens[: begins[done]]
+    result.lists[lists] = done
+    result.used[0], result.used[1] = first + done, begins[done]
+    result.used[2] = lists + 1
+    return True
 
 
-@outer
+@helper
 def _write(trie, final, tokens, begins, place):
     """Spell one hypothesis out."""
     if final.node != NONE:
@@ -104,7 +143,7 @@ def _write(trie, final, tokens, begins, place):
             place[length + i] = tokens[tail + i]
 
 
-@outer
+@helper
 def _is_known(tokens, begins, last):
     """Whether an earlier hypothesis has the last one's tokens."""
     begin, length = begins[last], begins[last + 1] - begins[last]
@@ -121,7 +160,7 @@ def _is_known(tokens, begins, last):
     return False
 
 
-@outer
+@helper
 def _branch(trie, final, base, queue, taken, queued, weights):
     """Queue what comes from a hypothesis by undoing one merge in its front.
 
@@ -152,7 +191,7 @@ def _branch(trie, final, base, queue, taken, queued, weights):
     return queued
 
 
-@outer
+@helper
 def _other(final, merge, weights):
     """Score, its parts and what they are weighed by, the loser in front."""
     ctc = final.ctc - merge.ctc_gap
@@ -164,7 +203,7 @@ def _other(final, merge, weights):
     return min(score, final.score), ctc, lm, length, hot
 
 
-@outer
+@helper
 def _open_place(queue, taken, queued, score):
     """Move what is worse up by one; a full queue loses its worst."""
     place = min(queued, len(queue) - 1)

@@ -33,6 +33,7 @@ import numpy as np
 import torch
 
 from nar_asr_lobes.decoding.beam_settings import Settings
+from nar_asr_lobes.decoding.frame_candidates import BAD
 from nar_asr_lobes.decoding.hot_closings import Closings
 from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import (
@@ -40,7 +41,8 @@ from nar_asr_lobes.decoding.hypotheses import (
     Hypothesis,
     LanguageModel,
 )
-from nar_asr_lobes.decoding.prefix_beam_kernel import search
+from nar_asr_lobes.decoding.nbest import Result
+from nar_asr_lobes.decoding.prefix_beam_kernel import Room, new_room, search
 from nar_asr_lobes.decoding.validation import as_log_probs, require_frames
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.tables import NgramTables
@@ -48,6 +50,8 @@ from nar_asr_lobes.lm.tables import NgramTables
 # Numbers of posteriors that utterances share a compiled call for: enough that
 # the call costs little, and few enough to copy within a cache.
 _RUN = 1 << 16
+# Of what a search needs room for; more is made when it is asked for.
+_CAPACITY = 1 << 16
 
 
 def prefix_beam_search(
@@ -137,9 +141,7 @@ def _runs(log_probs: list[np.ndarray], most: int) -> list[list[np.ndarray]]:
     runs, size = [], 0
     for values in log_probs:
         size += values.size
-        if not runs or size > most or (
-            values.shape[1] != runs[-1][0].shape[1]
-        ):
+        if not runs or size > most or (values.shape[1] != runs[-1][0].shape[1]):
             runs.append([])
             size = values.size
         runs[-1].append(values)
@@ -147,7 +149,7 @@ def _runs(log_probs: list[np.ndarray], most: int) -> list[list[np.ndarray]]:
 
 
 def _search(
-    prepare: Callable[[int], tuple[np.ndarray, Settings]],
+    prepare: Callable[[int], tuple[np.ndarray, Settings, list[Room]]],
     tables: NgramTables,
     hot: HotWords,
     start: int,
@@ -155,7 +157,7 @@ def _search(
 ) -> list[list[Hypothesis]]:
     """Return the N-best of each utterance of a run."""
     size = run[0].shape[1]
-    shift, settings = prepare(size)
+    shift, settings, rooms = prepare(size)
     for name, used, table in (
         ("a language model", settings.use_lm, tables),
         ("hot words", settings.use_hot, hot.tables),
@@ -167,20 +169,40 @@ def _search(
             )
     values = run[0] if len(run) == 1 else np.concatenate(run)
     ends = np.cumsum([len(rows) for rows in run])
-    done, counts, parts, tokens = search(
-        values, ends, shift, tables, hot.tables, hot.closings, settings
-    )
-    if done < len(run):
-        where = f"utterance {start + done}"
-        as_log_probs(run[done], where)  # says what is wrong
-        raise UserError(f"{where}: these posteriors leave no path; check them")
-    found = iter(_hypotheses(parts, tokens, settings))
-    return [list(islice(found, number)) for number in counts.tolist()]
+    longest, first, found = max(map(len, run)), 0, []
+    # at first enough in all but odd cases, and at least for one list
+    capacity = max(1024, min(longest * settings.beam_size, _CAPACITY))
+    while first < len(run):
+        # another run's, of any thread, saves as much time as a second of audio
+        room = rooms.pop() if rooms else None
+        if room is None or len(room.trie.nodes) < capacity:
+            room = new_room(size, capacity, tables, settings)
+        done, reason = search(
+            values,
+            ends,
+            first,
+            shift,
+            tables,
+            hot.tables,
+            hot.closings,
+            settings,
+            room,
+        )
+        found += _hypotheses(room.result, settings)
+        rooms.append(room)
+        if reason == BAD:
+            where = f"utterance {start + done}"
+            as_log_probs(run[done], where)  # says what is wrong
+            raise UserError(
+                f"{where}: these posteriors leave no path; check them"
+            )
+        if done == first:
+            capacity = 4 * len(room.trie.nodes)
+        first = done
+    return found
 
 
-def _as_float32(
-    log_probs: torch.Tensor | np.ndarray, index: int
-) -> np.ndarray:
+def _as_float32(log_probs: torch.Tensor | np.ndarray, index: int) -> np.ndarray:
     """Bring posteriors to the one form that the search is compiled for."""
     if isinstance(log_probs, torch.Tensor):
         log_probs = log_probs.detach().to("cpu", torch.float32).numpy()
@@ -194,11 +216,11 @@ def _prepare(
     hot_words: HotWords,
     log_prior: np.ndarray | None,
     size: int,
-) -> tuple[np.ndarray, Settings]:
+) -> tuple[np.ndarray, Settings, list[Room]]:
     """What utterances of so many labels have in common."""
     shift = _shift(options, log_prior, size)
     slack = float(np.ptp(shift[1:]))
-    return shift, _settings(options, size, slack, hot_words)
+    return shift, _settings(options, size, slack, hot_words), []
 
 
 def _shift(
@@ -247,12 +269,11 @@ def _settings(
     )
 
 
-def _hypotheses(
-    parts: np.ndarray, tokens: np.ndarray, settings: Settings
-) -> list[Hypothesis]:
+def _hypotheses(result: Result, settings: Settings) -> list[list[Hypothesis]]:
     """Cut the compiled search's result into hypotheses."""
-    found, begin, ids = [], 0, tokens.tolist()
-    for score, ctc, lm, length, gained in parts.tolist():
+    hypotheses, spelled, lists = result.used.tolist()
+    found, begin, ids = [], 0, result.tokens[:spelled].tolist()
+    for score, ctc, lm, length, gained in result.parts[:hypotheses].tolist():
         end = begin + int(length)
         bonus = settings.token_bonus * int(length)
         hot = settings.hot_boost * gained
@@ -260,7 +281,8 @@ def _hypotheses(
             Hypothesis(tuple(ids[begin:end]), score, ctc, lm, bonus, hot=hot)
         )
         begin = end
-    return found
+    rest = iter(found)
+    return [list(islice(rest, n)) for n in result.lists[:lists].tolist()]
 
 
 def _frozen(dtype: type) -> np.ndarray:

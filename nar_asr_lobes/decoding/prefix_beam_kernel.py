@@ -5,7 +5,8 @@
 
 ``prefix_beam`` explains the search, ``beam_frame`` is what a frame does. The
 utterances share what the search works in: short ones take less time than the
-call of a compiled function and the making of arrays.
+call of a compiled function and the making of arrays. One function has all the
+loops: a compiled function is compiled again as a part of each that calls it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nar_asr_lobes.compiled import outer
+from nar_asr_lobes.compiled import entry, helper
 from nar_asr_lobes.decoding.beam_entries import (
     ENTRY,
     IMPOSSIBLE,
@@ -40,23 +41,26 @@ from nar_asr_lobes.decoding.frame_candidates import (
     pick_candidates,
 )
 from nar_asr_lobes.decoding.hot_closings import Closings, close
-from nar_asr_lobes.decoding.nbest import FINAL, fill_nbest
+from nar_asr_lobes.decoding.nbest import Result, fill_nbest, new_result
 from nar_asr_lobes.decoding.prefix_trie import (
     NONE,
     Trie,
+    has_room,
     new_trie,
-    reserve,
     restart,
 )
 from nar_asr_lobes.lm.rows import Rows, find_rows, new_rows
 from nar_asr_lobes.lm.tables import NgramTables
+
+# How a search ended.
+DONE, FULL = 0, 1
 
 
 class Room(NamedTuple):
     """What a search works in.
 
     Candidates of a frame, their scores, the columns they are found in, rows
-    of the language model; the trie, the entries and the beam, which may grow.
+    of the language model; the trie, the entries, the beam and the result.
     """
 
     tokens: np.ndarray
@@ -66,19 +70,43 @@ class Room(NamedTuple):
     trie: Trie
     work: Work
     beam: np.ndarray
+    result: Result
 
 
-@outer
+def new_room(
+    size: int, capacity: int, tables: NgramTables, settings: Settings
+) -> Room:
+    """Make the room of a search of so many labels.
+
+    The capacity is that of all that grows with the utterances: nodes, merges,
+    entries of a frame, hypotheses and their tokens.
+    """
+    beam_size = min(settings.beam_size, capacity)
+    return Room(
+        np.empty(settings.max_candidates, np.int32),
+        np.empty(settings.max_candidates, np.float64),
+        new_columns(size),
+        new_rows(settings.beam_size if settings.use_lm else 0, tables),
+        new_trie(capacity),
+        new_work(capacity, beam_size),
+        np.empty(beam_size, ENTRY),
+        new_result(capacity, beam_size),
+    )
+
+
+@entry
 def search(
     log_probs: np.ndarray,
     ends: np.ndarray,
+    first: int,
     shift: np.ndarray,
     tables: NgramTables,
     hot: NgramTables,
     closings: Closings,
     settings: Settings,
-) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-    """Search utterances.
+    room: Room,
+) -> tuple[int, int]:
+    """Search utterances as long as there is room.
 
     Arguments
     ---------
@@ -86,6 +114,8 @@ def search(
         Natural log-probabilities of all, one behind the other, float32 [F, V].
     ends : np.ndarray
         The frame behind the last one of each, int64 [N].
+    first : int
+        The utterance to begin with.
     shift : np.ndarray
         Added to those of each frame, float64 [V], 0 for the blank.
     tables : NgramTables
@@ -96,70 +126,71 @@ def search(
         Of the same states.
     settings : Settings
         The options.
+    room : Room
+        Of ``new_room``; its ``result`` is filled.
 
     Returns
     -------
-    tuple
-        The first utterance whose posteriors are no log-probabilities, or N;
-        how many hypotheses each one before it has, int64 [N]; score, CTC,
-        language model, length and tokens gained of each hypothesis [H, 5]; all
-        their tokens, one after the other.
+    tuple of int
+        The first utterance not searched, and why: ``DONE`` for none that is
+        left, ``FULL`` for lack of room, ``BAD`` for posteriors that are no
+        log-probabilities.
     """
-    room = _new_room(log_probs.shape[1], tables, settings)
-    counts = np.zeros(len(ends), np.int64)
-    parts, tokens = np.empty((len(ends), 5)), np.empty(1024, np.int32)
-    begin, found, spelled = 0, 0, 0
-    for index in range(len(ends)):
-        _start(tables, hot, settings, room)
-        frames = log_probs[: ends[index]]
-        room, count = _follow(
-            frames, begin, shift, tables, hot, closings, settings, room
-        )
-        if count == 0:
-            return index, counts, parts[:found], tokens[:spelled]
-        more, ids = _finish(
-            room, count, ends[index], tables, hot, closings, settings
-        )
-        parts = _grown(parts, found, len(more))
-        tokens = _grown(tokens, spelled, len(ids))
-        parts[found : found + len(more)] = more
-        tokens[spelled : spelled + len(ids)] = ids
-        counts[index], begin = len(more), ends[index]
-        found, spelled = found + len(more), spelled + len(ids)
-    return len(ends), counts, parts[:found], tokens[:spelled]
+    tokens, scores, columns, rows, trie, work, beam, result = room
+    floor, slack, limit = settings.floor, settings.slack, settings.beam_size
+    models = tables, hot, closings, rows
+    result.used[:] = 0
+    begin = ends[first - 1] if first > 0 else 0
+    for index in range(first, len(ends)):
+        _start(tables, hot, settings, trie, beam)
+        count, run, running = 1, 0.0, False
+        for frame in range(begin, ends[index]):
+            row = log_probs[frame]
+            if row[0] > settings.sure:
+                if any_above(row, HIGHEST):
+                    return index, BAD
+                run, running = run + row[0], True
+                continue
+            picked = pick_candidates(
+                row, shift, floor, slack, tokens, scores, columns
+            )
+            if picked == BAD:
+                return index, BAD
+            if running:
+                pass_blank(beam, count, run)
+                run, running = 0.0, False
+            size = count * (picked + 1)
+            if size > len(work.entries) or not has_room(
+                trie, min(size, limit), size
+            ):
+                return index, FULL
+            stay(beam, count, row, shift, trie, work)
+            lost = merge_stays(work, count) if settings.recombine else 0
+            now, few = beam[:count], tokens[:picked]
+            asked = find_rows(rows, tables, now, frame, picked)
+            kept, lost = extend(
+                now, few, scores, trie, models, asked, work, lost, settings
+            )
+            leave(beam, count, trie)
+            select(beam, kept, trie, work, frame)
+            count = kept
+            remember(trie, work, lost, frame, limit)
+        if running:
+            pass_blank(beam, count, run)
+        begin = ends[index]
+        finals = _finals(trie, beam[:count], begin, models, settings, result)
+        if not fill_nbest(trie, finals, settings, result):
+            return index, FULL
+    return len(ends), DONE
 
 
-@outer
-def _new_room(size, tables, settings):
-    """Make what a search of so many labels works in."""
-    return Room(
-        np.empty(settings.max_candidates, np.int32),
-        np.empty(settings.max_candidates, np.float64),
-        new_columns(size),
-        new_rows(settings.beam_size if settings.use_lm else 0, tables),
-        new_trie(),
-        new_work(64, settings.beam_size),
-        np.empty(1, ENTRY),
-    )
-
-
-@outer
-def _grown(values, used, more):
-    """Return the array with room for so many more."""
-    if used + more <= len(values):
-        return values
-    grown = np.empty((2 * (used + more), *values.shape[1:]), values.dtype)
-    grown[:used] = values[:used]
-    return grown
-
-
-@outer
-def _start(tables, hot, settings, room):
+@helper
+def _start(tables, hot, settings, trie, beam):
     """Make the empty prefix the beam."""
     state = tables.start[0] if settings.use_lm else 0
     context = hot.start[0] if settings.use_hot else 0
-    restart(room.trie, state, context)
-    first = room.beam[0]
+    restart(trie, state, context)
+    first = beam[0]
     first.node, first.parent, first.token = 0, NONE, NONE
     first.state, first.context = state, context
     first.length, first.winner = 0, NONE
@@ -168,73 +199,19 @@ def _start(tables, hot, settings, room):
     first.lm, first.offset, first.score = 0.0, 0.0, 0.0
 
 
-@outer
-def _follow(log_probs, begin, shift, tables, hot, closings, settings, room):
-    """Take the beam through the frames of an utterance, from its first on.
-
-    Returns the room and the size of the beam, 0 for bad posteriors.
-    """
-    tokens, scores, columns, rows, trie, work, beam = room
-    count, run, running = 1, 0.0, False
-    for frame in range(begin, len(log_probs)):
-        row = log_probs[frame]
-        if row[0] > settings.sure:
-            if any_above(row, HIGHEST):
-                return room, 0
-            run, running = run + row[0], True
-            continue
-        found = pick_candidates(
-            row, shift, settings.floor, settings.slack, tokens, scores, columns
-        )
-        if found == BAD:
-            return room, 0
-        if running:
-            pass_blank(beam, count, run)
-            run, running = 0.0, False
-        size = count * (found + 1)
-        if size > len(work.entries):
-            work = new_work(2 * size, settings.beam_size)
-        trie = reserve(trie, min(size, settings.beam_size), size)
-        stay(beam, count, row, shift, trie, work)
-        lost = merge_stays(work, count) if settings.recombine else 0
-        asked = find_rows(rows, tables, beam[:count], frame, found)
-        kept, lost = extend(
-            beam[:count],
-            tokens[:found],
-            scores,
-            trie,
-            tables,
-            hot,
-            closings,
-            rows,
-            asked,
-            work,
-            lost,
-            settings,
-        )
-        leave(beam, count, trie)
-        if len(beam) < kept:
-            beam = np.empty(len(work.heap), ENTRY)
-        select(beam, kept, trie, work, frame)
-        count = kept
-        remember(trie, work, lost, frame, settings.beam_size)
-    if running:
-        pass_blank(beam, count, run)
-    return Room(tokens, scores, columns, rows, trie, work, beam), count
-
-
-@outer
-def _finish(room, count, end, tables, hot, closings, settings):
-    """Add the sentence end and spell the hypotheses out."""
-    beam, finals = room.beam, np.empty(count, FINAL)
-    for k in range(count):
+@helper
+def _finals(trie, beam, end, models, settings, result):
+    """Queue the beam with the sentence end, best first; count it."""
+    tables, hot, closings, _ = models
+    finals = result.queue
+    for k in range(len(beam)):
         lm, length, gained = beam[k].lm, beam[k].length, beam[k].hot
         if settings.use_lm:
             lm += tables.final[beam[k].state]
         if settings.use_hot:
             gained += int(hot.final[beam[k].context])
             limit = settings.hot_limit
-            gained -= close(room.trie, beam[k], closings, limit)[1]
+            gained -= close(trie, beam[k], closings, limit)[1]
         score = beam[k].total + weigh(settings, lm, length, gained)
         place = k
         # equal scores stay in the order of the beam
@@ -246,9 +223,4 @@ def _finish(room, count, end, tables, hot, closings, settings):
         final.length, final.hot, final.node = length, gained, beam[k].node
         final.parent, final.token = NONE, NONE
         final.origin, final.cut, final.frame = NONE, 0, end
-    return fill_nbest(
-        room.trie,
-        finals,
-        settings.beam_size,
-        (settings.lm_weight, settings.token_bonus, settings.hot_boost),
-    )
+    return len(beam)

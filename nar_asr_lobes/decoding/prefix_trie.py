@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nar_asr_lobes.compiled import inner, outer
+from nar_asr_lobes.compiled import helper, inner
 
 NONE = -1
 
@@ -64,18 +64,17 @@ class Trie(NamedTuple):
     count: np.ndarray
 
 
-@outer
-def new_trie() -> Trie:
-    """Make room for a trie; ``restart`` comes before its use."""
+def new_trie(size: int) -> Trie:
+    """Make room for so many nodes and merges; ``restart`` comes before use."""
     return Trie(
-        np.empty(1024, NODE),
-        np.empty(2048, np.int32),
-        np.empty(1024, MERGE),
+        np.empty(size, NODE),
+        np.empty(2 << (size - 1).bit_length(), np.int32),
+        np.empty(size, MERGE),
         np.zeros(2, np.int64),
     )
 
 
-@outer
+@helper
 def restart(trie: Trie, state: int, context: int) -> None:
     """Leave only the empty prefix, in the first place of the beam."""
     trie.table[:], trie.count[:] = NONE, 0
@@ -83,26 +82,13 @@ def restart(trie: Trie, state: int, context: int) -> None:
     trie.nodes[0].slot = 0
 
 
-@outer
-def reserve(trie: Trie, nodes: int, merges: int) -> Trie:
-    """Return the trie with room for so many more."""
+@inner
+def has_room(trie: Trie, nodes: int, merges: int) -> bool:
+    """Tell whether so many more fit in."""
     count = trie.count
-    if count[0] + nodes <= len(trie.nodes) and (
+    return count[0] + nodes <= len(trie.nodes) and (
         count[1] + merges <= len(trie.merges)
-    ):
-        return trie
-    grown = np.empty(2 * (count[0] + nodes), NODE)
-    grown[: count[0]] = trie.nodes[: count[0]]
-    more = np.empty(2 * (count[1] + merges), MERGE)
-    more[: count[1]] = trie.merges[: count[1]]
-    size = 2048
-    while size < 2 * len(grown):
-        size *= 2
-    larger = Trie(grown, np.full(size, NONE, np.int32), more, count)
-    for node in range(count[0]):
-        place = _place(larger, grown[node].parent, grown[node].token)
-        larger.table[place] = node
-    return larger
+    )
 
 
 @inner
@@ -221,7 +207,7 @@ def count_closed(trie: Trie, node: int, phrase: int) -> int:
     return times
 
 
-@outer
+@helper
 def spell(trie: Trie, node: int, tokens: np.ndarray) -> int:
     """Write the tokens of a node to the front; return how many there are."""
     length = trie.nodes[node].length

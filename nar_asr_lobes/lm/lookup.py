@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nar_asr_lobes.compiled import inner, outer
+from nar_asr_lobes.compiled import inner, inner_and_entry, outer
 from nar_asr_lobes.lm.tables import DTYPES, NgramTables, read_only
 
 # Numbers in the rows of a model, 12 bytes each; a cache is not much larger,
@@ -16,7 +16,7 @@ from nar_asr_lobes.lm.tables import DTYPES, NgramTables, read_only
 _NUMBERS = 1 << 20
 
 
-@inner
+@inner_and_entry
 def score_token(
     tables: NgramTables, state: int, token: int
 ) -> tuple[float, int]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nar_asr_lobes.compiled import inner, outer
+from nar_asr_lobes.compiled import helper, inner
 from nar_asr_lobes.lm.lookup import shortest
 from nar_asr_lobes.lm.tables import NgramTables
 
@@ -35,7 +35,6 @@ class Rows(NamedTuple):
     place: np.ndarray
 
 
-@outer
 def new_rows(beam_size: int, tables: NgramTables) -> Rows:
     """Make room for twice as many rows as the beam has states."""
     places = min(beam_size, _BEAM)
@@ -76,7 +75,7 @@ def find_rows(
     return True
 
 
-@outer
+@helper
 def _find_all(rows, tables, beam, frame):
     """Give each prefix its row, new ones in place of those asked long ago."""
     for k in range(len(beam)):

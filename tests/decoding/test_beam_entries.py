@@ -1,13 +1,14 @@
 import pytest
 
-from nar_asr_lobes.decoding.beam_entries import merge_stays, new_work
-from nar_asr_lobes.decoding.prefix_trie import (
-    NONE,
-    add_merge,
-    add_node,
-    new_trie,
-    restart,
-)
+from nar_asr_lobes.decoding import beam_entries, prefix_trie
+from nar_asr_lobes.decoding.beam_entries import new_work
+from nar_asr_lobes.decoding.prefix_trie import NONE, new_trie
+from tests.compiled_calls import callable_from_python
+
+merge_stays = callable_from_python(beam_entries.merge_stays)
+add_merge = callable_from_python(prefix_trie.add_merge)
+add_node = callable_from_python(prefix_trie.add_node)
+restart = callable_from_python(prefix_trie.restart)
 
 A, B, C = (7, 4), (8, 4), (7, 5)
 
@@ -54,7 +55,7 @@ def test_winners_of_winners():
 
 
 def test_a_node_keeps_its_closest_merges_once_each():
-    trie = new_trie()
+    trie = new_trie(16)
     restart(trie, 0, 0)
     node = add_node(trie, 0, (0, 1, 0, 0, 1, 0, NONE, 0, 0.0))
     for token, gap in ((2, 5.0), (3, 1.0), (2, 4.0), (4, 3.0), (5, 9.0)):

@@ -3,11 +3,11 @@ import math
 import numpy as np
 import pytest
 
-from nar_asr_lobes.decoding.frame_candidates import (
-    BAD,
-    new_columns,
-    pick_candidates,
-)
+from nar_asr_lobes.decoding import frame_candidates
+from nar_asr_lobes.decoding.frame_candidates import BAD, new_columns
+from tests.compiled_calls import callable_from_python
+
+pick_candidates = callable_from_python(frame_candidates.pick_candidates)
 
 
 def picked(row, shift, floor, count):

@@ -1,10 +1,15 @@
 import numpy as np
 import pytest
 
+from nar_asr_lobes.lm import rows as rows_kernel
 from nar_asr_lobes.lm.lookup import fill_rows, score_token
-from nar_asr_lobes.lm.rows import fill_row, find_rows, most, new_rows
+from nar_asr_lobes.lm.rows import new_rows
+from tests.compiled_calls import callable_from_python
 from tests.random_ngram import random_tables
 
+fill_row = callable_from_python(rows_kernel.fill_row)
+find_rows = callable_from_python(rows_kernel.find_rows)
+most = callable_from_python(rows_kernel.most)
 SIZE = 12
 TABLES = random_tables(60, SIZE, seed=0)
 
