@@ -282,11 +282,13 @@ def _av_pieces(
 ) -> Iterator[tuple[int, np.ndarray]]:
     from av.error import FFmpegError
 
-    seconds = packed = size = bad = 0
+    seconds = packed = 0.0
+    size = bad = 0
+    tick = float(stream.time_base)
     try:
         for packet in container.demux(stream):
             size += packet.size
-            packed += (packet.duration or 0) * packet.time_base
+            packed += (packet.duration or 0) * tick
             try:
                 frames = packet.decode()
             except FFmpegError:
@@ -302,7 +304,7 @@ def _av_pieces(
         _check_damage(path, total - seconds, total, warnings)
     # Of packets, because the silence that a codec adds is not decoded.
     if stated and not is_tolerable(stated - packed, stated):
-        raise cut_short(path, f"{float(packed):.2f} of {stated:.2f} s")
+        raise cut_short(path, f"{packed:.2f} of {stated:.2f} s")
 
 
 def _check_damage(

@@ -50,11 +50,15 @@ def mix(wav: np.ndarray) -> tuple[np.ndarray, bool]:
     """
     if wav.shape[1] == 1:
         return wav[:, 0], False
-    means = wav.mean(axis=0)
+    means = np.ones(len(wav), np.float32) @ wav / len(wav)
     # Without the offset of a recorder, which has one sign in all channels.
     products = wav.T @ wav / len(wav) - np.outer(means, means)
     energies = np.diag(products)
     total = energies.sum()
     if total > _FAINT and products.sum() < _CANCELLED * total:
         return np.ascontiguousarray(wav[:, energies.argmax()]), True
-    return wav.mean(axis=1), False
+    # Column by column, many times as fast as numpy's mean of short rows.
+    mono = wav[:, 0].copy()
+    for channel in range(1, wav.shape[1]):
+        mono += wav[:, channel]
+    return mono / np.float32(wav.shape[1]), False
