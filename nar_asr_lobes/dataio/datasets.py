@@ -98,7 +98,7 @@ def make_batch(
     ...     [0],
     ... )
     >>> batch.wavs.shape, batch.tokens.tolist()
-    (torch.Size([1, 15480]), [[1, 2]])
+    (torch.Size([1, 12280]), [[1, 2]])
     """
     seconds = sum(len(wav) for wav in wavs) / SAMPLE_RATE
     least = least_samples(tokens) if least is None else least

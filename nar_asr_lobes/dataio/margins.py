@@ -15,8 +15,9 @@ import numpy as np
 
 from nar_asr_lobes.dataio.resampling import SAMPLE_RATE
 
-# As many frames as a second has (21 at 25 Hz), which end at the last sample.
-SHORTEST = 15480
+# 16 frames at 25 Hz, which end at the last sample: 21 tokens a second. More
+# silence than that makes the learning slower.
+SHORTEST = 12280
 
 # CTC frames a second that speech can need; far more is another file's text.
 MAX_FRAME_RATE = 50
@@ -121,7 +122,7 @@ def least_samples(
     Example
     -------
     >>> least_samples([[1, 2], [3] * 20], lambda frames: 2040 + 640 * frames)
-    [15480, 27000]
+    [12280, 27000]
     """
     if samples_for is None:
         return [SHORTEST] * len(tokens)

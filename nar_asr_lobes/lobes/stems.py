@@ -20,6 +20,8 @@ from nar_asr_lobes.lobes.lengths import conv_output_lengths, valid_mask
 
 SAMPLE_RATE = 16000
 
+_SILENT = 1e-3  # log energy of 90 dB below the waveform's
+
 
 class UtteranceNorm(nn.Module):
     """Normalise each channel over the valid frames of its own utterance.
@@ -49,14 +51,22 @@ class UtteranceNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
         self.eps = eps
 
-    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Normalise x [B, C, F]; frames beyond ``lengths`` become zero."""
+    def forward(
+        self,
+        x: torch.Tensor,
+        lengths: torch.Tensor,
+        counted: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Normalise x [B, C, F]; frames beyond ``lengths`` become zero.
+
+        ``counted`` [B, 1, F] marks the frames that mean and variance are of.
+        """
         valid = valid_mask(lengths, x.shape[-1]).unsqueeze(1)
-        count = lengths.clamp_min(1).view(-1, 1, 1)
-        mean = (x * valid).sum(-1, keepdim=True) / count
-        centred = (x - mean) * valid
-        var = centred.square().sum(-1, keepdim=True) / count
-        scaled = centred * torch.rsqrt(var + self.eps)
+        counted = valid if counted is None else valid & counted
+        count = counted.sum(-1, keepdim=True).clamp_min(1)
+        mean = (x * counted).sum(-1, keepdim=True) / count
+        var = ((x - mean) * counted).square().sum(-1, keepdim=True) / count
+        scaled = (x - mean) * valid * torch.rsqrt(var + self.eps)
         return (
             scaled * self.weight.unsqueeze(-1) + self.bias.unsqueeze(-1) * valid
         )
@@ -180,7 +190,10 @@ class GaborStem(nn.Module):
         # The waveform has unit variance, so the floor is 60 dB below it; it
         # counts as zero, so that rounding cannot turn silence into features.
         log_energy = torch.log1p(1e6 * energy.clamp_min(0))
-        return self.norm(log_energy, self.feature_lengths(samples))
+        # Frames of digital silence, such as that around a short clip, do not
+        # count: speech looks the same with and without it.
+        heard = log_energy.amax(1, keepdim=True) > _SILENT
+        return self.norm(log_energy, self.feature_lengths(samples), heard)
 
     def _energies(self, wavs: torch.Tensor) -> torch.Tensor:
         """Sum the squares of each filter pair's outputs, [B, filters, P].

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from nar_asr_lobes.dataio.margins import with_silence
 from nar_asr_lobes.dataio.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.inference.bundle import write_bundle
@@ -57,7 +58,9 @@ def model(tokenizer):
     for step in range(120):
         texts = [sentence(rng) for _ in range(8)]
         wavs = [
-            torch.from_numpy(say(text, rng.uniform(0, 0.01), step))
+            torch.from_numpy(
+                with_silence(say(text, rng.uniform(0, 0.01), step))
+            )
             for text in texts
         ]
         lengths = torch.tensor([len(wav) for wav in wavs])
