@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,12 +25,14 @@ from nar_asr_lobes.dataio.audio import (
 from nar_asr_lobes.dataio.silence import split_at_quiet
 from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
 from nar_asr_lobes.decoding.encoded import posteriors
-from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.modes import find_mode, hot_word_modes
 from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import Bundle
+
+if TYPE_CHECKING:
+    from nar_asr_lobes.decoding.hot_words import HotWords
 
 BATCH_SECONDS = 100.0  # of padded audio
 _POOL = 4  # batches read ahead, so that pieces of like length can meet
