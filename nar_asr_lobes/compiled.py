@@ -3,71 +3,186 @@
 Only ``outer`` may make arrays: without reference counts, and ``inner`` without
 calls, a loop over arrays in tuples is three times as fast. ``inner`` and
 ``helper`` are called by compiled functions alone, and compile in half the time
-without an entry for Python. All release the interpreter's lock, and are kept on
-disk for the next process.
+without an entry for Python. All release the interpreter's lock.
 
-What is kept has other modules' functions in it, but numba asks only whether the
-function's own file has changed. Here all files with compiled functions count.
+Functions are compiled, and numba is loaded, when first called; what is compiled
+is kept on disk for the next process. It has other modules' functions in it, but
+numba asks only whether the function's own file has changed. Here all files with
+compiled functions count.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
+import stat
+import tempfile
 from collections.abc import Callable
+from functools import cache, update_wrapper
 from pathlib import Path
+from threading import RLock
+from typing import Any
 
-from numba import njit, types
+logger = logging.getLogger(__name__)
 
-
-def _stamp() -> str:
-    """Return the SHA-256 of the source of all compiled functions."""
-    found, package = hashlib.sha256(), Path(__file__).parent
-    paths = [package / "lobes" / "viterbi.py"]
-    for folder in ("decoding", "lm"):
-        paths += sorted((package / folder).rglob("*.py"))
-    for path in paths:
-        found.update(path.name.encode() + path.read_bytes())
-    return found.hexdigest()
-
-
-_STAMP = _stamp()
+_LOCK = RLock()
+_SAID: set[str] = set()
 _NO_ENTRY = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
-def outer(function: Callable) -> Callable:
+def outer(function: Callable) -> Compiled:
     """Compile a function that Python calls; it may make arrays."""
-    return _kept(function)
+    return Compiled(function)
 
 
-def entry(function: Callable) -> Callable:
+def entry(function: Callable) -> Compiled:
     """Compile a function that Python calls; it makes no arrays."""
-    return _kept(function, _nrt=False)
+    return Compiled(function, _nrt=False)
 
 
-def helper(function: Callable) -> Callable:
+def helper(function: Callable) -> Compiled:
     """Compile a function that compiled ones call; it makes no arrays."""
-    return _kept(function, _nrt=False, **_NO_ENTRY)
+    return Compiled(function, _nrt=False, **_NO_ENTRY)
 
 
-def inner(function: Callable) -> Callable:
+def inner(function: Callable) -> Compiled:
     """Compile a function as a part of those that call it."""
-    return _kept(function, _nrt=False, forceinline=True, **_NO_ENTRY)
+    return Compiled(function, _nrt=False, forceinline=True, **_NO_ENTRY)
 
 
-def inner_and_entry(function: Callable) -> Callable:
+def inner_and_entry(function: Callable) -> Compiled:
     """As ``inner``, but Python calls it too."""
-    return _kept(function, _nrt=False, forceinline=True)
+    return Compiled(function, _nrt=False, forceinline=True)
 
 
-def _kept(function: Callable, **options: bool) -> Callable:
-    """Let what is on disk be of this source, or be compiled again."""
-    compiled = njit(nogil=True, cache=True, **options)(function)
-    compiled._cache._cache_file._source_stamp = _STAMP
-    template = compiled.get_call_template
+class Compiled:
+    """A function that is compiled when it is first called."""
+
+    def __init__(self, function: Callable, **options: bool):
+        update_wrapper(self, function)
+        self._options = options
+        self._dispatcher = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        return (self._dispatcher or self.dispatcher)(*arguments)
+
+    @property
+    def dispatcher(self) -> Any:
+        """What numba makes of the function."""
+        with _LOCK:
+            if self._dispatcher is None:
+                self._dispatcher = _jit(self.__wrapped__, self._options)
+        return self._dispatcher
+
+
+def _jit(function: Callable, options: dict[str, bool]) -> Any:
+    from numba import njit, types
+
+    _let_compiled_ones_call()
+    dispatcher = njit(nogil=True, **options)(function)
+    template = dispatcher.get_call_template
 
     def of_types(args, kws):
         # numba would compile once more for each constant among the arguments
         return template(tuple(map(types.unliteral, args)), kws)
 
-    compiled.get_call_template = of_types
-    return compiled
+    dispatcher.get_call_template = of_types
+    _keep_on_disk(dispatcher)
+    return dispatcher
+
+
+@cache
+def _let_compiled_ones_call() -> None:
+    """Tell numba what stands behind a ``Compiled``."""
+    from numba.extending import typeof_impl
+
+    @typeof_impl.register(Compiled)
+    def typeof(value, context):
+        return typeof_impl(value.dispatcher, context)
+
+
+def _keep_on_disk(dispatcher: Any) -> None:
+    """Keep what is compiled where numba does, else in a temporary folder.
+
+    Whatever is wrong there, the function is compiled in memory.
+    """
+    try:
+        dispatcher.enable_caching()
+        folder, remark = dispatcher._cache.cache_path, ""
+    except RuntimeError:  # there is none that may be written to
+        folder = _enable_temporary(dispatcher)
+        remark = "; NUMBA_CACHE_DIR names a better folder"
+    place = f"kept in {folder}{remark}" if folder else f"at each start{remark}"
+    kept = dispatcher._cache
+    if folder:
+        kept._cache_file._source_stamp = _stamp()
+    load, save = kept.load_overload, kept.save_overload
+
+    def load_if_possible(signature, context):
+        found = None
+        try:
+            found = load(signature, context)
+        except Exception:  # a damaged file, of whatever kind
+            save_if_possible()
+        if found is None:
+            _say_once(
+                "compiling",
+                f"compiling for this processor, up to 20 s ({place})",
+            )
+        return found
+
+    def save_if_possible(*compiled):
+        try:
+            save(*compiled) if compiled else kept.flush()
+        except OSError as error:
+            kept.disable()
+            _say_once(
+                "not kept", f"compiled code cannot be kept on disk: {error}"
+            )
+
+    kept.load_overload, kept.save_overload = load_if_possible, save_if_possible
+
+
+def _enable_temporary(dispatcher: Any) -> str | None:
+    """Return the temporary folder, None if there is none either."""
+    from numba import config
+
+    before = config.CACHE_DIR
+    try:
+        config.CACHE_DIR = str(_temporary_folder())
+        dispatcher.enable_caching()
+    except (OSError, RuntimeError):
+        return None
+    finally:
+        config.CACHE_DIR = before
+    return dispatcher._cache.cache_path
+
+
+def _temporary_folder() -> Path:
+    """Make a folder of this user's alone: what is in it will be executed."""
+    folder = Path(tempfile.gettempdir(), f"nar_asr_lobes-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    mine = status.st_uid == os.getuid() and stat.S_ISDIR(status.st_mode)
+    if not mine or status.st_mode & 0o077:
+        raise PermissionError(f"{folder} is open to others")
+    return folder
+
+
+def _say_once(kind: str, message: str) -> None:
+    with _LOCK:
+        if kind not in _SAID:
+            _SAID.add(kind)
+            logger.warning(message)
+
+
+@cache
+def _stamp() -> str:
+    """Return the SHA-256 of the source of all compiled functions."""
+    found, package = hashlib.sha256(), Path(__file__).parent
+    for folder in ("decoding", "lm", "lobes"):
+        for path in sorted((package / folder).rglob("*.py")):
+            name = path.relative_to(package).as_posix()
+            found.update(name.encode() + path.read_bytes())
+    return found.hexdigest()

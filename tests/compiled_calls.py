@@ -8,8 +8,10 @@ from numba import njit
 def callable_from_python(function: Callable) -> Callable:
     """Give a compiled function an entry for Python."""
 
+    compiled = function.dispatcher
+
     @njit
     def call(*arguments):
-        return function(*arguments)
+        return compiled(*arguments)
 
     return call

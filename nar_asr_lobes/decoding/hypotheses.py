@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
-
-import torch
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.limits import require_count, require_number
-from nar_asr_lobes.lm.batched import BatchedLM
-from nar_asr_lobes.lm.tables import NgramTables
+
+if TYPE_CHECKING:
+    import torch
+
+    from nar_asr_lobes.lm.batched import BatchedLM
+    from nar_asr_lobes.lm.tables import NgramTables
 
 
 class LanguageModel(Protocol):

@@ -2,7 +2,8 @@
 
     Encoded, N-bests of the modes it builds on -> Mode.search -> N-best [B]
 
-A new mode is a function of the recogniser and a line in ``_TABLE``.
+A new mode is a function of the recogniser and a line in ``_TABLE``. The beams
+are loaded when asked: greedy search takes neither n-grams nor numba.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.mask_predict import mask_predict
 from nar_asr_lobes.decoding.neural_beam import neural_beam_search
 from nar_asr_lobes.decoding.options import DecodingOptions
-from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
 from nar_asr_lobes.decoding.rescore import rescore
 from nar_asr_lobes.decoding.slot_beam import slot_beam_search
 from nar_asr_lobes.errors import UserError
@@ -72,6 +72,8 @@ def _nar(recognizer: Recognizer, encoded: Encoded, _: list) -> NBests:
 
 
 def _beam(recognizer: Recognizer, encoded: Encoded, _: list) -> NBests:
+    from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
+
     return prefix_beam_search(
         posteriors(encoded),
         recognizer.options.beam,
@@ -80,6 +82,8 @@ def _beam(recognizer: Recognizer, encoded: Encoded, _: list) -> NBests:
 
 
 def _beam_lm(recognizer: Recognizer, encoded: Encoded, _: list) -> NBests:
+    from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
+
     return prefix_beam_search(
         posteriors(encoded),
         recognizer.options.beam_lm,

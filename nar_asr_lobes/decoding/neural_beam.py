@@ -14,17 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
-from nar_asr_lobes.decoding.batched_beam import batched_prefix_beam_search
-from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import BeamOptions, Hypothesis
 from nar_asr_lobes.limits import require_number
-from nar_asr_lobes.lm.batched import BatchedLM
-from nar_asr_lobes.lm.combined import CombinedLM
 from nar_asr_lobes.lm.models import LanguageModels, require_models
-from nar_asr_lobes.lm.prefixes import BatchedNeural
+
+if TYPE_CHECKING:
+    from nar_asr_lobes.decoding.hot_words import HotWords
+    from nar_asr_lobes.lm.batched import BatchedLM
+    from nar_asr_lobes.lm.prefixes import BatchedNeural
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,9 @@ def neural_beam_search(
     >>> best.tokens, round(best.score, 3)
     ((1,), -0.446)
     """
+    from nar_asr_lobes.decoding.batched_beam import batched_prefix_beam_search
+    from nar_asr_lobes.lm.combined import CombinedLM
+
     require_models(options, lms.present)
     device = log_probs.device
     weighted: list[tuple[float, BatchedLM]] = []

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.modes import find_mode, possible_modes
 from nar_asr_lobes.decoding.options import DecodingOptions
@@ -25,6 +24,7 @@ from nar_asr_lobes.lm.models import LanguageModels
 
 if TYPE_CHECKING:
     from nar_asr_lobes.dataio.tokenizer import Tokenizer
+    from nar_asr_lobes.decoding.hot_words import HotWords
     from nar_asr_lobes.lobes.model import Encoded, NarAsr
 
 

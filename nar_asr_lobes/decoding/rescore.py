@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from nar_asr_lobes.decoding.encoded import decode_slots, posteriors, take
-from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis, LanguageModel
 from nar_asr_lobes.decoding.validation import BLANK
 from nar_asr_lobes.errors import UserError
@@ -35,6 +34,7 @@ from nar_asr_lobes.lm.models import LanguageModels, require_models
 from nar_asr_lobes.lobes.alignment import token_frames
 
 if TYPE_CHECKING:
+    from nar_asr_lobes.decoding.hot_words import HotWords
     from nar_asr_lobes.lobes.model import Encoded, NarAsr
 
 

@@ -32,7 +32,6 @@ from nar_asr_lobes.decoding.alignment import align
 from nar_asr_lobes.decoding.encoded import decode_slots, posteriors, take
 from nar_asr_lobes.decoding.hypotheses import Hypothesis, LanguageModel
 from nar_asr_lobes.decoding.rescore import ctc_scores
-from nar_asr_lobes.decoding.slot_beam_kernel import search_slots
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.limits import require_count, require_number
 
@@ -223,6 +222,8 @@ def _search(
     lm: LanguageModel,
 ) -> list[Hypothesis]:
     """Return the N-best of one utterance."""
+    from nar_asr_lobes.decoding.slot_beam_kernel import search_slots
+
     masked = _masked(slots, options)
     parts, tokens = search_slots(
         *_candidates(slots, masked, decoder, options),

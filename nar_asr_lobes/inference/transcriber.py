@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,13 +27,15 @@ from nar_asr_lobes.dataio.scripts import is_spaceless
 from nar_asr_lobes.dataio.silence import cut_at_quiet
 from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
 from nar_asr_lobes.decoding.encoded import posteriors
-from nar_asr_lobes.decoding.hot_words import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.modes import find_mode, hot_word_modes
 from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import Bundle
 from nar_asr_lobes.inference.pipes import on_disk
+
+if TYPE_CHECKING:
+    from nar_asr_lobes.decoding.hot_words import HotWords
 
 MAX_SECONDS = 90000.0  # a day and what a codec adds to it
 BATCH_SECONDS = 100.0  # of padded audio

@@ -11,7 +11,6 @@ from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.files import FilePath
 from nar_asr_lobes.lm.neural import WEIGHTS, NeuralLM
-from nar_asr_lobes.lm.scorer import NgramLM
 
 if TYPE_CHECKING:
     from nar_asr_lobes.decoding.hypotheses import LanguageModel
@@ -134,7 +133,11 @@ language model; check the path
         """
 
         def ngram(path):
-            return None if path is None else NgramLM.load(path, tokenizer)
+            if path is None:
+                return None
+            from nar_asr_lobes.lm.scorer import NgramLM
+
+            return NgramLM.load(path, tokenizer)
 
         neural = self.neural
         if neural is not None:

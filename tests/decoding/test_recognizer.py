@@ -1,4 +1,6 @@
 import itertools
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -238,3 +240,26 @@ def test_options_reach_the_search(model, batch):
     recognizer = Recognizer(model, CharTokenizer(" abcdefg"), narrow)
     found = recognizer.search(batch[2], ["beam5"])
     assert {len(nbest) for nbest in found["beam5"].nbest} == {2}
+
+
+def test_greedy_search_loads_neither_numba_nor_n_grams():
+    script = """
+import sys, torch
+from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.decoding.recognizer import Recognizer
+from nar_asr_lobes.inference.transcriber import Transcriber
+from nar_asr_lobes.lobes.model import ModelConfig, build_model
+tokenizer = CharTokenizer(" ab")
+model = build_model(ModelConfig.tiny(), tokenizer.size)
+recognizer = Recognizer(model, tokenizer)
+recognizer.recognize(torch.randn(1, 8000), torch.ones(1), ["ctc_greedy"])
+for name in ("numba", "nar_asr_lobes.lm.tables", "nar_asr_lobes.lm.lookup"):
+    print(name in sys.modules)
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.split() == ["False"] * 3
