@@ -85,9 +85,11 @@ def check_file(path: str | os.PathLike) -> int:
 
     Example
     -------
-    >>> check_file("no.wav")
-    Traceback (most recent call last):
-    nar_asr_lobes.dataio.audio_error.AudioError: no.wav: is missing; check the path
+    >>> try:
+    ...     check_file("no.wav")
+    ... except AudioError as error:
+    ...     print(error)
+    no.wav: is missing; check the path
     """
     if os.path.isdir(path):
         raise audio_error(path, "is a folder", "name the files in it")

@@ -37,7 +37,14 @@ if TYPE_CHECKING:
 
 _UNKNOWN_LENGTH = 2**62  # libsndfile says 2**63 - 1 frames then
 _EXACT_SEEK = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # stateless codecs
-_STATED = ("mov", "matroska", "asf", "avi", "flv", "caf")  # their lengths are no guess
+_STATED = (
+    "mov",
+    "matroska",
+    "asf",
+    "avi",
+    "flv",
+    "caf",
+)  # their lengths are no guess
 
 
 @dataclass
@@ -265,8 +272,7 @@ def _stated_seconds(kind: str, stream: av.AudioStream, file) -> float | None:
         return None
     if stream.duration:
         return float(stream.duration * stream.time_base)
-    stamp = stream.metadata.get("DURATION", "")
-    parts = stamp.split(":")
+    parts = stream.metadata.get("DURATION", "").split(":")
     if len(parts) == 3:
         hours, minutes, seconds = map(float, parts)
         return hours * 3600 + minutes * 60 + seconds
@@ -323,14 +329,12 @@ def _check_damage(
 def _frame_samples(frame: av.AudioFrame) -> np.ndarray:
     """Give a frame's samples as float32 [n, channels], full scale 1."""
     values = frame.to_ndarray()
-    channels = frame.layout.nb_channels
     if frame.format.is_planar:
         values = values.T
     else:
-        values = values.reshape(-1, channels)
+        values = values.reshape(-1, frame.layout.nb_channels)
     if values.dtype == np.uint8:
-        values = values.astype(np.float32) - 128
-        return values / 128
+        return (values.astype(np.float32) - 128) / 128
     if values.dtype.kind == "i":
         scale = np.float32(2.0 ** (8 * values.dtype.itemsize - 1))
         return values.astype(np.float32) / scale

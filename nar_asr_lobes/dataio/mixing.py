@@ -11,9 +11,7 @@ _CANCELLED = 0.2
 _FAINT = 1e-10  # energy of rounding, about -100 dB
 
 
-def join_to(
-    pieces: Iterable[np.ndarray], frames: int
-) -> Iterator[np.ndarray]:
+def join_to(pieces: Iterable[np.ndarray], frames: int) -> Iterator[np.ndarray]:
     """Cut pieces [n, channels] anew, all but the last to one length."""
     held: list[np.ndarray] = []
     count = 0

@@ -1,6 +1,6 @@
 """Resampling of blocks to 16 kHz, with the result of one whole signal.
 
-    blocks [n] at any rate -> filter with context of the neighbours -> blocks
+blocks [n] at any rate -> filter with context of the neighbours -> blocks
 """
 
 from __future__ import annotations

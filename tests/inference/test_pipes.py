@@ -44,6 +44,6 @@ def test_no_space_for_the_copy(monkeypatch):
 
     stdin = SimpleNamespace(buffer=SimpleNamespace(read=full))
     monkeypatch.setattr("sys.stdin", stdin)
-    with pytest.raises(AudioError, match="^-: cannot be copied to .*set TMPDIR"):
+    with pytest.raises(AudioError, match="-: cannot be copied .*TMPDIR"):
         with on_disk("-"):
             pass
