@@ -32,8 +32,6 @@ from nar_asr_lobes.dataio.manifest import (
     write_manifest,
 )
 from nar_asr_lobes.dataio.prepare import prepare_manifests
-from nar_asr_lobes.dataio.text import normalize_text
-from nar_asr_lobes.dataio.text_files import read_lines
 from nar_asr_lobes.dataio.tokenizer import (
     Tokenizer,
     load_tokenizer,
@@ -256,32 +254,6 @@ def run_lexicon(config: RunConfig) -> Lexicon | None:
     if config.tokenizer.phones is None:
         return None
     return load_lexicon(lexicon_path(config))
-
-
-def check_lm_files(config: RunConfig) -> None:
-    """Refuse text files for the language model that cannot be read."""
-    for path in _lm_files(config):
-        for _ in read_lines(path, "lm.texts names it; give a text file"):
-            pass
-
-
-def _lm_files(config: RunConfig) -> list[Path]:
-    return [Path(config.data_folder) / name for name in config.lm.texts]
-
-
-def transcripts(config: RunConfig) -> list[str]:
-    """Collect what the training split says, normalised."""
-    texts = [u.text or "" for u in read_split(config, config.data.train)]
-    return [text for text in texts if text]
-
-
-def lm_texts(config: RunConfig) -> list[str]:
-    """Collect the sentences for the language model, normalised."""
-    texts = transcripts(config)
-    for path in _lm_files(config):
-        lines = read_lines(path)
-        texts += [normalize_text(x, config.data.text_style) for x in lines]
-    return [text for text in texts if text]
 
 
 def train_loader(config: RunConfig, tokenizer: Tokenizer | None) -> DataLoader:

@@ -174,4 +174,5 @@ def write_digests(output: Path, digests: dict[str, str]) -> None:
 
 def read_digests(output_folder: str) -> dict[str, str]:
     """Read what ``write_digests`` wrote."""
-    return json.loads((Path(output_folder) / DIGESTS).read_text())
+    path = Path(output_folder) / DIGESTS
+    return json.loads(path.read_text(encoding="utf-8"))

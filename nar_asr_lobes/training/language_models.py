@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from nar_asr_lobes.dataio.text import normalize_text
+from nar_asr_lobes.dataio.text_files import read_lines
 from nar_asr_lobes.dataio.tokenizer import Tokenizer
 from nar_asr_lobes.decoding.options import DecodingOptions, check_weights
 from nar_asr_lobes.errors import UserError
@@ -17,12 +19,7 @@ from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lm.ngram import train_ngram
 from nar_asr_lobes.lm.word_ngram import train_word_ngram
 from nar_asr_lobes.training.config import LmConfig, RunConfig
-from nar_asr_lobes.training.data import (
-    check_lm_files,
-    lm_texts,
-    run_tokenizer,
-    transcripts,
-)
+from nar_asr_lobes.training.data import read_split, run_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +54,7 @@ def check_language_models(
     if config.lm is None:
         check_weights(options, ())
         return frozenset()
-    check_lm_files(config)
+    _check_texts(config)
     _check_unit(config)
     neural = LmFiles(neural=config.lm.neural).load(run_tokenizer(config))
     present = neural.present | {"ngram", *["lodr"] * config.lm.lodr}
@@ -103,7 +100,7 @@ def make_language_models(config: RunConfig, tokenizer: Tokenizer) -> LmFiles:
     """
     output = Path(config.output_folder)
     report = _TRAININGS[config.lm.unit](
-        lm_texts(config), tokenizer, config.lm.order, output / "lm.arpa"
+        _lm_texts(config), tokenizer, config.lm.order, output / "lm.arpa"
     )
     logger.info(
         "n-gram: order %d, %d n-grams of %d %s in %d lines: %s",
@@ -117,7 +114,7 @@ def make_language_models(config: RunConfig, tokenizer: Tokenizer) -> LmFiles:
     lodr = None
     if config.lm.lodr:
         path = output / "lodr.arpa"
-        texts = transcripts(config)
+        texts = _transcripts(config)
         lodr = str(train_ngram(texts, tokenizer, _LODR_ORDER, path).path)
     return LmFiles(str(report.path), config.lm.neural, lodr)
 
@@ -158,3 +155,29 @@ def describe(lms: LanguageModels) -> list[str]:
             "whose share is taken off (LODR)."
         )
     return found
+
+
+def _check_texts(config: RunConfig) -> None:
+    """Refuse text files for the language model that cannot be read."""
+    for path in _text_files(config):
+        for _ in read_lines(path, "lm.texts names it; give a text file"):
+            pass
+
+
+def _text_files(config: RunConfig) -> list[Path]:
+    return [Path(config.data_folder) / name for name in config.lm.texts]
+
+
+def _transcripts(config: RunConfig) -> list[str]:
+    """Collect what the training split says, normalised."""
+    texts = [u.text or "" for u in read_split(config, config.data.train)]
+    return [text for text in texts if text]
+
+
+def _lm_texts(config: RunConfig) -> list[str]:
+    """Collect the sentences for the language model, normalised."""
+    texts = _transcripts(config)
+    for path in _text_files(config):
+        lines = read_lines(path)
+        texts += [normalize_text(x, config.data.text_style) for x in lines]
+    return [text for text in texts if text]

@@ -138,9 +138,8 @@ class Training:
             )
             try:
                 training.wait()
-            except KeyboardInterrupt:
-                training.wait()  # it got the signal too, and saves its step
-                raise
+            finally:
+                training.wait()  # it got Ctrl-C too, and saves its step
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -147,7 +147,7 @@ def unnamed_encodings(root: Path) -> Iterator[str]:
 def _opens_text(call: ast.Call) -> bool:
     named = {keyword.arg for keyword in call.keywords}
     name = ast.unparse(call.func).rpartition(".")[2]
-    if ast.unparse(call.func) == "os.open" or "encoding" in named:
+    if ast.unparse(call.func) in ("os.open", "av.open") or "encoding" in named:
         return False
     if name == "open":
         mode = call.args[0 if isinstance(call.func, ast.Attribute) else 1 :]
