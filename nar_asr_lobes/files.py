@@ -139,7 +139,7 @@ def cannot_write(
 
     Example
     -------
-    >>> str(cannot_write("a", OSError(5, "Input/output error")))[:43]
+    >>> str(cannot_write("a", OSError(5, "Input/output error")))[:42]
     'a: cannot be written (Input/output error; '
     """
     causes = (error, error.__context__)  # torch hides the system's behind its

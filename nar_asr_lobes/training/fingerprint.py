@@ -44,7 +44,7 @@ def hash_utterances(utterances: Sequence[Utterance]) -> str:
     Example
     -------
     >>> hash_utterances([Utterance("u1", "no.wav", 1.0, "ab")])
-    '2bab926287ae403f u1\\n'
+    '713906d86a0fb54d u1\\n'
     """
     paths = [row.audio for row in utterances]
     parts = [paths[i : i + _PART] for i in range(0, len(paths), _PART)]

@@ -187,10 +187,10 @@ def test_one_bit_changed(path):
     read_ngram(path, TOKENIZER)
 
 
-def test_a_folder_that_is_not_there(path, tmp_path):
+def test_a_folder_that_cannot_be_made(path):
     tables, info = read_ngram(path, TOKENIZER)
     with pytest.raises(UserError, match="lm: cannot be written .* free space"):
-        write_ngram(tmp_path / "no" / "lm", tables, info)
+        write_ngram(path / "lm", tables, info)
 
 
 def test_a_failed_write_leaves_the_older_model(path, monkeypatch):
@@ -200,7 +200,7 @@ def test_a_failed_write_leaves_the_older_model(path, monkeypatch):
     content = path.read_bytes()
     tables, info = read_ngram(path, TOKENIZER)
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match=r"\(No space left on device\)"):
+    with pytest.raises(UserError, match=r"\(No space left on device; "):
         write_ngram(path, tables, info)
     assert path.read_bytes() == content
     assert os.listdir(path.parent) == ["lm.ngram"]

@@ -57,7 +57,7 @@ def assert_whole(out):
     ("size", "what"),
     [
         (8, "out"),
-        (40, "(left_out.txt|manifests/.*|checked/.*)"),
+        (40, "(left_out.txt|tokenizer.json|manifests/.*|checked/.*)"),
         (100, "checkpoints: the checkpoint of step 2"),
         (1100, "bundle"),
     ],

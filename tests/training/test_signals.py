@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nar_asr_lobes.training import finish, signals
+from nar_asr_lobes.training import evaluation, signals
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.data import ValidationSet
@@ -99,7 +99,7 @@ def test_outside_training_a_run_ends_at_once(
     assert outcome.code == status
     expected = f"stopped by {number.name}; the same command goes on\n"
     assert outcome.err == expected
-    signalled(monkeypatch, finish, "evaluate_split", number)
+    signalled(monkeypatch, evaluation, "evaluate_split", number)
     outcome = run_tiny(whole, "finetune", output)
     assert (outcome.code, outcome.err) == (status, expected)
     assert newest(tmp_path).step == 2
