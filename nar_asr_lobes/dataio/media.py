@@ -246,7 +246,7 @@ def _open_av(
         raise unreadable(path, error.strerror) from error
     stream = container.streams.best("audio")
     if stream is None:
-        raise audio_error(path, "holds no audio", "leave it out")
+        raise unreadable(path, "no audio in it")
     context = stream.codec_context
     if context is None:
         raise unreadable(path, "unknown codec")

@@ -217,6 +217,7 @@ class Transcriber:
         yield from self._finish(pool, files)
 
     def _read(self, file: _File) -> Iterator[_Chunk]:
+        path = file.path
         try:
             with on_disk(file.path) as path:
                 stream = AudioStream(path, self.max_seconds)

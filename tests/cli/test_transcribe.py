@@ -231,6 +231,17 @@ def test_a_broken_pipe_is_called_by_its_name(transcribe, monkeypatch):
     assert "convert it (ffmpeg -i IN -ac 1 -ar 16000 OUT.wav)" in err
 
 
+def test_no_space_for_what_a_pipe_sends(transcribe, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    stdin = SimpleNamespace(buffer=SimpleNamespace(read=full))
+    monkeypatch.setattr("sys.stdin", stdin)
+    status, out, err = transcribe("-")
+    assert (status, out) == (1, "")
+    assert err.startswith("-: cannot be copied to ") and "TMPDIR" in err
+
+
 def test_a_recording_that_lacks_a_little_is_done_with_a_line(
     transcribe, files, expected
 ):
