@@ -7,12 +7,13 @@ Utterance -> read_audio -> augment -> silence around short ones -> wav [S]  \\
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from nar_asr_lobes.dataio.audio import read_audio
 from nar_asr_lobes.dataio.batching import Sample, StepPlan, StepSampler
@@ -272,3 +273,14 @@ def step_loader(
         generator=torch.Generator(),
         worker_init_fn=_ignore_signals,
     )
+
+
+def read_steps(loader: Iterable[list[Batch]]) -> Iterator[list[Batch]]:
+    """Yield what a loader loads; however that ends, so do its workers."""
+    steps = iter(loader)
+    try:
+        yield from steps
+    finally:
+        if isinstance(steps, _MultiProcessingDataLoaderIter):
+            # They ignore the SIGTERM that PyTorch would send them at the end.
+            steps._shutdown_workers()

@@ -20,7 +20,7 @@ import torch
 from speechbrain.utils.train_logger import TrainLogger
 from torch import nn
 
-from nar_asr_lobes.dataio.datasets import Batch
+from nar_asr_lobes.dataio.datasets import Batch, read_steps
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.training.checkpoint import Checkpoint, CheckpointFolder
 from nar_asr_lobes.training.console import StepDisplay, log_validation
@@ -138,7 +138,7 @@ class NarBrain(sb.Brain):
         def prepare(step: tuple[int, list[Batch]]) -> list[Prepared]:
             return [self.prepare(batch, step[0]) for batch in step[1]]
 
-        numbered = enumerate(train_set, start=self.progress.step)
+        numbered = enumerate(read_steps(train_set), start=self.progress.step)
         return ahead(numbered, prepare, self.device)
 
     def fit_batch(self, batch: list[Batch]) -> dict[str, float]:

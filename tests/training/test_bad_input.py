@@ -35,7 +35,7 @@ LEFT_OUT = {
     "train: train0": "is missing; check the path",
     "train: train1": "is empty (0 bytes); leave it out",
     "train: train2": "holds no samples; leave it out",
-    "train: train3": "holds no audio; leave it out",
+    "train: train3": "cannot be read as audio; convert it (ffmpeg -i IN",
     "train: train4": "cannot be read as audio; convert it (ffmpeg -i IN",
     "train: train5": "not finite numbers (NaN or infinite); export it again",
     "train: train6": "has an empty transcript; add the transcript",
