@@ -1,26 +1,36 @@
 """The N-best list of a beam search, filled up from its merges, compiled.
 
 A prefix that lost against another one left the beam, with all that would have
-followed. What followed the winner would have followed it too, at the same
+followed. What followed the winner would have followed it too, at about the same
 distance: each final hypothesis through the winner gives another one through
-the loser. Best first, each from the one it differs from at the last merge.
+the loser. Best first, each from the one it differs from at the last merge. Its
+CTC score is that of the loser's paths when it lost, continued by all paths of
+the tokens that follow.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from nar_asr_lobes.compiled import helper
-from nar_asr_lobes.decoding.beam_settings import Settings
+from nar_asr_lobes.decoding.beam_entries import IMPOSSIBLE
+from nar_asr_lobes.decoding.beam_settings import Settings, weigh
 from nar_asr_lobes.decoding.prefix_trie import NONE, Trie, spell
+
+# Beside others, paths as improbable as this are left out.
+_NOTHING = 1e-6
+# Beyond it, and its inverse, probabilities are scaled anew.
+_LEAST = 1e-100
 
 # ``node`` (for a loser that never was in the beam NONE: then ``parent`` and
 # ``token``) is the front; from ``cut`` on the tokens are those of ``origin``,
 # an earlier hypothesis of the list, or none. ``frame``: when the first token
 # behind the front got into the beam, or for a loser that never did, when it
-# lost; only merges before it happened to what the front stands for.
+# lost; only merges before it happened to what the front stands for. ``lost``:
+# when it did, with the log-probabilities ``blank`` and ``label`` of its paths.
 FINAL = np.dtype(
     [
         ("score", np.float64),
@@ -34,6 +44,9 @@ FINAL = np.dtype(
         ("origin", np.int32),
         ("cut", np.int32),
         ("frame", np.int32),
+        ("lost", np.int32),
+        ("blank", np.float64),
+        ("label", np.float64),
     ],
     align=True,
 )
@@ -53,8 +66,9 @@ class Result(NamedTuple):
         How many hypotheses each utterance has, int64.
     used : np.ndarray
         How much of these three is in use, int64 [3].
-    queue, begins : np.ndarray
-        What one utterance's list is worked out in, ``FINAL`` and int64.
+    queue, begins, blank, label : np.ndarray
+        What one utterance's list is worked out in, ``FINAL``, int64, and
+        float64 twice.
     """
 
     parts: np.ndarray
@@ -63,6 +77,8 @@ class Result(NamedTuple):
     used: np.ndarray
     queue: np.ndarray
     begins: np.ndarray
+    blank: np.ndarray
+    label: np.ndarray
 
 
 def new_result(size: int, beam_size: int) -> Result:
@@ -74,17 +90,26 @@ def new_result(size: int, beam_size: int) -> Result:
         np.zeros(3, np.int64),
         np.empty(3 * beam_size, FINAL),
         np.empty(beam_size + 1, np.int64),
+        np.empty(size + 1, np.float64),
+        np.empty(size + 1, np.float64),
     )
 
 
 @helper
 def fill_nbest(
-    trie: Trie, finals: int, settings: Settings, result: Result
+    log_probs: np.ndarray,
+    shift: np.ndarray,
+    trie: Trie,
+    finals: int,
+    settings: Settings,
+    result: Result,
 ) -> bool:
     """Spell out the best hypotheses of an utterance.
 
     Arguments
     ---------
+    log_probs, shift : np.ndarray
+        As ``search`` takes them, up to the utterance's last frame.
     trie : Trie
         Prefixes and merges.
     finals : int
@@ -114,11 +139,29 @@ def fill_nbest(
         begin, end = begins[done], begins[done] + final.length
         if end > len(tokens):
             return False
-        _write(trie, final, tokens, begins, tokens[begin:end])
+        front = _write(trie, final, tokens, begins, tokens[begin:end])
         begins[done + 1] = end
-        if _is_known(tokens, begins, done):
+        known = _find_known(tokens, begins, done)
+        parts = result.parts[first + known]
+        if known < done:
+            # the beam has paths of its own, of merges the first one counts
+            if final.origin == NONE and final.score > parts[0]:
+                parts[0], parts[1] = final.score, final.ctc
             continue
-        parts = result.parts[first + done]
+        if final.origin != NONE:
+            text = tokens[begin + front - 1 : end]
+            final.ctc = _continue(
+                log_probs, shift, settings, final, text, result
+            )
+            if final.ctc == IMPOSSIBLE:
+                continue
+            final.score = final.ctc + weigh(
+                settings, final.lm, final.length, final.hot
+            )
+            # a loser is never better, but its winner's paths were pruned
+            above = final.score - result.parts[first + final.origin, 0]
+            if above > 0:
+                final.score, final.ctc = final.score - above, final.ctc - above
         parts[0], parts[1], parts[2] = final.score, final.ctc, final.lm
         parts[3], parts[4] = final.length, final.hot
         done += 1
@@ -131,7 +174,7 @@ def fill_nbest(
 
 @helper
 def _write(trie, final, tokens, begins, place):
-    """Spell one hypothesis out."""
+    """Spell one hypothesis out; return the length of its front."""
     if final.node != NONE:
         length = spell(trie, final.node, place)
     else:
@@ -141,11 +184,63 @@ def _write(trie, final, tokens, begins, place):
         tail = begins[final.origin] + final.cut
         for i in range(len(place) - length):
             place[length + i] = tokens[tail + i]
+    return length
 
 
 @helper
-def _is_known(tokens, begins, last):
-    """Whether an earlier hypothesis has the last one's tokens."""
+def _continue(log_probs, shift, settings, final, text, result):
+    """Continue the paths of a front by all those of the text, of which the
+    front's last token is the first; give their log-probability together.
+
+    Exponentials are relative to ``scale``. Only the stretch of the text from
+    ``low`` to ``high`` is looked at, beyond it paths count for nothing.
+    """
+    blank, label, low, high = result.blank, result.label, 0, 0
+    scale = max(final.blank, final.label)
+    blank[0] = math.exp(final.blank - scale)
+    label[0] = math.exp(final.label - scale)
+    for frame in range(final.lost + 1, len(log_probs)):
+        row = log_probs[frame]
+        if row[0] > settings.sure:
+            scale += row[0]
+            for i in range(low, high + 1):
+                blank[i], label[i] = blank[i] + label[i], 0.0
+            continue
+        if high + 1 < len(text):
+            high += 1
+            blank[high], label[high] = 0.0, 0.0
+        silence, best = math.exp(row[0]), 0.0
+        for i in range(high, low - 1, -1):
+            total, spoken = blank[i] + label[i], label[i]
+            if i > low:
+                spoken += blank[i - 1]
+                if text[i] != text[i - 1]:
+                    spoken += label[i - 1]
+            blank[i] = total * silence
+            label[i] = 0.0
+            if row[text[i]] > settings.floor:  # saves most exponentials
+                label[i] = spoken * math.exp(row[text[i]] + shift[text[i]])
+            total = blank[i] + label[i]
+            best = total if total > best else best
+        if not 0 < best < math.inf:
+            return IMPOSSIBLE
+        while blank[low] + label[low] < _NOTHING * best:
+            low += 1
+        while blank[high] + label[high] < _NOTHING * best:
+            high -= 1
+        if not _LEAST < best < 1 / _LEAST:
+            for i in range(low, high + 1):
+                blank[i], label[i] = blank[i] / best, label[i] / best
+            scale += math.log(best)
+    if high + 1 < len(text):
+        return IMPOSSIBLE
+    total = blank[high] + label[high]
+    return scale + math.log(total) if total > 0 else IMPOSSIBLE
+
+
+@helper
+def _find_known(tokens, begins, last):
+    """Find the first hypothesis with the last one's tokens."""
     begin, length = begins[last], begins[last + 1] - begins[last]
     for i in range(last):
         if begins[i + 1] - begins[i] != length:
@@ -156,8 +251,8 @@ def _is_known(tokens, begins, last):
         ):
             same += 1
         if same == length:
-            return True
-    return False
+            return i
+    return last
 
 
 @helper
@@ -186,6 +281,8 @@ def _branch(trie, final, base, queue, taken, queued, weights):
                 new.token, new.origin = merge.token, base
                 new.cut = trie.nodes[node].length
                 new.frame = frame if merge.node != NONE else merge.frame
+                new.lost = merge.frame
+                new.blank, new.label = merge.blank, merge.label
         frame = trie.nodes[node].frame
         node = trie.nodes[node].parent
     return queued

@@ -28,6 +28,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from itertools import accumulate, chain, count, islice
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -52,6 +53,7 @@ from nar_asr_lobes.lm.tables import NgramTables
 _RUN = 1 << 16
 # Of what a search needs room for; more is made when it is asked for.
 _CAPACITY = 1 << 16
+_SCORE = attrgetter("score")
 
 
 def prefix_beam_search(
@@ -83,10 +85,11 @@ def prefix_beam_search(
     -------
     list of list of Hypothesis
         For each utterance at most ``beam_size`` hypotheses, best first, at
-        least one; an utterance of no frames has the empty one. The scores of
-        those that left the beam by recombination are estimates, exact but for
-        the probability that they would have gained later. With a prior,
-        ``ctc`` is of the corrected probabilities.
+        least one; an utterance of no frames has the empty one. ``ctc`` is of
+        the paths that survived, so never above that of all paths, also of
+        those that left the beam by recombination: of what they had by then,
+        continued by the tokens that followed. With a prior it is of the
+        corrected probabilities.
 
     Raises
     ------
@@ -282,7 +285,10 @@ def _hypotheses(result: Result, settings: Settings) -> list[list[Hypothesis]]:
         )
         begin = end
     rest = iter(found)
-    return [list(islice(rest, n)) for n in result.lists[:lists].tolist()]
+    nbests = [list(islice(rest, n)) for n in result.lists[:lists].tolist()]
+    for nbest in nbests:
+        nbest.sort(key=_SCORE, reverse=True)  # what merges gave is in between
+    return nbests
 
 
 def _frozen(dtype: type) -> np.ndarray:

@@ -139,7 +139,7 @@ def search(
     tokens, scores, columns, rows, trie, work, beam, result = room
     floor, slack, limit = settings.floor, settings.slack, settings.beam_size
     models = tables, hot, closings, rows
-    result.used[:] = 0
+    result.used[:], rows.asked[:] = 0, NONE
     begin = ends[first - 1] if first > 0 else 0
     for index in range(first, len(ends)):
         _start(tables, hot, settings, trie, beam)
@@ -179,7 +179,8 @@ def search(
             pass_blank(beam, count, run)
         begin = ends[index]
         finals = _finals(trie, beam[:count], begin, models, settings, result)
-        if not fill_nbest(trie, finals, settings, result):
+        frames = log_probs[:begin]
+        if not fill_nbest(frames, shift, trie, finals, settings, result):
             return index, FULL
     return len(ends), DONE
 
