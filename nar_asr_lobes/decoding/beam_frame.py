@@ -199,5 +199,4 @@ def remember(trie, work, lost, frame, limit):
                 winner.total - loser.total,
                 winner.lm - loser.lm,
             ),
-            (loser.blank, loser.label),
         )

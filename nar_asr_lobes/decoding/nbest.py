@@ -3,9 +3,8 @@
 A prefix that lost against another one left the beam, with all that would have
 followed. What followed the winner would have followed it too, at about the same
 distance: each final hypothesis through the winner gives another one through
-the loser. Best first, each from the one it differs from at the last merge. Its
-CTC score is that of the loser's paths when it lost, continued by all paths of
-the tokens that follow.
+the loser. Best first, each from the one it differs from at the last merge. Of
+those taken all paths are summed; the distance only tells which to take.
 """
 
 from __future__ import annotations
@@ -29,8 +28,7 @@ _LEAST = 1e-100
 # ``token``) is the front; from ``cut`` on the tokens are those of ``origin``,
 # an earlier hypothesis of the list, or none. ``frame``: when the first token
 # behind the front got into the beam, or for a loser that never did, when it
-# lost; only merges before it happened to what the front stands for. ``lost``:
-# when it did, with the log-probabilities ``blank`` and ``label`` of its paths.
+# lost; only merges before it happened to what the front stands for.
 FINAL = np.dtype(
     [
         ("score", np.float64),
@@ -44,9 +42,6 @@ FINAL = np.dtype(
         ("origin", np.int32),
         ("cut", np.int32),
         ("frame", np.int32),
-        ("lost", np.int32),
-        ("blank", np.float64),
-        ("label", np.float64),
     ],
     align=True,
 )
@@ -109,7 +104,7 @@ def fill_nbest(
     Arguments
     ---------
     log_probs, shift : np.ndarray
-        As ``search`` takes them, up to the utterance's last frame.
+        As ``search`` takes them, of this utterance.
     trie : Trie
         Prefixes and merges.
     finals : int
@@ -139,7 +134,7 @@ def fill_nbest(
         begin, end = begins[done], begins[done] + final.length
         if end > len(tokens):
             return False
-        front = _write(trie, final, tokens, begins, tokens[begin:end])
+        _write(trie, final, tokens, begins, tokens[begin:end])
         begins[done + 1] = end
         known = _find_known(tokens, begins, done)
         parts = result.parts[first + known]
@@ -149,10 +144,8 @@ def fill_nbest(
                 parts[0], parts[1] = final.score, final.ctc
             continue
         if final.origin != NONE:
-            text = tokens[begin + front - 1 : end]
-            final.ctc = _continue(
-                log_probs, shift, settings, final, text, result
-            )
+            text = tokens[begin:end]
+            final.ctc = _sum_paths(log_probs, shift, settings, text, result)
             if final.ctc == IMPOSSIBLE:
                 continue
             final.score = final.ctc + weigh(
@@ -174,7 +167,7 @@ def fill_nbest(
 
 @helper
 def _write(trie, final, tokens, begins, place):
-    """Spell one hypothesis out; return the length of its front."""
+    """Spell one hypothesis out."""
     if final.node != NONE:
         length = spell(trie, final.node, place)
     else:
@@ -184,42 +177,40 @@ def _write(trie, final, tokens, begins, place):
         tail = begins[final.origin] + final.cut
         for i in range(len(place) - length):
             place[length + i] = tokens[tail + i]
-    return length
 
 
 @helper
-def _continue(log_probs, shift, settings, final, text, result):
-    """Continue the paths of a front by all those of the text, of which the
-    front's last token is the first; give their log-probability together.
+def _sum_paths(log_probs, shift, settings, text, result):
+    """Give the log-probability of all paths of a text together.
 
-    Exponentials are relative to ``scale``. Only the stretch of the text from
-    ``low`` to ``high`` is looked at, beyond it paths count for nothing.
+    Probabilities are relative to ``scale``. Place ``i`` is behind ``i`` tokens;
+    only those from ``low`` to ``high`` are looked at.
     """
-    blank, label, low, high = result.blank, result.label, 0, 0
-    scale = max(final.blank, final.label)
-    blank[0] = math.exp(final.blank - scale)
-    label[0] = math.exp(final.label - scale)
-    for frame in range(final.lost + 1, len(log_probs)):
+    blank, label, low, high, scale = result.blank, result.label, 0, 0, 0.0
+    blank[0], label[0] = 1.0, 0.0
+    for frame in range(len(log_probs)):
         row = log_probs[frame]
         if row[0] > settings.sure:
             scale += row[0]
             for i in range(low, high + 1):
                 blank[i], label[i] = blank[i] + label[i], 0.0
             continue
-        if high + 1 < len(text):
+        if high < len(text):
             high += 1
             blank[high], label[high] = 0.0, 0.0
         silence, best = math.exp(row[0]), 0.0
         for i in range(high, low - 1, -1):
             total, spoken = blank[i] + label[i], label[i]
-            if i > low:
-                spoken += blank[i - 1]
-                if text[i] != text[i - 1]:
-                    spoken += label[i - 1]
-            blank[i] = total * silence
             label[i] = 0.0
-            if row[text[i]] > settings.floor:  # saves most exponentials
-                label[i] = spoken * math.exp(row[text[i]] + shift[text[i]])
+            # the floor saves most exponentials
+            if i > 0 and row[text[i - 1]] > settings.floor:
+                if i > low:
+                    spoken += blank[i - 1]
+                    if i < 2 or text[i - 1] != text[i - 2]:
+                        spoken += label[i - 1]
+                token = text[i - 1]
+                label[i] = spoken * math.exp(row[token] + shift[token])
+            blank[i] = total * silence
             total = blank[i] + label[i]
             best = total if total > best else best
         if not 0 < best < math.inf:
@@ -232,10 +223,10 @@ def _continue(log_probs, shift, settings, final, text, result):
             for i in range(low, high + 1):
                 blank[i], label[i] = blank[i] / best, label[i] / best
             scale += math.log(best)
-    if high + 1 < len(text):
-        return IMPOSSIBLE
     total = blank[high] + label[high]
-    return scale + math.log(total) if total > 0 else IMPOSSIBLE
+    if high < len(text) or total == 0:
+        return IMPOSSIBLE
+    return scale + math.log(total)
 
 
 @helper
@@ -281,8 +272,6 @@ def _branch(trie, final, base, queue, taken, queued, weights):
                 new.token, new.origin = merge.token, base
                 new.cut = trie.nodes[node].length
                 new.frame = frame if merge.node != NONE else merge.frame
-                new.lost = merge.frame
-                new.blank, new.label = merge.blank, merge.label
         frame = trie.nodes[node].frame
         node = trie.nodes[node].parent
     return queued

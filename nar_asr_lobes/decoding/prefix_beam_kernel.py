@@ -177,9 +177,8 @@ def search(
             remember(trie, work, lost, frame, limit)
         if running:
             pass_blank(beam, count, run)
-        begin = ends[index]
+        frames, begin = log_probs[begin : ends[index]], ends[index]
         finals = _finals(trie, beam[:count], begin, models, settings, result)
-        frames = log_probs[:begin]
         if not fill_nbest(frames, shift, trie, finals, settings, result):
             return index, FULL
     return len(ends), DONE

@@ -36,8 +36,8 @@ NODE = np.dtype(
     ],
     align=True,
 )
-# The prefix that lost (``node`` is NONE if it never was in the beam), by how
-# much, winner minus loser, and the log-probabilities of its paths by then.
+# The prefix that lost (``node`` is NONE if it never was in the beam), and by
+# how much: winner minus loser.
 MERGE = np.dtype(
     [
         ("next", np.int32),
@@ -50,8 +50,6 @@ MERGE = np.dtype(
         ("score_gap", np.float64),
         ("ctc_gap", np.float64),
         ("lm_gap", np.float64),
-        ("blank", np.float64),
-        ("label", np.float64),
     ],
     align=True,
 )
@@ -154,7 +152,6 @@ def add_merge(
     limit: int,
     loser: tuple[int, int, int],
     gaps: tuple[int, int, float, float, float],
-    paths: tuple[float, float],
 ) -> None:
     """Note that a prefix lost against a node.
 
@@ -173,9 +170,6 @@ def add_merge(
     gaps : tuple
         Winner minus loser: length, tokens gained, score, CTC and language
         model.
-    paths : tuple
-        Log-probability of the loser's paths that end in the blank, and in its
-        last token.
     """
     worst, length = NONE, 0
     index = trie.nodes[winner].merge
@@ -201,7 +195,6 @@ def add_merge(
     merge.parent, merge.token, merge.node = loser
     merge.length_gap, merge.hot_gap = gaps[:2]
     merge.score_gap, merge.ctc_gap, merge.lm_gap = gaps[2:]
-    merge.blank, merge.label = paths
 
 
 @inner
