@@ -5,14 +5,15 @@ calls, a loop over arrays in tuples is three times as fast. ``inner`` and
 ``helper`` are called by compiled functions alone, and compile in half the time
 without an entry for Python. All release the interpreter's lock.
 
-Functions are compiled, and numba is loaded, when first called; what is compiled
+Functions are compiled, and numba is loaded, when first called. What Python calls
 is kept on disk for the next process. It has other modules' functions in it, but
-numba asks only whether the function's own file has changed. Here all files with
-compiled functions count.
+numba asks only whether the function's own file has changed. Here all files of
+the folders with compiled functions count.
 """
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import os
@@ -88,8 +89,27 @@ def _jit(function: Callable, options: dict[str, bool]) -> Any:
         return template(tuple(map(types.unliteral, args)), kws)
 
     dispatcher.get_call_template = of_types
-    _keep_on_disk(dispatcher)
+    if (
+        not options.keys() & _NO_ENTRY.keys()
+    ):  # else it is kept with what calls it
+        dispatcher.compile = _without_collections(dispatcher.compile)
+        _keep_on_disk(dispatcher)
     return dispatcher
+
+
+def _without_collections(compile_: Callable) -> Callable:
+    """Leave garbage alone while compiling: it takes a fifth of the time."""
+
+    def compile_at_once(signature):
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return compile_(signature)
+        finally:
+            if enabled:
+                gc.enable()
+
+    return compile_at_once
 
 
 @cache
