@@ -216,10 +216,10 @@ class _Tables:
         """Return what ends in the states of ``compile``."""
         states = {id(row): state for state, row in self._rows.items()}
         rows = self._all_rows()
-        tokens, pending = np.zeros((2, len(rows)), np.int32)
-        phrase = np.full_like(tokens, NONE)
-        ahead = np.full((len(rows), AHEAD), NONE, np.int32)
-        kept, rest = np.zeros_like(ahead), np.zeros_like(phrase)
+        # lists: single numbers go into an array in ten times the time
+        tokens, pending, rest = ([0] * len(rows) for _ in range(3))
+        phrase = [NONE] * len(rows)
+        places, named, needs = [], [], []
         for i, row in enumerate(rows):
             state = states.get(id(row), State())
             if row.final > -state.pending:  # a phrase ends
@@ -232,11 +232,19 @@ class _Tables:
                 if end > AHEAD:
                     rest[i] = max(rest[i], needed)
                     continue
-                ahead[i, known:end], kept[i, known:end] = list(phrases), needed
+                places += range(i * AHEAD + known, i * AHEAD + end)
+                named += phrases
+                needs += [needed] * len(phrases)
                 known = end
+        ahead = np.full((len(rows), AHEAD), NONE, np.int32)
+        kept = np.zeros_like(ahead)
+        ahead.flat[places], kept.flat[places] = named, needs
         boundary = np.isin(np.arange(size), list(self.rules.boundaries))
         rng, count = np.random.default_rng(0), len(self.rules.first)
         code = rng.integers(2**62, size=count, dtype=np.int64)
+        phrase, tokens, pending, rest = np.array(
+            [phrase, tokens, pending, rest], np.int32
+        )
         return Closings(
             phrase, tokens, boundary, pending, ahead, kept, rest, code
         )
