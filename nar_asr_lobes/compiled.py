@@ -5,10 +5,10 @@ calls, a loop over arrays in tuples is three times as fast. ``inner`` and
 ``helper`` are called by compiled functions alone, and compile in half the time
 without an entry for Python. All release the interpreter's lock.
 
-Functions are compiled, and numba is loaded, when first called. What Python calls
-is kept on disk for the next process. It has other modules' functions in it, but
-numba asks only whether the function's own file has changed. Here all files of
-the folders with compiled functions count.
+Functions are compiled, and numba is loaded, when first called. Those that
+Python calls are kept on disk for the next process, with other modules'
+functions in them. numba asks only whether the function's own file has changed;
+here all files of the folders with compiled functions count.
 """
 
 from __future__ import annotations

@@ -143,19 +143,17 @@ def fill_nbest(
             if final.origin == NONE and final.score > parts[0]:
                 parts[0], parts[1] = final.score, final.ctc
             continue
+        score, ctc = final.score, final.ctc
         if final.origin != NONE:
             text = tokens[begin:end]
-            final.ctc = _sum_paths(log_probs, shift, settings, text, result)
-            if final.ctc == IMPOSSIBLE:
+            ctc = _sum_paths(log_probs, shift, settings, text, result)
+            if ctc == IMPOSSIBLE:
                 continue
-            final.score = final.ctc + weigh(
-                settings, final.lm, final.length, final.hot
-            )
+            score = ctc + weigh(settings, final.lm, final.length, final.hot)
             # a loser is never better, but its winner's paths were pruned
-            above = final.score - result.parts[first + final.origin, 0]
-            if above > 0:
-                final.score, final.ctc = final.score - above, final.ctc - above
-        parts[0], parts[1], parts[2] = final.score, final.ctc, final.lm
+            above = max(0.0, score - result.parts[first + final.origin, 0])
+            score, ctc = score - above, ctc - above
+        parts[0], parts[1], parts[2] = score, ctc, final.lm
         parts[3], parts[4] = final.length, final.hot
         done += 1
         queued = _branch(trie, final, done - 1, queue, taken, queued, weights)

@@ -152,7 +152,7 @@ def _runs(log_probs: list[np.ndarray], most: int) -> list[list[np.ndarray]]:
 
 
 def _search(
-    prepare: Callable[[int], tuple[np.ndarray, Settings, list[Room]]],
+    prepare: Callable[[int], tuple[np.ndarray, Settings]],
     tables: NgramTables,
     hot: HotWords,
     start: int,
@@ -160,7 +160,7 @@ def _search(
 ) -> list[list[Hypothesis]]:
     """Return the N-best of each utterance of a run."""
     size = run[0].shape[1]
-    shift, settings, rooms = prepare(size)
+    shift, settings = prepare(size)
     for name, used, table in (
         ("a language model", settings.use_lm, tables),
         ("hot words", settings.use_hot, hot.tables),
@@ -175,9 +175,14 @@ def _search(
     longest, first, found = max(map(len, run)), 0, []
     # at first enough in all but odd cases, and at least for one list
     capacity = max(1024, min(longest * settings.beam_size, _CAPACITY))
+    rooms = _rooms(
+        size, settings.max_candidates, settings.beam_size, settings.use_lm
+    )
     while first < len(run):
-        # another run's, of any thread, saves as much time as a second of audio
-        room = rooms.pop() if rooms else None
+        try:
+            room = rooms.pop()
+        except IndexError:  # in use by other threads
+            room = None
         if room is None or len(room.trie.nodes) < capacity:
             room = new_room(size, capacity, tables, settings)
         done, reason = search(
@@ -192,7 +197,8 @@ def _search(
             room,
         )
         found += _hypotheses(room.result, settings)
-        rooms.append(room)
+        if capacity <= _CAPACITY:
+            rooms.append(room)
         if reason == BAD:
             where = f"utterance {start + done}"
             as_log_probs(run[done], where)  # says what is wrong
@@ -203,6 +209,13 @@ def _search(
             capacity = 4 * len(room.trie.nodes)
         first = done
     return found
+
+
+@lru_cache(maxsize=8)
+def _rooms(*sizes: int) -> list[Room]:
+    """Keep what searches worked in: a new one takes as long as a second of
+    audio."""
+    return []
 
 
 def _as_float32(log_probs: torch.Tensor | np.ndarray, index: int) -> np.ndarray:
@@ -219,11 +232,11 @@ def _prepare(
     hot_words: HotWords,
     log_prior: np.ndarray | None,
     size: int,
-) -> tuple[np.ndarray, Settings, list[Room]]:
+) -> tuple[np.ndarray, Settings]:
     """What utterances of so many labels have in common."""
     shift = _shift(options, log_prior, size)
     slack = float(np.ptp(shift[1:]))
-    return shift, _settings(options, size, slack, hot_words), []
+    return shift, _settings(options, size, slack, hot_words)
 
 
 def _shift(

@@ -139,7 +139,7 @@ def search(
     tokens, scores, columns, rows, trie, work, beam, result = room
     floor, slack, limit = settings.floor, settings.slack, settings.beam_size
     models = tables, hot, closings, rows
-    result.used[:], rows.asked[:] = 0, NONE
+    result.used[:], rows.state[:], rows.asked[:] = 0, NONE, NONE
     begin = ends[first - 1] if first > 0 else 0
     for index in range(first, len(ends)):
         _start(tables, hot, settings, trie, beam)

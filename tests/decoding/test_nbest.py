@@ -1,0 +1,39 @@
+import math
+
+import numpy as np
+import pytest
+
+from nar_asr_lobes.decoding.hypotheses import BeamOptions
+from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
+from nar_asr_lobes.decoding.rescore import ctc_scores
+from tests.decoding.ngram_tables import BackoffLM
+
+
+@pytest.mark.parametrize("zeros", [0.0, 0.3])
+def test_no_score_of_the_nbest_is_above_that_of_all_paths(lattice, zeros):
+    """Nor is there an entry without any path; both of what merges give, too."""
+    rng, entries, gap = np.random.default_rng(3), 0, 0.0
+    for seed in range(1000):
+        size, frames = int(rng.integers(3, 5)), int(rng.integers(2, 8))
+        spread = float(rng.choice([0.5, 2.0, 5.0]))
+        log_probs = lattice(frames, size, rng, spread, zeros)
+        options = BeamOptions(
+            beam_size=int(rng.integers(2, 6)),
+            lm_weight=0.8,
+            token_bonus=1.0,
+            max_candidates=None,
+            min_log_prob=None,
+            blank_threshold=None,
+        )
+        lm = BackoffLM(size, seed, order=2, kept=0.2)
+        [nbest] = prefix_beam_search([log_probs], options, lm)
+        all_paths = ctc_scores(log_probs, [h.tokens for h in nbest])
+        for found, exact in zip(nbest, all_paths, strict=True):
+            assert found.ctc <= exact + 1e-6
+            assert exact > -math.inf
+            gap += exact - found.ctc
+        scores = [h.score for h in nbest]
+        assert scores == sorted(scores, reverse=True)
+        entries += len(nbest)
+    assert entries > 2500
+    assert gap / entries < 0.3
