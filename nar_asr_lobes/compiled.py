@@ -148,7 +148,7 @@ def _keep_on_disk(dispatcher: Any) -> None:
         if found is None:
             _say_once(
                 "compiling",
-                f"compiling for this processor, up to 20 s ({place})",
+                f"compiling for this processor, about 20 s ({place})",
             )
         return found
 

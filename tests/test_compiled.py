@@ -30,7 +30,7 @@ def full(*_):
     raise OSError(28, "No space left on device")
 caching.IndexDataCacheFile._save_data = full
 """
-LINE = "compiling for this processor, up to 20 s (kept in "
+LINE = "compiling for this processor, about 20 s (kept in "
 
 
 def call(folder, before="", **environment):

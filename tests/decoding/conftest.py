@@ -82,7 +82,7 @@ def model():
 @pytest.fixture(scope="module")
 def batch(model):
     """Three utterances of different lengths, encoded together."""
-    generator = torch.Generator().manual_seed(2)
+    generator = torch.Generator().manual_seed(1)
     wavs = torch.randn(3, 24000, generator=generator)
     wav_lens = torch.tensor([0.6, 1.0, 0.3])
     for row, length in enumerate((14400, 24000, 7200)):
