@@ -1,4 +1,4 @@
-"""What the beam search benchmark searches, with the language models for it.
+"""Inputs of the beam search benchmark: posteriors and language models.
 
 bundle, audio          -> posteriors of a model; words are counted
 Python's own docstrings -> peaky posteriors made here; pieces are counted

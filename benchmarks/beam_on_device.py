@@ -1,4 +1,4 @@
-"""What a beam of 5 with an n-gram costs beside the encoder, on a GPU.
+"""Cost of a beam of 5 with an n-gram beside the encoder, on a GPU.
 
     python benchmarks/beam_on_device.py [--device=cuda] [--model=base] \
         [--utterances=64] [--seconds=15] [--rounds=5]

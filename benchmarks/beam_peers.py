@@ -40,7 +40,7 @@ class Found:
 
 
 class Decoder(Protocol):
-    """What the benchmark asks of a decoder."""
+    """Interface of a decoder in the benchmark."""
 
     name: str
     weights: Sequence[Settings]

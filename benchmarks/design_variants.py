@@ -1,4 +1,4 @@
-"""What the design choices of the network bring, one training each.
+"""Gain of each design choice of the network, one training each.
 
     python benchmarks/design_variants.py VARIANT --data_folder=DIR \
         --output_folder=DIR [--steps=1000] [any other option of a recipe]

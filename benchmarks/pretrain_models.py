@@ -29,7 +29,7 @@ RATE, BETAS, DECAY, CLIP = 1e-4, (0.9, 0.98), 0.01, 1.0
 
 
 class Setting(NamedTuple):
-    """What all models are given."""
+    """Input of all models."""
 
     utterances: Sequence[Utterance]
     device: str
@@ -56,7 +56,7 @@ class Model(ABC):
 
     @abstractmethod
     def trained(self) -> nn.Module:
-        """What the optimiser moves."""
+        """Parameters that the optimiser updates."""
 
     @abstractmethod
     def batches(
@@ -118,7 +118,7 @@ class Ours(Model):
         )
 
     def trained(self) -> nn.Module:
-        """What the optimiser moves."""
+        """Parameters that the optimiser updates."""
         return self.brain.model
 
     def batches(
@@ -201,7 +201,7 @@ class Transformers(Peer):
         self.layerdrop = config.layerdrop
 
     def trained(self) -> nn.Module:
-        """What the optimiser moves."""
+        """Parameters that the optimiser updates."""
         return self.model
 
     def count_only(self) -> None:
@@ -266,7 +266,7 @@ class SpeechBrain(Peer):
         )
 
     def trained(self) -> nn.Module:
-        """What the optimiser moves."""
+        """Parameters that the optimiser updates."""
         return self.brain.modules
 
     def collate(self, wavs: list[np.ndarray]) -> object:

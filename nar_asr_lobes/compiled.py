@@ -70,7 +70,7 @@ class Compiled:
 
     @property
     def dispatcher(self) -> Any:
-        """What numba makes of the function."""
+        """The dispatcher that numba makes of the function."""
         with _LOCK:
             if self._dispatcher is None:
                 self._dispatcher = _jit(self.__wrapped__, self._options)

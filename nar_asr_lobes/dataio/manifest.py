@@ -61,7 +61,7 @@ class Utterance:
 
     @property
     def stretch(self) -> dict[str, float]:
-        """What `read_audio` needs to read no more than it; {} for a file."""
+        """Arguments of `read_audio` for this stretch; {} for a whole file."""
         if self.start is None:
             return {}
         return {"start": self.start, "seconds": self.duration}

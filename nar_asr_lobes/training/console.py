@@ -1,4 +1,4 @@
-"""What a run shows while it trains: a bar on a terminal, else lines.
+"""Display of a training: a bar on a terminal, else lines.
 
 step 50 of 2000: loss 2.000 lr 1.0e-03 norm 0.50, 4 steps/s, 0:08:07 left
 """

@@ -1,4 +1,4 @@
-"""What the YAML of a neural language model may say.
+"""Keys of the YAML of a neural language model.
 
 As in ``config``, every key has a field here and one without is refused.
 """

@@ -47,7 +47,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class _State:
-    """What came: its number (0: nothing), when, and whether it can wait."""
+    """Signal received: number (0: none), time, and whether it can wait."""
 
     number, since, waits = 0, 0.0, False
     process = 0

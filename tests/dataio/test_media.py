@@ -1,4 +1,4 @@
-"""What ffmpeg writes is read to its end, and damage is never passed over."""
+"""Files of ffmpeg are read to their end; damage is never ignored."""
 
 import multiprocessing
 import shutil

@@ -1,4 +1,4 @@
-"""What a user sees of a run."""
+"""Console output of a run."""
 
 import io
 import logging
@@ -19,7 +19,7 @@ STEP = {"loss": 2.0, "lr": 1e-3, "grad_norm": 0.5}
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
-    """What a fine-tuning of four steps printed."""
+    """Console output of a fine-tuning of four steps."""
     folder = write_yamls(tmp_path_factory.mktemp("console"))
     make_corpus(folder / "data")
     options = ["--steps=4", "--logging={log_interval: 2, valid_interval: 2}"]

@@ -45,7 +45,7 @@ def small_disk(folder):
 
 
 def assert_whole(out):
-    """What there is of checkpoints and bundle can be used."""
+    """Assert that checkpoints and bundle on disk can be loaded."""
     assert not list(out.rglob("*tmp*"))
     checkpoints = CheckpointFolder(out / "checkpoints")
     assert len(list(checkpoints.folder.glob("*"))) == bool(checkpoints.newest())
