@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.files import cannot_write
 from nar_asr_lobes.lm.arpa import write_arpa
 from nar_asr_lobes.lm.corpus import Corpus
 from nar_asr_lobes.lm.kneser_ney import estimate
@@ -225,8 +225,4 @@ def work_folder(path: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lm") as name:
             yield Path(name)
     except OSError as error:
-        free = shutil.disk_usage(path.parent).free / 1e9
-        raise UserError(
-            f"{path.parent}: cannot be written ({error.strerror}; {free:.1f} GB"
-            " free on that disk); check its permissions and the free space"
-        ) from error
+        raise cannot_write(path.parent, error) from error

@@ -64,7 +64,7 @@ def test_a_folder_that_cannot_be_written_is_told():
     """Of /proc, as an administrator may write to folders of any mode."""
     if not os.path.isdir("/proc/self"):
         pytest.skip("there is no /proc here")
-    message = r"^/proc: cannot be written \(.*; 0.0 GB free on that disk"
+    message = r"^/proc: cannot be written \(.*; 0 MB free on that disk"
     with (
         pytest.raises(UserError, match=message),
         work_folder(Path("/proc/lm.arpa")),
