@@ -3,8 +3,9 @@
 A prefix that lost against another one left the beam, with all that would have
 followed. What followed the winner would have followed it too, at about the same
 distance: each final hypothesis through the winner gives another one through
-the loser. Best first, each from the one it differs from at the last merge. Of
-those taken all paths are summed; the distance only tells which to take.
+the loser. Best first, each from the one it differs from at the last merge. The
+beam's scores and these distances only tell which to take: the score of each
+hypothesis taken is of all its paths.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from nar_asr_lobes.decoding.beam_settings import Settings, weigh
 from nar_asr_lobes.decoding.prefix_trie import NONE, Trie, spell
 
 # Beside others, paths as improbable as this are left out.
-_NOTHING = 1e-6
+_NOTHING = 1e-9
 # Beyond it, and its inverse, probabilities are scaled anew.
 _LEAST = 1e-100
 
@@ -136,25 +137,20 @@ def fill_nbest(
             return False
         _write(trie, final, tokens, begins, tokens[begin:end])
         begins[done + 1] = end
-        known = _find_known(tokens, begins, done)
-        parts = result.parts[first + known]
-        if known < done:
-            # the beam has paths of its own, of merges the first one counts
-            if final.origin == NONE and final.score > parts[0]:
-                parts[0], parts[1] = final.score, final.ctc
+        if _is_known(tokens, begins, done):
             continue
-        score, ctc = final.score, final.ctc
-        if final.origin != NONE:
+        ctc = final.ctc
+        if settings.recombine:
             text = tokens[begin:end]
             ctc = _sum_paths(log_probs, shift, settings, text, result)
+            if final.origin == NONE:  # its least probable paths are left out
+                ctc = max(ctc, final.ctc)
             if ctc == IMPOSSIBLE:
                 continue
-            score = ctc + weigh(settings, final.lm, final.length, final.hot)
-            # a loser is never better, but its winner's paths were pruned
-            above = max(0.0, score - result.parts[first + final.origin, 0])
-            score, ctc = score - above, ctc - above
-        parts[0], parts[1], parts[2] = score, ctc, final.lm
-        parts[3], parts[4] = final.length, final.hot
+        parts = result.parts[first + done]
+        parts[0] = ctc + weigh(settings, final.lm, final.length, final.hot)
+        parts[1], parts[2], parts[3] = ctc, final.lm, final.length
+        parts[4] = final.hot
         done += 1
         queued = _branch(trie, final, done - 1, queue, taken, queued, weights)
     result.lists[lists] = done
@@ -228,8 +224,8 @@ def _sum_paths(log_probs, shift, settings, text, result):
 
 
 @helper
-def _find_known(tokens, begins, last):
-    """Find the first hypothesis with the last one's tokens."""
+def _is_known(tokens, begins, last):
+    """Whether an earlier hypothesis has the last one's tokens."""
     begin, length = begins[last], begins[last + 1] - begins[last]
     for i in range(last):
         if begins[i + 1] - begins[i] != length:
@@ -240,8 +236,8 @@ def _find_known(tokens, begins, last):
         ):
             same += 1
         if same == length:
-            return i
-    return last
+            return True
+    return False
 
 
 @helper

@@ -85,11 +85,10 @@ def prefix_beam_search(
     -------
     list of list of Hypothesis
         For each utterance at most ``beam_size`` hypotheses, best first, at
-        least one; an utterance of no frames has the empty one. ``ctc`` is of
-        the paths that survived, so never above that of all paths; of those
-        that left the beam by recombination, of all paths that the limits of
-        the options allow, but no more than ranks them behind those they lost
-        against. With a prior it is of the corrected probabilities.
+        least one; an utterance of no frames has the empty one. With
+        ``recombine``, ``ctc`` is of all paths that the limits of the options
+        allow, else of those that survived. With a prior it is of the corrected
+        probabilities.
 
     Raises
     ------
