@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from nar_asr_lobes.dataio.audio import AudioError, read_audio
+from nar_asr_lobes.dataio.audio.reading import AudioError, read_audio
 
 RATES = [8000, 16000, 22050, 44100, 48000]
 QUALITIES = [["-b:a", "32k"], ["-b:a", "64k"], ["-q:a", "9"]]

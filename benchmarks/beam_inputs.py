@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nar_asr_lobes.dataio.audio import read_audio
+from nar_asr_lobes.dataio.audio.reading import read_audio
 from nar_asr_lobes.dataio.batching import validation_batches
 from nar_asr_lobes.dataio.datasets import Batch, make_batch
 from nar_asr_lobes.dataio.prepare import tsv_utterances
-from nar_asr_lobes.dataio.text import normalize_text
-from nar_asr_lobes.dataio.tokenizer import (
+from nar_asr_lobes.dataio.text.normalization import normalize_text
+from nar_asr_lobes.dataio.text.tokenizer import (
     CharTokenizer,
     Tokenizer,
     train_tokenizer,
@@ -30,9 +30,9 @@ from nar_asr_lobes.dataio.tokenizer import (
 from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.evaluation.wer import score
 from nar_asr_lobes.inference.bundle import Bundle
-from nar_asr_lobes.lm.ngram import train_ngram
-from nar_asr_lobes.lm.scorer import NgramLM
-from nar_asr_lobes.lm.word_ngram import train_word_ngram
+from nar_asr_lobes.lm.ngram.scorer import NgramLM
+from nar_asr_lobes.lm.ngram.training import train_ngram
+from nar_asr_lobes.lm.words.ngram import train_word_ngram
 
 PIECES, FRAME_SECONDS = 1024, 0.04
 # Orders of the n-grams; flashlight-text reads none above 6.

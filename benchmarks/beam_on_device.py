@@ -33,8 +33,8 @@ import yaml
 from beam_inputs import FRAME_SECONDS, PIECES, peaky_task
 
 from nar_asr_lobes.decoding.batched_beam import batched_prefix_beam_search
+from nar_asr_lobes.decoding.beam.search import prefix_beam_search
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
-from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
 from nar_asr_lobes.lobes.model import build_model
 
 MODELS = Path(__file__).resolve().parent.parent / "hparams" / "model"

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from beam_inputs import Part, Task
 
+from nar_asr_lobes.decoding.beam.search import prefix_beam_search
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
-from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
 from nar_asr_lobes.lm.corpus import lm_words
 
 BEAM = 5

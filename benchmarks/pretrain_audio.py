@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 from torch.utils.data import DataLoader, Dataset
 
-from nar_asr_lobes.dataio.audio import SAMPLE_RATE, read_audio
+from nar_asr_lobes.dataio.audio.reading import SAMPLE_RATE, read_audio
 from nar_asr_lobes.dataio.batching import StepPlan, StepSampler
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.prepare import tsv_utterances

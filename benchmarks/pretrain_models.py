@@ -86,10 +86,10 @@ class Ours(Model):
     def __init__(self, setting: Setting):
         from nar_asr_lobes.lobes.config import ModelConfig
         from nar_asr_lobes.lobes.masking import SpecAugment
+        from nar_asr_lobes.objectives.pretraining import BestRqObjective
         from nar_asr_lobes.training.brain import NarBrain
         from nar_asr_lobes.training.checkpoint import CheckpointFolder
         from nar_asr_lobes.training.options import TrainOptions
-        from nar_asr_lobes.training.pretraining import BestRqObjective
         from nar_asr_lobes.training.scheduler import WarmupCosine
 
         super().__init__(setting)

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 
-from nar_asr_lobes.dataio.audio import SAMPLE_RATE
+from nar_asr_lobes.dataio.audio.reading import SAMPLE_RATE
 from nar_asr_lobes.dataio.manifest import Utterance
 from tests.tones import TONE_TEXTS, tone_speech
 

@@ -22,8 +22,8 @@ from transformers import (
 )
 
 from nar_asr_lobes.lobes.model import SpeechEncoder
+from nar_asr_lobes.pretrained.encoder import import_encoder
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from nar_asr_lobes.training.import_encoder import import_encoder
 
 logging.set_verbosity_error()
 logging.disable_progress_bar()

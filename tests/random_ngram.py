@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nar_asr_lobes.lm.tables import NgramTables
+from nar_asr_lobes.lm.ngram.tables import NgramTables
 
 
 def random_tables(states, size, seed, chains=1):

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from nar_asr_lobes.dataio.audio import read_audio
+from nar_asr_lobes.dataio.audio.reading import read_audio
 from tests.tones import LETTER_SECONDS, TONE_TEXTS, tone_speech
 
 

@@ -10,7 +10,7 @@ import string
 
 import numpy as np
 
-from nar_asr_lobes.dataio.audio import SAMPLE_RATE
+from nar_asr_lobes.dataio.audio.reading import SAMPLE_RATE
 
 TONE_TEXTS = (
     "no pain",

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Import the encoder and say what to do with it."""
     # Seconds of imports, which --help shall not wait for.
-    from nar_asr_lobes.training.import_encoder import import_encoder
+    from nar_asr_lobes.pretrained.encoder import import_encoder
 
     choice = arguments.normalize
     normalize = None if choice is None else choice == "yes"

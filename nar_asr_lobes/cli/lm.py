@@ -14,8 +14,8 @@ from pathlib import Path
 
 from nar_asr_lobes.cli import lm_convert, lm_tune
 from nar_asr_lobes.cli.lm_convert import print_ngrams, tokenizer_and_style
-from nar_asr_lobes.dataio.text import STYLES, normalize_text
-from nar_asr_lobes.dataio.text_files import read_lines
+from nar_asr_lobes.dataio.text.files import read_lines
+from nar_asr_lobes.dataio.text.normalization import STYLES, normalize_text
 from nar_asr_lobes.errors import UserError
 
 
@@ -97,8 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _train(arguments: argparse.Namespace) -> int:
     """Make an n-gram over a tokenizer's pieces: NAME.arpa and NAME.ngram."""
     # Seconds of imports, which --help shall not wait for.
-    from nar_asr_lobes.lm.ngram import train_ngram
-    from nar_asr_lobes.lm.word_ngram import train_word_ngram
+    from nar_asr_lobes.lm.ngram.training import train_ngram
+    from nar_asr_lobes.lm.words.ngram import train_word_ngram
 
     words = arguments.unit == "words"
     if not words and arguments.min_count != 1:

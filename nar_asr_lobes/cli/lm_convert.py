@@ -6,11 +6,11 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from nar_asr_lobes.dataio.text import STYLES
+from nar_asr_lobes.dataio.text.normalization import STYLES
 
 if TYPE_CHECKING:
-    from nar_asr_lobes.dataio.tokenizer import Tokenizer
-    from nar_asr_lobes.lm.ngram import NgramReport
+    from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
+    from nar_asr_lobes.lm.ngram.training import NgramReport
 
 UNKNOWN_WORDS = (
     "In an n-gram of words, one that is not in its vocabulary costs the"
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Make NAME.ngram of an ARPA file of words, for use in a search."""
     # Seconds of imports, which --help shall not wait for.
-    from nar_asr_lobes.lm.word_ngram import convert_arpa
+    from nar_asr_lobes.lm.words.ngram import convert_arpa
 
     tokenizer, style = tokenizer_and_style(arguments.tokenizer)
     report = convert_arpa(
@@ -76,7 +76,7 @@ def print_ngrams(report: NgramReport) -> None:
 
 def tokenizer_and_style(path: str) -> tuple[Tokenizer, str]:
     """Load a tokenizer file, or that of a bundle with its text style."""
-    from nar_asr_lobes.dataio.tokenizer import load_tokenizer
+    from nar_asr_lobes.dataio.text.tokenizer import load_tokenizer
     from nar_asr_lobes.inference.bundle import load_bundle
 
     if os.path.isdir(path):

@@ -11,14 +11,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.files import written_file
+from nar_asr_lobes.storage import written_file
 
 if TYPE_CHECKING:
-    from nar_asr_lobes.dataio.tokenizer import Tokenizer
+    from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
     from nar_asr_lobes.decoding.hypotheses import BeamOptions
-    from nar_asr_lobes.decoding.saved_posteriors import SavedPosteriors
-    from nar_asr_lobes.decoding.tuning import Tuning
-    from nar_asr_lobes.lm.scorer import NgramLM
+    from nar_asr_lobes.decoding.tuning.grid import Tuning
+    from nar_asr_lobes.decoding.tuning.posteriors import SavedPosteriors
+    from nar_asr_lobes.lm.ngram.scorer import NgramLM
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,8 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
         beyond their limits.
     """
     # Seconds of imports, which --help shall not wait for.
-    from nar_asr_lobes.decoding.saved_posteriors import read_posteriors
-    from nar_asr_lobes.lm.scorer import NgramLM
+    from nar_asr_lobes.decoding.tuning.posteriors import read_posteriors
+    from nar_asr_lobes.lm.ngram.scorer import NgramLM
 
     _require_folder(arguments.output)
     tokenizer, options = _tokenizer_and_options(arguments)
@@ -129,7 +129,7 @@ def _tokenizer_and_options(
     arguments: argparse.Namespace,
 ) -> tuple[Tokenizer, BeamOptions]:
     """Load a tokenizer file, or that of a bundle with its search."""
-    from nar_asr_lobes.dataio.tokenizer import load_tokenizer
+    from nar_asr_lobes.dataio.text.tokenizer import load_tokenizer
     from nar_asr_lobes.decoding.hypotheses import BeamOptions
     from nar_asr_lobes.inference.bundle import load_bundle
 
@@ -153,7 +153,7 @@ def _tune(
     """Search at every point of the grid, with a progress bar."""
     from tqdm import tqdm
 
-    from nar_asr_lobes.decoding.tuning import (
+    from nar_asr_lobes.decoding.tuning.grid import (
         LM_WEIGHTS,
         TOKEN_BONUSES,
         tune_lm,

@@ -13,7 +13,7 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.formats import FORMATS
 
 if TYPE_CHECKING:
-    from nar_asr_lobes.decoding.hot_words import HotWords
+    from nar_asr_lobes.decoding.hotwords.tables import HotWords
     from nar_asr_lobes.inference.bundle import Bundle
     from nar_asr_lobes.inference.transcriber import Transcriber
 
@@ -144,8 +144,8 @@ def _transcriber(arguments: argparse.Namespace) -> Transcriber:
 def _hot_words(
     arguments: argparse.Namespace, bundle: Bundle
 ) -> HotWords | None:
-    from nar_asr_lobes.decoding.hot_list import read_hot_words
-    from nar_asr_lobes.decoding.hot_words import DEFAULT_BOOST
+    from nar_asr_lobes.decoding.hotwords.reading import read_hot_words
+    from nar_asr_lobes.decoding.hotwords.tables import DEFAULT_BOOST
 
     boost = arguments.hot_boost
     if arguments.hot_words is None:

@@ -16,16 +16,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from nar_asr_lobes.dataio.audio import AudioStream, check_file
-from nar_asr_lobes.dataio.audio_error import AudioError
-from nar_asr_lobes.dataio.manifest import Utterance
-from nar_asr_lobes.dataio.margins import (
+from nar_asr_lobes.dataio.audio.errors import AudioError
+from nar_asr_lobes.dataio.audio.margins import (
     SHORTEST,
     ctc_frames_needed,
     target_fits,
 )
-from nar_asr_lobes.dataio.resampling import SAMPLE_RATE
-from nar_asr_lobes.dataio.tokenizer import Tokenizer
+from nar_asr_lobes.dataio.audio.reading import AudioStream, check_file
+from nar_asr_lobes.dataio.audio.resampling import SAMPLE_RATE
+from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
 

@@ -15,12 +15,19 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from nar_asr_lobes.dataio.audio import read_audio
+from nar_asr_lobes.dataio.audio.margins import (
+    SHORTEST,
+    least_samples,
+    with_silence,
+)
+from nar_asr_lobes.dataio.audio.reading import read_audio
+from nar_asr_lobes.dataio.audio.resampling import SAMPLE_RATE
 from nar_asr_lobes.dataio.batching import Sample, StepPlan, StepSampler
 from nar_asr_lobes.dataio.manifest import Utterance
-from nar_asr_lobes.dataio.margins import SHORTEST, least_samples, with_silence
-from nar_asr_lobes.dataio.resampling import SAMPLE_RATE
-from nar_asr_lobes.dataio.tokenizer import Tokenizer, UnknownCharactersError
+from nar_asr_lobes.dataio.text.tokenizer import (
+    Tokenizer,
+    UnknownCharactersError,
+)
 from nar_asr_lobes.errors import UserError
 
 WaveTransform = Callable[[np.ndarray, int], np.ndarray]

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nar_asr_lobes.dataio.text_files import read_lines
+from nar_asr_lobes.dataio.text.files import read_lines
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.files import written_file
+from nar_asr_lobes.storage import written_file
 
 _REQUIRED = ("id", "audio", "duration")
 _OPTIONAL = ("text", "speaker", "start")

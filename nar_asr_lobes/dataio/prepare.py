@@ -16,8 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from nar_asr_lobes.dataio.manifest import Utterance, refuse, write_manifest
-from nar_asr_lobes.dataio.text import count_invisible, normalize_text
-from nar_asr_lobes.dataio.text_files import read_lines
+from nar_asr_lobes.dataio.text.files import read_lines
+from nar_asr_lobes.dataio.text.normalization import (
+    count_invisible,
+    normalize_text,
+)
 from nar_asr_lobes.dataio.unlabelled import cut_long
 from nar_asr_lobes.errors import UserError
 

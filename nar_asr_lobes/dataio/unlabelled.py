@@ -18,12 +18,12 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from nar_asr_lobes.dataio.audio import audio_blocks, audio_info
-from nar_asr_lobes.dataio.audio_error import AudioError
+from nar_asr_lobes.dataio.audio.errors import AudioError
+from nar_asr_lobes.dataio.audio.reading import audio_blocks, audio_info
+from nar_asr_lobes.dataio.audio.resampling import SAMPLE_RATE
+from nar_asr_lobes.dataio.audio.silence import cut_at_quiet
 from nar_asr_lobes.dataio.checks import Finding, summarize
 from nar_asr_lobes.dataio.manifest import Utterance
-from nar_asr_lobes.dataio.resampling import SAMPLE_RATE
-from nar_asr_lobes.dataio.silence import cut_at_quiet
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,12 @@ from dataclasses import dataclass
 import torch
 import torchaudio
 
-from nar_asr_lobes.dataio.pieces import SPACE, Tokenizer
-from nar_asr_lobes.dataio.scripts import is_spaceless, may_break, text_width
+from nar_asr_lobes.dataio.text.pieces import SPACE, Tokenizer
+from nar_asr_lobes.dataio.text.scripts import (
+    is_spaceless,
+    may_break,
+    text_width,
+)
 from nar_asr_lobes.decoding.validation import BLANK, as_log_probs
 from nar_asr_lobes.errors import UserError
 
@@ -151,7 +155,7 @@ def word_times(
 
     Example
     -------
-    >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
     >>> tokenizer = CharTokenizer(" ab")
     >>> ids = tokenizer.encode("ab a")
     >>> spans = [TokenSpan(t, 2 * i, 2 * i + 1, 0) for i, t in enumerate(ids)]

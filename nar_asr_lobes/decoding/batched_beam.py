@@ -20,7 +20,7 @@ import torch
 from nar_asr_lobes.decoding.batched_frames import prepare_steps
 from nar_asr_lobes.decoding.batched_hot import HotWordsLM, split_gains
 from nar_asr_lobes.decoding.batched_search import BatchedSearch
-from nar_asr_lobes.decoding.hot_words import HotWords
+from nar_asr_lobes.decoding.hotwords.tables import HotWords
 from nar_asr_lobes.decoding.hypotheses import BeamOptions, Hypothesis
 from nar_asr_lobes.decoding.validation import require_log_probs
 from nar_asr_lobes.errors import UserError

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from nar_asr_lobes.decoding.hot_closings import NONE, Closings
-from nar_asr_lobes.decoding.hot_words import HotWords
+from nar_asr_lobes.decoding.hotwords.closings import NONE, Closings
+from nar_asr_lobes.decoding.hotwords.tables import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.lm.batched import BatchedLM, BatchedNgram
 
@@ -33,7 +33,7 @@ class HotWordsLM:
 
     Example
     -------
-    >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
     >>> hot = HotWords.build(["ab"], CharTokenizer("ab"), boost=2.0)
     >>> lm = HotWordsLM(hot, None, 0.0, "cpu")
     >>> scores, _ = lm.score(lm.start(1), torch.tensor([[1, 2]]))

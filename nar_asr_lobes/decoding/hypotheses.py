@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from nar_asr_lobes.lm.batched import BatchedLM
-    from nar_asr_lobes.lm.tables import NgramTables
+    from nar_asr_lobes.lm.ngram.tables import NgramTables
 
 
 class LanguageModel(Protocol):

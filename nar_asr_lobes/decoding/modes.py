@@ -72,7 +72,7 @@ def _nar(recognizer: Recognizer, encoded: Encoded, _: list) -> NBests:
 
 
 def _beam(recognizer: Recognizer, encoded: Encoded, _: list) -> NBests:
-    from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
+    from nar_asr_lobes.decoding.beam.search import prefix_beam_search
 
     return prefix_beam_search(
         posteriors(encoded),
@@ -82,7 +82,7 @@ def _beam(recognizer: Recognizer, encoded: Encoded, _: list) -> NBests:
 
 
 def _beam_lm(recognizer: Recognizer, encoded: Encoded, _: list) -> NBests:
-    from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
+    from nar_asr_lobes.decoding.beam.search import prefix_beam_search
 
     return prefix_beam_search(
         posteriors(encoded),

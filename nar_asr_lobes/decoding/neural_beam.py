@@ -23,9 +23,9 @@ from nar_asr_lobes.limits import require_number
 from nar_asr_lobes.lm.models import LanguageModels, require_models
 
 if TYPE_CHECKING:
-    from nar_asr_lobes.decoding.hot_words import HotWords
+    from nar_asr_lobes.decoding.hotwords.tables import HotWords
     from nar_asr_lobes.lm.batched import BatchedLM
-    from nar_asr_lobes.lm.prefixes import BatchedNeural
+    from nar_asr_lobes.lm.neural.prefixes import BatchedNeural
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LanguageModels
 
 if TYPE_CHECKING:
-    from nar_asr_lobes.dataio.tokenizer import Tokenizer
-    from nar_asr_lobes.decoding.hot_words import HotWords
+    from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
+    from nar_asr_lobes.decoding.hotwords.tables import HotWords
     from nar_asr_lobes.lobes.model import Encoded, NarAsr
 
 
@@ -95,7 +95,7 @@ class Recognizer:
 
     Example
     -------
-    >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
     >>> from nar_asr_lobes.lobes.model import ModelConfig, build_model
     >>> tokenizer = CharTokenizer(" ab")
     >>> model = build_model(ModelConfig.tiny(), tokenizer.size)

@@ -34,7 +34,7 @@ from nar_asr_lobes.lm.models import LanguageModels, require_models
 from nar_asr_lobes.lobes.alignment import token_frames
 
 if TYPE_CHECKING:
-    from nar_asr_lobes.decoding.hot_words import HotWords
+    from nar_asr_lobes.decoding.hotwords.tables import HotWords
     from nar_asr_lobes.lobes.model import Encoded, NarAsr
 
 

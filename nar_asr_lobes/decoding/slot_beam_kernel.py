@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from nar_asr_lobes.compiled import inner, outer
-from nar_asr_lobes.decoding.prefix_trie import NONE
-from nar_asr_lobes.lm.lookup import score_token
-from nar_asr_lobes.lm.tables import NgramTables
+from nar_asr_lobes.decoding.beam.trie import NONE
+from nar_asr_lobes.jit import inner, outer
+from nar_asr_lobes.lm.ngram.lookup import score_token
+from nar_asr_lobes.lm.ngram.tables import NgramTables
 
 PREFIX = np.dtype(
     [
@@ -63,8 +63,8 @@ def search_slots(
 
     Example
     -------
-    >>> from nar_asr_lobes.lm.kneser_ney import estimate
-    >>> from nar_asr_lobes.lm.states import build_tables
+    >>> from nar_asr_lobes.lm.ngram.kneser_ney import estimate
+    >>> from nar_asr_lobes.lm.ngram.states import build_tables
     >>> model = estimate(np.array([1, 2]), np.array([2]), order=2)
     >>> tables = build_tables(model, size=3)
     >>> tokens = np.array([[1, 2], [1, 2]], dtype=np.int32)

@@ -24,7 +24,7 @@ from nar_asr_lobes.decoding.neural_beam import (
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.decoding.rescore import RescoreOptions
-from nar_asr_lobes.decoding.tuning import word_errors
+from nar_asr_lobes.decoding.tuning.grid import word_errors
 from nar_asr_lobes.lobes.model import Encoded
 
 NEURAL_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)

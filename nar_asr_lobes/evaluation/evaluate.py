@@ -19,7 +19,7 @@ from nar_asr_lobes.dataio.datasets import SpeechDataset
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.recognizer import Recognition, Recognizer
-from nar_asr_lobes.decoding.saved_posteriors import (
+from nar_asr_lobes.decoding.tuning.posteriors import (
     SavedPosteriors,
     write_posteriors,
 )
@@ -27,7 +27,7 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.hot_recall import count_hot
 from nar_asr_lobes.evaluation.report import ModeResult
 from nar_asr_lobes.evaluation.wer import write_alignments
-from nar_asr_lobes.files import write_text
+from nar_asr_lobes.storage import write_text
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import jiwer
 
-from nar_asr_lobes.dataio.scripts import mostly_without_words
+from nar_asr_lobes.dataio.text.scripts import mostly_without_words
 
 
 @dataclass(frozen=True)

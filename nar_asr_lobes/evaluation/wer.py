@@ -16,9 +16,9 @@ from pathlib import Path
 
 import jiwer
 
-from nar_asr_lobes.dataio.scripts import mostly_without_words, text_width
+from nar_asr_lobes.dataio.text.scripts import mostly_without_words, text_width
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.files import write_text
+from nar_asr_lobes.storage import write_text
 
 _GAP = "*"
 _MARKS = {"equal": "", "substitute": "S", "delete": "D", "insert": "I"}

@@ -20,20 +20,20 @@ from typing import Any
 import safetensors.torch
 import yaml
 
-from nar_asr_lobes.dataio.text import NORMALIZER_VERSION, STYLES
-from nar_asr_lobes.dataio.tokenizer import Tokenizer, load_tokenizer
+from nar_asr_lobes.dataio.text.normalization import NORMALIZER_VERSION, STYLES
+from nar_asr_lobes.dataio.text.tokenizer import Tokenizer, load_tokenizer
 from nar_asr_lobes.decoding.modes import find_mode
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.inference.card import BundleCard
-from nar_asr_lobes.inference.folder import (
+from nar_asr_lobes.inference.bundle_files import (
     REMEDY,
     verified_files,
     write_text,
     written_folder,
 )
+from nar_asr_lobes.inference.card import BundleCard
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
-from nar_asr_lobes.lm.neural import WEIGHTS as NEURAL
+from nar_asr_lobes.lm.neural.scorer import WEIGHTS as NEURAL
 from nar_asr_lobes.lobes.model import NarAsr, build_model
 
 FORMAT_VERSION = 3  # raise it when older versions cannot read the folder
@@ -135,7 +135,7 @@ def write_bundle(
     Example
     -------
     >>> import tempfile
-    >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
     >>> from nar_asr_lobes.lobes.model import ModelConfig
     >>> tokenizer = CharTokenizer(" ab")
     >>> model = build_model(ModelConfig.tiny(), tokenizer.size)

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
-from nar_asr_lobes.dataio.audio_error import audio_error
+from nar_asr_lobes.dataio.audio.errors import audio_error
 
 STDIN = "-"
 

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from nar_asr_lobes.dataio.audio import AudioStream
-from nar_asr_lobes.dataio.audio_error import AudioError
-from nar_asr_lobes.dataio.margins import silence_before, with_silence
-from nar_asr_lobes.dataio.resampling import SAMPLE_RATE
-from nar_asr_lobes.dataio.scripts import is_spaceless
-from nar_asr_lobes.dataio.silence import cut_at_quiet
+from nar_asr_lobes.dataio.audio.errors import AudioError
+from nar_asr_lobes.dataio.audio.margins import silence_before, with_silence
+from nar_asr_lobes.dataio.audio.reading import AudioStream
+from nar_asr_lobes.dataio.audio.resampling import SAMPLE_RATE
+from nar_asr_lobes.dataio.audio.silence import cut_at_quiet
+from nar_asr_lobes.dataio.text.scripts import is_spaceless
 from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
 from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
@@ -35,7 +35,7 @@ from nar_asr_lobes.inference.bundle import Bundle
 from nar_asr_lobes.inference.pipes import on_disk
 
 if TYPE_CHECKING:
-    from nar_asr_lobes.decoding.hot_words import HotWords
+    from nar_asr_lobes.decoding.hotwords.tables import HotWords
 
 MAX_SECONDS = 90000.0  # a day and what a codec adds to it
 BATCH_SECONDS = 100.0  # of padded audio
@@ -131,7 +131,7 @@ class Transcriber:
 
     Example
     -------
-    >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
     >>> from nar_asr_lobes.decoding.options import DecodingOptions
     >>> from nar_asr_lobes.lm.models import LanguageModels
     >>> from nar_asr_lobes.lobes.model import ModelConfig, build_model

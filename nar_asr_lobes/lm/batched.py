@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from nar_asr_lobes.lm.tables import NgramTables
+from nar_asr_lobes.lm.ngram.tables import NgramTables
 
 
 class BatchedLM(Protocol):
@@ -86,9 +86,7 @@ class BatchedNgram:
     ([[-2.0, -2.0]], [[0, 0]])
     """
 
-    def __init__(
-        self, tables: NgramTables, device: str | torch.device = "cpu"
-    ):
+    def __init__(self, tables: NgramTables, device: str | torch.device = "cpu"):
         def place(values, dtype):
             return torch.tensor(values, dtype=dtype, device=device)
 

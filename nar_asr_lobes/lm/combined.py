@@ -32,7 +32,7 @@ class CombinedLM:
     -------
     >>> import numpy as np
     >>> from nar_asr_lobes.lm.batched import BatchedNgram
-    >>> from nar_asr_lobes.lm.tables import NgramTables
+    >>> from nar_asr_lobes.lm.ngram.tables import NgramTables
     >>> arrays = [-1., -2.], [0, 0], [0.], [0], [-3.], [0, 0], [], [], [], [0]
     >>> one = BatchedNgram(NgramTables(*map(np.array, arrays)))
     >>> lm = CombinedLM([1.0, -0.25], [one, one])

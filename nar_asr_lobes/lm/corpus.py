@@ -9,8 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nar_asr_lobes.dataio.text import normalize_text
-from nar_asr_lobes.dataio.tokenizer import Tokenizer, UnknownCharactersError
+from nar_asr_lobes.dataio.text.normalization import normalize_text
+from nar_asr_lobes.dataio.text.tokenizer import (
+    Tokenizer,
+    UnknownCharactersError,
+)
 from nar_asr_lobes.errors import UserError
 
 # KenLM reads both spellings of the last as "any other word".
@@ -38,7 +41,7 @@ def lm_words(tokenizer: Tokenizer) -> list[str]:
 
     Example
     -------
-    >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
     >>> lm_words(CharTokenizer("a \\0"))
     ['<blank>', '<piece:1>', '▁', 'a']
     """
@@ -107,7 +110,7 @@ def encode_corpus(texts: Iterable[str], tokenizer: Tokenizer) -> Corpus:
 
     Example
     -------
-    >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
     >>> corpus = encode_corpus(["ab", "", "b", "ax"], CharTokenizer("ab"))
     >>> corpus.tokens.tolist(), corpus.lengths.tolist()
     ([1, 2, 2], [2, 1])
@@ -158,7 +161,7 @@ def encode_words(
 
     Example
     -------
-    >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
     >>> lines = ["a b", "b ab"]
     >>> found = encode_words(lines, CharTokenizer("ab "), min_count=2)
     >>> found.words, found.corpus.tokens.tolist()

@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nar_asr_lobes.dataio.tokenizer import Tokenizer
+from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.files import FilePath
-from nar_asr_lobes.lm.neural import WEIGHTS, NeuralLM
+from nar_asr_lobes.lm.neural.scorer import WEIGHTS, NeuralLM
+from nar_asr_lobes.storage import FilePath
 
 if TYPE_CHECKING:
     from nar_asr_lobes.decoding.hypotheses import LanguageModel
@@ -101,7 +101,7 @@ class LmFiles:
 
     Example
     -------
-    >>> from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+    >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
     >>> LmFiles(neural="nowhere").load(CharTokenizer("ab"))
     Traceback (most recent call last):
     nar_asr_lobes.errors.UserError: nowhere/lm.safetensors: there is no neural \
@@ -135,7 +135,7 @@ language model; check the path
         def ngram(path):
             if path is None:
                 return None
-            from nar_asr_lobes.lm.scorer import NgramLM
+            from nar_asr_lobes.lm.ngram.scorer import NgramLM
 
             return NgramLM.load(path, tokenizer)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nar_asr_lobes.compiled import outer
+from nar_asr_lobes.jit import outer
 
 NEG = np.float32(-1e30)
 

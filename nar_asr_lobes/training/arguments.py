@@ -16,7 +16,7 @@ from speechbrain.utils.run_opts import RunOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.training.config import SECTIONS, RunConfig
 from nar_asr_lobes.training.fields import text_fields
-from nar_asr_lobes.training.lm_config import LmRunConfig
+from nar_asr_lobes.training.lm.config import LmRunConfig
 
 HELP = """\
 usage: python train.py hparams/FILE.yaml [--KEY=VALUE ...] [OPTION ...]

@@ -21,18 +21,18 @@ from speechbrain.utils.train_logger import TrainLogger
 from torch import nn
 
 from nar_asr_lobes.dataio.datasets import Batch, read_steps
-from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.training.checkpoint import Checkpoint, CheckpointFolder
-from nar_asr_lobes.training.console import StepDisplay, log_validation
-from nar_asr_lobes.training.device import ahead, compile_layers, move
-from nar_asr_lobes.training.distributed import (
+from nar_asr_lobes.distributed import (
     gather_objects,
     on_main,
     sum_over_ranks,
     world,
 )
-from nar_asr_lobes.training.health import warn_of_collapse
-from nar_asr_lobes.training.objectives import Objective, Prepared
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.objectives.diagnostics import warn_of_collapse
+from nar_asr_lobes.objectives.recognition import Objective, Prepared
+from nar_asr_lobes.training.checkpoint import Checkpoint, CheckpointFolder
+from nar_asr_lobes.training.console import StepDisplay, log_validation
+from nar_asr_lobes.training.device import ahead, compile_layers, move
 from nar_asr_lobes.training.options import TrainOptions
 from nar_asr_lobes.training.progress import (
     Progress,

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.files import cannot_write
+from nar_asr_lobes.storage import cannot_write
 
 logger = logging.getLogger(__name__)
 META = "checkpoint.json"

@@ -17,7 +17,7 @@ from speechbrain.utils.logger import TqdmCompatibleStreamHandler
 from tqdm import tqdm
 
 from nar_asr_lobes.decoding.options import DecodingOptions
-from nar_asr_lobes.files import cannot_write
+from nar_asr_lobes.storage import cannot_write
 from nar_asr_lobes.training.progress import Progress
 
 logger = logging.getLogger(__name__)

@@ -21,30 +21,30 @@ from nar_asr_lobes.dataio.batching import (
 )
 from nar_asr_lobes.dataio.checks import check_utterances, summarize
 from nar_asr_lobes.dataio.datasets import Batch, SpeechDataset, step_loader
-from nar_asr_lobes.dataio.lexicon import (
-    Lexicon,
-    load_lexicon,
-    make_lexicon,
-)
 from nar_asr_lobes.dataio.manifest import (
     Utterance,
     read_manifest,
     write_manifest,
 )
 from nar_asr_lobes.dataio.prepare import prepare_manifests
-from nar_asr_lobes.dataio.tokenizer import (
+from nar_asr_lobes.dataio.synthesis.phones import (
+    Lexicon,
+    load_lexicon,
+    make_lexicon,
+)
+from nar_asr_lobes.dataio.text.tokenizer import (
     Tokenizer,
     load_tokenizer,
     train_tokenizer,
 )
+from nar_asr_lobes.distributed import world
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.evaluate import check_test_set
-from nar_asr_lobes.files import write_text
 from nar_asr_lobes.lobes.frontend import WaveformFrontend
 from nar_asr_lobes.lobes.model import ModelConfig, SpeechEncoder
+from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import RunConfig
-from nar_asr_lobes.training.distributed import world
 from nar_asr_lobes.training.fingerprint import (
     hash_utterances,
     keep_hashes,

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from nar_asr_lobes.lobes.encoder import EncoderLayer
-from nar_asr_lobes.lobes.lm import CausalLayer
 from nar_asr_lobes.lobes.nar_decoder import DecoderLayer
 from nar_asr_lobes.lobes.stems import GaborStem, Wav2Vec2Stem
+from nar_asr_lobes.lobes.transformer_lm import CausalLayer
 from nar_asr_lobes.lobes.wav2vec2_encoder import Wav2Vec2Layer
 
 _LAYERS = (EncoderLayer, Wav2Vec2Layer, DecoderLayer, CausalLayer)

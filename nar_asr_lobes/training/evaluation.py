@@ -12,16 +12,16 @@ from pathlib import Path
 import torch
 
 from nar_asr_lobes.dataio.manifest import refuse
-from nar_asr_lobes.decoding.hot_list import read_hot_words
+from nar_asr_lobes.decoding.hotwords.reading import read_hot_words
 from nar_asr_lobes.decoding.modes import find_mode, possible_modes
 from nar_asr_lobes.decoding.options import check_weights
 from nar_asr_lobes.decoding.recognizer import Recognizer
-from nar_asr_lobes.decoding.saved_posteriors import SUFFIX
+from nar_asr_lobes.decoding.tuning.posteriors import SUFFIX
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.evaluate import evaluate_split
 from nar_asr_lobes.evaluation.report import ModeResult, format_table, to_dict
-from nar_asr_lobes.files import write_text
 from nar_asr_lobes.inference.bundle import Bundle, load_bundle
+from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.data import read_split
 

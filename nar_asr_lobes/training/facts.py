@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from nar_asr_lobes.lobes.masking import SpecAugment
+from nar_asr_lobes.objectives.recognition import Objective
 from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.fingerprint import read_digests
-from nar_asr_lobes.training.lm_config import LmRunConfig
-from nar_asr_lobes.training.objectives import Objective
+from nar_asr_lobes.training.lm.config import LmRunConfig
 
 
 def run_facts(config: RunConfig | LmRunConfig, sizes: dict) -> dict:

@@ -12,7 +12,7 @@ from dataclasses import MISSING, Field, fields
 from typing import Any, TypeVar
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.files import expand_path
+from nar_asr_lobes.storage import expand_path
 
 Section = TypeVar("Section")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.files import write_text
+from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 
 DIGESTS = "data.json"

@@ -12,21 +12,21 @@ import torch
 from nar_asr_lobes.dataio.batching import Sample, validation_batches
 from nar_asr_lobes.dataio.datasets import SpeechDataset
 from nar_asr_lobes.dataio.manifest import refuse
-from nar_asr_lobes.dataio.tokenizer import Tokenizer
+from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.decoding.recognizer import Recognizer
-from nar_asr_lobes.decoding.saved_posteriors import (
+from nar_asr_lobes.decoding.tuning.options import tune_options
+from nar_asr_lobes.decoding.tuning.posteriors import (
     SUFFIX,
     SavedPosteriors,
     write_posteriors,
 )
-from nar_asr_lobes.decoding.tune_options import tune_options
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.report import ModeResult, to_dict
-from nar_asr_lobes.files import write_text
 from nar_asr_lobes.inference.bundle import BundleCard, write_bundle
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lobes.model import NarAsr
+from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.console import describe_tuning
 from nar_asr_lobes.training.data import read_split

@@ -9,8 +9,8 @@ from torch import nn
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.stems import Wav2Vec2Stem
+from nar_asr_lobes.objectives.recognition import Objective
 from nar_asr_lobes.training.config import RunConfig
-from nar_asr_lobes.training.objectives import Objective
 
 logger = logging.getLogger(__name__)
 

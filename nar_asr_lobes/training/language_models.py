@@ -9,15 +9,15 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from nar_asr_lobes.dataio.text import normalize_text
-from nar_asr_lobes.dataio.text_files import read_lines
-from nar_asr_lobes.dataio.tokenizer import Tokenizer
+from nar_asr_lobes.dataio.text.files import read_lines
+from nar_asr_lobes.dataio.text.normalization import normalize_text
+from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.decoding.options import DecodingOptions, check_weights
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lm.lexicon import find_word_ends
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
-from nar_asr_lobes.lm.ngram import train_ngram
-from nar_asr_lobes.lm.word_ngram import train_word_ngram
+from nar_asr_lobes.lm.ngram.training import train_ngram
+from nar_asr_lobes.lm.words.lexicon import find_word_ends
+from nar_asr_lobes.lm.words.ngram import train_word_ngram
 from nar_asr_lobes.training.config import LmConfig, RunConfig
 from nar_asr_lobes.training.data import read_split, run_tokenizer
 

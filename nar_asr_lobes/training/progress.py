@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
+from nar_asr_lobes.distributed import gather_objects, world
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.training.distributed import gather_objects, world
 
 logger = logging.getLogger(__name__)
 

@@ -27,11 +27,12 @@ from speechbrain.utils.distributed import (
 )
 from speechbrain.utils.run_opts import RunOptions
 
+from nar_asr_lobes.distributed import on_main
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.files import cannot_write, lock_folder, write_text
+from nar_asr_lobes.storage import cannot_write, lock_folder, write_text
 from nar_asr_lobes.streams import escape_unprintable
 from nar_asr_lobes.training.arguments import HELP, parse_arguments
-from nar_asr_lobes.training.assemble import load_best, make_brain
+from nar_asr_lobes.training.build import load_best, make_brain
 from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.console import (
     plain_console,
@@ -45,18 +46,17 @@ from nar_asr_lobes.training.data import (
     run_tokenizer,
     train_loader,
 )
-from nar_asr_lobes.training.distributed import on_main
 from nar_asr_lobes.training.evaluation import evaluate_bundle
 from nar_asr_lobes.training.finish import check_finish, finish
 from nar_asr_lobes.training.init_from import check_start
-from nar_asr_lobes.training.lm_config import LmRunConfig
-from nar_asr_lobes.training.lm_data import (
+from nar_asr_lobes.training.lm.config import LmRunConfig
+from nar_asr_lobes.training.lm.data import (
     PrepareTexts,
     TextValidation,
     prepare_texts,
     text_loader,
 )
-from nar_asr_lobes.training.lm_run import finish_lm, make_lm_brain
+from nar_asr_lobes.training.lm.run import finish_lm, make_lm_brain
 from nar_asr_lobes.training.signals import Interrupted, handled
 from nar_asr_lobes.training.space import warn_of_space
 from nar_asr_lobes.training.stages import Stage

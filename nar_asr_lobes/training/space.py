@@ -7,10 +7,10 @@ from pathlib import Path
 
 from torch import nn
 
-from nar_asr_lobes.files import describe_size, free_space
+from nar_asr_lobes.storage import describe_size, free_space
 from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.data import read_split
-from nar_asr_lobes.training.lm_config import LmRunConfig
+from nar_asr_lobes.training.lm.config import LmRunConfig
 
 logger = logging.getLogger(__name__)
 _MOMENTS = 2  # numbers that Adam keeps for each weight

@@ -15,14 +15,14 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.scalarstring import SingleQuotedScalarString
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lobes.lm import LmSizes
-from nar_asr_lobes.training import lm_config
+from nar_asr_lobes.lobes.transformer_lm import LmSizes
 from nar_asr_lobes.training.config import (
     RunConfig,
     parse_config,
     task_sections,
 )
 from nar_asr_lobes.training.fields import fill, text_fields
+from nar_asr_lobes.training.lm import config as lm_config
 
 
 def load_run(

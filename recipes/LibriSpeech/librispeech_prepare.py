@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nar_asr_lobes.dataio.manifest import Utterance, refuse
-from nar_asr_lobes.dataio.text_files import read_lines
+from nar_asr_lobes.dataio.text.files import read_lines
 from nar_asr_lobes.dataio.unlabelled import measure_files, visible_files
 from nar_asr_lobes.errors import UserError
 

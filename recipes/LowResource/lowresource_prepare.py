@@ -18,7 +18,7 @@ from pathlib import Path
 
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.prepare import tsv_utterances
-from nar_asr_lobes.dataio.text import normalize_text
+from nar_asr_lobes.dataio.text.normalization import normalize_text
 from nar_asr_lobes.errors import UserError
 
 POOL = ("speechocean762", "yoruba", "swahili", "kathleen_en", "arabic_commands")

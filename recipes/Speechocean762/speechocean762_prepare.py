@@ -16,8 +16,8 @@ from pathlib import Path
 
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.prepare import tsv_utterances
-from nar_asr_lobes.dataio.spoken import speak_texts
-from nar_asr_lobes.dataio.text import normalize_text
+from nar_asr_lobes.dataio.synthesis.corpus import speak_texts
+from nar_asr_lobes.dataio.text.normalization import normalize_text
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.limits import require_count
 

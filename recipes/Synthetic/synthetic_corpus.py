@@ -18,7 +18,7 @@ from pathlib import Path
 
 from synthetic_grammar import Grammar, read_grammar
 
-from nar_asr_lobes.dataio.spoken import (
+from nar_asr_lobes.dataio.synthesis.corpus import (
     ENGLISH_VOICES,
     Sentence,
     is_spoken,

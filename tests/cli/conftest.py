@@ -4,7 +4,7 @@ import pytest
 import soundfile
 import torch
 
-from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.inference.bundle import write_bundle
 from nar_asr_lobes.inference.card import BundleCard

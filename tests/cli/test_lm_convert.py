@@ -5,10 +5,10 @@ import re
 import pytest
 
 from nar_asr_lobes.cli.main import main
-from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.inference.bundle import load_bundle
-from nar_asr_lobes.lm.scorer import NgramLM
-from nar_asr_lobes.lm.word_ngram import convert_arpa, train_word_ngram
+from nar_asr_lobes.lm.ngram.scorer import NgramLM
+from nar_asr_lobes.lm.words.ngram import convert_arpa, train_word_ngram
 
 
 @pytest.fixture

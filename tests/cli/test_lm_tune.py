@@ -8,18 +8,22 @@ import torch
 import yaml
 
 from nar_asr_lobes.cli.main import main
-from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
 from nar_asr_lobes.decoding.options import DecodingOptions
-from nar_asr_lobes.decoding.saved_posteriors import (
+from nar_asr_lobes.decoding.tuning.grid import (
+    LM_WEIGHTS,
+    TOKEN_BONUSES,
+    tune_lm,
+)
+from nar_asr_lobes.decoding.tuning.posteriors import (
     SavedPosteriors,
     write_posteriors,
 )
-from nar_asr_lobes.decoding.tuning import LM_WEIGHTS, TOKEN_BONUSES, tune_lm
 from nar_asr_lobes.inference.bundle import load_bundle, write_bundle
 from nar_asr_lobes.inference.card import BundleCard
-from nar_asr_lobes.lm.ngram import train_ngram
-from nar_asr_lobes.lm.scorer import NgramLM
+from nar_asr_lobes.lm.ngram.scorer import NgramLM
+from nar_asr_lobes.lm.ngram.training import train_ngram
 
 TOKENIZER = CharTokenizer(" abn")
 TEXTS = ["a ban", "nab a", "ban ban nab", "a nab"]

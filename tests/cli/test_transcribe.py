@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from nar_asr_lobes.cli.main import main
-from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.inference.formats import to_json, to_srt
 from nar_asr_lobes.inference.transcriber import Transcriber
@@ -200,7 +200,6 @@ def test_no_transcript_is_lost_to_the_encoding_of_the_console(
         assert json.loads(printed)["text"] == wanted.text
     else:
         assert json.loads(f'"{printed.strip()}"') == wanted.text
-
 
 
 def test_a_pipe_and_standard_input(

@@ -8,14 +8,14 @@ import pytest
 import soundfile
 import torch
 
+from nar_asr_lobes.dataio.audio.margins import ctc_frames_needed
 from nar_asr_lobes.dataio.checks import (
     Finding,
     check_utterances,
     summarize,
 )
 from nar_asr_lobes.dataio.manifest import Utterance
-from nar_asr_lobes.dataio.margins import ctc_frames_needed
-from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 
 TOKENIZER = CharTokenizer("abc ")
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from nar_asr_lobes.dataio.audio import read_audio
+from nar_asr_lobes.dataio.audio.margins import with_silence
+from nar_asr_lobes.dataio.audio.reading import read_audio
 from nar_asr_lobes.dataio.augment import WaveAugment
 from nar_asr_lobes.dataio.batching import Sample, StepPlan, StepSampler
 from nar_asr_lobes.dataio.datasets import (
@@ -15,8 +16,7 @@ from nar_asr_lobes.dataio.datasets import (
     step_loader,
 )
 from nar_asr_lobes.dataio.manifest import Utterance
-from nar_asr_lobes.dataio.margins import with_silence
-from nar_asr_lobes.dataio.tokenizer import train_tokenizer
+from nar_asr_lobes.dataio.text.tokenizer import train_tokenizer
 from nar_asr_lobes.errors import UserError
 
 TENSORS = ("wavs", "wav_lens", "samples", "tokens", "token_lens")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from nar_asr_lobes.dataio.audio import read_audio
+from nar_asr_lobes.dataio.audio.reading import read_audio
 from nar_asr_lobes.dataio.batching import Sample
 from nar_asr_lobes.dataio.checks import check_utterances
 from nar_asr_lobes.dataio.datasets import SpeechDataset

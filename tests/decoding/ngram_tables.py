@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nar_asr_lobes.lm.tables import NgramTables
+from nar_asr_lobes.lm.ngram.tables import NgramTables
 
 TYPES = "f4 i4 f4 i4 f4 i8 i4 f4 i4 i4".split()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding.alignment import TokenSpan, align, word_times
 from nar_asr_lobes.errors import UserError
 

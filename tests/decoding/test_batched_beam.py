@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from nar_asr_lobes.decoding.batched_beam import batched_prefix_beam_search
+from nar_asr_lobes.decoding.beam.search import prefix_beam_search
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
-from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.batched import BatchedNgram
-from nar_asr_lobes.lm.lookup import score_token
+from nar_asr_lobes.lm.ngram.lookup import score_token
 from tests.random_ngram import random_tables
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -327,9 +327,7 @@ def test_a_prefix_that_left_the_beam_needs_a_candidate_to_return(device):
         ]
     ).log()
     options = replace(ALL, max_candidates=1, beam_size=9)
-    found = batched_prefix_beam_search(
-        log_probs[None].to(device), [4], options
-    )
+    found = batched_prefix_beam_search(log_probs[None].to(device), [4], options)
     assert_equal(found, prefix_beam_search([log_probs], options))
     tokens = {h.tokens for h in found[0]}
     assert (2,) in tokens and (2, 1) not in tokens

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding.batched_beam import batched_prefix_beam_search
-from nar_asr_lobes.decoding.hot_words import HotWords
+from nar_asr_lobes.decoding.beam.search import prefix_beam_search
+from nar_asr_lobes.decoding.hotwords.tables import HotWords
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
-from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.batched import BatchedNgram
 from tests.decoding.ngram_tables import BackoffLM

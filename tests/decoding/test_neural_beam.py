@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding.batched_beam import batched_prefix_beam_search
-from nar_asr_lobes.decoding.hot_words import HotWords
+from nar_asr_lobes.decoding.beam.search import prefix_beam_search
+from nar_asr_lobes.decoding.hotwords.tables import HotWords
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
 from nar_asr_lobes.decoding.neural_beam import (
     NeuralBeamOptions,
     neural_beam_search,
 )
-from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LanguageModels
-from nar_asr_lobes.lm.neural import NeuralLM
-from nar_asr_lobes.lobes.lm import LmSizes, TransformerLm
+from nar_asr_lobes.lm.neural.scorer import NeuralLM
+from nar_asr_lobes.lobes.transformer_lm import LmSizes, TransformerLm
 
 EXACT = NeuralBeamOptions(
     beam_size=130,

@@ -7,22 +7,22 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
+from nar_asr_lobes.decoding.beam.search import prefix_beam_search
 from nar_asr_lobes.decoding.encoded import posteriors
-from nar_asr_lobes.decoding.hot_words import HotWords
+from nar_asr_lobes.decoding.hotwords.tables import HotWords
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
 from nar_asr_lobes.decoding.mask_predict import MaskPredictOptions
 from nar_asr_lobes.decoding.modes import MODES
 from nar_asr_lobes.decoding.neural_beam import neural_beam_search
 from nar_asr_lobes.decoding.options import DecodingOptions
-from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
 from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.decoding.rescore import RescoreOptions, rescore
 from nar_asr_lobes.decoding.slot_beam import SlotBeamOptions, slot_beam_search
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LanguageModels
-from nar_asr_lobes.lm.neural import NeuralLM
-from nar_asr_lobes.lobes.lm import LmSizes, TransformerLm
+from nar_asr_lobes.lm.neural.scorer import NeuralLM
+from nar_asr_lobes.lobes.transformer_lm import LmSizes, TransformerLm
 
 OPTIONS = DecodingOptions(mask_predict=MaskPredictOptions(threshold=0.95))
 
@@ -245,7 +245,7 @@ def test_options_reach_the_search(model, batch):
 def test_greedy_search_loads_neither_numba_nor_n_grams():
     script = """
 import sys, torch
-from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.inference.transcriber import Transcriber
 from nar_asr_lobes.lobes.model import ModelConfig, build_model
@@ -253,7 +253,8 @@ tokenizer = CharTokenizer(" ab")
 model = build_model(ModelConfig.tiny(), tokenizer.size)
 recognizer = Recognizer(model, tokenizer)
 recognizer.recognize(torch.randn(1, 8000), torch.ones(1), ["ctc_greedy"])
-for name in ("numba", "nar_asr_lobes.lm.tables", "nar_asr_lobes.lm.lookup"):
+ngram = "nar_asr_lobes.lm.ngram."
+for name in ("numba", ngram + "tables", ngram + "lookup"):
     print(name in sys.modules)
 """
     found = subprocess.run(

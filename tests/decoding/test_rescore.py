@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from nar_asr_lobes.decoding.beam.search import prefix_beam_search
 from nar_asr_lobes.decoding.encoded import take
 from nar_asr_lobes.decoding.hypotheses import BeamOptions, Hypothesis
-from nar_asr_lobes.decoding.prefix_beam import prefix_beam_search
 from nar_asr_lobes.decoding.rescore import (
     RescoreOptions,
     ctc_scores,
@@ -15,9 +15,9 @@ from nar_asr_lobes.decoding.rescore import (
 )
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LanguageModels
-from nar_asr_lobes.lm.neural import NeuralLM
+from nar_asr_lobes.lm.neural.scorer import NeuralLM
 from nar_asr_lobes.lobes.alignment import token_frames
-from nar_asr_lobes.lobes.lm import LmSizes, TransformerLm
+from nar_asr_lobes.lobes.transformer_lm import LmSizes, TransformerLm
 
 SEQUENCES = [(3, 1, 4, 1, 5), (2,), (), (7, 7, 7, 8, 8, 1, 2, 3, 4), (6, 2)]
 

@@ -5,17 +5,17 @@ import numpy as np
 import pytest
 import torch
 
-from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding import tune_neural as module
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.neural_beam import neural_beam_search
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.decoding.rescore import RescoreOptions
 from nar_asr_lobes.decoding.tune_neural import tune_neural
-from nar_asr_lobes.decoding.tuning import word_errors
+from nar_asr_lobes.decoding.tuning.grid import word_errors
 from nar_asr_lobes.lm.models import LanguageModels
-from nar_asr_lobes.lm.neural import NeuralLM
-from nar_asr_lobes.lobes.lm import LmSizes, TransformerLm
+from nar_asr_lobes.lm.neural.scorer import NeuralLM
+from nar_asr_lobes.lobes.transformer_lm import LmSizes, TransformerLm
 
 TOKENIZER = CharTokenizer(" ab")
 OPTIONS = DecodingOptions(

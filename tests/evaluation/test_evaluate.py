@@ -10,15 +10,15 @@ import torch
 from nar_asr_lobes.dataio.batching import Sample
 from nar_asr_lobes.dataio.datasets import SpeechDataset
 from nar_asr_lobes.dataio.manifest import Utterance
-from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding.modes import MODES
 from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.evaluation.evaluate import evaluate_split, recognize_all
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
-from nar_asr_lobes.lm.neural import NeuralLM
-from nar_asr_lobes.lm.ngram import train_ngram
-from nar_asr_lobes.lobes.lm import LmSizes, TransformerLm
+from nar_asr_lobes.lm.neural.scorer import NeuralLM
+from nar_asr_lobes.lm.ngram.training import train_ngram
 from nar_asr_lobes.lobes.model import ModelConfig, build_model
+from nar_asr_lobes.lobes.transformer_lm import LmSizes, TransformerLm
 from tests.tones import TONE_TEXTS, tone_speech
 
 RATE = 16000

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from nar_asr_lobes.dataio.margins import with_silence
-from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.dataio.audio.margins import with_silence
+from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.inference.bundle import write_bundle
+from nar_asr_lobes.inference.bundle_files import INDEX
 from nar_asr_lobes.inference.card import BundleCard
-from nar_asr_lobes.inference.folder import INDEX
-from nar_asr_lobes.lm.neural import WEIGHTS, NeuralLM
-from nar_asr_lobes.lm.ngram import train_ngram
-from nar_asr_lobes.lobes.lm import LmSizes, TransformerLm
+from nar_asr_lobes.lm.neural.scorer import WEIGHTS, NeuralLM
+from nar_asr_lobes.lm.ngram.training import train_ngram
 from nar_asr_lobes.lobes.model import ModelConfig, build_model
+from nar_asr_lobes.lobes.transformer_lm import LmSizes, TransformerLm
 from nar_asr_lobes.training.checkpoint import sha256
 from tests.tones import tone_speech
 

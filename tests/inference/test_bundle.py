@@ -9,15 +9,15 @@ import safetensors.torch
 import torch
 import yaml
 
-from nar_asr_lobes.dataio.tokenizer import CharTokenizer, train_tokenizer
+from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer, train_tokenizer
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import load_bundle, write_bundle
 from nar_asr_lobes.inference.card import BundleCard
 from nar_asr_lobes.lm.models import LmFiles
-from nar_asr_lobes.lm.neural import NeuralLM
-from nar_asr_lobes.lm.scorer import NgramLM
+from nar_asr_lobes.lm.neural.scorer import NeuralLM
+from nar_asr_lobes.lm.ngram.scorer import NgramLM
 from nar_asr_lobes.lobes.model import ModelConfig, build_model
 
 OPTIONS = DecodingOptions(beam_lm=BeamOptions(beam_size=3, lm_weight=0.7))

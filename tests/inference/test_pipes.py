@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nar_asr_lobes.dataio.audio_error import AudioError
+from nar_asr_lobes.dataio.audio.errors import AudioError
 from nar_asr_lobes.inference.pipes import on_disk
 
 

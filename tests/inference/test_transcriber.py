@@ -10,9 +10,9 @@ import soundfile
 import torch
 
 from nar_asr_lobes.dataio.manifest import Utterance
-from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding.alignment import Word
-from nar_asr_lobes.decoding.hot_words import HotWords
+from nar_asr_lobes.decoding.hotwords.tables import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.errors import UserError

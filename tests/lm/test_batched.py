@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from nar_asr_lobes.lm.batched import BatchedNgram
-from nar_asr_lobes.lm.lookup import score_token
+from nar_asr_lobes.lm.ngram.lookup import score_token
 from tests.random_ngram import random_tables
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nar_asr_lobes.dataio.tokenizer import (
+from nar_asr_lobes.dataio.text.tokenizer import (
     CharTokenizer,
     Tokenizer,
     train_tokenizer,

@@ -1,11 +1,11 @@
 import pytest
 
-from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles, require_models
-from nar_asr_lobes.lm.neural import WEIGHTS, NeuralLM
-from nar_asr_lobes.lm.ngram import train_ngram
-from nar_asr_lobes.lobes.lm import LmSizes, TransformerLm
+from nar_asr_lobes.lm.neural.scorer import WEIGHTS, NeuralLM
+from nar_asr_lobes.lm.ngram.training import train_ngram
+from nar_asr_lobes.lobes.transformer_lm import LmSizes, TransformerLm
 
 TOKENIZER = CharTokenizer(" ab")
 

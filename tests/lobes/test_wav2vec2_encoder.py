@@ -1,4 +1,3 @@
-
 import pytest
 import torch
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention

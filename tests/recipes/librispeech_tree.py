@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from nar_asr_lobes.dataio.audio import SAMPLE_RATE
+from nar_asr_lobes.dataio.audio.reading import SAMPLE_RATE
 from nar_asr_lobes.dataio.prepare import UTTERANCE_COLUMNS
 from tests.tones import tone_speech
 

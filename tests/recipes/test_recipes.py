@@ -11,7 +11,7 @@ import torch
 from nar_asr_lobes.dataio.manifest import read_manifest
 from nar_asr_lobes.decoding.modes import MODES
 from nar_asr_lobes.decoding.options import DecodingOptions
-from nar_asr_lobes.decoding.saved_posteriors import (
+from nar_asr_lobes.decoding.tuning.posteriors import (
     SUFFIX,
     read_posteriors,
 )

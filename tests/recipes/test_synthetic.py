@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from nar_asr_lobes.dataio import spoken
-from nar_asr_lobes.dataio.audio import read_audio
+from nar_asr_lobes.dataio.audio.reading import read_audio
+from nar_asr_lobes.dataio.synthesis import corpus as spoken
 from nar_asr_lobes.errors import UserError
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "Synthetic"

@@ -13,9 +13,9 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing import spawn
 
+from nar_asr_lobes.distributed import gather_objects, sum_over_ranks
 from nar_asr_lobes.lobes.config import ModelConfig
-from nar_asr_lobes.training.distributed import gather_objects, sum_over_ranks
-from nar_asr_lobes.training.pretraining import BestRqObjective
+from nar_asr_lobes.objectives.pretraining import BestRqObjective
 from nar_asr_lobes.training.signals import Interrupted
 from tests.training.runs import (
     ALL_KINDS,

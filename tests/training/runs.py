@@ -7,17 +7,17 @@ import torch
 from nar_asr_lobes.dataio.augment import WaveAugment
 from nar_asr_lobes.dataio.batching import Sample, StepSampler
 from nar_asr_lobes.dataio.datasets import SpeechDataset, step_loader
-from nar_asr_lobes.dataio.tokenizer import train_tokenizer
+from nar_asr_lobes.dataio.text.tokenizer import train_tokenizer
 from nar_asr_lobes.lobes.masking import SpecAugment
 from nar_asr_lobes.lobes.model import ModelConfig
-from nar_asr_lobes.training.brain import NarBrain
-from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from nar_asr_lobes.training.objectives import RecognitionObjective
-from nar_asr_lobes.training.options import TrainOptions
-from nar_asr_lobes.training.pretraining import (
+from nar_asr_lobes.objectives.pretraining import (
     BestRqObjective,
     Wav2Vec2Objective,
 )
+from nar_asr_lobes.objectives.recognition import RecognitionObjective
+from nar_asr_lobes.training.brain import NarBrain
+from nar_asr_lobes.training.checkpoint import CheckpointFolder
+from nar_asr_lobes.training.options import TrainOptions
 from nar_asr_lobes.training.scheduler import WarmupCosine
 from tests.tones import TONE_TEXTS
 

@@ -9,7 +9,7 @@ from torch.distributed.run import get_args_parser
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.training.arguments import parse_arguments
 from nar_asr_lobes.training.config import RunConfig
-from nar_asr_lobes.training.lm_config import LmRunConfig
+from nar_asr_lobes.training.lm.config import LmRunConfig
 
 
 def test_the_rest_are_overrides_as_yaml():

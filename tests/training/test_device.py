@@ -6,12 +6,12 @@ import torch
 from torch._dynamo.testing import CompileCounter
 
 from nar_asr_lobes.lobes.attention import attention_mask, rotary_angles
-from nar_asr_lobes.lobes.best_rq import BestRq
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.encoder import EncoderLayer
 from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.lobes.stems import GaborStem, Wav2Vec2Stem
 from nar_asr_lobes.lobes.wav2vec2_encoder import Wav2Vec2Layer
+from nar_asr_lobes.objectives.best_rq import BestRq
 from nar_asr_lobes.training.device import ahead, compile_layers, move
 
 

@@ -8,19 +8,19 @@ import pytest
 import torch
 
 from nar_asr_lobes.cli.main import main as nar_asr
-from nar_asr_lobes.dataio.audio import read_audio
+from nar_asr_lobes.dataio.audio.reading import read_audio
 from nar_asr_lobes.dataio.manifest import read_manifest
-from nar_asr_lobes.dataio.tokenizer import CharTokenizer, load_tokenizer
+from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer, load_tokenizer
 from nar_asr_lobes.decoding.modes import MODES
 from nar_asr_lobes.decoding.recognizer import Recognizer
-from nar_asr_lobes.decoding.saved_posteriors import (
+from nar_asr_lobes.decoding.tuning.posteriors import (
     SUFFIX,
     read_posteriors,
 )
 from nar_asr_lobes.inference.bundle import load_bundle
-from nar_asr_lobes.inference.folder import INDEX
-from nar_asr_lobes.lm.ngram import train_ngram
-from nar_asr_lobes.lm.scorer import NgramLM
+from nar_asr_lobes.inference.bundle_files import INDEX
+from nar_asr_lobes.lm.ngram.scorer import NgramLM
+from nar_asr_lobes.lm.ngram.training import train_ngram
 from nar_asr_lobes.training import finish
 from nar_asr_lobes.training.checkpoint import sha256
 from tests.training.tiny_recipe import (

@@ -10,7 +10,7 @@ import pytest
 from speechbrain.utils.train_logger import FileTrainLogger
 
 from nar_asr_lobes.inference.bundle import load_bundle
-from nar_asr_lobes.training.assemble import LenientLogger
+from nar_asr_lobes.training.build import LenientLogger
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.run import tell_lost_lines
 from tests.recipes.running import RECIPES

@@ -6,6 +6,7 @@ import torch
 from nar_asr_lobes.dataio.batching import Sample
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.config import ENCODER_KEYS, ModelConfig
+from nar_asr_lobes.objectives.pretraining import BestRqObjective
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import parse_config
 from nar_asr_lobes.training.init_from import (
@@ -15,7 +16,6 @@ from nar_asr_lobes.training.init_from import (
     load_pretrained,
     with_imported_sizes,
 )
-from nar_asr_lobes.training.pretraining import BestRqObjective
 from tests.training.runs import make_brain as tiny_brain
 from tests.training.runs import make_dataset, make_objective, weights
 

@@ -7,13 +7,13 @@ import shutil
 import pytest
 import torch
 
-from nar_asr_lobes.dataio.tokenizer import CharTokenizer
+from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding import tune_neural
 from nar_asr_lobes.decoding.modes import MODES
 from nar_asr_lobes.inference.bundle import load_bundle
-from nar_asr_lobes.lm.neural import WEIGHTS, NeuralLM
-from nar_asr_lobes.lm.ngram import train_ngram
-from nar_asr_lobes.lobes.lm import LmSizes, TransformerLm
+from nar_asr_lobes.lm.neural.scorer import WEIGHTS, NeuralLM
+from nar_asr_lobes.lm.ngram.training import train_ngram
+from nar_asr_lobes.lobes.transformer_lm import LmSizes, TransformerLm
 from tests.training.tiny_recipe import copy_of, finished_runs, run_tiny
 
 

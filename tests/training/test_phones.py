@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from nar_asr_lobes.dataio.lexicon import load_lexicon
+from nar_asr_lobes.dataio.synthesis.phones import load_lexicon
 from nar_asr_lobes.inference.bundle import load_bundle
 from tests.training.tiny_recipe import copy_of, finished_runs, run_tiny
 

@@ -10,13 +10,13 @@ from nar_asr_lobes.dataio.batching import Sample, StepSampler
 from nar_asr_lobes.dataio.datasets import SpeechDataset, step_loader
 from nar_asr_lobes.dataio.prepare import tsv_utterances
 from nar_asr_lobes.lobes.model import ModelConfig
-from nar_asr_lobes.training.brain import NarBrain
-from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from nar_asr_lobes.training.options import TrainOptions
-from nar_asr_lobes.training.pretraining import (
+from nar_asr_lobes.objectives.pretraining import (
     BestRqObjective,
     Wav2Vec2Objective,
 )
+from nar_asr_lobes.training.brain import NarBrain
+from nar_asr_lobes.training.checkpoint import CheckpointFolder
+from nar_asr_lobes.training.options import TrainOptions
 from nar_asr_lobes.training.scheduler import WarmupCosine
 
 STEPS = 70

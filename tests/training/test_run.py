@@ -10,11 +10,11 @@ import sys
 import pytest
 import torch
 
-from nar_asr_lobes.dataio.pieces import CharTokenizer
+from nar_asr_lobes.dataio.text.pieces import CharTokenizer
+from nar_asr_lobes.distributed import on_main
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.stems import gabor_filters
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from nar_asr_lobes.training.distributed import on_main
 from tests.recipes.librispeech_tree import corrupt
 from tests.recipes.running import RECIPES, call
 from tests.training.tiny_recipe import (
@@ -139,7 +139,7 @@ def test_a_pretraining_may_freeze_the_frontend(folder):
 
 def test_what_is_frozen_has_no_penalty(folder):
     (folder / "objective.yaml").write_text(
-        "!new:nar_asr_lobes.training.pretraining.Wav2Vec2Objective\n"
+        "!new:nar_asr_lobes.objectives.pretraining.Wav2Vec2Objective\n"
         "mask_share: 0.5\nmask_span: 4\npenalty_weight: 1.0\n"
     )
     option = "--objective=!include:objective.yaml"
@@ -331,7 +331,7 @@ def test_only_a_mistake_is_passed_on_to_all_processes():
 @pytest.mark.parametrize("task", ["pretrain", "evaluate"])
 def test_a_second_run_in_a_folder_is_refused(started, task):
     script = (
-        "import sys, nar_asr_lobes.files as files; "
+        "import sys, nar_asr_lobes.storage as files; "
         "lock = files.lock_folder(sys.argv[1]); print('held'); input()"
     )
     with subprocess.Popen(

@@ -50,14 +50,14 @@ logging:
 """
 _OBJECTIVES = {
     "pretrain": """\
-objective: !new:nar_asr_lobes.training.pretraining.BestRqObjective
+objective: !new:nar_asr_lobes.objectives.pretraining.BestRqObjective
    mask_share: 0.5
    mask_span: 4
    codebooks: 1
    codes: 16
 """,
     "finetune": """\
-objective: !name:nar_asr_lobes.training.objectives.RecognitionObjective
+objective: !name:nar_asr_lobes.objectives.recognition.RecognitionObjective
    decoder_weight: 0.3
    inter_weight: 0.5
 lm:

@@ -1,0 +1,202 @@
+"""What a beam search does in one frame, compiled.
+
+    beam -> entries that stay -> entries with one more token
+         -> the best entries -> beam
+
+All sums are float64. An entry of a frame is a prefix with the log-probabilities
+of its paths that end in the blank and in its last token; the first entries are
+the beam's own prefixes, in order.
+"""
+
+from __future__ import annotations
+
+from nar_asr_lobes.decoding.beam.entries import (
+    IMPOSSIBLE,
+    find_rival,
+    log_add,
+    lose,
+    lowest,
+    push,
+    sort_heap,
+)
+from nar_asr_lobes.decoding.beam.settings import weigh
+from nar_asr_lobes.decoding.beam.trie import (
+    NONE,
+    add_merge,
+    add_node,
+    find_node,
+)
+from nar_asr_lobes.decoding.hotwords.closings import held_back, listen
+from nar_asr_lobes.jit import inner
+from nar_asr_lobes.lm.ngram.lookup import score_token
+from nar_asr_lobes.lm.ngram.rows import most
+
+
+@inner
+def pass_blank(beam, count, log_prob):
+    """Take the beam through a run of sure blanks; its order stays.
+
+    A run is merged and never dropped: without its blank, ``a _ a`` would
+    become a single ``a``.
+    """
+    for k in range(count):
+        prefix = beam[k]
+        prefix.total += log_prob
+        prefix.blank, prefix.label = prefix.total, IMPOSSIBLE
+
+
+@inner
+def stay(beam, count, row, shift, trie, work):
+    """Enter the beam's prefixes, one frame on.
+
+    Each gains nothing (blank, or its last label again), or its last label
+    from its parent, if that is in the beam too.
+    """
+    for k in range(count):
+        work.entries[k] = beam[k]
+        entry = work.entries[k]
+        entry.blank = entry.total + row[0]
+        if entry.parent != NONE:
+            label, slot = entry.label, trie.nodes[entry.parent].slot
+            if slot != NONE:
+                parent = beam[slot]
+                same = parent.token == entry.token
+                label = log_add(label, parent.blank if same else parent.total)
+            entry.label = label + (row[entry.token] + shift[entry.token])
+        entry.total = log_add(entry.blank, entry.label)
+        entry.score = entry.total + entry.offset
+
+
+@inner
+def extend(beam, tokens, scores, trie, models, asked, work, lost, settings):
+    """Enter the prefixes with one more token and heap the best entries.
+
+    Token by token, so that those with equal futures are side by side. Returns
+    the size of the heap and how many entries lost.
+    """
+    tables, rows = models[0], models[3]
+    entries, total, kept = work.entries, len(beam), 0
+    gain = settings.token_bonus + settings.hot_boost
+    for k in range(len(beam)):
+        if entries[k].winner == NONE and entries[k].total > IMPOSSIBLE:
+            kept = push(work, kept, k)
+    for c in range(len(tokens)):
+        first, score, bar = total, scores[c], lowest(work, kept)
+        for k in range(len(beam)):
+            # the language model can only lower a score, the hot words raise
+            # it by a token, and the prefixes that follow are less probable:
+            # none of them can survive
+            ceiling = beam[k].total + beam[k].offset + gain
+            if ceiling + score <= bar:
+                break
+            if asked:
+                log_prob = most(rows, tables, k, beam[k].state, tokens[c])
+                ceiling += settings.lm_weight * log_prob
+                if ceiling + score <= bar:
+                    continue
+            new = entries[total]
+            if not _child(
+                beam[k], tokens[c], score, trie, models, settings, new
+            ) or (new.score <= bar):
+                continue
+            rival = NONE
+            if settings.recombine:
+                rival = find_rival(entries, len(beam), first, total)
+            if rival == NONE:
+                total += 1
+                continue
+            if entries[rival].score < new.score:
+                work.lost[lost] = entries[rival]
+                entries[rival] = new
+                entries[total] = work.lost[lost]
+            lost = lose(work, lost, total, rival)
+        for i in range(first, total):
+            kept = push(work, kept, i)
+    return kept, lost
+
+
+@inner
+def _child(prefix, token, score, trie, models, settings, entry):
+    """Make an entry of a prefix and one more token, if it needs one."""
+    tables, hot, closings, _ = models
+    # a label behind itself needs a blank in between
+    label = (prefix.blank if token == prefix.token else prefix.total) + score
+    if label == IMPOSSIBLE:
+        return False
+    node = find_node(trie, prefix.node, token)
+    state, lm, context, gained = 0, 0.0, 0, 0
+    closed, past = NONE, prefix.past
+    if node != NONE:
+        # in the beam, it has received these paths where it stayed
+        if trie.nodes[node].slot != NONE:
+            return False
+        state, lm = trie.nodes[node].state, trie.nodes[node].lm
+        context, gained = trie.nodes[node].context, trie.nodes[node].hot
+        closed, past = trie.nodes[node].closed, trie.nodes[node].past
+    else:
+        if settings.use_lm:
+            log_prob, state = score_token(tables, prefix.state, token)
+            lm = prefix.lm + log_prob
+        if settings.use_hot:
+            context, gained, closed, past = listen(
+                trie, prefix, token, hot, closings, settings.hot_limit
+            )
+    entry.node, entry.parent, entry.token = node, prefix.node, token
+    entry.state, entry.length, entry.winner = state, prefix.length + 1, NONE
+    entry.context, entry.hot = context, gained
+    entry.closed, entry.past = closed, past
+    entry.blank, entry.label, entry.total = IMPOSSIBLE, label, label
+    entry.lm = lm
+    if past != 0:
+        gained -= held_back(trie, entry, closings, settings.hot_limit)
+    entry.offset = weigh(settings, lm, entry.length, gained)
+    entry.score = label + entry.offset
+    return True
+
+
+@inner
+def leave(beam, count, trie):
+    """Mark the beam's prefixes as outside of it."""
+    for k in range(count):
+        trie.nodes[beam[k].node].slot = NONE
+
+
+@inner
+def select(beam, kept, trie, work, frame):
+    """Make the entries of the heap the beam, best first."""
+    sort_heap(work, kept)
+    for k in range(kept):
+        entry = work.entries[work.heap[k]]
+        if entry.node == NONE:
+            new = entry.parent, entry.token, entry.state, entry.context
+            hot = entry.hot, entry.closed, entry.past
+            parts = (entry.length, *hot, entry.lm)
+            entry.node = add_node(trie, frame, new + parts)
+        trie.nodes[entry.node].slot = k
+        beam[k] = entry
+
+
+@inner
+def remember(trie, work, lost, frame, limit):
+    """Note who lost against a prefix that got into the beam."""
+    for i in range(lost):
+        loser = work.lost[i]
+        winner = work.entries[loser.winner]
+        while winner.winner != NONE:
+            winner = work.entries[winner.winner]
+        if winner.node == NONE or trie.nodes[winner.node].slot == NONE:
+            continue
+        add_merge(
+            trie,
+            winner.node,
+            frame,
+            limit,
+            (loser.parent, loser.token, loser.node),
+            (
+                winner.length - loser.length,
+                winner.hot - loser.hot,
+                winner.score - loser.score,
+                winner.total - loser.total,
+                winner.lm - loser.lm,
+            ),
+        )

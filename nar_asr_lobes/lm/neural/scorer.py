@@ -1,0 +1,274 @@
+"""Scores token sequences with a Transformer language model.
+
+    lm.safetensors, lm.safetensors.json -> NeuralLM -> whole sentences, batched
+                                                    -> a beam's prefixes
+
+The JSON holds the sizes, the tokenizer's fingerprint, the weights' SHA-256 and
+a seal on all that; nothing is parsed as weights before it matches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
+from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lm.neural.prefixes import BatchedNeural, PrefixStates
+from nar_asr_lobes.lm.ngram.estimation import make_folder
+from nar_asr_lobes.lobes.transformer_lm import BOUNDARY, LmSizes, TransformerLm
+from nar_asr_lobes.storage import written_file
+
+WEIGHTS = "lm.safetensors"  # in the folder of a training
+
+_FORMAT = "nar-asr-neural-lm-1"
+_REMEDY = "copy both files again or train the model again"
+_BATCH_TOKENS = 8192  # padded tokens of a batch of sentences
+
+
+class NeuralLM:
+    """A Transformer language model over a tokenizer's pieces; see `load`.
+
+    ``sentences`` scores an N-best; ``batched`` gives what a batched search
+    asks for; ``start``, ``score``, ``final`` and ``sentence`` take one token
+    at a time. The compiled search knows n-grams only.
+
+    Arguments
+    ---------
+    model : TransformerLm
+        Put into evaluation mode; stays on its device.
+
+    Example
+    -------
+    >>> lm = NeuralLM(TransformerLm(LmSizes(16, 2, 32, 1), vocab_size=4))
+    >>> whole = lm.sentences([(1, 3), (), (2, 2, 2)])
+    >>> state, total = lm.start(), 0.0
+    >>> for token in (1, 3):
+    ...     log_prob, state = lm.score(state, token)
+    ...     total += log_prob
+    >>> abs(total + lm.final(state) - whole[0]) < 1e-4
+    True
+    """
+
+    def __init__(self, model: TransformerLm):
+        self.model = model.eval()
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, tokenizer: Tokenizer) -> NeuralLM:
+        """Read a model that `save` wrote, onto the CPU.
+
+        Arguments
+        ---------
+        path : str or path
+            The weights; `path + ".json"` is next to them.
+        tokenizer : Tokenizer
+            The one it was trained with.
+
+        Returns
+        -------
+        NeuralLM
+
+        Raises
+        ------
+        UserError
+            A file is missing or damaged, or the model belongs to another
+            tokenizer.
+        """
+        if not os.path.isfile(path):
+            raise UserError(
+                f"{path}: there is no neural language model; check the path"
+            )
+        record = _read_record(path)
+        if record["tokenizer"] != tokenizer.fingerprint:
+            raise UserError(
+                f"{path}: this neural language model was made with another"
+                f" tokenizer (fingerprint {record['tokenizer'][:12]}, not"
+                f" {tokenizer.fingerprint[:12]}); train it again with this one"
+            )
+        content = _read(path)
+        if hashlib.sha256(content).hexdigest() != record["sha256"]:
+            raise UserError(
+                f"{path}: this neural language model is damaged or was changed,"
+                f" its SHA-256 is not the one in {_record_path(path).name};"
+                f" {_REMEDY}"
+            )
+        sizes = LmSizes.from_dict(record["sizes"])
+        model = TransformerLm(sizes, tokenizer.size)
+        model.load_state_dict(safetensors.torch.load(content))
+        return cls(model)
+
+    def save(self, path: str | os.PathLike, tokenizer: Tokenizer) -> None:
+        """Write the weights and, beside them, what `load` checks.
+
+        Arguments
+        ---------
+        path : str or path
+            The weights' file; `path + ".json"` says what they are. Each
+            appears whole or not at all.
+        tokenizer : Tokenizer
+            The one the model was trained with.
+        """
+        path = Path(path)
+        make_folder(path)
+        weights = {
+            name: value.detach().cpu().contiguous()
+            for name, value in self.model.state_dict().items()
+        }
+        content = safetensors.torch.save(weights)
+        record = {
+            "format": _FORMAT,
+            "sizes": self.model.sizes.to_dict(),
+            "tokenizer": tokenizer.fingerprint,
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+        record["seal"] = _seal(record)
+        sidecar = json.dumps(record, indent=2) + "\n"
+        with written_file(path) as file:
+            file.write(content)
+            file.flush()
+            # An older model's JSON must not stand beside the new weights.
+            _record_path(path).unlink(missing_ok=True)
+        with written_file(_record_path(path)) as file:
+            file.write(sidecar.encode())
+
+    def to(self, device: torch.device | str) -> NeuralLM:
+        """Move the model to a device; return itself."""
+        self.model.to(device)
+        return self
+
+    @torch.inference_mode()
+    def sentences(self, sentences: Sequence[Sequence[int]]) -> list[float]:
+        """Score whole sentences.
+
+        Arguments
+        ---------
+        sentences : sequence of sequences of int
+            Ids in 1..size-1; a sentence may be empty.
+
+        Returns
+        -------
+        list of float
+            Natural log-probability of each sentence and its end.
+
+        Raises
+        ------
+        ValueError
+            For an id outside 1..size-1.
+        """
+        for token in {token for sentence in sentences for token in sentence}:
+            self._check(token)
+        order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
+        scores = [0.0] * len(sentences)
+        while order:  # from the longest on, so that it sets the padding
+            room = _BATCH_TOKENS // (len(sentences[order[-1]]) + 1)
+            rows = order[-max(1, room) :]
+            del order[-len(rows) :]
+            found = self._score_batch([sentences[i] for i in rows])
+            for row, score in zip(rows, found, strict=True):
+                scores[row] = score
+        return scores
+
+    def _score_batch(self, sentences: list[Sequence[int]]) -> list[float]:
+        lengths = torch.tensor([len(sentence) for sentence in sentences])
+        tokens = torch.nn.utils.rnn.pad_sequence(
+            [torch.tensor(row, dtype=torch.long) for row in sentences],
+            batch_first=True,
+        )
+        scores = self.model(tokens.to(self._device), lengths.to(self._device))
+        return scores.double().sum(dim=1).tolist()
+
+    def batched(self) -> BatchedNeural:
+        """Return the model as a batched search asks for it."""
+        return BatchedNeural(self.model)
+
+    def start(self) -> PrefixStates:
+        """Return the state at the start of a sentence."""
+        return self.batched().start(1)
+
+    def score(
+        self, state: PrefixStates, token_id: int
+    ) -> tuple[float, PrefixStates]:
+        """Predict one token after a single state.
+
+        Arguments
+        ---------
+        state : PrefixStates
+            Of one sentence, from `start` or `score`.
+        token_id : int
+            In 1..size-1; the blank is no token.
+
+        Returns
+        -------
+        tuple
+            Natural log-probability of the token, and the state after it.
+
+        Raises
+        ------
+        ValueError
+            For an id outside 1..size-1.
+        """
+        self._check(token_id)
+        log_prob = float(state.log_probs()[0, token_id])
+        return log_prob, state.extend(torch.tensor([token_id]))
+
+    def final(self, state: PrefixStates) -> float:
+        """Return the natural log-probability of ending the sentence here."""
+        return float(state.log_probs()[0, BOUNDARY])
+
+    def sentence(self, tokens: Iterable[int]) -> float:
+        """Return the natural log-probability of a sentence and its end."""
+        return self.sentences([list(tokens)])[0]
+
+    @property
+    def _device(self) -> torch.device:
+        return self.model.embedding.weight.device
+
+    def _check(self, token: int) -> None:
+        if not 0 < token < self.model.vocab_size:
+            raise ValueError(
+                f"id {token} is not in 1..{self.model.vocab_size - 1}; remove"
+                " blanks and masks before scoring"
+            )
+
+
+def _seal(record: dict) -> str:
+    """Hash what the JSON says, but for the seal itself."""
+    said = {key: value for key, value in record.items() if key != "seal"}
+    text = json.dumps(said, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _record_path(path: str | os.PathLike) -> Path:
+    return Path(f"{os.fspath(path)}.json")
+
+
+def _read(path: str | os.PathLike) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot read this file ({error.strerror}); check its"
+            " permissions"
+        ) from error
+
+
+def _read_record(path: str | os.PathLike) -> dict:
+    where = _record_path(path)
+    if not where.exists():
+        raise UserError(
+            f"{where}: the file that belongs to {Path(path).name} is missing;"
+            " copy it too or train the model again"
+        )
+    try:
+        record = json.loads(_read(where))
+        if record["format"] != _FORMAT or record["seal"] != _seal(record):
+            raise ValueError("changed")
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{where}: this file is damaged; {_REMEDY}") from error
+    return record

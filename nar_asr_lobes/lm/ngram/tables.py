@@ -1,0 +1,193 @@
+"""An n-gram language model as flat arrays, the same for every device.
+
+V: pieces with the blank, S: states, A: arcs. A state is what of the past
+still matters: words after which the model knows something. State 0 is no
+words at all; its tokens have a table of their own, all others have arcs.
+
+Look-up of a token in a state: its arc there, or else the state's back-off
+weight and the look-up in the next shorter state.
+
+Some tokens may back off in another way than the others: in an n-gram of words
+over sentencepiece's pieces, a token that begins a word ends the one before.
+They have a chain of their own, S more entries in `backoff` and
+`backoff_state`.
+
+The first states, those of the shortest pasts, may have all their look-ups
+worked out (`lookup.fill_rows`): then one read answers, and a longer state backs
+off no further than to one of them. Files do not hold these rows.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+# Natural logs beyond it are no probabilities, but sums of them are finite.
+_LARGEST = 1e4
+_ROUNDING = 1e-3  # of a log-probability of 0
+
+
+def _nothing(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """An empty array of the type that a model's has."""
+    values = np.zeros(shape, dtype)
+    values.setflags(write=False)
+    return values
+
+
+class NgramTables(NamedTuple):
+    """The arrays of a model: C-contiguous and read-only.
+
+    numba compiles once more for every other kind of array, so all are of this
+    kind, whether built or mapped from a file.
+
+    Arguments
+    ---------
+    unigram_log_prob : np.ndarray
+        float32 [V]: natural log-probability in state 0; -inf for the blank.
+    unigram_state : np.ndarray
+        int32 [V]: the state after it.
+    backoff : np.ndarray
+        float32 [S] or [2 S]: natural log of the back-off weight; may be above
+        0.
+    backoff_state : np.ndarray
+        int32 [S] or [2 S]: the next shorter state, always a smaller number;
+        among the second S the next one of that chain, which ends at 0.
+    final : np.ndarray
+        float32 [S]: natural log-probability of the sentence's end.
+    arc_begin : np.ndarray
+        int64 [S + 1]: state s has the arcs arc_begin[s]:arc_begin[s + 1],
+        sorted by token.
+    arc_token : np.ndarray
+        int32 [A].
+    arc_log_prob : np.ndarray
+        float32 [A]: natural log-probability.
+    arc_state : np.ndarray
+        int32 [A]: the state after it.
+    start : np.ndarray
+        int32 [1]: the state at the start of a sentence.
+    chain : np.ndarray
+        int32 [V]: where in `backoff` and `backoff_state` the token's entries
+        begin, 0 or S. Empty: all begin at 0, and there are S.
+    row_log_prob : np.ndarray
+        float64 [R, V]: what a look-up finds in the first R states.
+    row_state : np.ndarray
+        int32 [R, V]: the state after it.
+    """
+
+    unigram_log_prob: np.ndarray
+    unigram_state: np.ndarray
+    backoff: np.ndarray
+    backoff_state: np.ndarray
+    final: np.ndarray
+    arc_begin: np.ndarray
+    arc_token: np.ndarray
+    arc_log_prob: np.ndarray
+    arc_state: np.ndarray
+    start: np.ndarray
+    chain: np.ndarray = _nothing((0,), "<i4")
+    row_log_prob: np.ndarray = _nothing((0, 0), "<f8")
+    row_state: np.ndarray = _nothing((0, 0), "<i4")
+
+
+STORED = tuple(n for n in NgramTables._fields if not n.startswith("row_"))
+
+DTYPES = NgramTables(
+    unigram_log_prob=np.dtype("<f4"),
+    unigram_state=np.dtype("<i4"),
+    backoff=np.dtype("<f4"),
+    backoff_state=np.dtype("<i4"),
+    final=np.dtype("<f4"),
+    arc_begin=np.dtype("<i8"),
+    arc_token=np.dtype("<i4"),
+    arc_log_prob=np.dtype("<f4"),
+    arc_state=np.dtype("<i4"),
+    start=np.dtype("<i4"),
+    chain=np.dtype("<i4"),
+    row_log_prob=np.dtype("<f8"),
+    row_state=np.dtype("<i4"),
+)
+
+
+def find_fault(tables: NgramTables) -> str | None:
+    """Look for what would crash a look-up, or keep it from ending.
+
+    Arguments
+    ---------
+    tables : NgramTables
+        Arrays of the right types and shapes.
+
+    Returns
+    -------
+    str or None
+        What is wrong with the first array that is; None if all is right.
+
+    Example
+    -------
+    >>> from nar_asr_lobes.lm.ngram.kneser_ney import estimate
+    >>> from nar_asr_lobes.lm.ngram.states import build_tables
+    >>> model = estimate(np.array([1, 2]), np.array([2]), order=2)
+    >>> tables = build_tables(model, size=3)
+    >>> find_fault(tables._replace(start=np.array([4], dtype=np.int32)))
+    'start is not in 0..3'
+    """
+    last_token = len(tables.unigram_log_prob) - 1
+    last_state, arcs = len(tables.final) - 1, len(tables.arc_token)
+    probability = -_LARGEST, _ROUNDING
+    ranges = {
+        "unigram_state": (0, last_state),
+        "arc_state": (0, last_state),
+        "backoff_state": (0, last_state),
+        "start": (0, last_state),
+        "arc_token": (1, last_token),
+        "arc_begin": (0, arcs),
+        "backoff": (-_LARGEST, _LARGEST),
+        "final": probability,
+        "arc_log_prob": probability,
+    }
+    for name, (low, high) in ranges.items():
+        if not _within(getattr(tables, name), low, high):
+            return f"{name} is not in {low}..{high}"
+    if not _within(tables.unigram_log_prob[1:], *probability):
+        return "unigram_log_prob is not in {}..{}".format(*probability)
+    if tables.unigram_log_prob[0] != -np.inf:
+        return "unigram_log_prob of the blank is not -inf"
+    return _fault_in_chains(tables) or _fault_in_arcs(tables)
+
+
+def _fault_in_chains(tables: NgramTables) -> str | None:
+    states = len(tables.final)
+    first, *second = tables.backoff_state.reshape(-1, states)
+    if first[0] != 0 or not (first[1:] < np.arange(1, states)).all():
+        return "backoff_state does not lead to shorter states"
+    for ahead in second:
+        # twice as far each time, and no way is longer than all states
+        for _ in range(states.bit_length()):
+            ahead = ahead[ahead]
+        if ahead.any():
+            return "backoff_state does not lead to state 0"
+    if not np.isin(tables.chain, [0, states]).all():
+        return f"chain is neither 0 nor {states}"
+    return None
+
+
+def _fault_in_arcs(tables: NgramTables) -> str | None:
+    begin, arcs = tables.arc_begin, len(tables.arc_token)
+    if begin[1] != 0 or begin[-1] != arcs or (np.diff(begin) < 0).any():
+        return "arc_begin does not divide the arcs"
+    rising = np.diff(tables.arc_token) > 0
+    inner = begin[(begin > 0) & (begin < arcs)]
+    rising[inner - 1] = True  # from one state's arcs to the next one's
+    return None if rising.all() else "arc_token is not sorted"
+
+
+def _within(values: np.ndarray, low: float, high: float) -> bool:
+    """Tell whether all lie between; NaN does not."""
+    return not len(values) or bool(low <= values.min() <= values.max() <= high)
+
+
+def read_only(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return an array of this type that is fit for `NgramTables`."""
+    values = np.ascontiguousarray(values, dtype=dtype)
+    values.setflags(write=False)
+    return values

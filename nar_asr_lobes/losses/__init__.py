@@ -1,1 +1,0 @@
-"""Sums of losses; the trainer divides them by their global counts."""

@@ -1,0 +1,200 @@
+"""Targets of BEST-RQ: random projections of log-mel frames of the same audio.
+
+wav [B, S] -> log-mel at 100 Hz, normalised -> stacked at each encoder frame
+           -> frozen random projection -> nearest code of each frozen codebook
+
+Chiu et al., https://arxiv.org/abs/2202.01855; several codebooks and matrix
+product search: https://arxiv.org/abs/2501.16131. A projection onto principal
+components: https://arxiv.org/abs/2606.30671.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchaudio.functional import melscale_fbanks
+
+from nar_asr_lobes.lobes.frontend import WaveformFrontend, normalize_wavs
+from nar_asr_lobes.lobes.lengths import absolute_lengths, valid_mask
+from nar_asr_lobes.lobes.stems import SAMPLE_RATE
+
+WINDOW, HOP, MELS = 400, 160, 80
+PROJECTIONS = ("random", "pca", "whitened")
+
+
+class LogMel(nn.Module):
+    """Log-mel frames at 100 Hz, normalised over each utterance.
+
+    Example
+    -------
+    >>> LogMel()(torch.randn(1, 16000), torch.ones(1)).shape
+    torch.Size([1, 98, 80])
+    """
+
+    def __init__(self):
+        super().__init__()
+        bank = melscale_fbanks(201, 60.0, 7800.0, MELS, SAMPLE_RATE)
+        self.register_buffer("bank", bank, persistent=False)
+        window = torch.hann_window(WINDOW)
+        self.register_buffer("window", window, persistent=False)
+
+    def forward(
+        self, wavs: torch.Tensor, wav_lens: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute [B, M, 80] of wavs [B, S]; padding frames are zero."""
+        samples = absolute_lengths(wav_lens, wavs.shape[1])
+        short = max(0, WINDOW - wavs.shape[1])
+        wavs = F.pad(normalize_wavs(wavs, samples), (0, short))
+        frames = wavs.unfold(1, WINDOW, HOP) * self.window
+        power = torch.fft.rfft(frames).abs().square()
+        # The floor counts as zero: silence stays exactly that.
+        log_mel = torch.log1p(1e6 * (power @ self.bank))
+        counts = (samples - WINDOW) // HOP + 1
+        valid = valid_mask(counts, log_mel.shape[1])[..., None]
+        count = counts.clamp_min(1).view(-1, 1, 1)
+        mean = (log_mel * valid).sum(1, keepdim=True) / count
+        centred = (log_mel - mean) * valid
+        var = centred.square().sum(1, keepdim=True) / count
+        return centred * torch.rsqrt(var + 1e-5)
+
+
+class RandomProjectionQuantizer(nn.Module):
+    """Frozen targets for each encoder frame.
+
+    Log-mel stacks have few strong components, so that a random projection, or
+    one onto the principal components as they are, uses a tenth of the codes or
+    so; scaled to unit variance (``"whitened"``, which is ours) they use most.
+    All codebooks share such a projection.
+
+    Arguments
+    ---------
+    frontend : WaveformFrontend
+        Tells which samples a frame reads; the target is made of the log-mel
+        frames in the middle of them.
+    codebooks : int
+        Number of independent projections and codebooks.
+    codes : int
+        Codes of each codebook.
+    code_dim : int
+        Width of the projection.
+    seed : int
+        Of the frozen projections.
+    projection : str
+        ``"random"``; or ``"pca"`` or ``"whitened"``, which are random until
+        ``fit`` was called.
+
+    Example
+    -------
+    >>> from nar_asr_lobes.lobes.stems import GaborStem
+    >>> frontend = WaveformFrontend(GaborStem(8, 16), 16, 32)
+    >>> quantizer = RandomProjectionQuantizer(frontend, codebooks=2, codes=64)
+    >>> codes = quantizer(torch.randn(1, 16000), torch.ones(1))
+    >>> codes.shape, int(codes.max()) < 64
+    (torch.Size([1, 21, 2]), True)
+    """
+
+    def __init__(
+        self,
+        frontend: WaveformFrontend,
+        codebooks: int = 1,
+        codes: int = 1024,
+        code_dim: int = 16,
+        seed: int = 0,
+        projection: str = "random",
+    ):
+        super().__init__()
+        self.kind = projection
+        stride = frontend.stem.frame_stride
+        self.stack = stride // HOP
+        # Log-mel frame whose stack lies in the middle of encoder frame 0.
+        middle = (frontend.min_samples() - WINDOW) / 2 / HOP
+        self.offset = max(0, round(middle - (self.stack - 1) / 2))
+        self.output_lengths = frontend.output_lengths
+        self.mel = LogMel()
+        generator = torch.Generator().manual_seed(seed)
+        weight = torch.empty(codebooks, self.stack * MELS, code_dim)
+        nn.init.xavier_normal_(weight, generator=generator)
+        book = torch.randn(codebooks, code_dim, codes, generator=generator)
+        self.register_buffer("projection", weight)
+        if projection != "random":
+            self.register_buffer("centre", torch.zeros(self.stack * MELS))
+            self.register_buffer("fitted", torch.tensor(False))
+        self.register_buffer("book", F.normalize(book, dim=1))
+
+    def forward(
+        self, wavs: torch.Tensor, wav_lens: torch.Tensor
+    ) -> torch.Tensor:
+        """Give codes [B, T, codebooks] of wavs [B, S]; T is at least 1."""
+        return self.similarities(self.project(wavs, wav_lens)).argmax(-1)
+
+    @torch.no_grad()
+    def project(
+        self, wavs: torch.Tensor, wav_lens: torch.Tensor
+    ) -> torch.Tensor:
+        """Give projections [B, T, codebooks, code_dim], of unit length."""
+        # In bfloat16 a sixth of the targets would be others.
+        with torch.autocast(wavs.device.type, enabled=False):
+            stacked = self._stacks(wavs.float(), wav_lens)
+            if self.kind != "random":
+                stacked = stacked - self.centre
+            projected = torch.einsum("btf,nfc->btnc", stacked, self.projection)
+            return F.normalize(projected, dim=-1)
+
+    @torch.no_grad()
+    def similarities(self, projected: torch.Tensor) -> torch.Tensor:
+        """Give cosines [..., codebooks, codes]; the largest is the code's."""
+        with torch.autocast(projected.device.type, enabled=False):
+            return torch.einsum("...nc,nck->...nk", projected, self.book)
+
+    @torch.no_grad()
+    def moments(
+        self, wavs: torch.Tensor, wav_lens: torch.Tensor
+    ) -> torch.Tensor:
+        """Sum what ``fit`` needs over the valid frames of wavs [B, S].
+
+        Returns
+        -------
+        torch.Tensor
+            Sum of the outer products of (stack, 1) with itself, F features
+            and a 1, on the CPU, shape [F + 1, F + 1], float64.
+        """
+        stacked = self._stacks(wavs.float(), wav_lens)
+        samples = absolute_lengths(wav_lens, wavs.shape[1])
+        valid = valid_mask(self.output_lengths(samples), stacked.shape[1])
+        frames = F.pad(stacked[valid].cpu().double(), (0, 1), value=1.0)
+        return frames.T @ frames
+
+    @torch.no_grad()
+    def fit(self, moments: torch.Tensor) -> None:
+        """Take the principal components as the projection.
+
+        Arguments
+        ---------
+        moments : torch.Tensor
+            Of some thousands of frames; sums of ``moments`` are moments.
+        """
+        count = moments[-1, -1].clamp_min(1)
+        mean = moments[:-1, -1] / count
+        spread = moments[:-1, :-1] / count - torch.outer(mean, mean)
+        values, vectors = torch.linalg.eigh(spread)  # the largest are last
+        width = self.projection.shape[-1]
+        values, vectors = values[-width:].flip(0), vectors[:, -width:].flip(1)
+        # The sign of a component is free; ours has its largest value positive.
+        top = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+        vectors = vectors * top.sign()
+        if self.kind == "whitened":
+            vectors = vectors * torch.rsqrt(values.clamp_min(1e-6))
+        self.centre.copy_(mean)
+        self.projection.copy_(vectors)
+        self.fitted.fill_(True)
+
+    def _stacks(
+        self, wavs: torch.Tensor, wav_lens: torch.Tensor
+    ) -> torch.Tensor:
+        samples = absolute_lengths(wav_lens, wavs.shape[1])
+        frames = max(1, int(self.output_lengths(samples).max()))
+        mel = self.mel(wavs, wav_lens)[:, self.offset :]
+        short = frames * self.stack - mel.shape[1]
+        mel = F.pad(mel, (0, 0, 0, max(0, short)))[:, : frames * self.stack]
+        return mel.unflatten(1, (frames, self.stack)).flatten(2)

@@ -1,0 +1,207 @@
+"""Training a neural language model: its objective, its end.
+
+LmRunConfig -> LmObjective -> NarBrain … best weights -> lm.safetensors
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from speechbrain.utils.run_opts import RunOptions
+
+from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
+from nar_asr_lobes.lm.neural.scorer import WEIGHTS, NeuralLM
+from nar_asr_lobes.lobes.transformer_lm import BOUNDARY, LmSizes, TransformerLm
+from nar_asr_lobes.storage import write_text
+from nar_asr_lobes.training.brain import NarBrain
+from nar_asr_lobes.training.build import check_optimizer, wrap_brain
+from nar_asr_lobes.training.facts import run_facts
+from nar_asr_lobes.training.lm.config import LmRunConfig
+from nar_asr_lobes.training.lm.data import (
+    TextBatch,
+    TextDataset,
+    lm_tokenizer,
+    text_dataset,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PreparedText:
+    """A batch of sentences and the number of tokens it predicts."""
+
+    batch: TextBatch
+    counts: dict[str, float]
+
+
+class LmObjective:
+    """Cross-entropy in nats per token, the sentence's end included.
+
+    Arguments
+    ---------
+    vocab_size : int
+        The tokenizer's size.
+
+    Example
+    -------
+    >>> LmObjective(5).build_model(LmSizes(16, 2, 32, 1)).vocab_size
+    5
+    """
+
+    score = "nats"
+
+    def __init__(self, vocab_size: int):
+        self.vocab_size = vocab_size
+        self.weights = {"nats": 1.0}
+
+    def build_model(self, sizes: LmSizes) -> TransformerLm:
+        """Build the language model."""
+        return TransformerLm(sizes, self.vocab_size)
+
+    def begin(
+        self, model: TransformerLm, prepared: Sequence[PreparedText]
+    ) -> None:
+        """Fit nothing."""
+
+    def prepare(
+        self, batch: TextBatch, model: TransformerLm, done: float = 0.0
+    ) -> PreparedText:
+        """Count the tokens of a batch and its ends."""
+        tokens = float(batch.token_lens.sum() + len(batch.token_lens))
+        return PreparedText(batch, {"nats": tokens})
+
+    def sums(
+        self, model: Callable, prepared: PreparedText, training: bool
+    ) -> dict[str, torch.Tensor]:
+        """Sum the negative log-probabilities."""
+        batch = prepared.batch
+        return {"nats": -model(batch.tokens, batch.token_lens).sum()}
+
+
+def make_lm_brain(config: LmRunConfig, run_opts: RunOptions) -> NarBrain:
+    """Put the parts of a run together.
+
+    Arguments
+    ---------
+    config : LmRunConfig
+        The run.
+    run_opts : RunOptions
+        SpeechBrain's options.
+
+    Returns
+    -------
+    NarBrain
+        Ready to fit.
+
+    Raises
+    ------
+    UserError
+        When the sizes, the tokenizer or the optimiser cannot be used.
+    """
+    sizes, tokenizer = LmSizes.from_dict(config.model), lm_tokenizer(config)
+    torch.manual_seed(config.seed)
+    objective = LmObjective(tokenizer.size)
+    check_optimizer(config.optim.optimizer)
+    facts = run_facts(config, sizes.to_dict())
+    facts |= {
+        "bucket_steps": config.bucket_steps,
+        "tokenizer": tokenizer.fingerprint,
+    }
+    model = objective.build_model(sizes)
+    return wrap_brain(config, model, objective, facts, run_opts)
+
+
+def finish_lm(config: LmRunConfig, model: TransformerLm) -> None:
+    """Write the language model and what it scores; on one process.
+
+    Arguments
+    ---------
+    config : LmRunConfig
+        The run.
+    model : TransformerLm
+        The best checkpoint, on any device.
+    """
+    tokenizer = lm_tokenizer(config)
+    lm, output = NeuralLM(model), Path(config.output_folder)
+    lm.save(output / WEIGHTS, tokenizer)
+    train, dev = (text_dataset(config, name) for name in ("train", "dev"))
+    results = evaluate_lm(lm, tokenizer, dev)
+    results["unigram_nats_per_token"] = unigram_nats(train, dev, tokenizer.size)
+    write_text(output / "results.json", json.dumps(results, indent=1))
+    logger.info(
+        "%s: %.3f nats per token on dev (unigram %.3f), perplexity %.1f per "
+        "word",
+        output / WEIGHTS,
+        results["nats_per_token"],
+        results["unigram_nats_per_token"],
+        results["perplexity_per_word"],
+    )
+
+
+def evaluate_lm(
+    lm: NeuralLM, tokenizer: Tokenizer, dev: TextDataset
+) -> dict[str, float]:
+    """Score a split.
+
+    Arguments
+    ---------
+    lm : NeuralLM
+        The language model.
+    tokenizer : Tokenizer
+        Its tokenizer, to count words.
+    dev : TextDataset
+        The sentences.
+
+    Returns
+    -------
+    dict
+        ``sentences``, ``nats_per_token`` and ``perplexity_per_word``; a
+        sentence's end counts as a token and as a word.
+    """
+    sentences = [dev.sentence(index).tolist() for index in range(len(dev))]
+    nats = -math.fsum(lm.sentences(sentences))
+    words = sum(len(tokenizer.decode(ids).split()) + 1 for ids in sentences)
+    return {
+        "sentences": len(sentences),
+        "nats_per_token": nats / (len(dev.tokens) + len(sentences)),
+        "perplexity_per_word": math.exp(min(nats / words, 700.0)),
+    }
+
+
+def unigram_nats(train: TextDataset, dev: TextDataset, size: int) -> float:
+    """Cross-entropy of dev under train's piece frequencies, plus one each.
+
+    Arguments
+    ---------
+    train, dev : TextDataset
+        The splits; a sentence's end counts as a piece.
+    size : int
+        The tokenizer's size; its blank stands for the end.
+
+    Returns
+    -------
+    float
+        Nats per token: what a model that ignores all context can reach.
+
+    Example
+    -------
+    >>> data = TextDataset(np.array([1, 1]), np.array([1, 1]))
+    >>> round(unigram_nats(data, data, 2), 3)
+    0.693
+    """
+
+    def counts(data: TextDataset) -> np.ndarray:
+        found = np.bincount(data.tokens, minlength=size)
+        found[BOUNDARY] = len(data)
+        return found
+
+    seen, wanted = counts(train) + 1, counts(dev)
+    return float(-(wanted * np.log(seen / seen.sum())).sum() / wanted.sum())

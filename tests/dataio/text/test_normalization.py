@@ -1,0 +1,120 @@
+"""The same words become the same string, whatever form they came in."""
+
+import random
+import unicodedata
+
+import pytest
+
+from nar_asr_lobes.dataio.text.normalization import (
+    STYLES,
+    count_invisible,
+    normalize_text,
+)
+from nar_asr_lobes.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("WE CALL IT BEAR", "we call it bear"),
+        ("  Hello,\tworld!\n", "hello world"),
+        ("don't DON’T don‘t don`t", "don't don't don't don't"),
+        ("the dogs' bowl ' ''", "the dogs' bowl"),
+        ("X-ray 2,5 mg/ml", "x ray 2 5 mg ml"),
+        ("ﬁne ｆｕｌｌ ①", "fine full 1"),
+        ("Cafe\u0301 CAFÉ", "café café"),
+        ("ẹ̀kọ́", "ẹ̀kọ́"),
+        ("co\u00adoperate", "cooperate"),
+        ("❤\ufe0f heart", "heart"),
+        ("snake_case", "snake case"),
+        ("İzmir", "i̇zmir"),
+        ("…", ""),
+    ],
+)
+def test_english(raw, expected):
+    assert normalize_text(raw, "english") == unicodedata.normalize(
+        "NFC", expected
+    )
+
+
+def test_none_changes_white_space_and_composition_only():
+    assert normalize_text("  Cafe\u0301,\u00a0 OK? ", "none") == "Café, OK?"
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_once_is_enough(style):
+    draw = random.Random(0)
+    ranges = [(32, 127), (0xA0, 0x24F), (0x300, 0x36F), (0x600, 0x6FF)]
+    ranges += [(0x1E00, 0x2140), (0xAC00, 0xAC40), (0xFB00, 0xFFEF)]
+    for _ in range(3000):
+        spans = draw.choices(ranges, k=12)
+        text = "".join(chr(draw.randint(*span)) for span in spans)
+        once = normalize_text(text, style)
+        assert normalize_text(once, style) == once, ascii(text)
+        assert once == " ".join(once.split())
+
+
+INVISIBLE = [
+    *map(chr, [0xAD, 0x61C, 0xFE0F, 0xFEFF]),
+    *map(chr, [*range(0x200B, 0x2010), *range(0x202A, 0x202F)]),
+    *map(chr, [*range(0x2060, 0x2070)]),
+]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_invisible_characters_are_removed_in_every_style(style):
+    for character in INVISIBLE:
+        text = f"{character}no{character}w {character} pain{character}"
+        assert normalize_text(text, style) == "now pain", ascii(character)
+        assert count_invisible(text) == 4
+    assert normalize_text("▁no▁pain", style) == "no pain"
+    assert count_invisible("▁no▁pain") == 2
+    # letter and accent compose once nothing stands between them
+    assert normalize_text("caf\u200be\u2060\u0301", style) == "café"
+    assert count_invisible("no pain") == 0
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "می\u200cخواهم",  # Persian, a non-joiner between letters
+        "مُ\u200cم",  # also behind a vowel sign
+        "क्\u200dष",  # Hindi, behind a virama
+        "ന്\u200d",  # Malayalam, at the end of a word
+        "র\u200d্য",  # Bengali, in front of a virama
+    ],
+)
+def test_joiners_that_are_spelling_stay(word):
+    assert normalize_text(word) == word
+    assert count_invisible(word) == 0
+    doubled = word.replace("\u200c", "\u200c\u200b\u200c") + "\u200b"
+    assert normalize_text(doubled) == word
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("Auf\u200clage", "Auflage"),
+        ("می\u200c", "می"),
+        ("کتاب\u200dها", "کتابها"),
+        ("क\u200cष", "कष"),
+    ],
+)
+def test_joiners_that_are_not_spelling_go(raw, expected):
+    assert normalize_text(raw) == expected
+    assert count_invisible(raw) == 1
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_composed_and_decomposed_agree(style):
+    text = "Ẹ kú àárọ̀, façade naïve"
+    forms = {
+        normalize_text(unicodedata.normalize(form, text), style)
+        for form in ("NFC", "NFD")
+    }
+    assert len(forms) == 1
+
+
+def test_unknown_style():
+    with pytest.raises(UserError, match="'french' is unknown; use one of"):
+        normalize_text("a", "french")

@@ -1,0 +1,375 @@
+import logging
+import random
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import soundfile
+import torch
+from torch.nn import functional as F
+
+from nar_asr_lobes.dataio.audio.reading import SAMPLE_RATE
+from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.lobes.config import ModelConfig
+from nar_asr_lobes.lobes.masking import draw_span_mask
+from nar_asr_lobes.objectives.contrastive import contrast_frames
+from nar_asr_lobes.objectives.pretraining import (
+    BestRqObjective,
+    Wav2Vec2Objective,
+)
+from tests.tones import tone_speech
+from tests.training.runs import (
+    Recorder,
+    SpySgd,
+    make_batch,
+    make_brain,
+    make_loader,
+    make_objective,
+)
+
+TINY = ModelConfig.tiny()
+KINDS = ("pretrain", "wav2vec2")
+SIZES = {"negatives": 20, "codes": 32, "code_dim": 16, "width": 32}
+
+
+class Noiseless(Wav2Vec2Objective):
+    """Takes the best code in training too, and leaves out the diversity.
+
+    What is left must not depend on how a step is cut.
+    """
+
+    def __init__(self):
+        super().__init__(0.5, 4, **SIZES, diversity_weight=0.0)
+
+    def gumbel(self, done):
+        """No temperature, no noise."""
+        return None
+
+
+def run(objective, batch, done=0.0, training=False, **sizes):
+    """An objective's sums, counts and draws for a batch."""
+    torch.manual_seed(0)
+    model = objective.build_model(replace(TINY, **sizes)).eval()
+    prepared = objective.prepare(batch, model, done)
+    return objective.sums(model, prepared, training), prepared, model
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stem", ["gabor", "wav2vec2"])
+def test_a_batch_is_the_sum_of_its_utterances(kind, stem, tone_clips):
+    """Targets, hits and losses are blind to padding."""
+    objective = make_objective(kind)
+    kept = {"stem": stem, "stem_channels": 16}
+    whole, prepared, _ = run(
+        objective, make_batch(kind, tone_clips, range(8)), **kept
+    )
+    total, counts = {}, {}
+    for index in range(8):
+        batch = make_batch(kind, tone_clips, [index])
+        sums, one, _ = run(objective, batch, **kept)
+        for name, value in sums.items():
+            total[name] = total.get(name, 0) + value
+        for name, value in one.counts.items():
+            counts[name] = counts.get(name, 0) + value
+    assert counts == prepared.counts
+    whole.pop("diversity", None)  # of all codes together, as it says
+    for name, value in whole.items():
+        torch.testing.assert_close(value, total[name], rtol=1e-5, atol=1e-5)
+
+
+def test_best_rq_is_cross_entropy_over_the_hidden_frames(tone_clips):
+    objective = BestRqObjective(0.5, 4, 2, 32)
+    batch = make_batch("pretrain", tone_clips, range(4))
+    sums, prepared, model = run(objective, batch)
+    lengths = model.output_lengths(batch.samples)
+    drawn = draw_span_mask(batch.seeds, lengths, 0.5, 4)
+    assert torch.equal(prepared.mask, drawn)
+    places = drawn.flatten().nonzero().squeeze(1)
+    out = model(batch.wavs, batch.wav_lens, drawn, places)
+    loss = hits = 0.0
+    for row, codes in zip(out.logits, out.targets, strict=True):
+        for scores, code in zip(row, codes, strict=True):
+            loss += F.cross_entropy(scores, code).item()
+            hits += scores.argmax().item() == code.item()
+    guesses = out.targets.numel()
+    assert guesses == 2 * drawn.sum()
+    assert prepared.counts == {
+        "best_rq": guesses,
+        "accuracy": guesses,
+        "feature_std": lengths.sum(),
+        "feature_rank": lengths.sum(),
+    }
+    assert sums["best_rq"].item() == pytest.approx(loss, rel=1e-5)
+    assert sums["accuracy"] == hits
+    for book in range(2):
+        met = torch.bincount(out.targets[:, book], minlength=32)
+        assert torch.equal(sums["targets"][book].long(), met)
+
+
+def test_visible_frames_have_a_loss_of_their_own(tone_clips):
+    hidden_only = BestRqObjective(0.5, 4, 2, 32, soft_weight=0.25)
+    objective = BestRqObjective(
+        0.5, 4, 2, 32, soft_weight=0.25, visible_weight=0.5
+    )
+    assert objective.weights == {"best_rq": 0.75, "kl": 0.25, "visible": 0.5}
+    batch = make_batch("pretrain", tone_clips, range(4))
+    before, plain, _ = run(hidden_only, batch)
+    sums, prepared, model = run(objective, batch)
+    for name, value in before.items():
+        torch.testing.assert_close(sums[name], value)
+        assert prepared.counts.get(name) == plain.counts.get(name)
+    lengths = model.output_lengths(batch.samples)
+    loss, visible = 0.0, 0
+    for row, length in enumerate(lengths.tolist()):
+        for frame in range(length):
+            if prepared.mask[row, frame]:
+                continue
+            place = torch.tensor([row * prepared.mask.shape[1] + frame])
+            out = model(batch.wavs, batch.wav_lens, prepared.mask, place)
+            loss += F.cross_entropy(
+                out.logits.flatten(0, 1), out.targets.flatten(), reduction="sum"
+            ).item()
+            visible += 1
+    assert prepared.counts["visible"] == 2 * visible
+    assert sums["visible"].item() == pytest.approx(loss, rel=1e-4)
+
+
+def test_soft_targets_add_a_divergence(tone_clips):
+    plain = BestRqObjective(0.5, 4, 2, 32)
+    soft = BestRqObjective(0.5, 4, 2, 32, None, 0.25, soft_temperature=0.2)
+    assert soft.weights == {"best_rq": 0.75, "kl": 0.25}
+    batch = make_batch("pretrain", tone_clips, range(4))
+    before, _, _ = run(plain, batch)
+    sums, prepared, model = run(soft, batch)
+    assert "kl" not in before
+    assert torch.equal(before["best_rq"], sums["best_rq"])
+    out = model(batch.wavs, batch.wav_lens, prepared.mask, prepared.places)
+    projected = model.quantizer.project(batch.wavs, batch.wav_lens)
+    cosines = model.quantizer.similarities(projected[prepared.mask])
+    wanted = (cosines / 0.2).softmax(-1)
+    apart = wanted * (wanted.log() - out.logits.log_softmax(-1))
+    assert sums["kl"].item() == pytest.approx(apart.sum().item(), rel=1e-4)
+    assert prepared.counts["kl"] == prepared.counts["best_rq"]
+
+
+@pytest.mark.parametrize("visible_weight", [0.0, 0.5])
+def test_wav2vec2_losses_are_what_the_model_says(visible_weight, tone_clips):
+    objective = Wav2Vec2Objective(
+        0.5, 4, **SIZES, visible_weight=visible_weight
+    )
+    batch = make_batch("wav2vec2", tone_clips, range(4))
+    sums, prepared, model = run(objective, batch)
+    mask, places = prepared.mask, prepared.places
+    lengths = model.output_lengths(batch.samples)
+    out = model(batch.wavs, batch.wav_lens, mask, places)
+    contrast = contrast_frames(
+        out.contexts, out.targets, out.codes, prepared.distractors
+    )
+    wanted = dict.fromkeys(["contrastive", "accuracy", "visible"], 0)
+    for row, length in enumerate(lengths.tolist()):
+        mine = mask[row].nonzero().squeeze(1)
+        rest = (~mask[row, :length]).nonzero().squeeze(1)
+        if not visible_weight:
+            rest = rest[:0]
+        first, asked = len(mine), len(mine) + len(rest)
+        assert places[row, :asked].tolist() == [*mine, *rest]
+        drawn = prepared.distractors[row].sum(1)
+        assert (drawn[:asked] == 20).all() and not drawn[asked:].any()
+        loss, hits = contrast.loss[row], contrast.hits[row]
+        wanted["contrastive"] += loss[:first].sum()
+        wanted["accuracy"] += hits[:first].sum()
+        wanted["visible"] += loss[first:].sum()
+    if not visible_weight:
+        assert wanted.pop("visible") == 0
+    else:
+        assert objective.weights["visible"] == 0.5
+        assert prepared.counts["visible"] == (lengths.sum() - mask.sum())
+    for name, value in wanted.items():
+        torch.testing.assert_close(sums[name], value)
+    entropy = torch.special.entr(out.probabilities).sum(-1)
+    diversity = 1 - entropy.exp().sum() / 64
+    hidden = mask.sum().item()
+    assert sums["diversity"].item() == pytest.approx(
+        diversity.item() * hidden, rel=1e-4
+    )
+    assert sums["codes"].sum() == 2 * hidden == 2 * prepared.counts["accuracy"]
+    assert prepared.counts["contrastive"] == hidden
+    assert prepared.counts["penalty"] == lengths.sum()
+
+
+def test_a_frame_that_is_alone_is_not_hidden(tone_clips):
+    """Of two frames one is hidden by BEST-RQ, by wav2vec 2.0 if it sees."""
+    batch = make_batch("wav2vec2", tone_clips, [0])
+
+    def cut(samples):
+        return replace(
+            batch,
+            wavs=batch.wavs[:, :samples],
+            samples=torch.tensor([samples]),
+            wav_lens=torch.ones(1),
+        )
+
+    blind = Wav2Vec2Objective(0.5, 4, **SIZES)
+    seeing = make_objective("wav2vec2")
+    for objective, count, visible in (
+        (make_objective("pretrain"), 1, 2),  # of two codebooks
+        (blind, 0, None),
+        (seeing, 1, 1),
+    ):
+        _, prepared, _ = run(objective, cut(3600))
+        assert prepared.mask.shape == (1, 2)
+        assert prepared.mask.sum() == count
+        assert prepared.counts.get("visible") == visible
+        assert prepared.counts["feature_std"] == 2
+    sums, prepared, _ = run(seeing, cut(3000))  # one frame in all
+    assert prepared.counts["feature_std"] == 1
+    assert prepared.counts["visible"] == sums["visible"] == 0
+
+
+def test_the_gumbel_temperature_falls_to_its_floor():
+    objective = Wav2Vec2Objective(0.5, 4, gumbel_share=0.5)
+    found = [objective.gumbel(step / 8) for step in range(9)]
+    falling = [2.0, 2**0.5, 1.0, 0.5**0.5, 0.5]
+    assert found == pytest.approx(falling + 4 * [0.5])
+
+
+def test_a_resumed_run_goes_on_with_the_temperature(tmp_path, tone_clips):
+    """That it ends alike, bit for bit, is in test_resume.py."""
+
+    def temperatures(folder, steps_left):
+        brain = make_brain("wav2vec2", folder, 4, checkpoint_interval=2)
+        seen, make_step = [], brain.make_step
+
+        def watched(prepared):
+            if brain.progress.step == steps_left:
+                raise KeyboardInterrupt
+            for item in prepared:
+                seen.append((brain.progress.step, item.temperature))
+            return make_step(prepared)
+
+        brain.make_step = watched
+        try:
+            brain.fit(make_loader("wav2vec2", tone_clips, 4))
+        except KeyboardInterrupt:
+            pass
+        return sorted(set(seen))
+
+    whole = temperatures(tmp_path / "whole", None)
+    assert whole == [(0, 2.0), (1, pytest.approx(1.0)), (2, 0.5), (3, 0.5)]
+    first = temperatures(tmp_path / "halves", 3)
+    rest = temperatures(tmp_path / "halves", None)
+    assert first == whole[:3] and rest == whole[2:]
+
+
+def test_one_micro_batch_equals_four(tmp_path, tone_clips):
+    """Of wav2vec 2.0 without its noise and its diversity."""
+    parts = [[0], [1, 2], [3, 4, 5, 6], [7]]
+    steps = []
+    for cut in ([range(8)], parts):
+        torch.manual_seed(0)
+        brain = make_brain(
+            "wav2vec2",
+            tmp_path,
+            9,
+            objective=Noiseless(),
+            optimizer=partial(SpySgd, lr=1.0),
+        )
+        brain.on_fit_start()
+        brain.modules.train()
+        batches = [make_batch("wav2vec2", tone_clips, part) for part in cut]
+        averages = brain.fit_batch(batches)
+        averages.pop("diversity")
+        steps.append((averages, brain.optimizer.gradients, brain.met.codes))
+    (one, expected, codes), (four, found, same) = steps
+    assert four == pytest.approx(one, rel=1e-5, abs=1e-6)
+    assert torch.equal(codes["codes"], same["codes"])
+    for x, y in zip(sum(expected, []), sum(found, []), strict=True):
+        torch.testing.assert_close(y, x, atol=1e-6, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def held_tones(tmp_path_factory):
+    """Long tones: what is hidden can be told from its neighbours."""
+    folder, rng = tmp_path_factory.mktemp("held_tones"), random.Random(0)
+    clips = []
+    for number in range(8):
+        letters = (rng.choice("afkpuz") * rng.randint(4, 7) for _ in range(3))
+        samples = tone_speech("".join(letters), number)
+        path = folder / f"{number}.wav"
+        soundfile.write(path, samples, SAMPLE_RATE)
+        seconds = len(samples) / SAMPLE_RATE
+        clips.append(Utterance(str(number), str(path), seconds))
+    return clips
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tiny_model_learns_what_is_hidden(kind, tmp_path, held_tones, caplog):
+    """Chance is the share of the commonest code, or 1 of 21 frames."""
+    steps, recorder = 60, Recorder()
+    torch.manual_seed(0)
+    brain = make_brain(
+        kind,
+        tmp_path,
+        steps,
+        peak_lr=6e-3,
+        train_logger=recorder,
+        log_interval=10,
+    )
+    loader = make_loader(
+        kind, held_tones, steps, global_batch=8, max_batch_seconds=30.0
+    )
+    brain.fit(loader, [make_batch(kind, held_tones, range(8))])
+    losses = [train["loss"] for _, train, _ in recorder.lines if train]
+    valid = recorder.lines[-1][2]
+    codes = {"pretrain": "targets", "wav2vec2": "codes"}[kind]
+    assert valid[f"{codes}_perplexity"] > 2.5  # of 6 sounds
+    assert valid["feature_std"] > 0.2
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+    if kind == "wav2vec2":
+        assert losses[-1] < 0.8 * losses[0]
+        assert valid["accuracy"] > 5 / 21
+    else:
+        assert losses[-1] < 0.9 * losses[0]
+        batch = make_batch(kind, held_tones, range(8))
+        item = brain.prepare(batch)
+        sums = brain.objective.sums(brain.model, item, training=False)
+        commonest = sums["targets"].amax(1).sum() / sums["targets"].sum()
+        assert valid["accuracy"] > 1.5 * commonest
+
+
+def test_a_projection_is_fitted_to_the_first_step_and_frozen(
+    tmp_path, tone_clips
+):
+    def brain(folder):
+        torch.manual_seed(0)
+        objective = BestRqObjective(0.5, 4, 2, 32, projection="whitened")
+        return make_brain(
+            "pretrain", folder, 4, objective=objective, checkpoint_interval=2
+        )
+
+    loader = make_loader("pretrain", tone_clips, 4)
+    whole = brain(tmp_path / "whole")
+    start = whole.model.quantizer.projection.clone()
+    whole.on_fit_start()
+    first = next(iter(loader))
+    assert len(first) > 1
+    whole.fit_batch(first)
+    fitted = whole.model.quantizer.projection.clone()
+    assert not torch.equal(start, fitted)
+    whole.fit_batch(first[:1])
+    assert torch.equal(fitted, whole.model.quantizer.projection)
+
+    other = brain(tmp_path / "other")
+    moments = [
+        other.model.quantizer.moments(batch.wavs, batch.wav_lens)
+        for batch in first
+    ]
+    other.model.quantizer.fit(sum(moments))
+    assert torch.equal(fitted, other.model.quantizer.projection)
+
+    halves = brain(tmp_path / "halves")
+    halves.fit(make_loader("pretrain", tone_clips, 4))
+    resumed = brain(tmp_path / "halves")
+    resumed.on_fit_start()
+    resumed.resume()
+    assert torch.equal(fitted, resumed.model.quantizer.projection)
