@@ -19,7 +19,7 @@ from nar_asr_lobes.dataio.text.scripts import (
     may_break,
     text_width,
 )
-from nar_asr_lobes.decoding.validation import BLANK, as_log_probs
+from nar_asr_lobes.decoding.encoded import BLANK, as_log_probs
 from nar_asr_lobes.errors import UserError
 
 # No word of a language with spaces is longer, in columns and in seconds.

@@ -16,11 +16,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from nar_asr_lobes.decoding.encoded import decode_slots, posteriors, take
+from nar_asr_lobes.decoding.encoded import (
+    BLANK,
+    decode_checked,
+    posteriors,
+    take,
+)
 from nar_asr_lobes.decoding.greedy import GreedyPath, greedy_paths
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.rescore import ctc_scores
-from nar_asr_lobes.decoding.validation import BLANK
 from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.alignment import token_frames
 
@@ -169,7 +173,7 @@ def _evidence(encoded: Encoded, paths: list[GreedyPath]) -> torch.Tensor:
 
 def _fill(model, encoded, slots, rows, quota, options, evidence) -> None:
     """Put tokens into the surest ``quota`` [R] masks of utterances ``rows``."""
-    log_probs = decode_slots(
+    log_probs = decode_checked(
         model,
         take(encoded, rows),
         slots.tokens[rows],

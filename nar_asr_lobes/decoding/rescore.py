@@ -9,12 +9,9 @@ once, seeing the others. The final score is
 
     S(y) = (1 - ctc_weight) * PLL(y) + ctc_weight * log p_ctc(y)
            + lm_weight * log p_LM(y) + token_bonus * |y|
-           + neural_weight * log p_neural(y) - lodr_weight * log p_LODR(y)
-           + what hot words gain
+           + neural_weight * log p_neural(y) + the bonus of hot words
 
-with the exact CTC score of all paths, not the beam's. The LODR term takes off
-what the recogniser has learned of its own transcripts' language: the score of
-a low-order n-gram of them (LODR, https://arxiv.org/abs/2203.16776).
+with the exact CTC score of all paths, not the beam's.
 """
 
 from __future__ import annotations
@@ -25,9 +22,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from nar_asr_lobes.decoding.encoded import decode_slots, posteriors, take
+from nar_asr_lobes.decoding.encoded import (
+    BLANK,
+    decode_checked,
+    posteriors,
+    take,
+)
 from nar_asr_lobes.decoding.hypotheses import Hypothesis, LanguageModel
-from nar_asr_lobes.decoding.validation import BLANK
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lm.models import LanguageModels, require_models
@@ -58,9 +59,9 @@ class RescoreOptions:
     neural_weight : float
         Weight of the neural language model's natural log-probability, >= 0.
         At 0 that model is not asked.
-    lodr_weight : float
-        Weight, >= 0, with which that of a low-order n-gram is taken off; at 0
-        that model is not asked.
+    nbest : int
+        Best hypotheses of the beam search that are re-scored, 5 to 100; they
+        come from a beam at least as wide.
 
     Raises
     ------
@@ -79,7 +80,7 @@ class RescoreOptions:
     masks: int = 4
     include_nar: bool = False
     neural_weight: float = 0.0
-    lodr_weight: float = 0.0
+    nbest: int = 5
 
     def __post_init__(self):
         require_number("ctc_weight", self.ctc_weight, 0.0, 1.0)
@@ -87,7 +88,7 @@ class RescoreOptions:
         require_number("token_bonus", self.token_bonus)
         require_count("masks", self.masks)
         require_number("neural_weight", self.neural_weight, minimum=0.0)
-        require_number("lodr_weight", self.lodr_weight, minimum=0.0)
+        require_count("nbest", self.nbest, 5, 100)
         if not isinstance(self.include_nar, bool):
             raise UserError(
                 f"include_nar is {self.include_nar!r}; give True or False"
@@ -182,7 +183,7 @@ def pseudo_log_likelihoods(
     device = encoded.states.device
     rows = torch.full((len(sequence),), row, device=device)
     part, token_lens = take(encoded, rows), lengths[sequence].to(device)
-    log_probs = decode_slots(
+    log_probs = decode_checked(
         model,
         part,
         targets.masked_fill(hidden, model.mask_id).to(device),
@@ -245,32 +246,15 @@ def rescore(
         decoder = pseudo_log_likelihoods(
             model, encoded, row, sequences, options.masks
         )
-        fluency = _second_opinions(sequences, options, lms)
+        neural = [0.0] * len(sequences)
+        if options.neural_weight > 0:
+            neural = lms.neural.sentences(sequences)
         found = [
-            _combine(sequence, *scores, options, lms.ngram, hot_words)
-            for sequence, *scores in zip(
-                sequences, ctc, decoder, *fluency, strict=True
-            )
+            _combine(*scores, options, lms.ngram, hot_words)
+            for scores in zip(sequences, ctc, decoder, neural, strict=True)
         ]
         results.append(sorted(found, key=lambda h: -h.score))
     return results
-
-
-def _second_opinions(
-    sequences: Sequence[tuple[int, ...]],
-    options: RescoreOptions,
-    lms: LanguageModels,
-) -> tuple[list[float], list[float]]:
-    """Score by the neural model and by the n-gram that is taken off."""
-    unasked = [0.0] * len(sequences)
-    return (
-        lms.neural.sentences(sequences)
-        if options.neural_weight > 0
-        else unasked,
-        [lms.lodr.sentence(list(tokens)) for tokens in sequences]
-        if options.lodr_weight > 0
-        else unasked,
-    )
 
 
 def _combine(
@@ -278,7 +262,6 @@ def _combine(
     ctc: float,
     decoder: float,
     neural: float,
-    lodr: float,
     options: RescoreOptions,
     lm: LanguageModel | None,
     hot_words: HotWords | None,
@@ -295,11 +278,7 @@ def _combine(
         score += options.lm_weight * lm_score
     if options.neural_weight > 0:
         score += options.neural_weight * neural
-    if options.lodr_weight > 0:
-        score -= options.lodr_weight * lodr
-    return Hypothesis(
-        tokens, score, ctc, lm_score, bonus, decoder, neural, lodr, hot
-    )
+    return Hypothesis(tokens, score, ctc, lm_score, bonus, decoder, neural, hot)
 
 
 def _pad(

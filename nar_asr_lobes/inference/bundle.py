@@ -1,7 +1,7 @@
 """A bundle: all that recognition needs, in one folder without code.
 
     model.safetensors  tokenizer  inference.yaml  README.md (the card)
-    [lm.ngram]  [lodr.ngram]  [lm.safetensors  lm.safetensors.json]
+    [lm.ngram]  [lm.safetensors  lm.safetensors.json]
     bundle.json (SHA-256 of all the others)
 
 Nothing is parsed before every file matches its SHA-256, and nothing is ever
@@ -33,18 +33,16 @@ from nar_asr_lobes.inference.bundle_files import (
 )
 from nar_asr_lobes.inference.card import BundleCard
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
-from nar_asr_lobes.lm.neural.scorer import WEIGHTS as NEURAL
+from nar_asr_lobes.lm.neural import WEIGHTS as NEURAL
 from nar_asr_lobes.lobes.model import NarAsr, build_model
 
-FORMAT_VERSION = 3  # raise it when older versions cannot read the folder
-_READABLE = (2, FORMAT_VERSION)  # 2 had no neural language model
+FORMAT_VERSION = 4  # raise it when the folder's contents change
 
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer"
 SETTINGS = "inference.yaml"
 CARD = "README.md"
 NGRAM = "lm.ngram"
-LODR = "lodr.ngram"
 
 _SETTINGS = {
     "format_version": int,
@@ -164,9 +162,8 @@ def write_bundle(
     with written_folder(folder) as temporary:
         _write_weights(temporary / WEIGHTS, model)
         tokenizer.save(temporary / TOKENIZER)
-        for name, source in ((NGRAM, files.ngram), (LODR, files.lodr)):
-            if source is not None:
-                shutil.copyfile(source, temporary / name)
+        if files.ngram is not None:
+            shutil.copyfile(files.ngram, temporary / NGRAM)
         if lms.neural is not None:
             lms.neural.save(temporary / NEURAL, tokenizer)
         content = yaml.safe_dump(settings, sort_keys=False)
@@ -253,12 +250,10 @@ def _verify(folder: Path) -> LmFiles:
     for name in (WEIGHTS, TOKENIZER, SETTINGS, CARD):
         if name not in names:
             raise UserError(f"{folder / name}: is missing; {REMEDY}")
-
-    def path(name):
-        return str(folder / name) if name in names else None
-
-    neural = str(folder) if NEURAL in names else None
-    return LmFiles(path(NGRAM), neural, path(LODR))
+    return LmFiles(
+        str(folder / NGRAM) if NGRAM in names else None,
+        str(folder) if NEURAL in names else None,
+    )
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
@@ -269,11 +264,10 @@ def _read_settings(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: does not hold a bundle's settings; {REMEDY}"
         ) from error
-    if version not in _READABLE:
+    if version != FORMAT_VERSION:
         raise UserError(
             f"{path}: format version {version} is unknown, this program reads "
-            f"{' and '.join(map(str, _READABLE))}; install a version that "
-            "reads it"
+            f"{FORMAT_VERSION}; install a version that reads it"
         )
     if set(settings) != set(_SETTINGS):
         key = min(set(settings) ^ set(_SETTINGS), key=str)

@@ -15,7 +15,7 @@ from nar_asr_lobes.decoding.rescore import (
 )
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LanguageModels
-from nar_asr_lobes.lm.neural.scorer import NeuralLM
+from nar_asr_lobes.lm.neural import NeuralLM
 from nar_asr_lobes.lobes.alignment import token_frames
 from nar_asr_lobes.lobes.transformer_lm import LmSizes, TransformerLm
 
@@ -154,11 +154,12 @@ def test_wrong_options_are_one_clear_sentence(model, batch):
         {"lm_weight": math.nan},
         {"include_nar": "yes"},
         {"neural_weight": -0.1},
-        {"lodr_weight": -0.1},
+        {"nbest": 4},
+        {"nbest": 101},
     ):
         with pytest.raises(UserError, match=f"^{next(iter(wrong))} is "):
             RescoreOptions(**wrong)
-    for weight in ("lm_weight", "neural_weight", "lodr_weight"):
+    for weight in ("lm_weight", "neural_weight"):
         options = RescoreOptions(**{weight: 0.5})
         with pytest.raises(UserError, match=f"^{weight} is .* no language mo"):
             rescore(model, batch[2], [[]] * 3, options)
@@ -175,22 +176,19 @@ def neural():
 
 
 @torch.inference_mode()
-def test_a_neural_model_and_lodr_enter_with_their_weights(
-    model, batch, bigram, neural
-):
-    lodr = bigram(9, 3)
+def test_a_neural_model_enters_with_its_weight(model, batch, neural):
     nbest = [hypotheses(SEQUENCES)] * 3
     plain = rescore(model, batch[2], nbest, RescoreOptions(0.3))
-    options = RescoreOptions(0.3, neural_weight=0.6, lodr_weight=0.2)
-    lms = LanguageModels(neural=neural, lodr=lodr)
+    options = RescoreOptions(0.3, neural_weight=0.6)
+    lms = LanguageModels(neural=neural)
     found = rescore(model, batch[2], nbest, options, lms)
     for before, after in zip(plain, found, strict=True):
         scores = {h.tokens: h.score for h in before}
         for h in after:
-            assert h.neural == pytest.approx(neural.sentence(h.tokens))
-            assert h.lodr == lodr.sentence(h.tokens)
-            added = 0.6 * h.neural - 0.2 * h.lodr
-            assert h.score == pytest.approx(scores[h.tokens] + added)
+            [expected] = neural.sentences([h.tokens])
+            assert h.neural == pytest.approx(expected)
+            added = scores[h.tokens] + 0.6 * h.neural
+            assert h.score == pytest.approx(added)
         ranked = [h.score for h in after]
         assert ranked == sorted(ranked, reverse=True)
     order = [[h.tokens for h in rows] for rows in found]
@@ -203,8 +201,8 @@ def test_at_weight_0_nothing_changes_and_no_model_is_asked(
 ):
     nbest = [hypotheses(SEQUENCES)] * 3
     options = RescoreOptions(lm_weight=0.5, token_bonus=0.2)
-    lm, silent = bigram(9, 0), object()
+    lm, never_asked = bigram(9, 0), object()
     plain = rescore(model, batch[2], nbest, options, LanguageModels(lm))
-    others = LanguageModels(lm, silent, silent)
-    found = rescore(model, batch[2], nbest, options, others)
+    both = LanguageModels(lm, never_asked)
+    found = rescore(model, batch[2], nbest, options, both)
     assert found == plain  # to the bit

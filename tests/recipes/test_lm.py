@@ -7,7 +7,7 @@ import pytest
 
 from nar_asr_lobes.dataio.manifest import Utterance, write_manifest
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer, load_tokenizer
-from nar_asr_lobes.lm.neural.scorer import NeuralLM
+from nar_asr_lobes.lm.neural import NeuralLM
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.yaml_file import load_run
 from tests.recipes.running import RECIPES, run

@@ -153,8 +153,8 @@ OPTIONS = [
     ("finetune", "--modes=[]", "modes: is empty; name one or set it to null"),
     (
         "finetune",
-        "--decoding={rescore: {neural_weight: 0.3}}",
-        "decoding.rescore: neural_weight is 0.3 but there is no language",
+        "--decoding={nar_beam5_lm: {neural_weight: 0.3}}",
+        "decoding.nar_beam5_lm: neural_weight is 0.3 but there is no lan",
     ),
     ("finetune", "--modes=[beam9]", "modes: unknown decoding mode 'beam9'"),
     (

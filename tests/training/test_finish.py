@@ -73,8 +73,8 @@ def test_the_language_model_learns_from_the_texts_named(folder):
     info = NgramLM.load(folder / "out" / "lm.ngram", tokenizer).info
     assert (info.lines_used, info.order, info.unit) == (12, 2, "words")
     surface = json.loads((folder / "out" / "tuning.json").read_text())
-    assert {"mask_predict", "rescore"} < set(surface)
-    assert surface["beam_lm"] == tuned_again(folder)
+    assert {"nar", "nar_beam5_lm"} < set(surface)
+    assert surface["beam5_lm"] == tuned_again(folder)
 
 
 def tuned_again(folder):

@@ -99,7 +99,6 @@ def search(
     log_probs: np.ndarray,
     ends: np.ndarray,
     first: int,
-    shift: np.ndarray,
     tables: NgramTables,
     hot: NgramTables,
     closings: Closings,
@@ -116,8 +115,6 @@ def search(
         The frame behind the last one of each, int64 [N].
     first : int
         The utterance to begin with.
-    shift : np.ndarray
-        Added to those of each frame, float64 [V], 0 for the blank.
     tables : NgramTables
         The language model; not read unless ``use_lm``.
     hot : NgramTables
@@ -137,7 +134,7 @@ def search(
         log-probabilities.
     """
     tokens, scores, columns, rows, trie, work, beam, result = room
-    floor, slack, limit = settings.floor, settings.slack, settings.beam_size
+    floor, limit = settings.floor, settings.beam_size
     models = tables, hot, closings, rows
     result.used[:], rows.state[:], rows.asked[:] = 0, NONE, NONE
     begin = ends[first - 1] if first > 0 else 0
@@ -151,9 +148,7 @@ def search(
                     return index, BAD
                 run, running = run + row[0], True
                 continue
-            picked = pick_candidates(
-                row, shift, floor, slack, tokens, scores, columns
-            )
+            picked = pick_candidates(row, floor, tokens, scores, columns)
             if picked == BAD:
                 return index, BAD
             if running:
@@ -164,7 +159,7 @@ def search(
                 trie, min(size, limit), size
             ):
                 return index, FULL
-            stay(beam, count, row, shift, trie, work)
+            stay(beam, count, row, trie, work)
             lost = merge_stays(work, count) if settings.recombine else 0
             now, few = beam[:count], tokens[:picked]
             asked = find_rows(rows, tables, now, frame, picked)
@@ -179,7 +174,7 @@ def search(
             pass_blank(beam, count, run)
         frames, begin = log_probs[begin : ends[index]], ends[index]
         finals = _finals(trie, beam[:count], begin, models, settings, result)
-        if not fill_nbest(frames, shift, trie, finals, settings, result):
+        if not fill_nbest(frames, trie, finals, settings, result):
             return index, FULL
     return len(ends), DONE
 

@@ -37,6 +37,7 @@ from nar_asr_lobes.decoding.beam.candidates import BAD
 from nar_asr_lobes.decoding.beam.kernel import Room, new_room, search
 from nar_asr_lobes.decoding.beam.nbest import Result
 from nar_asr_lobes.decoding.beam.settings import Settings
+from nar_asr_lobes.decoding.encoded import as_log_probs, require_frames
 from nar_asr_lobes.decoding.hotwords.closings import Closings
 from nar_asr_lobes.decoding.hotwords.tables import HotWords
 from nar_asr_lobes.decoding.hypotheses import (
@@ -44,7 +45,6 @@ from nar_asr_lobes.decoding.hypotheses import (
     Hypothesis,
     LanguageModel,
 )
-from nar_asr_lobes.decoding.validation import as_log_probs, require_frames
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.ngram.tables import NgramTables
 
@@ -60,7 +60,6 @@ def prefix_beam_search(
     log_probs: Sequence[torch.Tensor | np.ndarray],
     options: BeamOptions,
     lm: LanguageModel | None = None,
-    log_prior: np.ndarray | None = None,
     hot_words: HotWords | None = None,
 ) -> list[list[Hypothesis]]:
     """Search each utterance for its best token sequences.
@@ -75,9 +74,6 @@ def prefix_beam_search(
     lm : LanguageModel or None
         Language model over the same tokens; it must give log-probabilities
         <= 0, by which the search knows which extensions cannot survive.
-    log_prior : np.ndarray or None
-        Natural log of each token's mean probability [V], used where
-        ``prior_weight`` is above 0; that of the blank is not looked at.
     hot_words : HotWords or None
         Phrases to prefer, over the same tokens.
 
@@ -87,15 +83,13 @@ def prefix_beam_search(
         For each utterance at most ``beam_size`` hypotheses, best first, at
         least one; an utterance of no frames has the empty one. With
         ``recombine``, ``ctc`` is of all paths that the limits of the options
-        allow, else of those that survived. With a prior it is of the corrected
-        probabilities.
+        allow, else of those that survived.
 
     Raises
     ------
     UserError
         If posteriors are not log-probabilities, ``lm_weight`` is above 0
-        without a language model or ``prior_weight`` without a prior, or one of
-        them has another number of tokens.
+        without a language model, or that has another number of tokens.
 
     Example
     -------
@@ -109,16 +103,10 @@ def prefix_beam_search(
             f"lm_weight is {options.lm_weight} but there is no language "
             "model; give one or set the weight to 0"
         )
-    if options.prior_weight > 0 and log_prior is None:
-        raise UserError(
-            f"prior_weight is {options.prior_weight} but there is no prior; "
-            "give one or set the weight to 0"
-        )
     tables = lm.tables if options.lm_weight > 0 else _NO_TABLES
     if hot_words is None or hot_words.boost == 0:
         hot_words = _NO_HOT_WORDS
-    prepare = lru_cache(partial(_prepare, options, hot_words, log_prior))
-    work = partial(_search, prepare, tables, hot_words)
+    work = partial(_search, options, tables, hot_words)
     return _in_threads(work, list(map(_as_float32, log_probs, count())))
 
 
@@ -151,7 +139,7 @@ def _runs(log_probs: list[np.ndarray], most: int) -> list[list[np.ndarray]]:
 
 
 def _search(
-    prepare: Callable[[int], tuple[np.ndarray, Settings]],
+    options: BeamOptions,
     tables: NgramTables,
     hot: HotWords,
     start: int,
@@ -159,7 +147,7 @@ def _search(
 ) -> list[list[Hypothesis]]:
     """Return the N-best of each utterance of a run."""
     size = run[0].shape[1]
-    shift, settings = prepare(size)
+    settings = _settings(options, size, hot)
     for name, used, table in (
         ("a language model", settings.use_lm, tables),
         ("hot words", settings.use_hot, hot.tables),
@@ -188,7 +176,6 @@ def _search(
             values,
             ends,
             first,
-            shift,
             tables,
             hot.tables,
             hot.closings,
@@ -226,44 +213,7 @@ def _as_float32(log_probs: torch.Tensor | np.ndarray, index: int) -> np.ndarray:
     return values if values.flags.writeable else values.copy()
 
 
-def _prepare(
-    options: BeamOptions,
-    hot_words: HotWords,
-    log_prior: np.ndarray | None,
-    size: int,
-) -> tuple[np.ndarray, Settings]:
-    """What utterances of so many labels have in common."""
-    shift = _shift(options, log_prior, size)
-    slack = float(np.ptp(shift[1:]))
-    return shift, _settings(options, size, slack, hot_words)
-
-
-def _shift(
-    options: BeamOptions, log_prior: np.ndarray | None, size: int
-) -> np.ndarray:
-    """What is added to each label's log-probability at every frame."""
-    shift = np.zeros(size)
-    if options.prior_weight == 0:
-        return shift
-    prior = np.asarray(log_prior, dtype=np.float64)
-    if prior.shape != (size,) or not np.isfinite(prior[1:]).all():
-        raise UserError(
-            f"a prior of shape {list(prior.shape)} for {size} labels; it must "
-            "have a finite log-probability for each token"
-        )
-    with np.errstate(over="ignore"):
-        shift[1:] = -options.prior_weight * prior[1:]
-    if not np.isfinite(shift).all():
-        raise UserError(
-            f"prior_weight is {options.prior_weight}, too much for this prior; "
-            "choose one below 10"
-        )
-    return shift
-
-
-def _settings(
-    options: BeamOptions, size: int, slack: float, hot_words: HotWords
-) -> Settings:
+def _settings(options: BeamOptions, size: int, hot_words: HotWords) -> Settings:
     """Translate the options for the compiled search."""
     floor, sure = options.min_log_prob, options.blank_threshold
     limit = options.max_candidates
@@ -277,7 +227,6 @@ def _settings(
         hot_limit=hot_words.limit,
         floor=-math.inf if floor is None else float(floor),
         sure=math.inf if sure is None else math.log(sure),
-        slack=slack,
         use_lm=use_lm,
         use_hot=hot_words.boost > 0,
         recombine=options.recombine and use_lm,

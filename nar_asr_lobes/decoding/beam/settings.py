@@ -22,8 +22,6 @@ class Settings(NamedTuple):
         How often each of them does.
     floor, sure : float
         Least log-probability of a candidate; that of a sure blank.
-    slack : float
-        The highest minus the lowest shift of a token.
     use_lm, use_hot, recombine : bool
         Whether the language model and the hot words are asked, and equal
         futures are merged.
@@ -37,7 +35,6 @@ class Settings(NamedTuple):
     hot_limit: int
     floor: float
     sure: float
-    slack: float
     use_lm: bool
     use_hot: bool
     recombine: bool
