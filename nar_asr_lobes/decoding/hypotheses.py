@@ -3,25 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.limits import require_count, require_number
-
-if TYPE_CHECKING:
-    from nar_asr_lobes.lm.ngram.tables import NgramTables
-
-
-class LanguageModel(Protocol):
-    """An n-gram over the tokenizer's tokens, such as ``NgramLM``.
-
-    The compiled beam search reads ``tables``; its log-probabilities are <= 0.
-    """
-
-    tables: NgramTables
-
-    def sentence(self, tokens: list[int]) -> float:
-        """Return the natural log-probability of a whole sentence."""
 
 
 class Hypothesis(NamedTuple):
@@ -45,7 +30,7 @@ class Hypothesis(NamedTuple):
         The token bonus as it entered the score: weight times length.
     decoder : float or None
         Natural log from the NAR decoder (its pseudo-log-likelihood, or for
-        mask-predict the sum over the slots it filled); None if not asked.
+        mask-predict the sum over the masks it filled); None if not asked.
     neural : float
         As ``lm``, of the neural language model.
     hot : float

@@ -1,4 +1,4 @@
-"""N-best re-scored by the NAR decoder, in one batch per utterance.
+"""N-best re-scored by the NAR decoder, an utterance at a time.
 
     N token sequences [U] -> rows with complementary masks [N * M, U]
         -> decoder -> log-probability of each token while it is masked
@@ -28,15 +28,22 @@ from nar_asr_lobes.decoding.encoded import (
     posteriors,
     take,
 )
-from nar_asr_lobes.decoding.hypotheses import Hypothesis, LanguageModel
+from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.limits import require_count, require_number
-from nar_asr_lobes.lm.models import LanguageModels, require_models
+from nar_asr_lobes.lm.models import (
+    LanguageModel,
+    LanguageModels,
+    require_models,
+)
 from nar_asr_lobes.lobes.alignment import token_frames
 
 if TYPE_CHECKING:
     from nar_asr_lobes.decoding.hotwords.tables import HotWords
     from nar_asr_lobes.lobes.model import Encoded, NarAsr
+
+# Frames of a decoder pass, all rows together: bounds its memory.
+_FRAMES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -144,7 +151,7 @@ def pseudo_log_likelihoods(
     sequences: Sequence[Sequence[int]],
     masks: int = 4,
 ) -> list[float]:
-    """Score token sequences of one utterance in a single decoder pass.
+    """Score token sequences of one utterance with the decoder.
 
     Arguments
     ---------
@@ -170,32 +177,51 @@ def pseudo_log_likelihoods(
     UserError
         If the decoder's outputs hold NaN.
     """
+    frames = max(1, int(encoded.lengths[row]))
+    most = max(1, _FRAMES // (masks * frames))
+    return [
+        score
+        for start in range(0, len(sequences), most)
+        for score in _decoder_scores(
+            model, encoded, row, sequences[start : start + most], masks
+        )
+    ]
+
+
+def _decoder_scores(
+    model: NarAsr,
+    encoded: Encoded,
+    row: int,
+    sequences: Sequence[Sequence[int]],
+    masks: int,
+) -> list[float]:
+    """Score N sequences of one utterance in one decoder pass of R rows."""
     tokens, lengths = _pad(sequences, padding=model.mask_id)
-    slots = torch.arange(tokens.shape[1])
-    hidden = slots % masks == torch.arange(masks)[:, None]  # [M, U]
-    hidden = hidden & (slots < lengths[:, None, None])  # [N, M, U]
-    # a sequence shorter than M leaves masks that hide nothing
-    sequence, mask = hidden.any(dim=2).nonzero(as_tuple=True)
+    positions = torch.arange(tokens.shape[1])
+    masked = positions % masks == torch.arange(masks)[:, None]  # [M, U]
+    masked = masked & (positions < lengths[:, None, None])  # [N, M, U]
+    # a sequence shorter than M leaves masks that mask nothing
+    sequence, mask = masked.any(dim=2).nonzero(as_tuple=True)  # [R]
     totals = torch.zeros(len(lengths), dtype=torch.float64)
     if len(sequence) == 0:
         return totals.tolist()
-    hidden, targets = hidden[sequence, mask], tokens[sequence]
+    masked, targets = masked[sequence, mask], tokens[sequence]  # [R, U]
     device = encoded.states.device
     rows = torch.full((len(sequence),), row, device=device)
     part, token_lens = take(encoded, rows), lengths[sequence].to(device)
-    log_probs = decode_checked(
+    log_probs = decode_checked(  # [R, U, V]
         model,
         part,
-        targets.masked_fill(hidden, model.mask_id).to(device),
+        targets.masked_fill(masked, model.mask_id).to(device),
         token_lens,
         token_frames(
             part.log_probs, part.lengths, targets.to(device), token_lens
         ),
     )
     # the padding's target must be a column that exists
-    index = targets.masked_fill(~hidden, 1).to(device)
+    index = targets.masked_fill(~masked, 1).to(device)
     scores = log_probs.gather(2, index[..., None]).squeeze(2).cpu().double()
-    scores = scores.masked_fill(~hidden, 0.0).sum(dim=1)
+    scores = scores.masked_fill(~masked, 0.0).sum(dim=1)
     return totals.index_add(0, sequence, scores).tolist()
 
 
@@ -207,7 +233,7 @@ def rescore(
     lms: LanguageModels | None = None,
     hot_words: HotWords | None = None,
 ) -> list[list[Hypothesis]]:
-    """Rank each utterance's hypotheses anew, the decoder having its say.
+    """Re-rank each N-best list with the NAR decoder's score added.
 
     Arguments
     ---------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
@@ -13,9 +13,21 @@ from nar_asr_lobes.lm.neural import WEIGHTS, NeuralLM
 from nar_asr_lobes.storage import FilePath
 
 if TYPE_CHECKING:
-    from nar_asr_lobes.decoding.hypotheses import LanguageModel
+    from nar_asr_lobes.lm.ngram.tables import NgramTables
 
 _WEIGHTS = {"lm_weight": "ngram", "neural_weight": "neural"}
+
+
+class LanguageModel(Protocol):
+    """An n-gram over the tokenizer's tokens, such as ``NgramLM``.
+
+    The compiled beam search reads ``tables``; its log-probabilities are <= 0.
+    """
+
+    tables: NgramTables
+
+    def sentence(self, tokens: list[int]) -> float:
+        """Return the natural log-probability of a whole sentence."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from nar_asr_lobes.decoding import rescore as rescoring
 from nar_asr_lobes.decoding.beam.search import prefix_beam_search
 from nar_asr_lobes.decoding.encoded import take
 from nar_asr_lobes.decoding.hypotheses import BeamOptions, Hypothesis
@@ -92,6 +93,25 @@ def test_pll_is_one_decoder_pass(model, batch, monkeypatch):
     assert rows == [4 + 1 + 0 + 4 + 2]  # masks that hide nothing cost nothing
     assert pseudo_log_likelihoods(model, batch[2], 0, [()], 4) == [0.0]
     assert len(rows) == 1
+
+
+@torch.inference_mode()
+def test_many_candidates_are_scored_in_parts(model, batch, monkeypatch):
+    """Ten of them would be a batch of 40 rows; two have room in one."""
+    sequences = [(*tokens, 1 + i) for i in range(2) for tokens in SEQUENCES]
+    whole = pseudo_log_likelihoods(model, batch[2], 1, sequences)
+    rows, decode = [], model.decode
+
+    def counting(encoded, *others):
+        rows.append(len(encoded.states))
+        return decode(encoded, *others)
+
+    monkeypatch.setattr(model, "decode", counting)
+    frames = int(batch[2].lengths[1])
+    monkeypatch.setattr(rescoring, "_FRAMES", 2 * 4 * frames + 1)
+    parts = pseudo_log_likelihoods(model, batch[2], 1, sequences)
+    assert parts == pytest.approx(whole, abs=1e-4)
+    assert len(rows) == 5 and max(rows) <= 2 * 4
 
 
 @torch.inference_mode()

@@ -165,7 +165,7 @@ OPTIONS = [
     ("finetune", "--lm={unit: word}", "lm: unit 'word' is unknown; use one of"),
     (
         "finetune",
-        "--decoding={beam: {beam_size: 0}}",
+        "--decoding={beam5: {beam_size: 0}}",
         "beam_size is 0; it must be a whole number",
     ),
     (

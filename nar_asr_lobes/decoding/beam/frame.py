@@ -18,8 +18,8 @@ from nar_asr_lobes.decoding.beam.entries import (
     lowest,
     push,
     sort_heap,
+    weigh,
 )
-from nar_asr_lobes.decoding.beam.settings import weigh
 from nar_asr_lobes.decoding.beam.trie import (
     NONE,
     add_merge,

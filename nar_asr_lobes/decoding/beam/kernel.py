@@ -3,10 +3,10 @@
     log_probs [F, V] -> utterance by utterance: frame by frame: beam -> beam
                                                 -> hypotheses
 
-``prefix_beam`` explains the search, ``beam_frame`` is what a frame does. The
-utterances share what the search works in: short ones take less time than the
-call of a compiled function and the making of arrays. One function has all the
-loops: a compiled function is compiled again as a part of each that calls it.
+``search`` explains the method, ``frame`` holds the steps of a frame. The
+utterances share the buffers: short ones take less time than the call of a
+compiled function and the allocation of arrays. One function has all the loops,
+because a compiled function is compiled again into each one that calls it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from nar_asr_lobes.decoding.beam.candidates import (
 from nar_asr_lobes.decoding.beam.entries import (
     ENTRY,
     IMPOSSIBLE,
+    Settings,
     Work,
     merge_stays,
     new_work,
+    weigh,
 )
 from nar_asr_lobes.decoding.beam.frame import (
     extend,
@@ -39,7 +41,6 @@ from nar_asr_lobes.decoding.beam.frame import (
     stay,
 )
 from nar_asr_lobes.decoding.beam.nbest import Result, fill_nbest, new_result
-from nar_asr_lobes.decoding.beam.settings import Settings, weigh
 from nar_asr_lobes.decoding.beam.trie import (
     NONE,
     Trie,

@@ -15,8 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nar_asr_lobes.decoding.beam.entries import IMPOSSIBLE
-from nar_asr_lobes.decoding.beam.settings import Settings, weigh
+from nar_asr_lobes.decoding.beam.entries import IMPOSSIBLE, Settings, weigh
 from nar_asr_lobes.decoding.beam.trie import NONE, Trie, spell
 from nar_asr_lobes.jit import helper
 

@@ -26,12 +26,12 @@ from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.hypotheses import (
     BeamOptions,
     Hypothesis,
-    LanguageModel,
 )
 from nar_asr_lobes.decoding.mask_predict import mask_predict
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.decoding.rescore import RescoreOptions
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lm.models import LanguageModel
 
 if TYPE_CHECKING:
     from nar_asr_lobes.dataio.datasets import Batch
