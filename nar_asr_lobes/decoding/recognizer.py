@@ -164,7 +164,8 @@ class Recognizer:
             For an unknown mode, a mode that lacks its language model, or NaN
             in the model's outputs.
         """
-        return next(self.recognize_batches([(wavs, wav_lens)], modes))
+        [found] = self.recognize_batches([(wavs, wav_lens)], modes)
+        return found
 
     def recognize_batches(
         self,
@@ -197,7 +198,9 @@ class Recognizer:
         with ThreadPoolExecutor(1) as pool:
             begun = (self._begin(*batch, modes, pool) for batch in batches)
             for searched in _in_turn(begun, _batches_ahead(self._device)):
-                yield self._finish(searched.result(), modes)
+                found = self._finish(searched.result(), modes)
+                del searched  # its states, before the next batch is encoded
+                yield found
 
     @torch.inference_mode()
     def search(

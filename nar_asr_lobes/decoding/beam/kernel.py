@@ -57,8 +57,8 @@ from nar_asr_lobes.lm.ngram.tables import NgramTables
 DONE, FULL = 0, 1
 
 
-class Room(NamedTuple):
-    """What a search works in.
+class Buffers(NamedTuple):
+    """The arrays of a search.
 
     Candidates of a frame, their scores, the columns they are found in, rows
     of the language model; the trie, the entries, the beam and the result.
@@ -74,16 +74,16 @@ class Room(NamedTuple):
     result: Result
 
 
-def new_room(
+def new_buffers(
     size: int, capacity: int, tables: NgramTables, settings: Settings
-) -> Room:
-    """Make the room of a search of so many labels.
+) -> Buffers:
+    """Make the buffers of a search of so many labels.
 
     The capacity is that of all that grows with the utterances: nodes, merges,
     entries of a frame, hypotheses and their tokens.
     """
     beam_size = min(settings.beam_size, capacity)
-    return Room(
+    return Buffers(
         np.empty(settings.max_candidates, np.int32),
         np.empty(settings.max_candidates, np.float64),
         new_columns(size),
@@ -104,7 +104,7 @@ def search(
     hot: NgramTables,
     closings: Closings,
     settings: Settings,
-    room: Room,
+    buffers: Buffers,
 ) -> tuple[int, int]:
     """Search utterances as long as there is room.
 
@@ -124,8 +124,8 @@ def search(
         Of the same states.
     settings : Settings
         The options.
-    room : Room
-        Of ``new_room``; its ``result`` is filled.
+    buffers : Buffers
+        Of ``new_buffers``; its ``result`` is filled.
 
     Returns
     -------
@@ -134,7 +134,7 @@ def search(
         left, ``FULL`` for lack of room, ``BAD`` for posteriors that are no
         log-probabilities.
     """
-    tokens, scores, columns, rows, trie, work, beam, result = room
+    tokens, scores, columns, rows, trie, work, beam, result = buffers
     floor, limit = settings.floor, settings.beam_size
     models = tables, hot, closings, rows
     result.used[:], rows.state[:], rows.asked[:] = 0, NONE, NONE

@@ -40,7 +40,7 @@ import torch
 
 from nar_asr_lobes.decoding.beam.candidates import BAD
 from nar_asr_lobes.decoding.beam.entries import Settings
-from nar_asr_lobes.decoding.beam.kernel import Room, new_room, search
+from nar_asr_lobes.decoding.beam.kernel import Buffers, new_buffers, search
 from nar_asr_lobes.decoding.beam.nbest import Result
 from nar_asr_lobes.decoding.encoded import as_log_probs, require_frames
 from nar_asr_lobes.decoding.hotwords.closings import Closings
@@ -56,7 +56,7 @@ from nar_asr_lobes.lm.ngram.tables import NgramTables
 # Numbers of posteriors that utterances share a compiled call for: enough that
 # the call costs little, and few enough to copy within a cache.
 _RUN = 1 << 16
-# Of what a search needs room for; more is made when it is asked for.
+# Nodes, merges and tokens that the first buffers hold; larger ones follow.
 _CAPACITY = 1 << 16
 _SCORE = attrgetter("score")
 
@@ -132,7 +132,7 @@ def _in_threads(
 
 
 def _runs(log_probs: list[np.ndarray], most: int) -> list[list[np.ndarray]]:
-    """Put neighbours together that are small and have the same labels."""
+    """Group neighbours that are short and have the same number of labels."""
     runs, size = [], 0
     for values in log_probs:
         size += values.size
@@ -167,16 +167,16 @@ def _search(
     longest, first, found = max(map(len, run)), 0, []
     # at first enough in all but odd cases, and at least for one list
     capacity = max(1024, min(longest * settings.beam_size, _CAPACITY))
-    rooms = _rooms(
+    spare = _spare_buffers(
         size, settings.max_candidates, settings.beam_size, settings.use_lm
     )
     while first < len(run):
         try:
-            room = rooms.pop()
+            buffers = spare.pop()
         except IndexError:  # in use by other threads
-            room = None
-        if room is None or len(room.trie.nodes) < capacity:
-            room = new_room(size, capacity, tables, settings)
+            buffers = None
+        if buffers is None or len(buffers.trie.nodes) < capacity:
+            buffers = new_buffers(size, capacity, tables, settings)
         done, reason = search(
             values,
             ends,
@@ -185,27 +185,26 @@ def _search(
             hot.tables,
             hot.closings,
             settings,
-            room,
+            buffers,
         )
-        found += _hypotheses(room.result, settings)
+        found += _hypotheses(buffers.result, settings)
         if capacity <= _CAPACITY:
-            rooms.append(room)
+            spare.append(buffers)
         if reason == BAD:
             where = f"utterance {start + done}"
-            as_log_probs(run[done], where)  # says what is wrong
+            as_log_probs(run[done], where)  # raises, with the reason
             raise UserError(
                 f"{where}: these posteriors leave no path; check them"
             )
         if done == first:
-            capacity = 4 * len(room.trie.nodes)
+            capacity = 4 * len(buffers.trie.nodes)
         first = done
     return found
 
 
 @lru_cache(maxsize=8)
-def _rooms(*sizes: int) -> list[Room]:
-    """Keep what searches worked in: a new one takes as long as a second of
-    audio."""
+def _spare_buffers(*sizes: int) -> list[Buffers]:
+    """Keep buffers for the next search: new ones cost a second of audio."""
     return []
 
 

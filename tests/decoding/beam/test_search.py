@@ -324,7 +324,7 @@ def test_what_grows_beyond_its_room_is_searched_again(lattice, monkeypatch):
     expected = prefix_beam_search(lattices, options, lm)
     assert max(map(len, expected)) > 2000
     monkeypatch.setattr(prefix_beam, "_CAPACITY", 1)
-    prefix_beam._rooms.cache_clear()
+    prefix_beam._spare_buffers.cache_clear()
     assert prefix_beam_search(lattices, options, lm) == expected
 
 
