@@ -22,9 +22,9 @@ import torch
 from nar_asr_lobes.dataio.audio.errors import AudioError
 from nar_asr_lobes.dataio.audio.margins import silence_before, with_silence
 from nar_asr_lobes.dataio.audio.reading import AudioStream
-from nar_asr_lobes.dataio.audio.resampling import SAMPLE_RATE
 from nar_asr_lobes.dataio.audio.silence import cut_at_quiet
-from nar_asr_lobes.dataio.text.scripts import is_spaceless
+from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
+from nar_asr_lobes.dataio.text.normalization import is_spaceless
 from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
 from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.hypotheses import Hypothesis

@@ -10,7 +10,7 @@ from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.synthesis.phones import Lexicon
 from nar_asr_lobes.decoding.greedy import greedy_paths
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.evaluation.wer import score
+from nar_asr_lobes.evaluation.metrics import score
 from nar_asr_lobes.lobes.alignment import token_frames
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.masking import SpecAugment

@@ -18,9 +18,10 @@ import numpy as np
 
 from nar_asr_lobes.dataio.audio.errors import AudioError, audio_error
 from nar_asr_lobes.dataio.audio.media import Media, open_media, piece_frames
-from nar_asr_lobes.dataio.audio.mixing import join_to, mix
-from nar_asr_lobes.dataio.audio.resampling import (
+from nar_asr_lobes.dataio.audio.waveform import (
     SAMPLE_RATE,
+    join_to,
+    mix,
     rate_ratio,
     resample_blocks,
 )
