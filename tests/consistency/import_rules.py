@@ -13,10 +13,10 @@ LEVELS = (
     ("schema", "storage", "distributed"),
     ("dataio",),
     ("lobes",),
-    ("objectives", "pretrained", "lm"),
+    ("lm",),
     ("decoding",),
     ("evaluation",),
-    ("inference",),
+    ("objectives", "pretrained", "inference"),
     ("training",),
     ("cli",),
 )
