@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from nar_asr_lobes.dataio.text.wer import score
 from nar_asr_lobes.evaluation.hot_recall import HotCounts
 from nar_asr_lobes.evaluation.report import ModeResult, format_table, to_dict
-from nar_asr_lobes.evaluation.wer import score
 
 
 def result(mode, hypothesis, seconds=1.0):

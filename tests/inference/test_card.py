@@ -1,7 +1,7 @@
 """The README of a bundle."""
 
+from nar_asr_lobes.dataio.text.wer import score
 from nar_asr_lobes.evaluation.report import ModeResult, to_dict
-from nar_asr_lobes.evaluation.wer import score
 from nar_asr_lobes.inference.card import BundleCard
 
 

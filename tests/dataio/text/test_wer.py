@@ -4,8 +4,8 @@ import random
 
 import pytest
 
+from nar_asr_lobes.dataio.text.wer import ErrorCounts, score, write_alignments
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.evaluation.wer import ErrorCounts, score, write_alignments
 
 
 def levenshtein(reference, hypothesis):
