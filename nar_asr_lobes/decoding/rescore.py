@@ -35,7 +35,7 @@ from nar_asr_lobes.lobes.alignment import token_frames
 
 if TYPE_CHECKING:
     from nar_asr_lobes.decoding.hotwords.tables import HotWords
-    from nar_asr_lobes.lobes.model import Encoded, NarAsr
+    from nar_asr_lobes.lobes.model import EncoderOutput, NarAsr
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def ctc_scores(
 
 def pseudo_log_likelihoods(
     model: NarAsr,
-    encoded: Encoded,
+    encoded: EncoderOutput,
     row: int,
     sequences: Sequence[Sequence[int]],
     masks: int = 4,
@@ -149,7 +149,7 @@ def pseudo_log_likelihoods(
     ---------
     model : NarAsr
         Gives the decoder, in evaluation mode.
-    encoded : Encoded
+    encoded : EncoderOutput
         Its encoder's output for a batch.
     row : int
         The utterance in the batch.
@@ -200,7 +200,7 @@ def pseudo_log_likelihoods(
 
 def rescore(
     model: NarAsr,
-    encoded: Encoded,
+    encoded: EncoderOutput,
     nbest: Sequence[Sequence[Hypothesis]],
     options: RescoreOptions,
     lms: LanguageModels | None = None,
@@ -212,7 +212,7 @@ def rescore(
     ---------
     model : NarAsr
         Gives the decoder, in evaluation mode.
-    encoded : Encoded
+    encoded : EncoderOutput
         Its encoder's output for B utterances.
     nbest : sequence of sequences of Hypothesis
         The candidates of each utterance, at least one each; only their tokens

@@ -64,7 +64,7 @@ class ModelConfig:
         encoder ``"wav2vec2"`` of the one before all layers, odd or even.
     inter_ctc_layers : list of int
         Encoder layers (1-based) after which the CTC head is read too.
-    inter_units : int
+    inter_vocab_size : int
         Outputs of the head that reads them, where they are other units than
         the tokenizer's; 0 for the CTC head itself. An objective sets it.
     self_condition : bool
@@ -99,7 +99,7 @@ class ModelConfig:
     nar_asr_lobes.errors.UserError: model: unknown key d_modle; known keys \
 are stem, stem_channels, stem_filters, stem_norm, d_model, heads, ffn_dim, \
 encoder_layers, decoder_layers, conv_kernel, inter_ctc_layers, \
-inter_units, self_condition, dropout, encoder, stem_bias, frame_norm, \
+inter_vocab_size, self_condition, dropout, encoder, stem_bias, frame_norm, \
 normalize_audio, norm_first, conv_groups, position_buckets, \
 position_distance, decoder_heads, decoder_ffn_dim
     """
@@ -115,7 +115,7 @@ position_distance, decoder_heads, decoder_ffn_dim
     decoder_layers: int = 2
     conv_kernel: int = 15
     inter_ctc_layers: list[int] = field(default_factory=list)
-    inter_units: int = 0
+    inter_vocab_size: int = 0
     self_condition: bool = False
     dropout: float = 0.1
     encoder: str = "rotary"

@@ -20,7 +20,7 @@ from nar_asr_lobes.lobes.lengths import (
     conv_output_lengths,
     valid_mask,
 )
-from nar_asr_lobes.lobes.masking import FeatureMasker
+from nar_asr_lobes.lobes.masking import MaskFn
 from nar_asr_lobes.lobes.stems import GaborStem, Wav2Vec2Stem
 
 
@@ -82,7 +82,7 @@ class WaveformFrontend(nn.Module):
 
     def samples_for(self, frames: int) -> int:
         """Count the samples that so many frames need."""
-        return self.min_samples() + (frames - 1) * self.stem.frame_stride
+        return self.min_samples() + (frames - 1) * self.stem.hop_length
 
     def freeze(self, part: str) -> None:
         """Take a part out of the training: filters or frontend, the whole."""
@@ -95,7 +95,7 @@ class WaveformFrontend(nn.Module):
         self,
         wavs: torch.Tensor,
         wav_lens: torch.Tensor,
-        masker: FeatureMasker | None = None,
+        mask_fn: MaskFn | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute frames.
 
@@ -105,7 +105,7 @@ class WaveformFrontend(nn.Module):
             Waveforms at 16 kHz, padded, shape [B, S].
         wav_lens : torch.Tensor
             Relative lengths in [0, 1], shape [B].
-        masker : callable, optional
+        mask_fn : callable, optional
             Masks the stem's features, shape [B, C, F], in place of the
             spectrogram that a raw-waveform model does not have.
 
@@ -122,8 +122,8 @@ class WaveformFrontend(nn.Module):
             wavs = normalize_wavs(wavs, samples)
         wavs = F.pad(wavs, (0, max(0, short)))
         features = self.stem.features(wavs, samples)
-        if masker is not None:
-            features = masker(features)
+        if mask_fn is not None:
+            features = mask_fn(features)
         frames = self.stem.subsample(features)
         frames = self.dropout(self.projection(self.norm(frames.mT)))
         lengths = self.output_lengths(samples)

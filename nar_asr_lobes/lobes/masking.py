@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.lengths import valid_mask
 
-FeatureMasker = Callable[[torch.Tensor], torch.Tensor]
+MaskFn = Callable[[torch.Tensor], torch.Tensor]
 """Masks features [B, C, F]."""
 
 
@@ -39,29 +39,29 @@ class SpecAugment:
     ---------
     freq_masks, time_masks : int
         Number of masks of each kind.
-    freq_share : float
+    freq_ratio : float
         Widest frequency mask, as a share of the channels.
-    time_share : float
+    time_ratio : float
         Widest time mask, as a share of the utterance's valid frames.
 
     Example
     -------
-    >>> masker = SpecAugment().masker([7], [100], 80)
-    >>> out = masker(torch.ones(1, 80, 100))
+    >>> mask_fn = SpecAugment().mask_fn([7], [100], 80)
+    >>> out = mask_fn(torch.ones(1, 80, 100))
     >>> bool((out == 0).any()), out.shape
     (True, torch.Size([1, 80, 100]))
     """
 
     freq_masks: int = 2
     time_masks: int = 2
-    freq_share: float = 0.3
-    time_share: float = 0.15
+    freq_ratio: float = 0.3
+    time_ratio: float = 0.15
 
     def __post_init__(self):
         require_count("freq_masks", self.freq_masks, 0)
         require_count("time_masks", self.time_masks, 0)
-        require_number("freq_share", self.freq_share, 0.0, 1.0)
-        require_number("time_share", self.time_share, 0.0, 1.0)
+        require_number("freq_ratio", self.freq_ratio, 0.0, 1.0)
+        require_number("time_ratio", self.time_ratio, 0.0, 1.0)
 
     def spans(
         self, seeds: Sequence[int], lengths: Sequence[int], channels: int
@@ -88,13 +88,13 @@ class SpecAugment:
         time = np.zeros((len(seeds), self.time_masks, 2), dtype=np.int64)
         for i, (seed, length) in enumerate(zip(seeds, lengths, strict=True)):
             rng = np.random.default_rng([int(seed), 1])
-            freq[i] = _draw(rng, self.freq_masks, channels, self.freq_share)
-            time[i] = _draw(rng, self.time_masks, int(length), self.time_share)
+            freq[i] = _draw(rng, self.freq_masks, channels, self.freq_ratio)
+            time[i] = _draw(rng, self.time_masks, int(length), self.time_ratio)
         return freq, time
 
-    def masker(
+    def mask_fn(
         self, seeds: Sequence[int], lengths: Sequence[int], channels: int
-    ) -> SpanMasker:
+    ) -> SpanMask:
         """Draw what hides spans of the features of these utterances.
 
         Arguments
@@ -104,14 +104,14 @@ class SpecAugment:
 
         Returns
         -------
-        SpanMasker
+        SpanMask
         """
         freq, time = self.spans(seeds, lengths, channels)
-        return SpanMasker(torch.from_numpy(freq), torch.from_numpy(time))
+        return SpanMask(torch.from_numpy(freq), torch.from_numpy(time))
 
 
 @dataclass(frozen=True)
-class SpanMasker:
+class SpanMask:
     """Hide spans of channels and of frames.
 
     Drawn before a batch goes to the device, which need not be asked for its
@@ -125,8 +125,8 @@ class SpanMasker:
     Example
     -------
     >>> freq, time = torch.tensor([[[0, 1]]]), torch.tensor([[[1, 3]]])
-    >>> masker = SpanMasker(freq, time)
-    >>> masker(torch.ones(1, 2, 4)).int().tolist()
+    >>> mask_fn = SpanMask(freq, time)
+    >>> mask_fn(torch.ones(1, 2, 4)).int().tolist()
     [[[0, 0, 0, 0], [1, 0, 0, 1]]]
     """
 
@@ -205,7 +205,7 @@ def draw_span_mask(
 
 
 @dataclass(frozen=True)
-class FrameMasker:
+class FrameMask:
     """Hide whole encoder frames: every feature that such a frame reads.
 
     Arguments
@@ -219,14 +219,14 @@ class FrameMasker:
 
     Example
     -------
-    >>> masker = FrameMasker(torch.tensor([[False, True]]), ((3, 2),))
-    >>> masker(torch.ones(1, 1, 6)).int().tolist()
+    >>> mask_fn = FrameMask(torch.tensor([[False, True]]), ((3, 2),))
+    >>> mask_fn(torch.ones(1, 1, 6)).int().tolist()
     [[[1, 1, 0, 0, 0, 1]]]
     """
 
     mask: torch.Tensor
     subsampling: Sequence[tuple[int, int]]
-    before: FeatureMasker | None = None
+    before: MaskFn | None = None
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
         """Mask features [B, C, F]."""

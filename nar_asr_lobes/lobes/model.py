@@ -18,14 +18,14 @@ from nar_asr_lobes.lobes.alignment import token_frames
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.encoder import LayerHook, TransformerEncoder
 from nar_asr_lobes.lobes.frontend import WaveformFrontend
-from nar_asr_lobes.lobes.masking import FeatureMasker
+from nar_asr_lobes.lobes.masking import MaskFn
 from nar_asr_lobes.lobes.nar_decoder import NarDecoder
 from nar_asr_lobes.lobes.stems import SAMPLE_RATE, GaborStem, Wav2Vec2Stem
 from nar_asr_lobes.lobes.wav2vec2_encoder import Wav2Vec2Encoder
 
 
 @dataclass
-class Encoded:
+class EncoderOutput:
     """What the encoder knows of a batch.
 
     ``states`` [B, T, D]; ``lengths`` [B] valid frames; ``log_probs``
@@ -87,11 +87,11 @@ class SpeechEncoder(nn.Module):
         self,
         wavs: torch.Tensor,
         wav_lens: torch.Tensor,
-        masker: FeatureMasker | None = None,
+        mask_fn: MaskFn | None = None,
         hook: LayerHook | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Give states [B, T, D] and their valid lengths [B]."""
-        frames, lengths = self.frontend(wavs, wav_lens, masker)
+        frames, lengths = self.frontend(wavs, wav_lens, mask_fn)
         return self.layers(frames, lengths, hook), lengths
 
 
@@ -124,15 +124,15 @@ class NarAsr(nn.Module):
         self.encoder = SpeechEncoder(config)
         self.ctc_head = nn.Linear(config.d_model, vocab_size)
         self.inter_head = (
-            nn.Linear(config.d_model, config.inter_units)
-            if config.inter_units
+            nn.Linear(config.d_model, config.inter_vocab_size)
+            if config.inter_vocab_size
             else None
         )
         for head in (self.ctc_head, self.inter_head):
             if head is not None:
                 nn.init.zeros_(head.bias)  # what tells a new one
         self.condition = (
-            nn.Linear(config.inter_units or vocab_size, config.d_model)
+            nn.Linear(config.inter_vocab_size or vocab_size, config.d_model)
             if config.self_condition
             else None
         )
@@ -152,7 +152,7 @@ class NarAsr(nn.Module):
     @property
     def frame_seconds(self) -> float:
         """Seconds from one frame to the next."""
-        return self.encoder.frontend.stem.frame_stride / SAMPLE_RATE
+        return self.encoder.frontend.stem.hop_length / SAMPLE_RATE
 
     def output_lengths(self, samples: torch.Tensor) -> torch.Tensor:
         """Count the frames of utterances of ``samples`` samples."""
@@ -165,8 +165,8 @@ class NarAsr(nn.Module):
         self,
         wavs: torch.Tensor,
         wav_lens: torch.Tensor,
-        masker: FeatureMasker | None = None,
-    ) -> Encoded:
+        mask_fn: MaskFn | None = None,
+    ) -> EncoderOutput:
         """Encode waveforms and read the CTC head.
 
         Arguments
@@ -175,12 +175,12 @@ class NarAsr(nn.Module):
             16 kHz samples, shape [B, S].
         wav_lens : torch.Tensor
             Relative lengths in [0, 1], shape [B].
-        masker : callable, optional
+        mask_fn : callable, optional
             Masks the stem's features (training only).
 
         Returns
         -------
-        Encoded
+        EncoderOutput
             States, lengths and log-probabilities.
         """
         inter = []
@@ -194,20 +194,20 @@ class NarAsr(nn.Module):
                 return x
             return x + self.condition(inter[-1].exp().to(x.dtype))
 
-        states, lengths = self.encoder(wavs, wav_lens, masker, read_ctc)
+        states, lengths = self.encoder(wavs, wav_lens, mask_fn, read_ctc)
         log_probs = self._ctc(states, self.ctc_head)
-        return Encoded(states, lengths, log_probs, inter)
+        return EncoderOutput(states, lengths, log_probs, inter)
 
     def decode(
         self,
-        encoded: Encoded,
+        encoded: EncoderOutput,
         tokens: torch.Tensor,
         token_lens: torch.Tensor,
-        slot_frames: torch.Tensor | None = None,
+        target_frames: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Predict all slots in parallel; see ``NarDecoder.forward``."""
         return self.decoder(
-            tokens, token_lens, encoded.states, encoded.lengths, slot_frames
+            tokens, token_lens, encoded.states, encoded.lengths, target_frames
         )
 
     def forward(
@@ -217,13 +217,13 @@ class NarAsr(nn.Module):
         tokens: torch.Tensor,
         token_lens: torch.Tensor,
         mask: torch.Tensor,
-        masker: FeatureMasker | None = None,
-    ) -> tuple[Encoded, torch.Tensor]:
+        mask_fn: MaskFn | None = None,
+    ) -> tuple[EncoderOutput, torch.Tensor]:
         """Encode and decode in one call, as training under DDP needs it.
 
         Arguments
         ---------
-        wavs, wav_lens, masker :
+        wavs, wav_lens, mask_fn :
             As for ``encode``.
         tokens : torch.Tensor
             Reference pieces, shape [B, U].
@@ -234,12 +234,12 @@ class NarAsr(nn.Module):
 
         Returns
         -------
-        encoded : Encoded
+        encoded : EncoderOutput
             Of the encoder.
         log_probs : torch.Tensor
             Of the decoder, shape [B, U, V].
         """
-        encoded = self.encode(wavs, wav_lens, masker)
+        encoded = self.encode(wavs, wav_lens, mask_fn)
         frames = token_frames(
             encoded.log_probs, encoded.lengths, tokens, token_lens
         )

@@ -125,7 +125,7 @@ class NarDecoder(nn.Module):
         token_lens: torch.Tensor,
         states: torch.Tensor,
         lengths: torch.Tensor,
-        slot_frames: torch.Tensor | None = None,
+        target_frames: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Predict every slot.
 
@@ -139,7 +139,7 @@ class NarDecoder(nn.Module):
             Encoder states, shape [B, T, D].
         lengths : torch.Tensor
             Valid frames, shape [B].
-        slot_frames : torch.Tensor, optional
+        target_frames : torch.Tensor, optional
             Frame from which each slot queries the encoder, shape [B, U];
             see ``token_frames``. Spread evenly when not given.
 
@@ -150,9 +150,9 @@ class NarDecoder(nn.Module):
         """
         frames = torch.arange(states.shape[1], device=states.device)
         frame_angles = rotary_angles(frames[None].float(), self.head_dim)
-        if slot_frames is None:
-            slot_frames = even_frames(tokens.shape[1], token_lens, lengths)
-        slot_angles = rotary_angles(slot_frames, self.head_dim)
+        if target_frames is None:
+            target_frames = even_frames(tokens.shape[1], token_lens, lengths)
+        slot_angles = rotary_angles(target_frames, self.head_dim)
         slot_mask = attention_mask(valid_mask(token_lens, tokens.shape[1]))
         frame_mask = attention_mask(valid_mask(lengths, states.shape[1]))
         x = self.dropout(self.embedding(tokens))

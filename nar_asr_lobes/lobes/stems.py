@@ -23,7 +23,7 @@ SAMPLE_RATE = 16000
 _SILENT = 1e-3  # log energy of 90 dB below the waveform's
 
 
-class UtteranceNorm(nn.Module):
+class MaskedInstanceNorm(nn.Module):
     """Normalise each channel over the valid frames of its own utterance.
 
     Group normalisation with one channel a group, as in wav2vec 2.0's first
@@ -38,7 +38,7 @@ class UtteranceNorm(nn.Module):
 
     Example
     -------
-    >>> norm = UtteranceNorm(2)
+    >>> norm = MaskedInstanceNorm(2)
     >>> x = torch.randn(1, 2, 50)
     >>> y = norm(F.pad(x, (0, 7)), torch.tensor([50]))
     >>> torch.allclose(y[..., :50], norm(x, torch.tensor([50])), atol=1e-6)
@@ -117,7 +117,7 @@ def gabor_filters(filters: int, kernel: int) -> torch.Tensor:
     return bank.unsqueeze(1).float()
 
 
-def without_rest(x: torch.Tensor, conv: nn.Conv1d) -> torch.Tensor:
+def trim_to_stride(x: torch.Tensor, conv: nn.Conv1d) -> torch.Tensor:
     """Cut the frames at the end of x [B, C, F] that ``conv`` does not reach.
 
     With such a rest, oneDNN 3.10's bfloat16 kernel for the gradient of strided
@@ -125,7 +125,7 @@ def without_rest(x: torch.Tensor, conv: nn.Conv1d) -> torch.Tensor:
 
     Example
     -------
-    >>> without_rest(torch.zeros(1, 1, 8), nn.Conv1d(1, 1, 5, stride=2)).shape
+    >>> trim_to_stride(torch.zeros(1, 1, 8), nn.Conv1d(1, 1, 5, stride=2)).shape
     torch.Size([1, 1, 7])
     """
     (kernel,), (stride,) = conv.kernel_size, conv.stride
@@ -136,7 +136,7 @@ class GaborStem(nn.Module):
     """Learnable Gabor energies, then two strided convolutions: 25 Hz.
 
     conv k400/s40 (quadrature pairs) -> squared modulus -> low-pass k10/s4 ->
-    log -> UtteranceNorm (100 Hz, ``filters`` channels in mel order) ->
+    log -> MaskedInstanceNorm (100 Hz, ``filters`` channels in mel order) ->
     conv k5/s2 -> conv k5/s2.
 
     Arguments
@@ -155,7 +155,7 @@ class GaborStem(nn.Module):
     True
     """
 
-    frame_stride = 640
+    hop_length = 640
     subsampling = ((5, 2), (5, 2))
 
     def __init__(self, filters: int = 80, channels: int = 192):
@@ -170,7 +170,7 @@ class GaborStem(nn.Module):
         self.lowpass.weight.data = (
             (window / window.sum()).expand(filters, 1, 10).clone()
         )
-        self.norm = UtteranceNorm(filters)
+        self.norm = MaskedInstanceNorm(filters)
         self.conv1 = nn.Conv1d(filters, channels, 5, stride=2)
         self.conv2 = nn.Conv1d(channels, channels, 5, stride=2)
 
@@ -218,7 +218,7 @@ class GaborStem(nn.Module):
         """Bring features [B, filters, F] to frames [B, channels, T]."""
         frames = features
         for conv in (self.conv1, self.conv2):
-            frames = F.gelu(conv(without_rest(frames, conv)))
+            frames = F.gelu(conv(trim_to_stride(frames, conv)))
         return frames
 
 
@@ -242,7 +242,7 @@ class Wav2Vec2Stem(nn.Module):
     [1, 49]
     """
 
-    frame_stride = 320
+    hop_length = 320
     subsampling = ()
     layout = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))
 
@@ -258,7 +258,9 @@ class Wav2Vec2Stem(nn.Module):
         )
         for conv in self.convs:
             nn.init.kaiming_normal_(conv.weight)
-        self.first_norm = UtteranceNorm(channels) if norm == "group" else None
+        self.first_norm = (
+            MaskedInstanceNorm(channels) if norm == "group" else None
+        )
         self.layer_norms = nn.ModuleList(
             nn.LayerNorm(channels) for _ in self.layout if norm == "layer"
         )

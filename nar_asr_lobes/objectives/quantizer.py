@@ -10,6 +10,8 @@ components: https://arxiv.org/abs/2606.30671.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -105,7 +107,7 @@ class RandomProjectionQuantizer(nn.Module):
     ):
         super().__init__()
         self.kind = projection
-        stride = frontend.stem.frame_stride
+        stride = frontend.stem.hop_length
         self.stack = stride // HOP
         # Log-mel frame whose stack lies in the middle of encoder frame 0.
         middle = (frontend.min_samples() - WINDOW) / 2 / HOP
@@ -198,3 +200,72 @@ class RandomProjectionQuantizer(nn.Module):
         short = frames * self.stack - mel.shape[1]
         mel = F.pad(mel, (0, 0, 0, max(0, short)))[:, : frames * self.stack]
         return mel.unflatten(1, (frames, self.stack)).flatten(2)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """Code vectors [..., G * code_dim], codes [..., G], softmax [..., G, V]."""
+
+    vectors: torch.Tensor
+    codes: torch.Tensor
+    probabilities: torch.Tensor
+
+
+class GumbelQuantizer(nn.Module):
+    """Choose one code of each group, straight-through.
+
+    Forward the choice is hard; backward it is the Gumbel softmax that it was
+    drawn from (Jang et al., https://arxiv.org/abs/1611.01144).
+
+    Arguments
+    ---------
+    width : int
+        Width of the frames.
+    groups, codes : int
+        G codebooks of V codes each.
+    code_dim : int
+        Width of a group's code vectors.
+
+    Example
+    -------
+    >>> quantizer = GumbelQuantizer(16, groups=2, codes=8, code_dim=4)
+    >>> quantized = quantizer(torch.randn(1, 5, 16), temperature=2.0)
+    >>> quantized.vectors.shape, quantized.codes.shape
+    (torch.Size([1, 5, 8]), torch.Size([1, 5, 2]))
+    """
+
+    def __init__(self, width: int, groups: int, codes: int, code_dim: int):
+        super().__init__()
+        self.groups = groups
+        self.scores = nn.Linear(width, groups * codes)
+        # A third of fairseq's, whose softmax is so peaked that in short runs
+        # the diversity loss has no gradient and few codes stay in use.
+        nn.init.normal_(self.scores.weight, std=0.3)
+        nn.init.zeros_(self.scores.bias)
+        self.book = nn.Parameter(torch.rand(groups, codes, code_dim))
+
+    def forward(
+        self, frames: torch.Tensor, temperature: float | None
+    ) -> Quantized:
+        """Quantise frames [..., width], in float32.
+
+        ``temperature`` is that of the Gumbel softmax, whose noise comes from
+        torch's global generator; None takes the best code, without noise.
+        """
+        with torch.autocast(frames.device.type, enabled=False):
+            scores = self.scores(frames.float())
+            scores = scores.unflatten(-1, (self.groups, -1))
+            noisy = scores
+            if temperature is not None:
+                waits = torch.empty_like(scores).exponential_()
+                noise = -waits.clamp_min(1e-30).log()  # a 0 may be drawn
+                noisy = (scores + noise) / temperature
+            codes = noisy.argmax(-1)
+            choice = torch.zeros_like(scores).scatter_(
+                -1, codes.unsqueeze(-1), 1.0
+            )
+            if temperature is not None:
+                soft = noisy.softmax(-1)
+                choice = choice + (soft - soft.detach())
+            vectors = torch.einsum("...gv,gvd->...gd", choice, self.book)
+            return Quantized(vectors.flatten(-2), codes, scores.softmax(-1))

@@ -43,8 +43,8 @@ def move(value: Any, device: torch.device | str) -> Any:
 
     Example
     -------
-    >>> from nar_asr_lobes.lobes.masking import FrameMasker
-    >>> moved = move(FrameMasker(torch.ones(1, 2).bool(), ()), "meta")
+    >>> from nar_asr_lobes.lobes.masking import FrameMask
+    >>> moved = move(FrameMask(torch.ones(1, 2).bool(), ()), "meta")
     >>> moved.mask.device, moved.subsampling
     (device(type='meta'), ())
     """

@@ -6,7 +6,7 @@ import torch
 
 from nar_asr_lobes.lobes.frontend import WaveformFrontend
 from nar_asr_lobes.lobes.masking import (
-    FrameMasker,
+    FrameMask,
     SpecAugment,
     draw_span_mask,
     draw_token_mask,
@@ -18,10 +18,10 @@ CHANNELS = 80
 
 
 def hidden_by(augment, seeds, lengths):
-    """What the masker hides, bool [B, C, F]."""
+    """What the mask_fn hides, bool [B, C, F]."""
     features = torch.ones(len(lengths), CHANNELS, max(lengths))
-    masker = augment.masker(seeds, lengths, CHANNELS)
-    return masker(features) == 0
+    mask_fn = augment.mask_fn(seeds, lengths, CHANNELS)
+    return mask_fn(features) == 0
 
 
 def runs(hidden):
@@ -46,7 +46,7 @@ def test_two_masks_of_each_kind_for_every_utterance():
 
 @pytest.mark.parametrize("counts", [(2, 2), (1, 3), (0, 2)])
 def test_masks_are_drawn_and_painted_exactly(counts):
-    augment = SpecAugment(*counts, freq_share=0.25, time_share=0.2)
+    augment = SpecAugment(*counts, freq_ratio=0.25, time_ratio=0.2)
     for seed in range(100):
         seeds = range(seed, seed + len(LENGTHS))
         freq, time = augment.spans(seeds, LENGTHS, CHANNELS)
@@ -95,8 +95,8 @@ def test_masks_come_from_the_seed_whatever_the_batch():
 def test_hidden_features_are_the_mean_and_the_others_untouched():
     features = torch.randn(2, CHANNELS, 50)
     lengths = torch.tensor([50, 30])
-    masker = SpecAugment().masker([1, 2], lengths.tolist(), CHANNELS)
-    out = masker(features)
+    mask_fn = SpecAugment().mask_fn([1, 2], lengths.tolist(), CHANNELS)
+    out = mask_fn(features)
     hidden = hidden_by(SpecAugment(), [1, 2], [50, 30])
     assert torch.equal(out, features.masked_fill(hidden, 0))
 
@@ -113,8 +113,8 @@ def test_a_hidden_frame_hides_all_that_it_reads(subsampling, reach, stride):
         expected = torch.zeros(3, 1, size, dtype=torch.bool)
         for row, frame in mask.nonzero().tolist():
             expected[row, :, frame * stride : frame * stride + reach] = True
-        masker = FrameMasker(mask, subsampling)
-        out = masker(torch.ones(3, 1, size))
+        mask_fn = FrameMask(mask, subsampling)
+        out = mask_fn(torch.ones(3, 1, size))
         assert torch.equal(out == 0, expected)
 
 
@@ -125,10 +125,10 @@ def test_the_content_of_hidden_frames_does_not_reach_them(stem):
     lengths = frontend.output_lengths(torch.tensor([16000, 12000]))
     mask = torch.zeros(2, int(lengths[0]), dtype=torch.bool)
     mask[0, 3:7] = mask[0, 14] = mask[1, 9:12] = True
-    masker = FrameMasker(mask, stem.subsampling)
+    mask_fn = FrameMask(mask, stem.subsampling)
     wav_lens = torch.tensor([1.0, 0.75])
     one, two = (
-        frontend(torch.randn(2, 16000), wav_lens, masker)[0] for _ in "ab"
+        frontend(torch.randn(2, 16000), wav_lens, mask_fn)[0] for _ in "ab"
     )
     assert torch.equal(one[mask], two[mask])
     visible = ~mask & (torch.arange(mask.shape[1]) < lengths[:, None])
@@ -140,7 +140,7 @@ def test_no_gradient_flows_from_a_hidden_frame_to_its_features():
     features = torch.randn(1, 20, 53, requires_grad=True)
     mask = torch.zeros(1, 11, dtype=torch.bool)
     mask[0, [2, 3, 9]] = True
-    seen = FrameMasker(mask, stem.subsampling)(features)
+    seen = FrameMask(mask, stem.subsampling)(features)
     frames = stem.subsample(seen)
     for frame in range(11):
         (gradient,) = torch.autograd.grad(

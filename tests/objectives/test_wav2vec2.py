@@ -7,7 +7,8 @@ from torch.nn import functional as F
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.masking import SpecAugment, draw_span_mask
 from nar_asr_lobes.lobes.model import NarAsr
-from nar_asr_lobes.objectives.wav2vec2 import GumbelQuantizer, Wav2Vec2
+from nar_asr_lobes.objectives.quantizer import GumbelQuantizer
+from nar_asr_lobes.objectives.wav2vec2 import Wav2Vec2
 
 TINY = ModelConfig.tiny()
 SAMPLES = [12000, 8001, 5000, 4300]
@@ -64,7 +65,7 @@ def test_targets_are_of_the_frames_without_masks(model, ragged):
     more = mask.clone()
     more[:, ::2] = True
     stem = model.encoder.frontend.stem
-    masker = SpecAugment().masker(
+    mask_fn = SpecAugment().mask_fn(
         range(len(SAMPLES)),
         stem.feature_lengths(torch.tensor(SAMPLES)).tolist(),
         stem.feature_channels,
@@ -72,7 +73,7 @@ def test_targets_are_of_the_frames_without_masks(model, ragged):
     counted = mask.gather(1, places)
     for changed in (
         model(wavs, wav_lens, more, places),
-        model(wavs, wav_lens, mask, places, masker=masker),
+        model(wavs, wav_lens, mask, places, mask_fn=mask_fn),
     ):
         assert torch.equal(plain.targets, changed.targets)
         apart = (plain.contexts - changed.contexts)[counted].abs().amax(-1)
