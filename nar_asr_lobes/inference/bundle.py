@@ -47,7 +47,6 @@ LODR = "lodr.ngram"
 
 _SETTINGS = {
     "format_version": int,
-    "vocab_size": int,
     "tokenizer": str,  # fingerprint
     "text_style": str,
     "normalizer_version": int,
@@ -152,7 +151,6 @@ def write_bundle(
     find_mode(default_mode, lms.present, "add one or choose another mode")
     settings = {
         "format_version": FORMAT_VERSION,
-        "vocab_size": tokenizer.size,
         "tokenizer": tokenizer.fingerprint,
         "text_style": text_style,
         "normalizer_version": NORMALIZER_VERSION,
@@ -203,11 +201,6 @@ def load_bundle(folder: str | os.PathLike) -> Bundle:
             f"trained with (fingerprint {tokenizer.fingerprint[:12]} instead "
             f"of {settings['tokenizer'][:12]}); {REMEDY}"
         )
-    if tokenizer.size != settings["vocab_size"]:
-        raise UserError(
-            f"{folder / SETTINGS}: vocab_size is {settings['vocab_size']}, "
-            f"but the tokenizer has {tokenizer.size} pieces; {REMEDY}"
-        )
     lms = lm_files.load(tokenizer)
     try:
         options = DecodingOptions.from_dict(settings["decoding"])
@@ -215,7 +208,7 @@ def load_bundle(folder: str | os.PathLike) -> Bundle:
     except UserError as error:
         raise UserError(f"{folder / SETTINGS}: {error}") from error
     return Bundle(
-        model=_load_model(folder, settings),
+        model=_load_model(folder, settings["model"], tokenizer.size),
         tokenizer=tokenizer,
         lms=lms,
         options=options,
@@ -291,10 +284,12 @@ def _read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _load_model(folder: Path, settings: dict[str, Any]) -> NarAsr:
+def _load_model(
+    folder: Path, config: dict[str, Any], vocab_size: int
+) -> NarAsr:
     try:
         weights = safetensors.torch.load_file(folder / WEIGHTS)
-        model = build_model(settings["model"], settings["vocab_size"])
+        model = build_model(config, vocab_size)
         model.load_state_dict(weights)
     except UserError as error:
         raise UserError(f"{folder / SETTINGS}: {error}") from error
@@ -305,7 +300,7 @@ def _load_model(folder: Path, settings: dict[str, Any]) -> NarAsr:
         ValueError,
     ) as error:
         raise UserError(
-            f"{folder / WEIGHTS}: the weights do not fit the sizes and the "
-            f"vocab_size in {SETTINGS}; {REMEDY}"
+            f"{folder / WEIGHTS}: the weights do not fit the sizes in "
+            f"{SETTINGS} and the tokenizer; {REMEDY}"
         ) from error
     return model.eval()
