@@ -1,11 +1,11 @@
-"""A causal pre-norm Transformer language model over the tokenizer's pieces.
+"""A causal pre-norm Transformer language model over tokens.
 
 <s> + tokens [B, U] -> embedding -> N x (causal self-attention, feed-forward)
                     -> LayerNorm -> linear -> log-probs [B, U + 1, V]
 
-The blank's id 0 is no piece, so it is the sentence's start on the way in and
-its end on the way out. Padding lies behind what is causal: it reaches no valid
-position, so a sentence scores the same in a batch as alone.
+Id 0, the blank's, is not a token: it marks the sentence's start in the input
+and its end in the output. Attention is causal, so that padding reaches no valid
+position and a sentence's score does not depend on its batch.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.attention import (
     Attention,
+    ByteDropout,
     FeedForward,
     attention_mask,
     rotary_angles,
     rotate,
     scaled_attention,
 )
-from nar_asr_lobes.lobes.dropout import ByteDropout
 from nar_asr_lobes.lobes.lengths import valid_mask
 
 BOUNDARY = 0  # <s> as input, </s> as output
@@ -94,19 +94,18 @@ d_model, heads, ffn_dim, layers, dropout
 
 @dataclass(frozen=True)
 class Memory:
-    """What a step remembers of the tokens before, and writes its own to.
+    """Keys and values of earlier tokens, to which a step adds its own.
 
     Arguments
     ---------
     store : torch.Tensor
         Keys and values of R tokens in all layers, shape [L, R, 2, H, d].
     rows : slice
-        Where those of the B tokens that are read now are kept.
+        Rows for the B current tokens.
     paths : torch.Tensor
-        For each of them the rows of its sentence from <s> on, with its own as
-        the last one; shape [B, P].
+        Rows of each one's sentence from <s> on, its own last; shape [B, P].
     lengths : torch.Tensor
-        Tokens before it, at most P - 1; shape [B].
+        Number of earlier tokens, at most P - 1; shape [B].
     """
 
     store: torch.Tensor
@@ -117,7 +116,7 @@ class Memory:
     def add(
         self, layer: int, key: torch.Tensor, value: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keep a layer's [B, H, 1, d]; return the sentences' [B, H, P, d]."""
+        """Store a layer's [B, H, 1, d]; return the sentences' [B, H, P, d]."""
         kept = self.store[layer]
         kept[self.rows, 0], kept[self.rows, 1] = key[:, :, 0], value[:, :, 0]
         found = kept.index_select(0, self.paths.flatten())
@@ -127,15 +126,7 @@ class Memory:
 
 
 class CausalAttention(Attention):
-    """Self-attention to what came before, and to what is remembered.
-
-    Example
-    -------
-    >>> attention = CausalAttention(16, 2)
-    >>> angles = rotary_angles(torch.arange(5.0)[None], 8)
-    >>> attention(torch.randn(1, 5, 16), angles).shape
-    torch.Size([1, 5, 16])
-    """
+    """Causal self-attention, also over stored keys and values."""
 
     def forward(
         self,
@@ -144,11 +135,10 @@ class CausalAttention(Attention):
         remember: Callable | None = None,
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Attend from x [B, N, D] to itself, or N = 1 to its sentence.
+        """Attend from x [B, N, D] to itself, or with N = 1 to its sentence.
 
-        ``remember`` takes the key and the value of x and returns those of the
-        sentence [B, H, P, d]; ``mask`` [B, 1, 1, P] is True where they are
-        valid.
+        ``remember`` takes the key and value of x and returns those of the
+        sentence [B, H, P, d]; ``mask`` is [B, 1, 1, P].
         """
         key, value = self.key_value(x).chunk(2, dim=-1)
         key, value = rotate(self._split(key), angles), self._split(value)
@@ -161,20 +151,9 @@ class CausalAttention(Attention):
 
 
 class CausalLayer(nn.Module):
-    """Causal self-attention and feed-forward, both pre-norm.
+    """Causal self-attention and feed-forward, both pre-norm."""
 
-    Arguments
-    ---------
-    sizes : LmSizes
-        Width, heads, inner width and dropout.
-
-    Example
-    -------
-    >>> layer = CausalLayer(LmSizes(16, 2, 32))
-    >>> angles = rotary_angles(torch.arange(5.0)[None], 8)
-    >>> layer(torch.randn(1, 5, 16), angles).shape
-    torch.Size([1, 5, 16])
-    """
+    repeated = True  # compiled as a unit
 
     def __init__(self, sizes: LmSizes):
         super().__init__()
@@ -198,7 +177,7 @@ class CausalLayer(nn.Module):
 
 
 class TransformerLm(nn.Module):
-    """Predict each piece of a sentence from those before it, and its end.
+    """Predict each token of a sentence from those before it, and its end.
 
     Arguments
     ---------

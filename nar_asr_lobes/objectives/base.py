@@ -99,4 +99,4 @@ def draw_spec_augment(
         return None
     stem = model.encoder.frontend.stem
     lengths = stem.feature_lengths(batch.samples).tolist()
-    return spec_augment.mask_fn(batch.seeds, lengths, stem.feature_channels)
+    return spec_augment.draw(batch.seeds, lengths, stem.feature_channels)

@@ -28,6 +28,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from nar_asr_lobes.dataio.datasets import Batch
+from nar_asr_lobes.dataio.seeds import Stream, generator
 from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.lobes.masking import FrameMask, MaskFn, SpecAugment
@@ -80,7 +81,7 @@ def draw_distractors(
     for rows, seed, count in zip(table, seeds, counts, strict=True):
         if count == 0:
             continue
-        rng = np.random.default_rng([int(seed), 8])
+        rng = generator(seed, Stream.DISTRACTORS)
         own = np.arange(count)[:, None]
         drawn = rng.integers(0, count - 1, (count, number), dtype=np.int32)
         pairs = own * count + drawn + (drawn >= own)  # never itself
