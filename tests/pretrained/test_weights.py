@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.pretrained.config import read_published_config
+from nar_asr_lobes.pretrained.encoder import read_published_config
 from nar_asr_lobes.pretrained.weights import encoder_state, read_tensors
 from tests.published_models import PUBLISHED, make_published, save_published
 
