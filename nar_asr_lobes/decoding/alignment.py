@@ -1,4 +1,4 @@
-"""When each token and word was said: the best CTC path through given tokens.
+"""Times of tokens and words, from the best CTC path through given tokens.
 
 log_probs [T, V] + tokens [U] -> token spans [U] in frames
     -> words with times and confidences
@@ -51,7 +51,7 @@ class TokenSpan:
 
 @dataclass(frozen=True)
 class Word:
-    """One word, when it was said, and how sure of it the CTC layer is.
+    """One word with its time and the CTC layer's confidence.
 
     In scripts without spaces (Chinese, Japanese, Thai, …) it is a character or
     a token of a few.

@@ -57,22 +57,8 @@ def run_layers(
     return x
 
 
-class ConvPosition(nn.Module):
-    """Depthwise convolution over valid frames, gated.
-
-    Arguments
-    ---------
-    d_model : int
-        Width D.
-    kernel : int
-        Frames, odd.
-
-    Example
-    -------
-    >>> conv = ConvPosition(8, 5)
-    >>> conv(torch.randn(1, 6, 8), torch.ones(1, 6, 1)).shape
-    torch.Size([1, 6, 8])
-    """
+class _ConvPosition(nn.Module):
+    """Depthwise convolution over valid frames, gated; kernel odd."""
 
     def __init__(self, d_model: int, kernel: int):
         super().__init__()
@@ -101,24 +87,8 @@ class ConvPosition(nn.Module):
         return self.output(nn.functional.silu(self.norm(x)))
 
 
-class EncoderLayer(nn.Module):
-    """Convolutional position, self-attention, feed-forward, all pre-norm.
-
-    Arguments
-    ---------
-    d_model, heads, ffn_dim, conv_kernel : int
-        Width, heads, inner width and convolution kernel in frames.
-    dropout : float
-        Dropout on every residual branch.
-
-    Example
-    -------
-    >>> layer = EncoderLayer(16, 2, 32, 5, 0.0)
-    >>> x, valid = torch.randn(1, 6, 16), torch.ones(1, 6, dtype=torch.bool)
-    >>> angles = rotary_angles(torch.arange(6.0)[None], 8)
-    >>> layer(x, valid, angles, attention_mask(valid)).shape
-    torch.Size([1, 6, 16])
-    """
+class _EncoderLayer(nn.Module):
+    """Convolutional position, self-attention, feed-forward, all pre-norm."""
 
     repeated = True  # compiled as a unit
 
@@ -132,7 +102,7 @@ class EncoderLayer(nn.Module):
     ):
         super().__init__()
         self.conv_norm = nn.LayerNorm(d_model)
-        self.conv = ConvPosition(d_model, conv_kernel)
+        self.conv = _ConvPosition(d_model, conv_kernel)
         self.attention_norm = nn.LayerNorm(d_model)
         self.attention = Attention(d_model, heads)
         self.ffn_norm = nn.LayerNorm(d_model)
@@ -162,7 +132,7 @@ class TransformerEncoder(nn.Module):
     layers : int
         Number of layers.
     d_model, heads, ffn_dim, conv_kernel : int
-        As in ``EncoderLayer``.
+        Width, heads, inner width, and convolution kernel in frames (odd).
     dropout : float
         Dropout on every residual branch.
 
@@ -188,7 +158,7 @@ class TransformerEncoder(nn.Module):
         super().__init__()
         self.head_dim = d_model // heads
         self.layers = nn.ModuleList(
-            EncoderLayer(d_model, heads, ffn_dim, conv_kernel, dropout)
+            _EncoderLayer(d_model, heads, ffn_dim, conv_kernel, dropout)
             for _ in range(layers)
         )
         self.norm = nn.LayerNorm(d_model)

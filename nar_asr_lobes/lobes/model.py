@@ -73,7 +73,7 @@ class SpeechEncoder(nn.Module):
         mask_fn: MaskFn | None = None,
         hook: LayerHook | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Give states [B, T, D] and their valid lengths [B]."""
+        """Return states [B, T, D] and their valid lengths [B]."""
         frames, lengths = self.frontend(wavs, wav_lens, mask_fn)
         return self.layers(frames, lengths, hook), lengths
 

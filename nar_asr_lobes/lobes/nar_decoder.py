@@ -24,25 +24,8 @@ from nar_asr_lobes.lobes.attention import (
 from nar_asr_lobes.lobes.lengths import valid_mask
 
 
-class DecoderLayer(nn.Module):
-    """Self-attention, cross-attention, feed-forward, all pre-norm.
-
-    Arguments
-    ---------
-    d_model, heads, ffn_dim : int
-        Width, heads and inner width.
-    dropout : float
-        Dropout on every residual branch.
-
-    Example
-    -------
-    >>> layer = DecoderLayer(16, 2, 32, 0.0)
-    >>> tokens, frames = torch.randn(1, 3, 16), torch.randn(1, 6, 16)
-    >>> angles = [rotary_angles(torch.zeros(1, n), 8) for n in (3, 6)]
-    >>> masks = [torch.ones(1, 1, 1, n, dtype=torch.bool) for n in (3, 6)]
-    >>> layer(tokens, frames, *angles, *masks).shape
-    torch.Size([1, 3, 16])
-    """
+class _DecoderLayer(nn.Module):
+    """Self-attention, cross-attention, feed-forward, all pre-norm."""
 
     repeated = True  # compiled as a unit
 
@@ -114,7 +97,7 @@ class NarDecoder(nn.Module):
         self.head_dim = d_model // heads
         self.embedding = nn.Embedding(vocab_size + 1, d_model)
         self.layers = nn.ModuleList(
-            DecoderLayer(d_model, heads, ffn_dim, dropout)
+            _DecoderLayer(d_model, heads, ffn_dim, dropout)
             for _ in range(layers)
         )
         self.norm = nn.LayerNorm(d_model)

@@ -129,7 +129,7 @@ def gabor_filters(filters: int, kernel: int) -> torch.Tensor:
     return bank.unsqueeze(1).float()
 
 
-def trim_to_stride(x: torch.Tensor, conv: nn.Conv1d) -> torch.Tensor:
+def _trim_to_stride(x: torch.Tensor, conv: nn.Conv1d) -> torch.Tensor:
     """Cut the frames at the end of x [B, C, F] that ``conv`` does not reach."""
     # With such a remainder, oneDNN 3.10's bfloat16 kernel for the gradient of
     # strided filters reads uninitialised memory behind x: NaN, at times.
@@ -231,7 +231,7 @@ class GaborStem(nn.Module):
         """Subsample features [B, filters, F] to frames [B, channels, T]."""
         frames = features
         for conv in (self.conv1, self.conv2):
-            frames = F.gelu(conv(trim_to_stride(frames, conv)))
+            frames = F.gelu(conv(_trim_to_stride(frames, conv)))
         return frames
 
 

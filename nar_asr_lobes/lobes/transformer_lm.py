@@ -88,7 +88,7 @@ d_model, heads, ffn_dim, layers, dropout
         return cls(**values)
 
     def to_dict(self) -> dict:
-        """Give the sizes as a plain dictionary."""
+        """Return the sizes as a plain dictionary."""
         return asdict(self)
 
 
@@ -119,13 +119,13 @@ class Memory:
         """Store a layer's [B, H, 1, d]; return the sentences' [B, H, P, d]."""
         kept = self.store[layer]
         kept[self.rows, 0], kept[self.rows, 1] = key[:, :, 0], value[:, :, 0]
-        found = kept.index_select(0, self.paths.flatten())
-        found = found.unflatten(0, self.paths.shape)  # [B, P, 2, H, d]
-        keys, values = found.transpose(1, 3).unbind(2)
+        taken = kept.index_select(0, self.paths.flatten())
+        taken = taken.unflatten(0, self.paths.shape)  # [B, P, 2, H, d]
+        keys, values = taken.transpose(1, 3).unbind(2)
         return keys, values
 
 
-class CausalAttention(Attention):
+class _CausalAttention(Attention):
     """Causal self-attention, also over stored keys and values."""
 
     def forward(
@@ -150,7 +150,7 @@ class CausalAttention(Attention):
         return self.output(out.transpose(1, 2).flatten(2))
 
 
-class CausalLayer(nn.Module):
+class _CausalLayer(nn.Module):
     """Causal self-attention and feed-forward, both pre-norm."""
 
     repeated = True  # compiled as a unit
@@ -158,7 +158,7 @@ class CausalLayer(nn.Module):
     def __init__(self, sizes: LmSizes):
         super().__init__()
         self.attention_norm = nn.LayerNorm(sizes.d_model)
-        self.attention = CausalAttention(sizes.d_model, sizes.heads)
+        self.attention = _CausalAttention(sizes.d_model, sizes.heads)
         self.ffn_norm = nn.LayerNorm(sizes.d_model)
         self.ffn = FeedForward(sizes.d_model, sizes.ffn_dim)
         self.dropout = ByteDropout(sizes.dropout)
@@ -170,7 +170,7 @@ class CausalLayer(nn.Module):
         remember: Callable | None = None,
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Update x [B, N, D]; arguments as in ``CausalAttention``."""
+        """Update x [B, N, D]; arguments as in ``_CausalAttention``."""
         y = self.attention(self.attention_norm(x), angles, remember, mask)
         x = x + self.dropout(y)
         return x + self.dropout(self.ffn(self.ffn_norm(x)))
@@ -201,7 +201,7 @@ class TransformerLm(nn.Module):
         self.head_dim = sizes.d_model // sizes.heads
         self.embedding = nn.Embedding(vocab_size, sizes.d_model)
         self.layers = nn.ModuleList(
-            CausalLayer(sizes) for _ in range(sizes.layers)
+            _CausalLayer(sizes) for _ in range(sizes.layers)
         )
         self.norm = nn.LayerNorm(sizes.d_model)
         self.output = nn.Linear(sizes.d_model, vocab_size)
@@ -210,19 +210,19 @@ class TransformerLm(nn.Module):
     def forward(
         self, tokens: torch.Tensor, token_lens: torch.Tensor
     ) -> torch.Tensor:
-        """Score sentences piece by piece.
+        """Score sentences token by token.
 
         Arguments
         ---------
         tokens : torch.Tensor
-            Pieces 1 .. V-1 padded with 0, shape [B, U].
+            Tokens 1 .. V-1 padded with 0, shape [B, U].
         token_lens : torch.Tensor
-            Valid pieces, shape [B].
+            Valid tokens, shape [B].
 
         Returns
         -------
         torch.Tensor
-            Natural log-probability of each piece, then of the end, then 0;
+            Natural log-probability of each token, then of the end, then 0;
             shape [B, U + 1].
         """
         targets = F.pad(tokens, (0, 1), value=BOUNDARY)
@@ -275,7 +275,7 @@ class TransformerLm(nn.Module):
         Returns
         -------
         torch.Tensor
-            Natural log-probabilities of what comes next, shape [B, V].
+            Natural log-probabilities of the next token, shape [B, V].
         """
         lengths = memory.lengths
         angles = rotary_angles(lengths[:, None].float(), self.head_dim)

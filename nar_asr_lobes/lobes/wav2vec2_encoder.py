@@ -80,11 +80,11 @@ class _RelativePositionBias(nn.Module):
         self.table = nn.Embedding(buckets, heads)
 
     def forward(self, frames: int) -> torch.Tensor:
-        """Give the bias of T frames, shape [H, T, T]."""
+        """Return the bias of T frames, shape [H, T, T]."""
         device = self.table.weight.device
         offsets = torch.arange(1 - frames, frames, device=device)
-        places = position_buckets(offsets, self.buckets, self.distance)
-        rows = self.table(places).mT  # [H, 2 T - 1], the least offset first
+        buckets = position_buckets(offsets, self.buckets, self.distance)
+        rows = self.table(buckets).mT  # [H, 2 T - 1], lowest offset first
         return rows.unfold(-1, frames, 1).flip(1)
 
 
@@ -129,22 +129,8 @@ class _SelfAttention(nn.Module):
         return self.output(out.transpose(1, 2).flatten(2))
 
 
-class Wav2Vec2Layer(nn.Module):
-    """Self-attention and feed-forward, normalised before or after.
-
-    Arguments
-    ---------
-    config : ModelConfig
-        The sizes.
-
-    Example
-    -------
-    >>> from nar_asr_lobes.lobes.config import ModelConfig
-    >>> layer = Wav2Vec2Layer(ModelConfig(d_model=16, heads=2, ffn_dim=32))
-    >>> mask = torch.ones(1, 1, 1, 6, dtype=torch.bool)
-    >>> layer(torch.randn(1, 6, 16), mask, None).shape
-    torch.Size([1, 6, 16])
-    """
+class _Wav2Vec2Layer(nn.Module):
+    """Self-attention and feed-forward, normalised before or after."""
 
     repeated = True  # compiled as a unit
 
@@ -212,7 +198,7 @@ class Wav2Vec2Encoder(nn.Module):
                 config.position_buckets, config.position_distance, config.heads
             )
         self.layers = nn.ModuleList(
-            Wav2Vec2Layer(config) for _ in range(config.encoder_layers)
+            _Wav2Vec2Layer(config) for _ in range(config.encoder_layers)
         )
         self.norm = nn.LayerNorm(config.d_model)
         self.dropout = ByteDropout(config.dropout)

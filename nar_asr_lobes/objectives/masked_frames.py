@@ -1,4 +1,4 @@
-"""Drawing masked frames: what both pre-training objectives share."""
+"""Masked frames, common to the pre-training objectives."""
 
 from __future__ import annotations
 
