@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from nar_asr_lobes.dataio.text.pieces import SPACE, Tokenizer
-from nar_asr_lobes.dataio.text.scripts import (
+from nar_asr_lobes.dataio.text.normalization import (
     is_spaceless,
     may_break,
     text_width,
 )
+from nar_asr_lobes.dataio.text.pieces import SPACE, Tokenizer
 from nar_asr_lobes.decoding.validation import as_log_probs
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.alignment import best_states

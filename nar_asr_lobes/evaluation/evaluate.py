@@ -17,7 +17,6 @@ from nar_asr_lobes.dataio.batching import Sample, validation_batches
 from nar_asr_lobes.dataio.checks import Finding, check_utterances, summarize
 from nar_asr_lobes.dataio.datasets import SpeechDataset
 from nar_asr_lobes.dataio.manifest import Utterance
-from nar_asr_lobes.dataio.text.wer import write_alignments
 from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.recognizer import Recognition, Recognizer
 from nar_asr_lobes.decoding.tuning.posteriors import (
@@ -25,7 +24,7 @@ from nar_asr_lobes.decoding.tuning.posteriors import (
     write_posteriors,
 )
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.evaluation.hot_recall import count_hot
+from nar_asr_lobes.evaluation.metrics import count_hot, write_alignments
 from nar_asr_lobes.evaluation.report import ModeResult
 from nar_asr_lobes.storage import write_text
 

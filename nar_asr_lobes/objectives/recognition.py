@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from nar_asr_lobes.dataio.datasets import Batch
 from nar_asr_lobes.dataio.synthesis.phones import Lexicon
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
-from nar_asr_lobes.dataio.text.wer import ErrorCounts, score
 from nar_asr_lobes.decoding.greedy import greedy_paths
 from nar_asr_lobes.distributed import gather_objects
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.evaluation.metrics import ErrorCounts, score
 from nar_asr_lobes.limits import require_number
 from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.lobes.masking import SpecAugment, draw_token_mask

@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from nar_asr_lobes.dataio.text.wer import score
-from nar_asr_lobes.evaluation.hot_recall import HotCounts
+from nar_asr_lobes.evaluation.metrics import HotCounts, score
 from nar_asr_lobes.evaluation.report import ModeResult, format_table, to_dict
 
 

@@ -8,9 +8,9 @@ from nar_asr_lobes.dataio.batching import Sample
 from nar_asr_lobes.dataio.datasets import SpeechDataset
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.synthesis.phones import Lexicon
-from nar_asr_lobes.dataio.text.wer import score
 from nar_asr_lobes.decoding.greedy import greedy_paths
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.evaluation.metrics import score
 from nar_asr_lobes.lobes.alignment import token_frames
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.masking import SpecAugment
