@@ -65,22 +65,10 @@ class SpecAugment:
     def draw(
         self, seeds: Sequence[int], lengths: Sequence[int], channels: int
     ) -> SpanMask:
-        """Draw the masks of a batch.
+        """Draw the masks of a batch, from a seed and a length an utterance.
 
-        Arguments
-        ---------
-        seeds : sequence of int
-            One for each utterance.
-        lengths : sequence of int
-            Valid frames of each utterance.
-        channels : int
-            Number of channels.
-
-        Returns
-        -------
-        SpanMask
-            Each span is at least one wide and lies inside the channels and
-            the valid frames.
+        Each span is at least one wide and lies inside the channels and the
+        valid frames.
         """
         freq = np.zeros((len(seeds), self.freq_masks, 2), dtype=np.int64)
         time = np.zeros((len(seeds), self.time_masks, 2), dtype=np.int64)
@@ -138,25 +126,12 @@ def _cover(spans: torch.Tensor, size: int) -> torch.Tensor:
 def draw_span_mask(
     seeds: Sequence[int], lengths: torch.Tensor, prob: float, span: int
 ) -> torch.Tensor:
-    """Draw masked frames in spans, for pre-training.
+    """Draw masked frames in spans, for pre-training; shape [B, T].
 
-    Arguments
-    ---------
-    seeds : sequence of int
-        One for each utterance.
-    lengths : torch.Tensor
-        Valid frames, shape [B].
-    prob : float
-        Sum of the span lengths over the utterance's length; spans overlap, so
-        that about 1 - exp(-prob) of the frames are masked.
-    span : int
-        Frames of a span, at most half the utterance.
-
-    Returns
-    -------
-    torch.Tensor
-        True where masked, shape [B, max(1, max(lengths))]; at least one span
-        in each utterance of two frames or more.
+    Span lengths add up to ``prob`` times the utterance's length (``lengths``
+    [B]); spans overlap: about 1 - exp(-prob) of the frames are masked. A span
+    has ``span`` frames, at most half the utterance, and each utterance of two
+    frames or more has one.
 
     Example
     -------
@@ -218,21 +193,7 @@ def draw_token_mask(
 ) -> torch.Tensor:
     """Draw masked tokens: uniformly 1 to all, without replacement.
 
-    As in Mask-Predict (https://arxiv.org/abs/1904.09324).
-
-    Arguments
-    ---------
-    seeds : sequence of int
-        One for each utterance.
-    token_lens : torch.Tensor
-        Tokens of each utterance, shape [B].
-    size : int
-        Padded number of tokens U.
-
-    Returns
-    -------
-    torch.Tensor
-        True where masked, shape [B, U].
+    As in Mask-Predict (https://arxiv.org/abs/1904.09324); shape [B, size].
 
     Example
     -------

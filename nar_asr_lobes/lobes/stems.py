@@ -91,17 +91,8 @@ def gabor_filters(filters: int, kernel: int) -> torch.Tensor:
     Gaussian-windowed sinusoids with the bandwidths of mel triangles, as far as
     the kernel can hold them (LEAF, https://arxiv.org/abs/2101.08596).
 
-    Arguments
-    ---------
-    filters : int
-        Number of centre frequencies between 60 and 7800 Hz.
-    kernel : int
-        Filter length in samples.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape [2 * filters, 1, kernel]; unit energy for each pair.
+    ``filters`` centre frequencies lie between 60 and 7800 Hz; each pair has
+    unit energy. Shape [2 * filters, 1, kernel].
 
     Example
     -------

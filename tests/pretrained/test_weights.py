@@ -64,7 +64,7 @@ def test_missing_and_unknown_tensors_are_named(source, tensors):
     tensors[f"wavlm.{short}"] = bias
     for extra in ("encoder.layers.3.layer_norm.bias", "other.weight"):
         extra = f"wavlm.{extra}"
-        message = f"not know: {re.escape(extra.removeprefix('wavlm.'))}; take"
+        message = f"unknown to this encoder: {re.escape(extra.removeprefix('wavlm.'))}; take"
         with pytest.raises(UserError, match=message):
             convert(source, {**tensors, extra: bias})
 
