@@ -64,7 +64,8 @@ def test_missing_and_unknown_tensors_are_named(source, tensors):
     tensors[f"wavlm.{short}"] = bias
     for extra in ("encoder.layers.3.layer_norm.bias", "other.weight"):
         extra = f"wavlm.{extra}"
-        message = f"unknown to this encoder: {re.escape(extra.removeprefix('wavlm.'))}; take"
+        short = re.escape(extra.removeprefix("wavlm."))
+        message = f"unknown to this encoder: {short}; take"
         with pytest.raises(UserError, match=message):
             convert(source, {**tensors, extra: bias})
 
