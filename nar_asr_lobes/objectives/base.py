@@ -1,4 +1,4 @@
-"""What every training objective provides, and the inputs it makes of a batch.
+"""The interface of training objectives, and the inputs they make of a batch.
 
 An objective turns a batch into sums of losses and their counts. The trainer
 adds the counts of all micro-batches on all ranks before the first backward
@@ -44,7 +44,7 @@ class ModelInputs:
 
 
 class Objective(Protocol):
-    """What the trainer needs of an objective.
+    """Interface of an objective, as the trainer uses it.
 
     ``weights`` are the weights of the losses. ``score`` names the statistic
     that ranks checkpoints (lower is better). ``remedies`` says, for each
@@ -99,4 +99,4 @@ def draw_spec_augment(
         return None
     stem = model.encoder.frontend.stem
     lengths = stem.feature_lengths(batch.samples).tolist()
-    return spec_augment.mask_fn(batch.seeds, lengths, stem.feature_channels)
+    return spec_augment.draw(batch.seeds, lengths, stem.feature_channels)

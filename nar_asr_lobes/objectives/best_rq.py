@@ -18,14 +18,18 @@ from nar_asr_lobes.distributed import gather_objects
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.masking import FrameMask, MaskFn, SpecAugment
-from nar_asr_lobes.lobes.model import ModelConfig, SpeechEncoder
+from nar_asr_lobes.lobes.model import ModelConfig
 from nar_asr_lobes.objectives.base import draw_spec_augment
 from nar_asr_lobes.objectives.diagnostics import (
     count_codes,
     count_spread,
     spread_sums,
 )
-from nar_asr_lobes.objectives.masked_frames import MaskedFrames, MaskedInputs
+from nar_asr_lobes.objectives.masked_frames import (
+    MaskedFrames,
+    MaskedInputs,
+    MaskedModel,
+)
 from nar_asr_lobes.objectives.quantizer import (
     PROJECTIONS,
     RandomProjectionQuantizer,
@@ -48,12 +52,12 @@ class BestRqOutput:
     lengths: torch.Tensor
 
 
-class BestRq(nn.Module):
+class BestRq(MaskedModel):
     """Encoder, frozen quantiser and a classifier of its codes.
 
     Arguments
     ---------
-    config : ModelConfig or dict
+    config : ModelConfig
         The encoder's sizes.
     codebooks, codes : int
         As in ``RandomProjectionQuantizer``.
@@ -76,27 +80,19 @@ class BestRq(nn.Module):
 
     def __init__(
         self,
-        config: ModelConfig | dict,
+        config: ModelConfig,
         codebooks: int = 1,
         codes: int = 1024,
         soft_temperature: float | None = None,
         projection: str = "random",
     ):
-        super().__init__()
-        if isinstance(config, dict):
-            config = ModelConfig.from_dict(config)
-        self.config = config
+        super().__init__(config)
         self.codebooks = codebooks
         self.soft_temperature = soft_temperature
-        self.encoder = SpeechEncoder(config)
         self.quantizer = RandomProjectionQuantizer(
             self.encoder.frontend, codebooks, codes, projection=projection
         )
         self.classifier = nn.Linear(config.d_model, codebooks * codes)
-
-    def output_lengths(self, samples: torch.Tensor) -> torch.Tensor:
-        """Count the frames of utterances of ``samples`` samples."""
-        return self.encoder.frontend.output_lengths(samples)
 
     def forward(
         self,

@@ -105,22 +105,12 @@ def spread_sums(
 ) -> dict[str, torch.Tensor]:
     """Measure how much, and in how many directions, the states vary in time.
 
-    Arguments
-    ---------
-    states : torch.Tensor
-        Encoder states, shape [B, T, D].
-    lengths : torch.Tensor
-        Valid frames, shape [B].
-
-    Returns
-    -------
-    dict
-        Scalars without gradient, to be divided by ``count_spread``.
-        ``feature_std``: the standard deviation over an utterance's frames,
-        averaged over D, relative to the states' root mean square: 0 when all
-        frames are equal, at most 1. ``feature_rank``: the participation ratio
-        of the eigenvalues e of their covariance, (sum e)^2 / sum e^2: 1 when
-        the states lie on a line, at most D, and lower in short utterances.
+    ``feature_std`` is the standard deviation of states [B, T, D] over an
+    utterance's frames, averaged over D, relative to their root mean square:
+    0 when all frames are equal, at most 1. ``feature_rank`` is the
+    participation ratio of the eigenvalues e of their covariance,
+    (sum e)^2 / sum e^2: 1 on a line, at most D, lower in short utterances.
+    Both are without gradient, and to be divided by ``count_spread``.
 
     Example
     -------
@@ -154,21 +144,9 @@ def count_spread(valid: torch.Tensor) -> dict[str, float]:
 def count_codes(
     codes: torch.Tensor, size: int, counted: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Count each code.
+    """Count each of ``size`` codes V in codes [..., G], shape [G, V].
 
-    Arguments
-    ---------
-    codes : torch.Tensor
-        Below ``size``, shape [..., G].
-    size : int
-        V, the codes of a codebook.
-    counted : torch.Tensor, optional
-        True for the positions that count, shape [...]; default all.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape [G, V], float32.
+    ``counted`` [...] marks the positions that count; default all.
 
     Example
     -------
@@ -186,17 +164,7 @@ def count_codes(
 def find_collapse(totals: Totals, remedies: Mapping[str, str]) -> str | None:
     """Describe a collapsed codebook or collapsed states, with the remedy.
 
-    Arguments
-    ---------
-    totals : Totals
-        Of some steps after the warm-up, or of a validation.
-    remedies : mapping
-        The objective's: only statistics named there are looked at.
-
-    Returns
-    -------
-    str or None
-        None without a collapse, or without the statistics to tell.
+    Only the statistics named in the objective's ``remedies`` are checked.
 
     Example
     -------

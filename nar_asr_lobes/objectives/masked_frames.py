@@ -1,4 +1,4 @@
-"""Drawing masked frames: what both pre-training objectives share."""
+"""Masked frames, common to the pre-training objectives."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from nar_asr_lobes.dataio.datasets import Batch
 from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.lobes.masking import SpecAugment, draw_span_mask
+from nar_asr_lobes.lobes.model import ModelConfig, SpeechEncoder
 from nar_asr_lobes.objectives.base import ModelInputs, check_spec_augment
 
 
@@ -26,6 +27,19 @@ class MaskedInputs(ModelInputs):
         """Return the arguments of the model's forward."""
         batch, mask_fn = self.batch, self.mask_fn if training else None
         return batch.wavs, batch.wav_lens, self.mask, self.positions, mask_fn
+
+
+class MaskedModel(nn.Module):
+    """Base class of the models that predict masked frames."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.encoder = SpeechEncoder(config)
+
+    def output_lengths(self, samples: torch.Tensor) -> torch.Tensor:
+        """Count the frames of utterances of ``samples`` samples."""
+        return self.encoder.frontend.output_lengths(samples)
 
 
 class MaskedFrames:

@@ -36,24 +36,10 @@ from nar_asr_lobes.objectives.base import (
 def ctc_feasible(
     tokens: torch.Tensor, token_lens: torch.Tensor, lengths: torch.Tensor
 ) -> torch.Tensor:
-    """Tell which utterances CTC can align.
+    """Tell which utterances of a batch CTC can align, shape [B].
 
     A path needs a frame for each token and a blank between equal neighbours
-    (Graves et al., 2006).
-
-    Arguments
-    ---------
-    tokens : torch.Tensor
-        Padded targets, shape [B, U].
-    token_lens : torch.Tensor
-        Number of tokens, shape [B].
-    lengths : torch.Tensor
-        Number of frames, shape [B].
-
-    Returns
-    -------
-    torch.Tensor
-        True where a path exists and the target is not empty, shape [B].
+    (Graves et al., 2006); empty targets count as impossible.
 
     Example
     -------
@@ -73,20 +59,8 @@ def cmlm_loss_sum(
 ) -> torch.Tensor:
     """Sum the label-smoothed cross-entropy of masked tokens.
 
-    Arguments
-    ---------
-    log_probs : torch.Tensor
-        Decoder log-probabilities of M masked tokens, shape [M, V]; column 0,
-        the blank's, is ignored.
-    targets : torch.Tensor
-        Tokens, shape [M].
-    smoothing : float
-        Probability mass spread over all tokens.
-
-    Returns
-    -------
-    torch.Tensor
-        A scalar in nats.
+    ``log_probs`` [M, V] are the decoder's for M tokens, whose column 0, the
+    blank's, is ignored; ``smoothing`` is the mass spread over all tokens.
 
     Example
     -------

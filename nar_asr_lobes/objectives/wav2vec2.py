@@ -28,59 +28,46 @@ from torch import nn
 from torch.nn import functional as F
 
 from nar_asr_lobes.dataio.datasets import Batch
+from nar_asr_lobes.dataio.seeds import Stream, generator
 from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.lobes.masking import FrameMask, MaskFn, SpecAugment
-from nar_asr_lobes.lobes.model import ModelConfig, SpeechEncoder
+from nar_asr_lobes.lobes.model import ModelConfig
 from nar_asr_lobes.objectives.base import draw_spec_augment
 from nar_asr_lobes.objectives.diagnostics import (
     count_codes,
     count_spread,
     spread_sums,
 )
-from nar_asr_lobes.objectives.masked_frames import MaskedFrames, MaskedInputs
+from nar_asr_lobes.objectives.masked_frames import (
+    MaskedFrames,
+    MaskedInputs,
+    MaskedModel,
+)
 from nar_asr_lobes.objectives.quantizer import GumbelQuantizer
 
 
 def draw_distractors(
     seeds: Sequence[int], counts: Sequence[int], number: int
 ) -> torch.Tensor:
-    """Draw the distractors of each predicted frame.
+    """Draw ``number`` distractors for each predicted frame.
 
-    Each frame gets ``number`` other predicted frames of its own utterance,
-    uniformly and with replacement, as in the paper's code. The result is a
-    table of multiplicities: the loss needs no more, and no gathering of
-    similarities.
-
-    Arguments
-    ---------
-    seeds : sequence of int
-        One for each utterance.
-    counts : sequence of int
-        Predicted frames of each utterance; 0, or at least 2.
-    number : int
-        Distractors of a frame.
-
-    Returns
-    -------
-    torch.Tensor
-        How often frame j was drawn for frame i, shape [B, N, N], N at least 1;
-        0 for j = i and for padding.
+    They are other predicted frames of the same utterance (``counts`` [B], none
+    of them 1), drawn with replacement as in the paper's code. The result
+    [B, N, N] tells how often frame j was drawn for frame i.
 
     Example
     -------
-    >>> table = draw_distractors([7, 8], [3, 2], 100)
-    >>> table.shape, table.diagonal(dim1=1, dim2=2).any().item()
-    (torch.Size([2, 3, 3]), False)
-    >>> table.sum(2).tolist()
+    >>> draw_distractors([7, 8], [3, 2], 100).sum(2).tolist()
     [[100, 100, 100], [100, 100, 0]]
     """
+    # Multiplicities are enough for the loss, without gathering similarities.
     size = max(1, *counts)
     table = np.zeros((len(counts), size, size), dtype=np.int16)
     for rows, seed, count in zip(table, seeds, counts, strict=True):
         if count == 0:
             continue
-        rng = np.random.default_rng([int(seed), 8])
+        rng = generator(seed, Stream.DISTRACTORS)
         own = np.arange(count)[:, None]
         drawn = rng.integers(0, count - 1, (count, number), dtype=np.int32)
         pairs = own * count + drawn + (drawn >= own)  # never itself
@@ -149,15 +136,8 @@ def info_nce(
 def diversity_loss(probabilities: torch.Tensor) -> torch.Tensor:
     """Compute (G V - sum of the groups' perplexities) / (G V).
 
-    Arguments
-    ---------
-    probabilities : torch.Tensor
-        Softmax over the codes, averaged over frames, shape [G, V].
-
-    Returns
-    -------
-    torch.Tensor
-        A scalar: 0 when all codes are used equally, 1 - 1/V when one is.
+    ``probabilities`` [G, V] are a softmax over the codes, averaged over frames.
+    The loss is 0 when all codes are used equally, 1 - 1/V when only one is.
 
     Example
     -------
@@ -188,12 +168,12 @@ class Wav2Vec2Output:
     lengths: torch.Tensor
 
 
-class Wav2Vec2(nn.Module):
+class Wav2Vec2(MaskedModel):
     """Encoder and Gumbel quantiser of wav2vec 2.0.
 
     Arguments
     ---------
-    config : ModelConfig or dict
+    config : ModelConfig
         The encoder's sizes.
     groups, codes, code_dim : int
         As in ``GumbelQuantizer``.
@@ -213,26 +193,18 @@ class Wav2Vec2(nn.Module):
 
     def __init__(
         self,
-        config: ModelConfig | dict,
+        config: ModelConfig,
         groups: int = 2,
         codes: int = 320,
         code_dim: int = 128,
         width: int = 256,
     ):
-        super().__init__()
-        if isinstance(config, dict):
-            config = ModelConfig.from_dict(config)
-        self.config = config
-        self.encoder = SpeechEncoder(config)
+        super().__init__(config)
         self.quantizer = GumbelQuantizer(
             config.stem_channels, groups, codes, code_dim
         )
         self.target = nn.Linear(groups * code_dim, width)
         self.context = nn.Linear(config.d_model, width)
-
-    def output_lengths(self, samples: torch.Tensor) -> torch.Tensor:
-        """Count the frames of utterances of ``samples`` samples."""
-        return self.encoder.frontend.output_lengths(samples)
 
     def forward(
         self,

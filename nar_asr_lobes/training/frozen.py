@@ -8,7 +8,6 @@ from dataclasses import replace
 from torch import nn
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lobes.stems import Wav2Vec2Stem
 from nar_asr_lobes.objectives.base import Objective
 from nar_asr_lobes.training.config import RunConfig
 
@@ -55,7 +54,7 @@ def freeze_parts(
         return
     frontend = model.encoder.frontend
     recognises = config.freeze == "frontend" and config.task == "finetune"
-    noise = recognises or isinstance(frontend.stem, Wav2Vec2Stem)
+    noise = recognises or not frontend.stem.useful_at_init
     if noise and config.init_from is None:
         raise UserError(
             f"freeze: {config.freeze} would leave convolutions at random; set "

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lobes.config import ENCODER_KEYS, ModelConfig
+from nar_asr_lobes.lobes.config import ENCODER_KEYS, ENCODERS, ModelConfig
 from nar_asr_lobes.training.checkpoint import Checkpoint, CheckpointFolder
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def with_imported_sizes(model: Mapping, *folders: str) -> dict:
     """
     found = (_checkpoints(folder).facts() for folder in folders)
     theirs = next((facts for facts in found if facts), {}).get("model", {})
-    if theirs.get("encoder") != "wav2vec2":
+    if not theirs or not ENCODERS[theirs["encoder"]].takes_imports:
         return dict(model)
     sizes = ModelConfig.from_dict(theirs)
     return {**model, **{key: getattr(sizes, key) for key in ENCODER_KEYS}}

@@ -16,8 +16,9 @@ LEVELS = (
     ("lm",),
     ("decoding",),
     ("evaluation",),
-    ("objectives", "pretrained", "inference"),
+    ("objectives", "inference"),
     ("training",),
+    ("pretrained",),
     ("cli",),
 )
 

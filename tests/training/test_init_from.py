@@ -98,7 +98,7 @@ def test_only_the_encoder_is_taken_over(pretrained):
         assert torch.equal(value, wanted[name]), name
 
 
-def test_fresh_layers_are_the_last_ones_and_stay_as_they_are(pretrained):
+def test_reinit_layers_are_the_last_ones_and_stay_as_they_are(pretrained):
     folder, theirs = pretrained
     model = recogniser()
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -113,7 +113,7 @@ def test_fresh_layers_are_the_last_ones_and_stay_as_they_are(pretrained):
     )
 
 
-def test_fresh_layers_under_heads_that_are_not_are_refused(tmp_path):
+def test_reinit_layers_under_heads_that_are_not_are_refused(tmp_path):
     save_finetuned(tmp_path)
     load_pretrained(recogniser(), str(tmp_path), {}, reinit_parts(1, 2))
     with pytest.raises(UserError, match="ctc_head. decoder. would lose the la"):
