@@ -1,7 +1,7 @@
 """The models whose pre-training step is timed, each with its own batches.
 
 Ours         NarBrain on BestRqObjective, as LibriSpeech's recipe runs it:
-             hidden frames alone, random projection
+             masked frames only, random projection
 Transformers Wav2Vec2ForPreTraining as its example script run_wav2vec2_\
 pretraining_no_trainer.py runs it
 SpeechBrain  the model of its recipe LibriSpeech/self-supervised-learning/\
@@ -86,7 +86,7 @@ class Ours(Model):
     def __init__(self, setting: Setting):
         from nar_asr_lobes.lobes.config import ModelConfig
         from nar_asr_lobes.lobes.masking import SpecAugment
-        from nar_asr_lobes.objectives.pretraining import BestRqObjective
+        from nar_asr_lobes.objectives.best_rq import BestRqObjective
         from nar_asr_lobes.training.brain import NarBrain
         from nar_asr_lobes.training.checkpoint import CheckpointFolder
         from nar_asr_lobes.training.options import TrainOptions

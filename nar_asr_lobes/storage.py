@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import os
 import re
@@ -117,6 +118,24 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     """
     with written_file(path) as file:
         file.write(text.encode(errors="backslashreplace"))
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """Hash a file.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> file = tempfile.mkdtemp() + "/a"
+    >>> _ = Path(file).write_bytes(b"abc")
+    >>> sha256(file)[:8]
+    'ba7816bf'
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def cannot_write(

@@ -1,4 +1,4 @@
-"""Encoded batches and posteriors as the searches take them, checked."""
+"""EncoderOutput batches and posteriors as the searches take them, checked."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import torch
 from nar_asr_lobes.errors import UserError
 
 if TYPE_CHECKING:
-    from nar_asr_lobes.lobes.model import Encoded, NarAsr
+    from nar_asr_lobes.lobes.model import EncoderOutput, NarAsr
 
 BLANK = 0
 
 
-def posteriors(encoded: Encoded) -> list[torch.Tensor]:
+def posteriors(encoded: EncoderOutput) -> list[torch.Tensor]:
     """Cut a batch into the CTC posteriors of its utterances.
 
     Arguments
     ---------
-    encoded : Encoded
+    encoded : EncoderOutput
         Encoder output with ``log_probs`` [B, T, V] and ``lengths`` [B].
 
     Returns
@@ -39,19 +39,19 @@ def posteriors(encoded: Encoded) -> list[torch.Tensor]:
     ]
 
 
-def take(encoded: Encoded, rows: torch.Tensor) -> Encoded:
+def take(encoded: EncoderOutput, rows: torch.Tensor) -> EncoderOutput:
     """Select utterances of a batch, in the order given; repeats allowed.
 
     Arguments
     ---------
-    encoded : Encoded
+    encoded : EncoderOutput
         Encoder output of B utterances.
     rows : torch.Tensor
         Their indices [R], at least one.
 
     Returns
     -------
-    Encoded
+    EncoderOutput
         Of R utterances, cut to the longest of them, without intermediate
         posteriors.
     """
@@ -68,7 +68,7 @@ def take(encoded: Encoded, rows: torch.Tensor) -> Encoded:
 
 def decode_checked(
     model: NarAsr,
-    encoded: Encoded,
+    encoded: EncoderOutput,
     tokens: torch.Tensor,
     token_lens: torch.Tensor,
     token_frames: torch.Tensor,
@@ -79,7 +79,7 @@ def decode_checked(
     ---------
     model : NarAsr
         The model whose decoder is used.
-    encoded : Encoded
+    encoded : EncoderOutput
         Encoder output of B utterances.
     tokens : torch.Tensor
         Token or mask ids [B, U].

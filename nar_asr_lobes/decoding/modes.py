@@ -25,7 +25,7 @@ from nar_asr_lobes.errors import UserError
 if TYPE_CHECKING:
     from nar_asr_lobes.decoding.options import DecodingOptions
     from nar_asr_lobes.decoding.recognizer import Recognizer
-    from nar_asr_lobes.lobes.model import Encoded
+    from nar_asr_lobes.lobes.model import EncoderOutput
 
 NBests = list[list[Hypothesis]]
 """The hypotheses of each utterance, best first."""
@@ -39,9 +39,9 @@ class Job:
     ---------
     recognizer : Recognizer
         Model, language models and hot words.
-    encoded : Encoded
+    encoded : EncoderOutput
         The encoder's output, on the model's device.
-    on_cpu : Encoded
+    on_cpu : EncoderOutput
         The same, with ``log_probs`` and ``lengths`` on the CPU.
     options : object
         The mode's options.
@@ -50,8 +50,8 @@ class Job:
     """
 
     recognizer: Recognizer
-    encoded: Encoded
-    on_cpu: Encoded
+    encoded: EncoderOutput
+    on_cpu: EncoderOutput
     options: Any
     before: list[NBests]
 

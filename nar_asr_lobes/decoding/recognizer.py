@@ -36,7 +36,7 @@ from nar_asr_lobes.lm.models import LanguageModels
 if TYPE_CHECKING:
     from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
     from nar_asr_lobes.decoding.hotwords.tables import HotWords
-    from nar_asr_lobes.lobes.model import Encoded, NarAsr
+    from nar_asr_lobes.lobes.model import EncoderOutput, NarAsr
 
 
 @dataclass(frozen=True)
@@ -204,13 +204,13 @@ class Recognizer:
 
     @torch.inference_mode()
     def search(
-        self, encoded: Encoded, modes: Iterable[str] | None = None
+        self, encoded: EncoderOutput, modes: Iterable[str] | None = None
     ) -> dict[str, ModeResult]:
         """Search a batch that is already encoded.
 
         Arguments
         ---------
-        encoded : Encoded
+        encoded : EncoderOutput
             The model's encoder output for B utterances.
         modes : iterable of str or None
             As for ``recognize``.
@@ -314,7 +314,7 @@ class Recognizer:
 class _Batch:
     """An encoded batch, and the results of the modes that have searched it."""
 
-    def __init__(self, encoded: Encoded):
+    def __init__(self, encoded: EncoderOutput):
         self.encoded = encoded
         # waits for the device, which then is free for the next batch
         self.on_cpu = replace(

@@ -40,7 +40,7 @@ from nar_asr_lobes.lobes.alignment import token_frames
 
 if TYPE_CHECKING:
     from nar_asr_lobes.decoding.hotwords.tables import HotWords
-    from nar_asr_lobes.lobes.model import Encoded, NarAsr
+    from nar_asr_lobes.lobes.model import EncoderOutput, NarAsr
 
 # Frames of a decoder pass, all rows together: bounds its memory.
 _FRAMES = 1 << 16
@@ -146,7 +146,7 @@ def ctc_scores(
 
 def pseudo_log_likelihoods(
     model: NarAsr,
-    encoded: Encoded,
+    encoded: EncoderOutput,
     row: int,
     sequences: Sequence[Sequence[int]],
     masks: int = 4,
@@ -157,7 +157,7 @@ def pseudo_log_likelihoods(
     ---------
     model : NarAsr
         Gives the decoder, in evaluation mode.
-    encoded : Encoded
+    encoded : EncoderOutput
         Its encoder's output for a batch.
     row : int
         The utterance in the batch.
@@ -190,7 +190,7 @@ def pseudo_log_likelihoods(
 
 def _decoder_scores(
     model: NarAsr,
-    encoded: Encoded,
+    encoded: EncoderOutput,
     row: int,
     sequences: Sequence[Sequence[int]],
     masks: int,
@@ -227,7 +227,7 @@ def _decoder_scores(
 
 def rescore(
     model: NarAsr,
-    encoded: Encoded,
+    encoded: EncoderOutput,
     nbest: Sequence[Sequence[Hypothesis]],
     options: RescoreOptions,
     lms: LanguageModels | None = None,
@@ -239,7 +239,7 @@ def rescore(
     ---------
     model : NarAsr
         Gives the decoder, in evaluation mode.
-    encoded : Encoded
+    encoded : EncoderOutput
         Its encoder's output for B utterances.
     nbest : sequence of sequences of Hypothesis
         The candidates of each utterance, at least one each; only their tokens

@@ -1,6 +1,6 @@
 """A bundle: all that recognition needs, in one folder without code.
 
-    model.safetensors  tokenizer  inference.yaml  README.md (the card)
+    model.safetensors  tokenizer  inference.yaml  README.md
     [lm.ngram]  [lm.safetensors  lm.safetensors.json]
     bundle.json (SHA-256 of all the others)
 
@@ -27,26 +27,25 @@ from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle_files import (
     REMEDY,
+    BundleCard,
     verified_files,
     write_text,
     written_folder,
 )
-from nar_asr_lobes.inference.card import BundleCard
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lm.neural import WEIGHTS as NEURAL
 from nar_asr_lobes.lobes.model import NarAsr, build_model
 
-FORMAT_VERSION = 4  # raise it when the folder's contents change
+FORMAT_VERSION = 4
 
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer"
 SETTINGS = "inference.yaml"
-CARD = "README.md"
+README = "README.md"
 NGRAM = "lm.ngram"
 
 _SETTINGS = {
     "format_version": int,
-    "vocab_size": int,
     "tokenizer": str,  # fingerprint
     "text_style": str,
     "normalizer_version": int,
@@ -60,7 +59,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Bundle:
-    """A recogniser as it was when its training ended.
+    """A trained model with all that recognition needs.
 
     Arguments
     ---------
@@ -75,7 +74,7 @@ class Bundle:
     default_mode : str
         The mode to use when the user names none.
     text_style : str
-        How training transcripts were normalised; references must be too.
+        How the training transcripts were normalised; references must be too.
     """
 
     model: NarAsr
@@ -110,7 +109,7 @@ def write_bundle(
     options : DecodingOptions
         Of all modes.
     card : BundleCard
-        What its README says.
+        Its README.
     lm_files : LmFiles, optional
         The language models to copy.
     text_style : str
@@ -151,7 +150,6 @@ def write_bundle(
     find_mode(default_mode, lms.present, "add one or choose another mode")
     settings = {
         "format_version": FORMAT_VERSION,
-        "vocab_size": tokenizer.size,
         "tokenizer": tokenizer.fingerprint,
         "text_style": text_style,
         "normalizer_version": NORMALIZER_VERSION,
@@ -168,7 +166,7 @@ def write_bundle(
             lms.neural.save(temporary / NEURAL, tokenizer)
         content = yaml.safe_dump(settings, sort_keys=False)
         write_text(temporary / SETTINGS, content)
-        write_text(temporary / CARD, card.markdown())
+        write_text(temporary / README, card.markdown())
     return Path(folder)
 
 
@@ -201,11 +199,6 @@ def load_bundle(folder: str | os.PathLike) -> Bundle:
             f"trained with (fingerprint {tokenizer.fingerprint[:12]} instead "
             f"of {settings['tokenizer'][:12]}); {REMEDY}"
         )
-    if tokenizer.size != settings["vocab_size"]:
-        raise UserError(
-            f"{folder / SETTINGS}: vocab_size is {settings['vocab_size']}, "
-            f"but the tokenizer has {tokenizer.size} pieces; {REMEDY}"
-        )
     lms = lm_files.load(tokenizer)
     try:
         options = DecodingOptions.from_dict(settings["decoding"])
@@ -213,7 +206,7 @@ def load_bundle(folder: str | os.PathLike) -> Bundle:
     except UserError as error:
         raise UserError(f"{folder / SETTINGS}: {error}") from error
     return Bundle(
-        model=_load_model(folder, settings),
+        model=_load_model(folder, settings["model"], tokenizer.size),
         tokenizer=tokenizer,
         lms=lms,
         options=options,
@@ -247,7 +240,7 @@ def _write_weights(path: Path, model: NarAsr) -> None:
 def _verify(folder: Path) -> LmFiles:
     """Check that all files are there and whole; name the language models'."""
     names = verified_files(folder)
-    for name in (WEIGHTS, TOKENIZER, SETTINGS, CARD):
+    for name in (WEIGHTS, TOKENIZER, SETTINGS, README):
         if name not in names:
             raise UserError(f"{folder / name}: is missing; {REMEDY}")
     return LmFiles(
@@ -266,8 +259,8 @@ def _read_settings(path: Path) -> dict[str, Any]:
         ) from error
     if version != FORMAT_VERSION:
         raise UserError(
-            f"{path}: format version {version} is unknown, this program reads "
-            f"{FORMAT_VERSION}; install a version that reads it"
+            f"{path}: has format version {version}, but this program reads "
+            f"{FORMAT_VERSION}; install the program that wrote it"
         )
     if set(settings) != set(_SETTINGS):
         key = min(set(settings) ^ set(_SETTINGS), key=str)
@@ -287,10 +280,12 @@ def _read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _load_model(folder: Path, settings: dict[str, Any]) -> NarAsr:
+def _load_model(
+    folder: Path, config: dict[str, Any], vocab_size: int
+) -> NarAsr:
     try:
         weights = safetensors.torch.load_file(folder / WEIGHTS)
-        model = build_model(settings["model"], settings["vocab_size"])
+        model = build_model(config, vocab_size)
         model.load_state_dict(weights)
     except UserError as error:
         raise UserError(f"{folder / SETTINGS}: {error}") from error
@@ -301,7 +296,7 @@ def _load_model(folder: Path, settings: dict[str, Any]) -> NarAsr:
         ValueError,
     ) as error:
         raise UserError(
-            f"{folder / WEIGHTS}: the weights do not fit the sizes and the "
-            f"vocab_size in {SETTINGS}; {REMEDY}"
+            f"{folder / WEIGHTS}: the weights do not fit the sizes in "
+            f"{SETTINGS} and the tokenizer; {REMEDY}"
         ) from error
     return model.eval()

@@ -1,11 +1,11 @@
-"""A causal pre-norm Transformer language model over the tokenizer's pieces.
+"""A causal pre-norm Transformer language model over tokens.
 
 <s> + tokens [B, U] -> embedding -> N x (causal self-attention, feed-forward)
                     -> LayerNorm -> linear -> log-probs [B, U + 1, V]
 
-The blank's id 0 is no piece, so it is the sentence's start on the way in and
-its end on the way out. Padding lies behind what is causal: it reaches no valid
-position, so a sentence scores the same in a batch as alone.
+Id 0, the blank's, is not a token: it marks the sentence's start in the input
+and its end in the output. Attention is causal, so that padding reaches no valid
+position and a sentence's score does not depend on its batch.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.attention import (
     Attention,
+    ByteDropout,
     FeedForward,
     rotary_angles,
     rotate,
     scaled_attention,
 )
-from nar_asr_lobes.lobes.dropout import ByteDropout
 from nar_asr_lobes.lobes.lengths import valid_mask
 
 BOUNDARY = 0  # <s> as input, </s> as output
@@ -85,20 +85,12 @@ d_model, heads, ffn_dim, layers, dropout
         return cls(**values)
 
     def to_dict(self) -> dict:
-        """Give the sizes as a plain dictionary."""
+        """Return the sizes as a plain dictionary."""
         return asdict(self)
 
 
-class CausalAttention(Attention):
-    """Self-attention to the tokens before.
-
-    Example
-    -------
-    >>> attention = CausalAttention(16, 2)
-    >>> angles = rotary_angles(torch.arange(5.0)[None], 8)
-    >>> attention(torch.randn(1, 5, 16), angles).shape
-    torch.Size([1, 5, 16])
-    """
+class _CausalAttention(Attention):
+    """Causal self-attention."""
 
     def forward(self, x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
         """Attend from x [B, N, D] to itself, at the angles of its positions."""
@@ -109,38 +101,27 @@ class CausalAttention(Attention):
         return self.output(out.transpose(1, 2).flatten(2))
 
 
-class CausalLayer(nn.Module):
-    """Causal self-attention and feed-forward, both pre-norm.
+class _CausalLayer(nn.Module):
+    """Causal self-attention and feed-forward, both pre-norm."""
 
-    Arguments
-    ---------
-    sizes : LmSizes
-        Width, heads, inner width and dropout.
-
-    Example
-    -------
-    >>> layer = CausalLayer(LmSizes(16, 2, 32))
-    >>> angles = rotary_angles(torch.arange(5.0)[None], 8)
-    >>> layer(torch.randn(1, 5, 16), angles).shape
-    torch.Size([1, 5, 16])
-    """
+    repeated = True  # compiled as a unit
 
     def __init__(self, sizes: LmSizes):
         super().__init__()
         self.attention_norm = nn.LayerNorm(sizes.d_model)
-        self.attention = CausalAttention(sizes.d_model, sizes.heads)
+        self.attention = _CausalAttention(sizes.d_model, sizes.heads)
         self.ffn_norm = nn.LayerNorm(sizes.d_model)
         self.ffn = FeedForward(sizes.d_model, sizes.ffn_dim)
         self.dropout = ByteDropout(sizes.dropout)
 
     def forward(self, x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
-        """Update x [B, N, D]; arguments as in ``CausalAttention``."""
+        """Update x [B, N, D]; arguments as in ``_CausalAttention``."""
         x = x + self.dropout(self.attention(self.attention_norm(x), angles))
         return x + self.dropout(self.ffn(self.ffn_norm(x)))
 
 
 class TransformerLm(nn.Module):
-    """Predict each piece of a sentence from those before it, and its end.
+    """Predict each token of a sentence from those before it, and its end.
 
     Arguments
     ---------
@@ -164,7 +145,7 @@ class TransformerLm(nn.Module):
         self.head_dim = sizes.d_model // sizes.heads
         self.embedding = nn.Embedding(vocab_size, sizes.d_model)
         self.layers = nn.ModuleList(
-            CausalLayer(sizes) for _ in range(sizes.layers)
+            _CausalLayer(sizes) for _ in range(sizes.layers)
         )
         self.norm = nn.LayerNorm(sizes.d_model)
         self.output = nn.Linear(sizes.d_model, vocab_size)
@@ -173,19 +154,19 @@ class TransformerLm(nn.Module):
     def forward(
         self, tokens: torch.Tensor, token_lens: torch.Tensor
     ) -> torch.Tensor:
-        """Score sentences piece by piece.
+        """Score sentences token by token.
 
         Arguments
         ---------
         tokens : torch.Tensor
-            Pieces 1 .. V-1 padded with 0, shape [B, U].
+            Tokens 1 .. V-1 padded with 0, shape [B, U].
         token_lens : torch.Tensor
-            Valid pieces, shape [B].
+            Valid tokens, shape [B].
 
         Returns
         -------
         torch.Tensor
-            Natural log-probability of each piece, then of the end, then 0;
+            Natural log-probability of each token, then of the end, then 0;
             shape [B, U + 1].
         """
         targets = F.pad(tokens, (0, 1), value=BOUNDARY)

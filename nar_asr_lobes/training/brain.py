@@ -28,15 +28,14 @@ from nar_asr_lobes.distributed import (
     world,
 )
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.objectives.diagnostics import warn_of_collapse
-from nar_asr_lobes.objectives.recognition import Objective, Prepared
+from nar_asr_lobes.objectives.base import ModelInputs, Objective
+from nar_asr_lobes.objectives.diagnostics import Totals, warn_of_collapse
 from nar_asr_lobes.training.checkpoint import Checkpoint, CheckpointFolder
 from nar_asr_lobes.training.console import StepDisplay, log_validation
 from nar_asr_lobes.training.device import ahead, compile_layers, move
 from nar_asr_lobes.training.options import TrainOptions
 from nar_asr_lobes.training.progress import (
     Progress,
-    Totals,
     random_state,
     take_random_state,
 )
@@ -111,9 +110,9 @@ class NarBrain(sb.Brain):
 
     def init_optimizers(self):
         """Give the optimiser the model's parameters in groups."""
-        scale, fresh = self.options.head_lr_scale, self.options.fresh_parts
+        scale, reinit = self.options.head_lr_scale, self.options.reinit_parts
         self.optimizer = self.opt_class(
-            parameter_groups(self.model, scale, fresh)
+            parameter_groups(self.model, scale, reinit)
         )
         self.optimizers_dict = {"opt_class": self.optimizer}
 
@@ -121,7 +120,7 @@ class NarBrain(sb.Brain):
         if self.compile:
             compile_layers(self.model, self.compile_mode)
 
-    def prepare(self, batch: Batch, step: int | None = None) -> Prepared:
+    def prepare(self, batch: Batch, step: int | None = None) -> ModelInputs:
         """Make a batch's draws and bring all to the device.
 
         ``step`` is the number of steps before, this moment's if left out.
@@ -129,13 +128,13 @@ class NarBrain(sb.Brain):
         if step is None:
             step = self.progress.step
         done = step / self.scheduler.steps
-        prepared = self.objective.prepare(batch, self.model, done)
+        prepared = self.objective.make_inputs(batch, self.model, done)
         return move(prepared, self.device)
 
-    def steps(self, train_set: Iterable) -> Iterable[list[Prepared]]:
+    def steps(self, train_set: Iterable) -> Iterable[list[ModelInputs]]:
         """Prepare the batches of the steps to come, each a step ahead."""
 
-        def prepare(step: tuple[int, list[Batch]]) -> list[Prepared]:
+        def prepare(step: tuple[int, list[Batch]]) -> list[ModelInputs]:
             return [self.prepare(batch, step[0]) for batch in step[1]]
 
         numbered = enumerate(read_steps(train_set), start=self.progress.step)
@@ -145,12 +144,12 @@ class NarBrain(sb.Brain):
         """Prepare micro-batches and make a step of them."""
         return self.make_step([self.prepare(b) for b in batch])
 
-    def make_step(self, prepared: list[Prepared]) -> dict[str, float]:
+    def make_step(self, prepared: list[ModelInputs]) -> dict[str, float]:
         """Make one optimiser step over micro-batches of this rank.
 
         Arguments
         ---------
-        prepared : list of Prepared
+        prepared : list of ModelInputs
             This rank's micro-batches of the step, any number above 0.
 
         Returns
@@ -162,7 +161,7 @@ class NarBrain(sb.Brain):
         """
         batches = [item.batch for item in prepared]
         if self.progress.step == 0:
-            self.objective.begin(self.model, prepared)
+            self.objective.init_from_batch(self.model, prepared)
         local = Totals()
         for item in prepared:
             local.add(item.counts, item.counts)
@@ -193,11 +192,13 @@ class NarBrain(sb.Brain):
         return averages
 
     def _backward(
-        self, item: Prepared, counts: dict[str, float]
+        self, item: ModelInputs, counts: dict[str, float]
     ) -> dict[str, torch.Tensor]:
         """Accumulate the gradient of (weight x global sum) / global count."""
         with self.training_ctx:
-            sums = self.objective.sums(self.modules.model, item, training=True)
+            sums = self.objective.losses(
+                self.modules.model, item, training=True
+            )
         ranks = world()[1]  # DDP averages over ranks; we want the sum
         loss = sum(
             sums[name] * (weight * ranks / max(counts[name], 1.0))
@@ -210,7 +211,7 @@ class NarBrain(sb.Brain):
         """Clip the gradients; give their norm."""
         if self.progress.step < self.options.freeze_encoder_steps:
             for name, parameter in self.model.named_parameters():
-                if is_pretrained(name, self.options.fresh_parts):
+                if is_pretrained(name, self.options.reinit_parts):
                     parameter.grad = None
         return nn.utils.clip_grad_norm_(
             self.model.parameters(), self.options.max_grad_norm
@@ -288,7 +289,11 @@ class NarBrain(sb.Brain):
         totals.add_codes(gather_objects(self.met.cpu()))
         self.met = Totals()
         self._log(totals.ratios(), None)
-        warn_of_collapse(totals, self.progress.step, self.scheduler.warmup)
+        self._warn_of_collapse(totals)
+
+    def _warn_of_collapse(self, totals: Totals) -> None:
+        step, warmup = self.progress.step, self.scheduler.warmup
+        warn_of_collapse(totals, self.objective.remedies, step, warmup)
 
     def _log(self, train: dict | None, valid: dict | None) -> None:
         progress = self.progress
@@ -310,7 +315,7 @@ class NarBrain(sb.Brain):
                 if pending():
                     break
                 item = self.prepare(batch)
-                sums = self.objective.sums(self.model, item, training=False)
+                sums = self.objective.losses(self.model, item, training=False)
                 totals.add(sums, item.counts)
         self.modules.train()
         totals.add({"stop": pending()}, {"stop": 0.0})  # 0: gives no ratio
@@ -321,7 +326,7 @@ class NarBrain(sb.Brain):
         ratios = everywhere.ratios()
         self._log(None, ratios)
         # The codes are without the noise that training has.
-        warn_of_collapse(everywhere, self.progress.step, self.scheduler.warmup)
+        self._warn_of_collapse(everywhere)
         if self.objective.score not in ratios:
             raise UserError(
                 f"the dev split has nothing to count {self.objective.score} "

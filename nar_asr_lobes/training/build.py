@@ -26,7 +26,7 @@ from nar_asr_lobes.dataio.synthesis.phones import Lexicon
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.model import ModelConfig
-from nar_asr_lobes.objectives.recognition import Objective
+from nar_asr_lobes.objectives.base import Objective
 from nar_asr_lobes.storage import cannot_write
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import NOTED, CheckpointFolder
@@ -34,7 +34,7 @@ from nar_asr_lobes.training.config import LogConfig, RunConfig
 from nar_asr_lobes.training.data import run_lexicon
 from nar_asr_lobes.training.facts import speech_facts
 from nar_asr_lobes.training.frozen import freeze_parts, without_idle_keys
-from nar_asr_lobes.training.init_from import fresh_parts, load_pretrained
+from nar_asr_lobes.training.init_from import load_pretrained, reinit_parts
 from nar_asr_lobes.training.lm.config import LmRunConfig
 from nar_asr_lobes.training.options import TrainOptions
 from nar_asr_lobes.training.scheduler import WarmupCosine
@@ -87,12 +87,12 @@ def make_brain(
         facts["tokenizer"] = tokenizer.fingerprint
     if lexicon is not None:
         facts["phones"] = " ".join(lexicon.phones)
-    fresh: tuple[str, ...] = ()
+    reinit: tuple[str, ...] = ()
     if config.init_from is not None:
-        fresh = fresh_parts(config.fresh_layers, sizes.encoder_layers)
-    brain = wrap_brain(config, model, objective, facts, run_opts, fresh)
+        reinit = reinit_parts(config.reinit_layers, sizes.encoder_layers)
+    brain = wrap_brain(config, model, objective, facts, run_opts, reinit)
     if config.init_from is not None and brain.checkpoints.newest() is None:
-        load_pretrained(model, config.init_from, facts, fresh)
+        load_pretrained(model, config.init_from, facts, reinit)
     return brain
 
 
@@ -102,7 +102,7 @@ def wrap_brain(
     objective: Objective,
     facts: dict,
     run_opts: RunOptions,
-    fresh: tuple[str, ...] = (),
+    reinit: tuple[str, ...] = (),
 ) -> NarBrain:
     """Give a model the trainer that the run's configuration describes.
 
@@ -118,8 +118,8 @@ def wrap_brain(
         Compared on resume.
     run_opts : RunOptions
         SpeechBrain's options.
-    fresh : tuple of str
-        Parts of a pre-trained encoder that begin anew; see ``fresh_parts``.
+    reinit : tuple of str
+        Parts of a pre-trained encoder that begin anew; see ``reinit_parts``.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def wrap_brain(
         objective,
         optim.optimizer,
         WarmupCosine(
-            config.peak_lr, config.steps, optim.warmup_share, optim.final_lr
+            config.peak_lr, config.steps, optim.warmup_ratio, optim.final_lr
         ),
         TrainOptions(
             max_grad_norm=optim.max_grad_norm,
@@ -141,7 +141,7 @@ def wrap_brain(
             valid_interval=log.valid_interval,
             checkpoint_interval=log.checkpoint_interval,
             head_lr_scale=optim.head_lr_scale,
-            fresh_parts=fresh,
+            reinit_parts=reinit,
             freeze_encoder_steps=optim.freeze_encoder_steps,
             max_skipped=optim.max_skipped,
             seed=config.seed,

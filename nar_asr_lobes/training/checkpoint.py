@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.storage import cannot_write
+from nar_asr_lobes.storage import cannot_write, sha256
 
 logger = logging.getLogger(__name__)
 META = "checkpoint.json"
@@ -73,24 +73,6 @@ class Checkpoint:
                 theirs.get(key),
                 value,
             )
-
-
-def sha256(path: str | os.PathLike) -> str:
-    """Hash a file.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> file = tempfile.mkdtemp() + "/a"
-    >>> _ = Path(file).write_bytes(b"abc")
-    >>> sha256(file)[:8]
-    'ba7816bf'
-    """
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _without_common(one: dict, two: dict) -> tuple[dict, dict]:

@@ -80,7 +80,7 @@ class OptimConfig:
     ---------
     optimizer : callable
         Takes parameter groups, such as ``!name:torch.optim.AdamW``.
-    final_lr, warmup_share : float
+    final_lr, warmup_ratio : float
         See ``WarmupCosine``.
     max_grad_norm, head_lr_scale : float
         See ``TrainOptions``.
@@ -90,7 +90,7 @@ class OptimConfig:
 
     optimizer: Callable
     final_lr: float = 1e-6
-    warmup_share: float = 0.1
+    warmup_ratio: float = 0.1
     max_grad_norm: float = 1.0
     head_lr_scale: float = 1.0
     freeze_encoder_steps: int = 0
@@ -180,7 +180,7 @@ class RunConfig:
     init_from : str, optional
         Output folder of a run, or of ``nar-asr import-encoder``, whose
         encoder is taken over; see ``with_imported_sizes``.
-    fresh_layers : int
+    reinit_layers : int
         The last encoder layers that are not; see ``load_pretrained``.
     freeze : str
         What keeps its start all through, of ``FREEZE``: none, filters (what
@@ -217,7 +217,7 @@ class RunConfig:
     output_folder: FilePath
     seed: int = 1
     init_from: FilePath | None = None
-    fresh_layers: int = 0
+    reinit_layers: int = 0
     freeze: str = "none"
     bundle: FilePath | None = None
     steps: int = 1000
@@ -300,8 +300,8 @@ mean 'steps'?
         config = replace(config, model=model)
     sizes = fill(ModelConfig, config.model, f"{where}: model")
     require_count(
-        f"{where}: fresh_layers",
-        config.fresh_layers,
+        f"{where}: reinit_layers",
+        config.reinit_layers,
         0,
         sizes.encoder_layers,
     )

@@ -14,14 +14,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from nar_asr_lobes.lobes.encoder import EncoderLayer
-from nar_asr_lobes.lobes.nar_decoder import DecoderLayer
-from nar_asr_lobes.lobes.stems import GaborStem, Wav2Vec2Stem
-from nar_asr_lobes.lobes.transformer_lm import CausalLayer
-from nar_asr_lobes.lobes.wav2vec2_encoder import Wav2Vec2Layer
+from nar_asr_lobes.lobes.config import STEMS
 
-_LAYERS = (EncoderLayer, Wav2Vec2Layer, DecoderLayer, CausalLayer)
-_STEMS = (GaborStem, Wav2Vec2Stem)
 _END = object()
 Item, Made = TypeVar("Item"), TypeVar("Made")
 
@@ -43,8 +37,8 @@ def move(value: Any, device: torch.device | str) -> Any:
 
     Example
     -------
-    >>> from nar_asr_lobes.lobes.masking import FrameMasker
-    >>> moved = move(FrameMasker(torch.ones(1, 2).bool(), ()), "meta")
+    >>> from nar_asr_lobes.lobes.masking import FrameMask
+    >>> moved = move(FrameMask(torch.ones(1, 2).bool(), ()), "meta")
     >>> moved.mask.device, moved.subsampling
     (device(type='meta'), ())
     """
@@ -120,9 +114,9 @@ def compile_layers(model: nn.Module, mode: str = "default") -> None:
         Of ``torch.compile``.
     """
     for part in model.modules():
-        if isinstance(part, _LAYERS):
+        if getattr(part, "repeated", False):
             part.compile(mode=mode, dynamic=True)
-        elif isinstance(part, _STEMS):
+        elif isinstance(part, tuple(STEMS.values())):
             part.features = torch.compile(
                 part.features, mode=mode, dynamic=True
             )

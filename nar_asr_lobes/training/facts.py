@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nar_asr_lobes.lobes.masking import SpecAugment
-from nar_asr_lobes.objectives.recognition import Objective
+from nar_asr_lobes.objectives.base import Objective
 from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.fingerprint import read_digests
 from nar_asr_lobes.training.lm.config import LmRunConfig
@@ -60,7 +60,7 @@ def speech_facts(config: RunConfig, sizes: dict, objective: Objective) -> dict:
     facts["init_from"] = None
     if config.init_from is not None:
         facts["init_from"] = str(Path(config.init_from).resolve())
-        facts["fresh_layers"] = config.fresh_layers
+        facts["reinit_layers"] = config.reinit_layers
     return facts
 
 

@@ -52,7 +52,7 @@ _AT_LEAST = {
     "min_seconds": 0,
     "final_lr": 0,
 }
-_SHARES = ("dropout", "warmup_share")
+_SHARES = ("dropout", "warmup_ratio")
 _ABOVE_ZERO = ("peak_lr", "max_seconds", "max_batch_seconds", "head_lr_scale")
 
 

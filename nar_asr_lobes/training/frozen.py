@@ -8,8 +8,7 @@ from dataclasses import replace
 from torch import nn
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lobes.stems import Wav2Vec2Stem
-from nar_asr_lobes.objectives.recognition import Objective
+from nar_asr_lobes.objectives.base import Objective
 from nar_asr_lobes.training.config import RunConfig
 
 logger = logging.getLogger(__name__)
@@ -18,16 +17,16 @@ logger = logging.getLogger(__name__)
 def without_idle_keys(config: RunConfig) -> RunConfig:
     """Set aside, and log, what is for a pre-trained encoder where none is."""
     steps = config.optim.freeze_encoder_steps
-    if config.init_from is not None or not (steps or config.fresh_layers):
+    if config.init_from is not None or not (steps or config.reinit_layers):
         return config
     logger.info(
-        "freeze_encoder_steps (%d) and fresh_layers (%d) are for an "
+        "freeze_encoder_steps (%d) and reinit_layers (%d) are for an "
         "init_from: not used",
         steps,
-        config.fresh_layers,
+        config.reinit_layers,
     )
     optim = replace(config.optim, freeze_encoder_steps=0)
-    return replace(config, optim=optim, fresh_layers=0)
+    return replace(config, optim=optim, reinit_layers=0)
 
 
 def freeze_parts(
@@ -55,7 +54,7 @@ def freeze_parts(
         return
     frontend = model.encoder.frontend
     recognises = config.freeze == "frontend" and config.task == "finetune"
-    noise = recognises or isinstance(frontend.stem, Wav2Vec2Stem)
+    noise = recognises or not frontend.stem.useful_at_init
     if noise and config.init_from is None:
         raise UserError(
             f"freeze: {config.freeze} would leave convolutions at random; set "

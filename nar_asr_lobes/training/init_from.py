@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lobes.config import ENCODER_KEYS, ModelConfig
+from nar_asr_lobes.lobes.config import ENCODER_KEYS, ENCODERS, ModelConfig
 from nar_asr_lobes.training.checkpoint import Checkpoint, CheckpointFolder
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def with_imported_sizes(model: Mapping, *folders: str) -> dict:
     """
     found = (_checkpoints(folder).facts() for folder in folders)
     theirs = next((facts for facts in found if facts), {}).get("model", {})
-    if theirs.get("encoder") != "wav2vec2":
+    if not theirs or not ENCODERS[theirs["encoder"]].takes_imports:
         return dict(model)
     sizes = ModelConfig.from_dict(theirs)
     return {**model, **{key: getattr(sizes, key) for key in ENCODER_KEYS}}
@@ -118,7 +118,7 @@ def describe_start(folder: str) -> str:
     return f"It started from {Path(folder).name}."
 
 
-def fresh_parts(number: int, layers: int) -> tuple[str, ...]:
+def reinit_parts(number: int, layers: int) -> tuple[str, ...]:
     """Give what the names of the last encoder layers begin with.
 
     Arguments
@@ -128,7 +128,7 @@ def fresh_parts(number: int, layers: int) -> tuple[str, ...]:
 
     Example
     -------
-    >>> fresh_parts(1, 4)
+    >>> reinit_parts(1, 4)
     ('encoder.layers.layers.3.',)
     """
     last = range(layers - number, layers)
@@ -139,7 +139,7 @@ def load_pretrained(
     model: nn.Module,
     folder: str,
     facts: Mapping[str, object],
-    fresh: tuple[str, ...] = (),
+    reinit: tuple[str, ...] = (),
 ) -> None:
     """Take over the encoder of another run, and what else means the same.
 
@@ -159,8 +159,8 @@ def load_pretrained(
     facts : mapping
         Of the run that begins: its ``tokenizer`` and ``phones``, if any, or
         the ``targets`` of its pre-training.
-    fresh : tuple of str
-        The parts of the encoder that stay as they are; see ``fresh_parts``.
+    reinit : tuple of str
+        The parts of the encoder that stay as they are; see ``reinit_parts``.
 
     Raises
     ------
@@ -189,21 +189,21 @@ def load_pretrained(
         and (part != "decoder." or _same_heads(checkpoint, model))
         and any(name.startswith(part) for name in theirs)
     ]
-    if fresh and len(taken) > 1:
+    if reinit and len(taken) > 1:
         raise UserError(
             f"{checkpoint.path}: was trained on the targets of this run, and "
             f"{' '.join(taken[1:])} would lose the layers below; set "
-            "fresh_layers to 0"
+            "reinit_layers to 0"
         )
     shared = {
         name: tensor
         for name, tensor in theirs.items()
-        if name.startswith(tuple(taken)) and not name.startswith(fresh)
+        if name.startswith(tuple(taken)) and not name.startswith(reinit)
     }
     model.load_state_dict({**mine, **shared})
     logger.info("taken from %s: %s", checkpoint.path, " ".join(taken))
-    if fresh:
-        logger.info("from random weights: the last %d layers", len(fresh))
+    if reinit:
+        logger.info("from random weights: the last %d layers", len(reinit))
     if "source" in checkpoint.facts:
         logger.info("imported from %s", checkpoint.facts["source"])
 

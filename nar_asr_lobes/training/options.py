@@ -19,7 +19,7 @@ class TrainOptions:
         Optimiser steps between log lines, validations and checkpoints.
     head_lr_scale : float
         Learning rate of what is not in the encoder, relative to the encoder.
-    fresh_parts : tuple of str
+    reinit_parts : tuple of str
         Parts of the encoder that learn as if they were not in it.
     freeze_encoder_steps : int
         First steps in which a pre-trained encoder does not move.
@@ -41,7 +41,7 @@ above 0
     valid_interval: int = 500
     checkpoint_interval: int = 500
     head_lr_scale: float = 1.0
-    fresh_parts: tuple[str, ...] = ()
+    reinit_parts: tuple[str, ...] = ()
     freeze_encoder_steps: int = 0
     max_skipped: int = 20
     seed: int = 0

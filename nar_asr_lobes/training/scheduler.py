@@ -14,14 +14,14 @@ from nar_asr_lobes.errors import UserError
 _NOT_COMPARED = {"params", "lr", "fused", "foreach", "capturable"}
 
 
-def is_pretrained(name: str, fresh_parts: Sequence[str] = ()) -> bool:
+def is_pretrained(name: str, reinit_parts: Sequence[str] = ()) -> bool:
     """Tell a parameter of the encoder's, but for the parts that begin anew.
 
     Arguments
     ---------
     name : str
         As ``named_parameters`` gives it.
-    fresh_parts : sequence of str
+    reinit_parts : sequence of str
         What the names of those parts begin with.
 
     Example
@@ -31,12 +31,12 @@ def is_pretrained(name: str, fresh_parts: Sequence[str] = ()) -> bool:
     (True, False)
     """
     return name.startswith("encoder.") and not name.startswith(
-        tuple(fresh_parts)
+        tuple(reinit_parts)
     )
 
 
 def parameter_groups(
-    model: nn.Module, head_lr_scale: float, fresh_parts: Sequence[str] = ()
+    model: nn.Module, head_lr_scale: float, reinit_parts: Sequence[str] = ()
 ) -> list[dict]:
     """Group the parameters: vectors without decay, heads at their rate.
 
@@ -46,7 +46,7 @@ def parameter_groups(
         Its ``encoder`` learns at the schedule's rate.
     head_lr_scale : float
         Rate of all else, relative to that.
-    fresh_parts : sequence of str
+    reinit_parts : sequence of str
         Parts of the encoder that count as else; see ``is_pretrained``.
 
     Returns
@@ -64,7 +64,7 @@ def parameter_groups(
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         is_matrix = parameter.squeeze().ndim > 1
-        key = (is_pretrained(name, fresh_parts), is_matrix)
+        key = (is_pretrained(name, reinit_parts), is_matrix)
         groups.setdefault(key, []).append(parameter)
     return [
         {
@@ -119,7 +119,7 @@ class WarmupCosine:
         Learning rate at the end of the warm-up.
     steps : int
         Optimiser steps of the whole run.
-    warmup_share : float
+    warmup_ratio : float
         Share of the steps that warm up, in [0, 1).
     final_lr : float
         Floor, reached at the last step.
@@ -135,24 +135,24 @@ class WarmupCosine:
         self,
         peak_lr: float,
         steps: int,
-        warmup_share: float = 0.1,
+        warmup_ratio: float = 0.1,
         final_lr: float = 1e-6,
     ):
-        if not 0 <= warmup_share < 1:
+        if not 0 <= warmup_ratio < 1:
             raise UserError(
-                f"warmup_share is {warmup_share}; it is a share of the steps, "
+                f"warmup_ratio is {warmup_ratio}; it is a share of the steps, "
                 "from 0 to below 1"
             )
         if steps < 1:
             raise UserError(f"steps is {steps}; train for at least one step")
         self.peak_lr, self.final_lr = peak_lr, final_lr
-        self.steps, self.warmup_share = steps, warmup_share
+        self.steps, self.warmup_ratio = steps, warmup_ratio
         self.step_count = 0
 
     @property
     def warmup(self) -> float:
         """Steps that warm up."""
-        return self.warmup_share * self.steps
+        return self.warmup_ratio * self.steps
 
     def lr_at(self, step: int) -> float:
         """Give the learning rate after ``step`` steps."""

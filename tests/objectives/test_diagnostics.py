@@ -3,12 +3,14 @@ import logging
 import pytest
 import torch
 
+from nar_asr_lobes.objectives.best_rq import BestRqObjective
 from nar_asr_lobes.objectives.diagnostics import (
+    Totals,
     count_codes,
-    signs_of_collapse,
+    find_collapse,
     spread_sums,
 )
-from nar_asr_lobes.training.progress import Totals
+from nar_asr_lobes.objectives.wav2vec2 import Wav2Vec2Objective
 from nar_asr_lobes.training.scheduler import WarmupCosine
 from tests.training.runs import (
     Recorder,
@@ -72,31 +74,37 @@ def totals(perplexity=300, frames=10_000, spread=0.7, name="codes"):
     return Totals({"feature_std": spread}, {"feature_std": 1}, {name: counts})
 
 
+def collapse(totals):
+    """With the remedies of both objectives."""
+    remedies = BestRqObjective.remedies | Wav2Vec2Objective.remedies
+    return find_collapse(totals, remedies)
+
+
 def test_a_healthy_run_gives_no_signs():
-    assert signs_of_collapse(totals()) is None
-    assert signs_of_collapse(totals(perplexity=10)) is None
+    assert collapse(totals()) is None
+    assert collapse(totals(perplexity=10)) is None
     few = totals(perplexity=60, frames=60)
-    assert signs_of_collapse(few) is None  # all that were met differ
+    assert collapse(few) is None  # all that were met differ
     # Of a handful nothing is said: one alone is always of one code.
-    assert signs_of_collapse(totals(perplexity=1, frames=10)) is None
-    assert signs_of_collapse(totals(1, name="guesses")) is None
-    assert signs_of_collapse(Totals({"loss": 0.0}, {"loss": 1})) is None
-    assert signs_of_collapse(Totals(codes={"codes": torch.zeros(1, 8)})) is None
+    assert collapse(totals(perplexity=1, frames=10)) is None
+    assert collapse(totals(1, name="predictions")) is None
+    assert collapse(Totals({"loss": 0.0}, {"loss": 1})) is None
+    assert collapse(Totals(codes={"codes": torch.zeros(1, 8)})) is None
 
 
 def test_a_collapse_is_named_with_its_remedy():
-    few = signs_of_collapse(totals(perplexity=2))
+    few = collapse(totals(perplexity=2))
     assert few == (
         "codes: a perplexity of 2.0 where 320 are possible: raise "
         "diversity_weight, lower peak_lr or gumbel_start"
     )
-    assert "silence" in signs_of_collapse(totals(2, name="targets"))
+    assert "silence" in collapse(totals(2, name="targets"))
     half = totals()
     half.codes["codes"][1] = torch.eye(320)[0] * 10_000  # one codebook of two
-    assert "codes: a perplexity of 1.0 where" in signs_of_collapse(half)
-    flat = signs_of_collapse(totals(spread=1e-3))
-    assert "nearly the same for every frame (1.0e-03): lower" in flat
-    both = signs_of_collapse(totals(perplexity=2, spread=1e-3))
+    assert "codes: a perplexity of 1.0 where" in collapse(half)
+    flat = collapse(totals(spread=1e-3))
+    assert "nearly the same in every frame (1.0e-03): lower" in flat
+    both = collapse(totals(perplexity=2, spread=1e-3))
     assert "codes" in both and "feature_std" in both
 
 
@@ -111,7 +119,7 @@ def test_the_trainer_warns_once_a_log_line_after_the_warm_up(
         "wav2vec2",
         tmp_path,
         8,
-        scheduler=WarmupCosine(1e-9, 8, warmup_share=0.5),
+        scheduler=WarmupCosine(1e-9, 8, warmup_ratio=0.5),
         train_logger=recorder,
         log_interval=2,
         valid_interval=8,
@@ -145,7 +153,7 @@ def test_validation_sees_through_the_noise(tmp_path, tone_clips, caplog):
         "wav2vec2",
         tmp_path,
         4,
-        scheduler=WarmupCosine(1e-9, 4, warmup_share=0.0),
+        scheduler=WarmupCosine(1e-9, 4, warmup_ratio=0.0),
     )
     with torch.no_grad():
         brain.model.quantizer.scores.weight.zero_()
@@ -172,8 +180,28 @@ def test_codes_of_all_steps_of_a_log_line_are_counted(tmp_path, tone_clips):
         report(line)
 
     brain._report = watched
-    hidden, make_step = [], brain.make_step
-    brain.make_step = lambda items: (hidden.extend(items), make_step(items))[1]
+    masked, make_step = [], brain.make_step
+    brain.make_step = lambda items: (masked.extend(items), make_step(items))[1]
     brain.fit(make_loader("pretrain", tone_clips, 4))
-    counts = sum(item.counts["accuracy"] for item in hidden)
+    counts = sum(item.counts["accuracy"] for item in masked)
     assert len(met) == 2 and sum(met) == counts
+
+
+def test_totals_are_sums_over_counts():
+    totals = Totals()
+    totals.add({"ctc": torch.tensor(6.0), "wer": 3}, {"ctc": 2.0, "wer": 0.0})
+    totals.add({"ctc": torch.tensor(4.0)}, {"ctc": 3.0, "unused": 7.0})
+    assert totals.ratios() == {"ctc": 2.0}
+
+
+def test_codes_become_perplexity_and_share_in_use():
+    one, two = Totals(), Totals()
+    one.add({"codes": torch.tensor([[3.0, 1.0, 0.0, 0.0]])}, {})
+    more = torch.tensor([[1.0, 3.0, 0.0, 0.0]])
+    two.add({"codes": more, "ctc": 1.0}, {"ctc": 1})
+    one.add_codes([two.cpu()])
+    assert one.ratios() == {"codes_perplexity": 2.0, "codes_used": 0.5}
+    books = torch.tensor([[1.0, 1.0, 1.0, 1.0], [9.0, 0.0, 0.0, 0.0]])
+    numbers = Totals(codes={"codes": books}).ratios()
+    assert numbers["codes_perplexity"] == pytest.approx((4 + 1) / 2)
+    assert Totals(codes={"codes": torch.zeros(1, 4)}).ratios() == {}

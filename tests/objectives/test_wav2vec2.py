@@ -7,7 +7,8 @@ from torch.nn import functional as F
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.masking import SpecAugment, draw_span_mask
 from nar_asr_lobes.lobes.model import NarAsr
-from nar_asr_lobes.objectives.wav2vec2 import GumbelQuantizer, Wav2Vec2
+from nar_asr_lobes.objectives.quantizer import GumbelQuantizer
+from nar_asr_lobes.objectives.wav2vec2 import Wav2Vec2
 
 TINY = ModelConfig.tiny()
 SAMPLES = [12000, 8001, 5000, 4300]
@@ -20,7 +21,7 @@ def model(request):
     return Wav2Vec2(config, 2, 8, code_dim=4, width=12).eval()
 
 
-def hidden(model, samples, seed=0):
+def masked(model, samples, seed=0):
     """A mask, and its frames as the model takes them."""
     lengths = model.output_lengths(torch.tensor(samples))
     seeds = range(seed, seed + len(samples))
@@ -31,8 +32,8 @@ def hidden(model, samples, seed=0):
 
 def test_batch_equals_one_by_one(model, ragged):
     wavs, wav_lens = ragged(SAMPLES)
-    mask, places = hidden(model, SAMPLES)
-    whole = model(wavs, wav_lens, mask, places)
+    mask, positions = masked(model, SAMPLES)
+    whole = model(wavs, wav_lens, mask, positions)
     used, penalty = 0, 0
     for row, samples in enumerate(SAMPLES):
         count = int(mask[row].sum())
@@ -41,7 +42,7 @@ def test_batch_equals_one_by_one(model, ragged):
             wavs[row : row + 1, :samples],
             torch.ones(1),
             mask[row : row + 1, :frames],
-            places[row : row + 1, :count],
+            positions[row : row + 1, :count],
         )
         for name in ("contexts", "targets"):
             mine, other = getattr(whole, name), getattr(alone, name)
@@ -59,20 +60,20 @@ def test_batch_equals_one_by_one(model, ragged):
 def test_targets_are_of_the_frames_without_masks(model, ragged):
     """Other masks, and those of SpecAugment, change the contexts alone."""
     wavs, wav_lens = ragged(SAMPLES)
-    mask, places = hidden(model, SAMPLES)
-    plain = model(wavs, wav_lens, mask, places)
+    mask, positions = masked(model, SAMPLES)
+    plain = model(wavs, wav_lens, mask, positions)
     more = mask.clone()
     more[:, ::2] = True
     stem = model.encoder.frontend.stem
-    masker = SpecAugment().masker(
+    mask_fn = SpecAugment().draw(
         range(len(SAMPLES)),
         stem.feature_lengths(torch.tensor(SAMPLES)).tolist(),
         stem.feature_channels,
     )
-    counted = mask.gather(1, places)
+    counted = mask.gather(1, positions)
     for changed in (
-        model(wavs, wav_lens, more, places),
-        model(wavs, wav_lens, mask, places, masker=masker),
+        model(wavs, wav_lens, more, positions),
+        model(wavs, wav_lens, mask, positions, mask_fn=mask_fn),
     ):
         assert torch.equal(plain.targets, changed.targets)
         apart = (plain.contexts - changed.contexts)[counted].abs().amax(-1)
@@ -89,16 +90,16 @@ def test_targets_are_of_the_frames_without_masks(model, ragged):
     assert torch.equal(codes, plain.codes[counted])
 
 
-def test_hidden_frames_are_guessed_from_the_others(model, ragged):
-    """All hidden: nothing is left to tell one utterance from another."""
+def test_masked_frames_are_guessed_from_the_others(model, ragged):
+    """All masked: nothing is left to tell one utterance from another."""
     wavs, wav_lens = ragged([8000, 8000])
     frames = int(model.output_lengths(torch.tensor(8000)))
     mask = torch.ones(2, frames, dtype=torch.bool)
-    places = torch.arange(frames).repeat(2, 1)
-    one, two = model(wavs, wav_lens, mask, places).contexts
+    positions = torch.arange(frames).repeat(2, 1)
+    one, two = model(wavs, wav_lens, mask, positions).contexts
     torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
     mask[:, 0] = False
-    one, two = model(wavs, wav_lens, mask, places).contexts
+    one, two = model(wavs, wav_lens, mask, positions).contexts
     assert (one - two).abs().max() > 1e-3
 
 

@@ -187,7 +187,7 @@ def test_librispeech_states_the_full_pretraining():
     assert optim.optimizer.func is torch.optim.AdamW
     assert optim.max_grad_norm == 1.0
     schedule = WarmupCosine(
-        run.peak_lr, run.steps, optim.warmup_share, optim.final_lr
+        run.peak_lr, run.steps, optim.warmup_ratio, optim.final_lr
     )
     steps = [0, run.steps // 20, run.steps // 10, run.steps]
     rates = [schedule.lr_at(step) for step in steps]

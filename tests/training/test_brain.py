@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.training.init_from import fresh_parts
+from nar_asr_lobes.training.init_from import reinit_parts
 from nar_asr_lobes.training.scheduler import WarmupCosine, is_pretrained
 from tests.training.runs import (
     ALL_KINDS,
@@ -104,10 +104,12 @@ def test_losses_are_sums_over_counts_of_the_whole_step(
     batches = [make_batch(kind, tone_clips, part) for part in ([0, 1], [5])]
     brain = ready(kind, tmp_path)
     sums, counts = {}, {}
-    parts = [brain.objective.prepare(batch, brain.model) for batch in batches]
-    brain.objective.begin(brain.model, parts)
+    parts = [
+        brain.objective.make_inputs(batch, brain.model) for batch in batches
+    ]
+    brain.objective.init_from_batch(brain.model, parts)
     for prepared in parts:
-        found = brain.objective.sums(brain.model, prepared, training=True)
+        found = brain.objective.losses(brain.model, prepared, training=True)
         found = {name: x for name, x in found.items() if not x.ndim}
         for name, value in found.items():
             sums[name] = sums.get(name, 0) + value.item()
@@ -160,7 +162,7 @@ def test_a_skipped_step_leaves_the_log_and_its_warnings_alone(
         "wav2vec2",
         tmp_path,
         4,
-        scheduler=WarmupCosine(1e-9, 4, warmup_share=0.0),
+        scheduler=WarmupCosine(1e-9, 4, warmup_ratio=0.0),
         train_logger=recorder,
         log_interval=4,
     )
@@ -182,7 +184,7 @@ def test_a_skipped_step_leaves_the_log_and_its_warnings_alone(
     assert train["skipped"] == 0.25 and len(numbers) == 4
     kept = [n["loss"] for n in numbers if not n["skipped"]]
     assert train["loss"] == pytest.approx(sum(kept) / 3)
-    assert "feature_std: the encoder gives nearly the same" in caplog.text
+    assert "feature_std: the encoder's states are nearly" in caplog.text
 
 
 def test_too_many_skipped_steps_in_a_row_end_the_run(tmp_path, tone_clips):
@@ -196,37 +198,37 @@ def test_too_many_skipped_steps_in_a_row_end_the_run(tmp_path, tone_clips):
     assert brain.progress.skipped == 5
 
 
-@pytest.mark.parametrize("fresh", [(), fresh_parts(1, 2)])
+@pytest.mark.parametrize("reinit", [(), reinit_parts(1, 2)])
 def test_heads_have_their_rate_and_vectors_no_decay(
-    tmp_path, tone_clips, fresh
+    tmp_path, tone_clips, reinit
 ):
     """Fresh layers of the encoder count as heads."""
-    brain = ready("finetune", tmp_path, head_lr_scale=3.0, fresh_parts=fresh)
+    brain = ready("finetune", tmp_path, head_lr_scale=3.0, reinit_parts=reinit)
     lr = brain.fit_batch([make_batch("finetune", tone_clips, [0])])["lr"]
     names = {p: name for name, p in brain.model.named_parameters()}
     seen = 0
     for group in brain.optimizer.param_groups:
         for parameter in group["params"]:
-            known = is_pretrained(names[parameter], fresh)
+            known = is_pretrained(names[parameter], reinit)
             assert group["lr"] == (lr if known else 3 * lr)
             assert (group["weight_decay"] == 0) == (parameter.ndim == 1)
             seen += 1
     assert seen == len(names)
 
 
-@pytest.mark.parametrize("fresh", [(), fresh_parts(1, 2)])
-def test_a_resting_encoder_rests_and_then_moves(tmp_path, tone_clips, fresh):
+@pytest.mark.parametrize("reinit", [(), reinit_parts(1, 2)])
+def test_a_resting_encoder_rests_and_then_moves(tmp_path, tone_clips, reinit):
     brain = ready(
-        "finetune", tmp_path, freeze_encoder_steps=2, fresh_parts=fresh
+        "finetune", tmp_path, freeze_encoder_steps=2, reinit_parts=reinit
     )
     start = weights(brain)
     for step in range(3):
         brain.fit_batch([make_batch("finetune", tone_clips, [0, step])])
         now = weights(brain)
         moved = {k for k, v in now.items() if not torch.equal(v, start[k])}
-        assert any(is_pretrained(k, fresh) for k in moved) == (step == 2)
+        assert any(is_pretrained(k, reinit) for k in moved) == (step == 2)
         assert "ctc_head.weight" in moved
-        assert not fresh or any(k.startswith(fresh) for k in moved)
+        assert not reinit or any(k.startswith(reinit) for k in moved)
 
 
 def test_intervals_of_logs_validations_and_checkpoints(tmp_path, tone_clips):

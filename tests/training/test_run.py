@@ -139,8 +139,8 @@ def test_a_pretraining_may_freeze_the_frontend(folder):
 
 def test_what_is_frozen_has_no_penalty(folder):
     (folder / "objective.yaml").write_text(
-        "!new:nar_asr_lobes.objectives.pretraining.Wav2Vec2Objective\n"
-        "mask_share: 0.5\nmask_span: 4\npenalty_weight: 1.0\n"
+        "!new:nar_asr_lobes.objectives.wav2vec2.Wav2Vec2Objective\n"
+        "mask_prob: 0.5\nmask_span: 4\npenalty_weight: 1.0\n"
     )
     option = "--objective=!include:objective.yaml"
     outcome = run_tiny(folder, "pretrain", option, "--freeze=frontend")
@@ -149,10 +149,10 @@ def test_what_is_frozen_has_no_penalty(folder):
 
 
 def test_without_a_pretrained_encoder_none_rests(folder):
-    options = ["--optim={freeze_encoder_steps: 2}", "--fresh_layers=1"]
+    options = ["--optim={freeze_encoder_steps: 2}", "--reinit_layers=1"]
     outcome = run_tiny(folder, "finetune", *options)
     assert outcome.code == 0
-    assert "freeze_encoder_steps (2) and fresh_layers (1) are" in outcome.out
+    assert "freeze_encoder_steps (2) and reinit_layers (1) are" in outcome.out
     newest = CheckpointFolder(folder / "out" / "checkpoints").newest()
     filters = newest.load("model")["encoder.frontend.stem.gabor.weight"]
     start = gabor_filters(filters.shape[0] // 2, filters.shape[-1])

@@ -20,7 +20,7 @@ import jiwer
 import numpy as np
 import torch
 
-from nar_asr_lobes.dataio.text.scripts import has_no_words
+from nar_asr_lobes.dataio.text.normalization import has_no_words
 from nar_asr_lobes.decoding.beam.search import prefix_beam_search
 from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.hypotheses import (
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from nar_asr_lobes.dataio.datasets import Batch
     from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
     from nar_asr_lobes.decoding.recognizer import Recognizer
-    from nar_asr_lobes.lobes.model import Encoded
+    from nar_asr_lobes.lobes.model import EncoderOutput
 
 LM_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.5)
 TOKEN_BONUSES = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
@@ -303,7 +303,9 @@ def word_errors(reference: str, hypothesis: str) -> int:
 
 
 def _search(
-    recognizer: Recognizer, options: DecodingOptions, encoded: list[Encoded]
+    recognizer: Recognizer,
+    options: DecodingOptions,
+    encoded: list[EncoderOutput],
 ) -> list[list[Hypothesis]]:
     """Re-score the N-best of every utterance."""
     searcher = copy(recognizer)

@@ -33,7 +33,7 @@ class LmRunConfig:
         The fine-tuning's: its file, or the folder or bundle that holds it.
     texts, dev_texts : list of str
         Manifests (``.jsonl``) and text files with a sentence a line.
-    dev_share : float
+    dev_ratio : float
         Share of the sentences of ``texts`` that are held out, chosen by their
         hash, where there are no ``dev_texts``.
     output_folder : str
@@ -70,7 +70,7 @@ class LmRunConfig:
     output_folder: FilePath
     optim: OptimConfig
     dev_texts: list[FilePath] = field(default_factory=list)
-    dev_share: float = 0.01
+    dev_ratio: float = 0.01
     text_style: str = "none"
     max_tokens: int = 512
     max_batch_tokens: int = 16384
@@ -90,9 +90,9 @@ class LmRunConfig:
             raise UserError("texts is empty; name a manifest or a text file")
         for name in ("max_tokens", "max_batch_tokens"):
             require_count(name, getattr(self, name))
-        if not self.dev_texts and not 0 < self.dev_share < 1:
+        if not self.dev_texts and not 0 < self.dev_ratio < 1:
             raise UserError(
-                f"dev_share is {self.dev_share}; give a share between 0 and 1,"
+                f"dev_ratio is {self.dev_ratio}; give a share between 0 and 1,"
                 " or dev_texts"
             )
         choices = {"precision": PRECISIONS, "text_style": STYLES}
