@@ -3,42 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.limits import require_count, require_number
-
-if TYPE_CHECKING:
-    import torch
-
-    from nar_asr_lobes.lm.batched import BatchedLM
-    from nar_asr_lobes.lm.ngram.tables import NgramTables
-
-
-class LanguageModel(Protocol):
-    """What a search asks of a language model over the tokenizer's pieces.
-
-    ``NgramLM`` is one. States are values: scoring never changes them. The
-    compiled beam search reads ``tables`` alone, the batched one asks what
-    ``batched`` gives.
-    """
-
-    tables: NgramTables
-
-    def batched(self, device: torch.device) -> BatchedLM:
-        """Return the model as a batched search on a device asks for it."""
-
-    def start(self) -> object:
-        """Return the state at the start of a sentence."""
-
-    def score(self, state: object, token_id: int) -> tuple[float, object]:
-        """Return the token's natural log-probability (<= 0), next state."""
-
-    def final(self, state: object) -> float:
-        """Return the natural log-probability of the sentence's end."""
-
-    def sentence(self, tokens: list[int]) -> float:
-        """Return the natural log-probability of a whole sentence."""
 
 
 class Hypothesis(NamedTuple):
@@ -62,11 +30,9 @@ class Hypothesis(NamedTuple):
         The token bonus as it entered the score: weight times length.
     decoder : float or None
         Natural log from the NAR decoder (its pseudo-log-likelihood, or for
-        mask-predict the sum over the slots it filled); None if not asked.
+        mask-predict the sum over the masks it filled); None if not asked.
     neural : float
         As ``lm``, of the neural language model.
-    lodr : float
-        As ``lm``, of the low-order n-gram whose share is taken off.
     hot : float
         What the listed hot words gained, as it entered the score.
 
@@ -83,7 +49,6 @@ class Hypothesis(NamedTuple):
     bonus: float = 0.0
     decoder: float | None = None
     neural: float = 0.0
-    lodr: float = 0.0
     hot: float = 0.0
 
 
@@ -117,9 +82,6 @@ class BeamOptions:
         those stay in the beam that can still become the best; the N-best list
         is filled up with what the others would have become. Without a language
         model it does nothing.
-    prior_weight : float
-        How much of the tokens' log-prior is taken off their log-probability
-        at each frame, >= 0; above 0 the search needs the prior.
 
     Raises
     ------
@@ -139,7 +101,6 @@ class BeamOptions:
     min_log_prob: float | None = -8.0
     blank_threshold: float | None = 0.999
     recombine: bool = True
-    prior_weight: float = 0.0
 
     def __post_init__(self):
         require_count("beam_size", self.beam_size, maximum=10**6)
@@ -155,4 +116,3 @@ class BeamOptions:
             raise UserError(
                 f"recombine is {self.recombine!r}; it must be true or false"
             )
-        require_number("prior_weight", self.prior_weight, minimum=0.0)

@@ -1,7 +1,7 @@
 """A bundle: all that recognition needs, in one folder without code.
 
     model.safetensors  tokenizer  inference.yaml  README.md
-    [lm.ngram]  [lodr.ngram]  [lm.safetensors  lm.safetensors.json]
+    [lm.ngram]  [lm.safetensors  lm.safetensors.json]
     bundle.json (SHA-256 of all the others)
 
 Nothing is parsed before every file matches its SHA-256, and nothing is ever
@@ -33,7 +33,7 @@ from nar_asr_lobes.inference.bundle_files import (
     written_folder,
 )
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
-from nar_asr_lobes.lm.neural.scorer import WEIGHTS as NEURAL
+from nar_asr_lobes.lm.neural import WEIGHTS as NEURAL
 from nar_asr_lobes.lobes.model import NarAsr, build_model
 
 FORMAT_VERSION = 4
@@ -43,7 +43,6 @@ TOKENIZER = "tokenizer"
 SETTINGS = "inference.yaml"
 README = "README.md"
 NGRAM = "lm.ngram"
-LODR = "lodr.ngram"
 
 _SETTINGS = {
     "format_version": int,
@@ -161,9 +160,8 @@ def write_bundle(
     with written_folder(folder) as temporary:
         _write_weights(temporary / WEIGHTS, model)
         tokenizer.save(temporary / TOKENIZER)
-        for name, source in ((NGRAM, files.ngram), (LODR, files.lodr)):
-            if source is not None:
-                shutil.copyfile(source, temporary / name)
+        if files.ngram is not None:
+            shutil.copyfile(files.ngram, temporary / NGRAM)
         if lms.neural is not None:
             lms.neural.save(temporary / NEURAL, tokenizer)
         content = yaml.safe_dump(settings, sort_keys=False)
@@ -245,12 +243,10 @@ def _verify(folder: Path) -> LmFiles:
     for name in (WEIGHTS, TOKENIZER, SETTINGS, README):
         if name not in names:
             raise UserError(f"{folder / name}: is missing; {REMEDY}")
-
-    def path(name):
-        return str(folder / name) if name in names else None
-
-    neural = str(folder) if NEURAL in names else None
-    return LmFiles(path(NGRAM), neural, path(LODR))
+    return LmFiles(
+        str(folder / NGRAM) if NGRAM in names else None,
+        str(folder) if NEURAL in names else None,
+    )
 
 
 def _read_settings(path: Path) -> dict[str, Any]:

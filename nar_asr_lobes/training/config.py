@@ -156,9 +156,6 @@ class LmConfig:
         ``nar_beam5_lm`` trust CTC, are tuned on the dev split.
     neural : str, optional
         Folder of a neural language model, as ``recipes/LM`` writes it.
-    lodr : bool
-        Whether a bigram of the training transcripts is made, whose share the
-        neural language model's modes take off.
     """
 
     order: int = 6
@@ -166,7 +163,6 @@ class LmConfig:
     texts: list[FilePath] = field(default_factory=list)
     tune: bool = True
     neural: FilePath | None = None
-    lodr: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from nar_asr_lobes.dataio.manifest import refuse
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.decoding.recognizer import Recognizer
-from nar_asr_lobes.decoding.tuning.options import tune_options
+from nar_asr_lobes.decoding.tuning.grid import tune_options
 from nar_asr_lobes.decoding.tuning.posteriors import (
     SUFFIX,
     SavedPosteriors,
@@ -44,10 +44,8 @@ from nar_asr_lobes.training.language_models import (
 from nar_asr_lobes.training.stages import Stage
 
 logger = logging.getLogger(__name__)
-_WITHOUT_LM = {  # a weight without its language model would be refused
-    "rescore": {"neural_weight": 0.0, "lodr_weight": 0.0},
-    "beam_neural": {"lodr_weight": 0.0},
-}
+# a weight without its language model would be refused
+_WITHOUT_LM = {"nar_beam5_lm": {"neural_weight": 0.0}}
 
 
 def check_finish(config: RunConfig) -> None:

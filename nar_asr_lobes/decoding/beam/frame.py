@@ -18,8 +18,8 @@ from nar_asr_lobes.decoding.beam.entries import (
     lowest,
     push,
     sort_heap,
+    weigh,
 )
-from nar_asr_lobes.decoding.beam.settings import weigh
 from nar_asr_lobes.decoding.beam.trie import (
     NONE,
     add_merge,
@@ -46,7 +46,7 @@ def pass_blank(beam, count, log_prob):
 
 
 @inner
-def stay(beam, count, row, shift, trie, work):
+def stay(beam, count, row, trie, work):
     """Enter the beam's prefixes, one frame on.
 
     Each gains nothing (blank, or its last label again), or its last label
@@ -62,7 +62,7 @@ def stay(beam, count, row, shift, trie, work):
                 parent = beam[slot]
                 same = parent.token == entry.token
                 label = log_add(label, parent.blank if same else parent.total)
-            entry.label = label + (row[entry.token] + shift[entry.token])
+            entry.label = label + row[entry.token]
         entry.total = log_add(entry.blank, entry.label)
         entry.score = entry.total + entry.offset
 

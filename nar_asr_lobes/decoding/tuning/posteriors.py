@@ -27,7 +27,7 @@ import safetensors
 import torch
 
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
-from nar_asr_lobes.decoding.validation import (
+from nar_asr_lobes.decoding.encoded import (
     require_frames,
     require_log_probs,
 )

@@ -7,13 +7,11 @@ import pytest
 import torch
 
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer, train_tokenizer
-from nar_asr_lobes.decoding.batched_beam import batched_prefix_beam_search
 from nar_asr_lobes.decoding.beam.search import prefix_beam_search
 from nar_asr_lobes.decoding.hotwords.rules import HotRules, Start
 from nar_asr_lobes.decoding.hotwords.tables import HotWords
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lm.batched import BatchedNgram
 from nar_asr_lobes.lm.ngram.lookup import score_token
 from tests.decoding.beam.test_search import EXACT, enumerate_paths, naive_beam
 from tests.decoding.hot_oracle import naive_gain
@@ -84,7 +82,7 @@ def test_the_table_equals_the_rules_on_all_devices(tokenizer):
     letters = "ab天气" if "天" in tokenizer.pieces else "abc"
     for _ in range(25):
         hot = random_list(rng, tokenizer, 2.0, letters)
-        naive, batched = oracle(hot, tokenizer), BatchedNgram(hot.tables)
+        naive = oracle(hot, tokenizer)
         for _ in range(8):
             words = rng.choice([*hot.phrases, "a", "b"], size=6)
             ids = tokenizer.encode(" ".join(words))
@@ -92,11 +90,11 @@ def test_the_table_equals_the_rules_on_all_devices(tokenizer):
             ids[place] = int(rng.integers(1, tokenizer.size))
             assert hot.gain(ids) == naive(ids)
             without = oracle(replace(hot, limit=99), tokenizer)(ids)
-            states, total = batched.start(1), 0.0
+            state, total = int(hot.tables.start[0]), 0.0
             for token in ids:
-                scores, after = batched.score(states, torch.tensor([[token]]))
-                states, total = after[0], total + scores.item()
-            assert total + batched.final(states).item() == without / 2.0
+                gain, state = score_token(hot.tables, state, token)
+                total += gain
+            assert total + hot.tables.final[state] == without / 2.0
             gained += naive(ids) > 0
             limited += naive(ids) < without
     assert gained > 120
@@ -154,7 +152,7 @@ def test_merging_keeps_what_hot_words_tell_apart(lattice, limit):
         naive, best = oracle(hot, LETTERS), {}
         for recombine in (False, True):
             merging = replace(options, recombine=recombine)
-            [nbest] = prefix_beam_search([log_probs], merging, lm, None, hot)
+            [nbest] = prefix_beam_search([log_probs], merging, lm, hot)
             for h in nbest:
                 assert h.hot == naive(h.tokens)
                 assert h.lm == pytest.approx(lm.sentence(h.tokens))
@@ -173,9 +171,9 @@ def test_boost_0_is_bit_identical_to_no_list(lattice):
     hot = HotWords.build(["ab"], LETTERS, 0.0)
     for options in (BeamOptions(), BeamOptions(lm_weight=0.5)):
         off = prefix_beam_search(utterances, options, lm)
-        assert prefix_beam_search(utterances, options, lm, None, hot) == off
+        assert prefix_beam_search(utterances, options, lm, hot) == off
         on = replace(hot, boost=1.0)
-        assert prefix_beam_search(utterances, options, lm, None, on) != off
+        assert prefix_beam_search(utterances, options, lm, on) != off
 
 
 def test_a_batch_equals_one_by_one(lattice):
@@ -183,9 +181,9 @@ def test_a_batch_equals_one_by_one(lattice):
     utterances = [lattice(frames, 4, rng) for frames in (11, 0, 25, 1)]
     options = BeamOptions(lm_weight=0.4, token_bonus=0.1)
     hot = HotWords.build(["ab", "b a"], LETTERS)
-    together = prefix_beam_search(utterances, options, lm, None, hot)
+    together = prefix_beam_search(utterances, options, lm, hot)
     assert together == [
-        prefix_beam_search([u], options, lm, None, hot)[0] for u in utterances
+        prefix_beam_search([u], options, lm, hot)[0] for u in utterances
     ]
 
 
@@ -221,7 +219,7 @@ def test_what_has_gained_already_is_not_merged_away(phrases, limit, words):
     best = []
     for recombine in (False, True):
         merging = replace(options, recombine=recombine)
-        [nbest] = prefix_beam_search([frames], merging, lm, None, hot)
+        [nbest] = prefix_beam_search([frames], merging, lm, hot)
         best.append(nbest[0].tokens)
         assert all(h.hot == hot.gain(h.tokens) for h in nbest)
     assert best[0] == best[1]
@@ -241,13 +239,8 @@ def test_what_is_held_back_does_not_come_back_at_once():
         logits[2 * np.arange(len(ids)), ids] += rng.choice([2, 3, 4])
         logits[1::2, 0] += 4
         batch.append(torch.from_numpy(logits).log_softmax(-1))
-    found = prefix_beam_search(batch, options, hot_words=hot)
-    lengths = [len(frames) for frames in batch]
-    every = batched_prefix_beam_search(
-        torch.stack(batch), lengths, options, hot_words=hot
-    )
-    for ours, theirs in zip(found, every, strict=True):
-        assert [h.tokens for h in ours] == [h.tokens for h in theirs]
+    for nbest in prefix_beam_search(batch, options, hot_words=hot):
+        assert all(h.hot == hot.gain(h.tokens) for h in nbest)
 
 
 def confusable(tokenizer, text, other, rng):
@@ -326,7 +319,7 @@ def test_nothing_runs_away_where_posteriors_say_nothing(boost, lm_weight):
     hot = HotWords.build(["abba", "babaa", "abab bbaa"], LETTERS, boost)
 
     def most(hot_words):
-        found = prefix_beam_search(frames, options, lm, None, hot_words)
+        found = prefix_beam_search(frames, options, lm, hot_words)
         texts = [
             f" {LETTERS.decode(h.tokens)} ".replace(" ", "  ")
             for nbest in found

@@ -7,7 +7,6 @@ import random
 
 import numpy as np
 import pytest
-import torch
 
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer, train_tokenizer
 from nar_asr_lobes.decoding.beam.search import prefix_beam_search
@@ -163,17 +162,6 @@ def test_no_piece_raises_a_score(trained):
     assert max(scores) <= 1e-6
     assert max(tables.final) <= 0
     assert find_fault(tables) is None
-
-
-def test_batched_look_ups_are_equal(trained):
-    tokenizer, *_, lm = trained
-    states, tokens = np.indices((len(lm.tables.final), tokenizer.size - 1))
-    found = lm.batched(torch.device("cpu")).score(
-        torch.tensor(states[:, 0]), torch.tensor(tokens + 1)
-    )
-    score = np.vectorize(functools.partial(score_token, lm.tables))
-    for values, wanted in zip(found, score(states, tokens + 1), strict=True):
-        np.testing.assert_allclose(values, wanted, 1e-12)
 
 
 def test_an_unlimited_beam_is_exhaustive(trained, naive):
