@@ -190,12 +190,12 @@ def other_model():
 @pytest.mark.parametrize(
     ("damage", "options", "message"),
     [
-        (cut, (), "dev: these posteriors are damaged or were changed (it is"),
+        (cut, (), "dev: is no whole file of posteriors (it is cut off"),
         (lose, (), "dev: its references hold no word, so no word error can"),
         (other, (), "lm.ngram: this language model was made with another tok"),
         (other_model, (), "dev: these posteriors were made with another tok"),
-        (keep, ("--lm", "dev"), "dev: is no file of a language model's table"),
-        (keep, ("--lm", "none"), "none: there is no language model; check th"),
+        (keep, ("--lm", "dev"), "dev: is no whole file of n-gram tables (its"),
+        (keep, ("--lm", "none"), "none: there is no file of n-gram tables; c"),
         (keep, ("--tokenizer", "x"), "x: cannot read this tokenizer"),
         (keep, ("--beam-size", "0"), "beam_size is 0; it must be a whole num"),
         (keep, ("--lm-weights", "nan"), "lm_weight is nan; it must be a fin"),
