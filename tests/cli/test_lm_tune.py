@@ -58,7 +58,7 @@ def folder(tmp_path, monkeypatch):
     """The working folder, with posteriors, language model and tokenizer."""
     monkeypatch.chdir(tmp_path)
     TOKENIZER.save("tokenizer.json")
-    train_ngram(TEXTS, TOKENIZER, 3, "lm.arpa", use_lmplz=False)
+    train_ngram(TEXTS, TOKENIZER, 3, "lm.arpa")
     save("dev")
     return tmp_path
 
@@ -155,7 +155,7 @@ def test_a_bundle_gives_its_tokenizer_and_search(bundle_folder, folder):
     parts = bundle.model, bundle.tokenizer, options
     write_bundle("bundle", *parts, card=BundleCard("Random"))
     texts = ["ab cab", "bad cab"]
-    train_ngram(texts, bundle.tokenizer, 2, "lm.arpa", use_lmplz=False)
+    train_ngram(texts, bundle.tokenizer, 2, "lm.arpa")
     save("dev", bundle.tokenizer, texts)
     assert tune(*GRID, tokenizer="bundle") == 0
     found = json.loads((folder / "lm_tuning.json").read_text())
@@ -180,7 +180,7 @@ def lose():
 
 def other():
     tokenizer = CharTokenizer(" xyz")
-    train_ngram(["x y"], tokenizer, 2, "lm.arpa", use_lmplz=False)
+    train_ngram(["x y"], tokenizer, 2, "lm.arpa")
 
 
 def other_model():

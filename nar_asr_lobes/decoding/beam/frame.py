@@ -28,8 +28,7 @@ from nar_asr_lobes.decoding.beam.trie import (
 )
 from nar_asr_lobes.decoding.hotwords.closings import extend_match, held_back
 from nar_asr_lobes.jit import inner
-from nar_asr_lobes.lm.ngram.lookup import score_token
-from nar_asr_lobes.lm.ngram.rows import most
+from nar_asr_lobes.lm.ngram.lookup import most, score_token
 
 
 @inner

@@ -2,18 +2,32 @@
 
 Other kernels may call them. They check nothing: states and tokens must be
 those of the tables.
+
+    states of a beam -> a row [V] for each, kept while the beam stays there
+
+States that have a row in the tables need no other one. Where a frame says
+little, a beam stays as it is for many frames and refuses almost every token.
+One number out of a row tells so sooner than a look-up.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from nar_asr_lobes.jit import inner, inner_and_entry, outer
+from nar_asr_lobes.jit import helper, inner, inner_and_entry, outer
 from nar_asr_lobes.lm.ngram.tables import DTYPES, NgramTables, read_only
 
 # Numbers in the rows of a model, 12 bytes each; a cache is not much larger,
 # and working them out takes a few hundredths of a second.
 _NUMBERS = 1 << 20
+NONE = -1
+# Fewer tokens of a frame are looked up one by one; in a wider beam, finding
+# its rows takes longer than the look-ups.
+_TOKENS, _BEAM = 8, 64
+# Above what the order of additions changes in a score.
+_ROUNDING = 1e-6
 
 
 @inner_and_entry
@@ -151,3 +165,138 @@ def score_sentence(tables: NgramTables, tokens: np.ndarray) -> float:
         log_prob, state = score_token(tables, state, token)
         total += log_prob
     return total + tables.final[state]
+
+
+class Rows(NamedTuple):
+    """Rows, their states and the frames they were last asked in; the row of
+    each prefix of the beam."""
+
+    log_prob: np.ndarray
+    state: np.ndarray
+    asked: np.ndarray
+    place: np.ndarray
+
+
+def new_rows(beam_size: int, tables: NgramTables) -> Rows:
+    """Make room for twice as many rows as the beam has states."""
+    places = min(beam_size, _BEAM)
+    return Rows(
+        np.empty((2 * places, len(tables.unigram_log_prob)), np.float64),
+        np.full(2 * places, NONE, np.int64),
+        np.full(2 * places, NONE, np.int64),
+        np.empty(places, np.int64),
+    )
+
+
+@inner
+def find_rows(
+    rows: Rows, tables: NgramTables, beam: np.ndarray, frame: int, tokens: int
+) -> bool:
+    """Find the row of each prefix of a beam, if there are many tokens.
+
+    Arguments
+    ---------
+    rows : Rows
+        Changed in place.
+    tables : NgramTables
+    beam : np.ndarray
+        Records with a ``state``.
+    frame : int
+        Rising from call to call.
+    tokens : int
+        How many will be asked for.
+
+    Returns
+    -------
+    bool
+        Whether there are rows.
+    """
+    if tokens < _TOKENS or len(beam) > len(rows.place):
+        return False
+    _find_all(rows, tables, beam, frame)
+    return True
+
+
+@helper
+def _find_all(rows, tables, beam, frame):
+    """Give each prefix its row, new ones in place of those asked long ago."""
+    for k in range(len(beam)):
+        place, state = 0, beam[k].state
+        if state < len(tables.row_log_prob):
+            continue
+        for i in range(len(rows.state)):
+            if rows.state[i] == state:
+                place = i
+                break
+            if rows.asked[i] < rows.asked[place]:
+                place = i
+        if rows.state[place] != state:
+            rows.state[place] = state
+            fill_row(tables, state, rows.log_prob[place])
+        rows.asked[place], rows.place[k] = frame, place
+
+
+@inner
+def fill_row(tables: NgramTables, state: int, row: np.ndarray) -> None:
+    """Predict every token, with the sums of ``score_token``.
+
+    Arguments
+    ---------
+    tables : NgramTables
+    state : int
+        In 0..S-1.
+    row : np.ndarray
+        Where the natural log-probabilities go, float64 [V].
+    """
+    if len(tables.chain) == 0:
+        _follow_one(tables, state, row)
+        return
+    row[:] = np.inf
+    for chain in range(0, len(tables.backoff), len(tables.final)):
+        _follow(tables, state, chain, row)
+
+
+@inner
+def _follow_one(tables, state, row):
+    """Predict all tokens, from the shortest state to the longest."""
+    last, weight, depth = state, 0.0, 0
+    while last != 0 and last >= len(tables.row_log_prob):
+        weight += tables.backoff[last]
+        last, depth = tables.backoff_state[last], depth + 1
+    for token in range(len(row)):
+        row[token] = weight + shortest(tables, last, token)
+    while depth > 0:
+        depth -= 1
+        longer, weight = state, 0.0
+        for _ in range(depth):
+            weight += tables.backoff[longer]
+            longer = tables.backoff_state[longer]
+        end = tables.arc_begin[longer + 1]
+        for arc in range(tables.arc_begin[longer], end):
+            row[tables.arc_token[arc]] = weight + tables.arc_log_prob[arc]
+
+
+@inner
+def _follow(tables, state, chain, row):
+    """Predict the tokens of a chain of back-offs."""
+    weight, rows = 0.0, len(tables.row_log_prob)
+    while state != 0 and state >= rows:
+        for arc in range(tables.arc_begin[state], tables.arc_begin[state + 1]):
+            token = tables.arc_token[arc]
+            if row[token] == np.inf and tables.chain[token] == chain:
+                row[token] = weight + tables.arc_log_prob[arc]
+        weight += tables.backoff[chain + state]
+        state = tables.backoff_state[chain + state]
+    for token in range(len(row)):
+        if row[token] == np.inf and tables.chain[token] == chain:
+            row[token] = weight + shortest(tables, state, token)
+
+
+@inner
+def most(
+    rows: Rows, tables: NgramTables, k: int, state: int, token: int
+) -> float:
+    """Bound the token's log-probability after the beam's prefix ``k``."""
+    if state < len(tables.row_log_prob):
+        return tables.row_log_prob[state, token] + _ROUNDING
+    return rows.log_prob[rows.place[k], token] + _ROUNDING

@@ -36,11 +36,12 @@ import numpy as np
 from nar_asr_lobes.jit import inner, outer
 from nar_asr_lobes.lm.ngram.lookup import score_token
 from nar_asr_lobes.lm.ngram.tables import DTYPES, NgramTables, read_only
-from nar_asr_lobes.lm.words.lexicon import Lexicon, WordEnds
-from nar_asr_lobes.lm.words.tries import (
+from nar_asr_lobes.lm.words.lexicon import (
     NONE,
+    Lexicon,
     Tries,
     WordArcs,
+    WordEnds,
     grow_tries,
     raise_to_beginnings,
     word_arcs,

@@ -28,7 +28,7 @@ PIECES = train_tokenizer(TEXT, "bpe", 7)
 def report(tmp_path_factory):
     """A trained trigram; to read only."""
     path = tmp_path_factory.mktemp("lm") / "lm.arpa"
-    return train_ngram(TEXT, TOKENIZER, 3, path, use_lmplz=False)
+    return train_ngram(TEXT, TOKENIZER, 3, path)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def path(report, tmp_path):
 def words(tmp_path_factory):
     """A bigram of words that end where pieces begin others; to read only."""
     path = tmp_path_factory.mktemp("lm") / "lm.arpa"
-    return train_word_ngram(TEXT, PIECES, 2, path, use_lmplz=False)
+    return train_word_ngram(TEXT, PIECES, 2, path)
 
 
 def split(content):
