@@ -129,9 +129,7 @@ def _link(
         before = known.last[context]
         odd |= (before == size) | (before == size + 2)
         _refuse(odd, "<unk>, <s> or </s> stands inside an n-gram")
-    backoff = np.zeros(len(keys))
-    if table.backoff is not None:
-        backoff = table.backoff[by_key].astype(np.float64)
+    backoff = table.backoff[by_key].astype(np.float64)
     log_prob = table.log_prob[by_key].astype(np.float64)
     return _Grams(
         keys, last, context, ending, log_prob * _LN10, backoff * _LN10

@@ -1,6 +1,6 @@
 """Trains n-gram language models over a tokenizer's pieces.
 
-texts -> Corpus -> kneser_ney.estimate -> an ARPA file -> its tables, *.ngram
+texts -> Corpus -> kneser_ney.estimate -> NgramModel -> *.arpa, *.ngram
                 or KenLM's lmplz
 """
 
@@ -10,25 +10,18 @@ import logging
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.corpus import Corpus, encode_corpus, lm_words
-from nar_asr_lobes.lm.ngram.arpa import (
-    make_loadable,
-    read_arpa,
-    read_counts,
-    write_arpa,
-)
-from nar_asr_lobes.lm.ngram.kneser_ney import estimate
+from nar_asr_lobes.lm.ngram.arpa import read_arpa, write_arpa
+from nar_asr_lobes.lm.ngram.kneser_ney import NgramModel, estimate
 from nar_asr_lobes.lm.ngram.states import build_tables
 from nar_asr_lobes.lm.ngram.storage import NgramInfo, write_ngram
-from nar_asr_lobes.lm.ngram.tables import NgramTables
-from nar_asr_lobes.storage import cannot_write
+from nar_asr_lobes.storage import written_file
 
 MAX_ORDER = 64  # far more than helps; each order is a pass over the text
 # lmplz's default, 80 % of the machine, is touched even for a ten-line text.
@@ -130,11 +123,6 @@ def train_ngram(
     path = checked_name(path, ".arpa")
     corpus = encode_corpus(texts, tokenizer)
     words = lm_words(tokenizer)
-
-    def convert(arpa: Path, whole: Path) -> NgramTables:
-        make_loadable(arpa, whole)
-        return build_tables(read_arpa(whole, words), tokenizer.size)
-
     info = NgramInfo(
         tokenizer=tokenizer.fingerprint,
         order=order,
@@ -142,46 +130,42 @@ def train_ngram(
         lines_left_out=corpus.lines_left_out,
         estimator="lmplz" if lmplz else "numpy",
     )
-    return write_model(
-        path, info, corpus, words, prune, lmplz, convert, progress
-    )
+    with written_file(path) as file:
+        progress(f"n-gram: order {order} of {len(corpus.tokens)} pieces")
+        model = estimate_corpus(corpus, words, order, prune, lmplz, path)
+        progress("n-gram: making and writing the tables")
+        write_arpa(file, model, words)
+        tables = build_tables(model, tokenizer.size)
+        write_ngram(path.with_suffix(".ngram"), tables, info)
+    return report_on(path, info, corpus, model)
 
 
-def write_model(
-    path: Path,
-    info: NgramInfo,
+def estimate_corpus(
     corpus: Corpus,
     words: Sequence[str],
+    order: int,
     prune: Sequence[int],
     lmplz: str | None,
-    convert: Callable[[Path, Path], NgramTables],
-    progress: Callable[[str], object],
-) -> NgramReport:
-    """Estimate a model of a corpus and write both of its files.
+    path: Path,
+) -> NgramModel:
+    """Estimate a model in memory, or with lmplz in a folder beside a path."""
+    if not lmplz:
+        return estimate(corpus.tokens, corpus.lengths, order, prune)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lm") as folder:
+        arpa = Path(folder, "lmplz.arpa")
+        _run_lmplz(lmplz, corpus, words, order, prune, arpa)
+        return read_arpa(arpa, words)
 
-    ``convert`` makes the tables of the estimate, an ARPA file, and writes the
-    ARPA file to be kept to its second argument.
-    """
-    with work_folder(path) as folder:
-        progress(
-            f"n-gram: estimating order {info.order} on {len(corpus.tokens)} "
-            f"{info.unit} ({lmplz or 'in memory'})"
-        )
-        arpa, whole = folder / "estimate", folder / "whole"
-        if lmplz:
-            _run_lmplz(lmplz, corpus, words, info.order, prune, arpa)
-        else:
-            model = estimate(corpus.tokens, corpus.lengths, info.order, prune)
-            write_arpa(arpa, model, words)
-        progress(f"n-gram: making tables of {sum(read_counts(arpa))} n-grams")
-        tables = convert(arpa, whole)
-        write_ngram(path.with_suffix(".ngram"), tables, info)
-        os.replace(whole, path)
+
+def report_on(
+    path: Path, info: NgramInfo, corpus: Corpus, model: NgramModel
+) -> NgramReport:
+    """Describe a model that was trained on a corpus."""
     return NgramReport(
         path=path.with_suffix(".ngram"),
         arpa=path,
         info=info,
-        ngrams=read_counts(path)[: info.order],
+        ngrams=tuple(len(table.words) for table in model.tables),
         tokens=len(corpus.tokens),
         unknown_characters=corpus.unknown_characters,
     )
@@ -247,14 +231,3 @@ def checked_name(path: str | os.PathLike, suffix: str) -> Path:
             f"{path}: is no name for an n-gram model; let it end in {suffix}"
         )
     return path
-
-
-@contextmanager
-def work_folder(path: Path) -> Iterator[Path]:
-    """Give a folder beside a file to be made; it is removed at the end."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lm") as name:
-            yield Path(name)
-    except OSError as error:
-        raise cannot_write(path.parent, error) from error

@@ -33,8 +33,7 @@ from nar_asr_lobes.lm.ngram.kneser_ney import (
 from nar_asr_lobes.lm.ngram.states import unusable
 
 _SPECIAL = len(SPECIAL_WORDS)
-_LOWEST = np.float32(-99)  # log10 of 0; "-inf" is another spelling of it
-_LEAST = 1e-99  # and this one is above 0
+_LEAST = 1e-99  # -99 is the format's sign for log10 of 0
 _ROUNDING = 1e-9
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 
@@ -45,7 +44,6 @@ def renumber(model: NgramModel, number: np.ndarray) -> NgramModel:
     Arguments
     ---------
     model : NgramModel
-        With back-offs in all orders.
     number : np.ndarray
         int [V]: that of each word, as in `NgramTable`; -1 to leave it out, 0
         to make it <unk>, which is then as probable as all such words. It
@@ -60,8 +58,6 @@ def renumber(model: NgramModel, number: np.ndarray) -> NgramModel:
     -------
     >>> from nar_asr_lobes.lm.ngram.kneser_ney import estimate
     >>> model = estimate(np.array([0, 1, 0]), np.array([3]), order=1)
-    >>> unigrams = replace(model.tables[0], backoff=np.zeros(5, np.float32))
-    >>> model = replace(model, tables=[unigrams])
     >>> found = renumber(model, np.array([3, 0]))
     >>> found.tables[0].words[:, 0].tolist()
     [0, 1, 2, 3]
@@ -74,8 +70,7 @@ def renumber(model: NgramModel, number: np.ndarray) -> NgramModel:
     for table in model.tables:
         words = number[table.words].astype(np.int32)
         kept = (words >= 0).all(1) & (words[:, 1:] != UNKNOWN).all(1)
-        log_prob = np.maximum(table.log_prob[kept], _LOWEST)
-        backoff = np.maximum(table.backoff[kept], _LOWEST)
+        log_prob, backoff = table.log_prob[kept], table.backoff[kept]
         tables.append(NgramTable(words[kept], log_prob, backoff))
     tables[0] = _one_unknown(tables[0])
     return NgramModel(np.arange(number.max() - _SPECIAL + 1), tables)
@@ -102,7 +97,6 @@ def add_endings(model: NgramModel) -> NgramModel:
     Arguments
     ---------
     model : NgramModel
-        With back-offs in all orders.
 
     Returns
     -------
@@ -149,7 +143,7 @@ def merge_words(model: NgramModel, number: np.ndarray) -> NgramModel:
     Arguments
     ---------
     model : NgramModel
-        With back-offs in all orders and no ending missing (`add_endings`).
+        No ending is missing (`add_endings`).
     number : np.ndarray
         int [V]: the new number of each word, as in `NgramTable`.
 

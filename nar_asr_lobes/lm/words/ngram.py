@@ -34,12 +34,7 @@ from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.limits import require_count
 from nar_asr_lobes.lm.corpus import encode_words, lm_words
-from nar_asr_lobes.lm.ngram.arpa import (
-    make_loadable,
-    read_arpa,
-    read_words,
-    write_arpa,
-)
+from nar_asr_lobes.lm.ngram.arpa import read_arpa, read_words, write_arpa
 from nar_asr_lobes.lm.ngram.kneser_ney import (
     SPECIAL_WORDS,
     START,
@@ -53,8 +48,9 @@ from nar_asr_lobes.lm.ngram.tables import NgramTables
 from nar_asr_lobes.lm.ngram.training import (
     NgramReport,
     checked_name,
+    estimate_corpus,
+    report_on,
     thresholds,
-    write_model,
 )
 from nar_asr_lobes.lm.ngram.vocabulary import (
     add_endings,
@@ -63,6 +59,7 @@ from nar_asr_lobes.lm.ngram.vocabulary import (
 )
 from nar_asr_lobes.lm.words.lexicon import Lexicon, find_word_ends, make_lexicon
 from nar_asr_lobes.lm.words.tables import spell_words
+from nar_asr_lobes.storage import written_file
 
 SPELLING_ORDER = 3  # 2.25 nats a piece on new words; 5: 2.18, 1: 2.94
 _SPECIAL = len(SPECIAL_WORDS)
@@ -125,17 +122,6 @@ def train_word_ngram(
     corpus, words = text.corpus, text.words
     lexicon = make_lexicon(words[:-1], tokenizer)
     number = np.append(_numbers(lexicon), UNKNOWN)  # the last word is <rare>
-
-    def convert(arpa: Path, whole: Path) -> NgramTables:
-        model = renumber(read_arpa(arpa, words), number)
-        names = [words[i] for i in np.argsort(lexicon.place)]
-        *lower, highest = model.tables  # whose back-offs are all 0
-        tables = [*lower, replace(highest, backoff=None)]
-        own = whole.with_name("words")
-        write_arpa(own, replace(model, tables=tables), names)
-        make_loadable(own, whole)
-        return _spelled(model, lexicon, tokenizer)
-
     info = NgramInfo(
         tokenizer=tokenizer.fingerprint,
         order=order,
@@ -144,9 +130,16 @@ def train_word_ngram(
         estimator="lmplz" if lmplz else "numpy",
         unit="words",
     )
-    return write_model(
-        path, info, corpus, words, prune, lmplz, convert, progress
-    )
+    with written_file(path) as file:
+        progress(f"n-gram: order {order} of {len(corpus.tokens)} words")
+        model = estimate_corpus(corpus, words, order, prune, lmplz, path)
+        model = renumber(model, number[model.vocabulary])
+        progress("n-gram: making and writing the tables")
+        names = [words[i] for i in np.argsort(lexicon.place)]
+        write_arpa(file, model, names)
+        tables = _spelled(model, lexicon, tokenizer)
+        write_ngram(path.with_suffix(".ngram"), tables, info)
+    return report_on(path, info, corpus, model)
 
 
 def convert_arpa(

@@ -3,20 +3,17 @@
 import itertools
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer, train_tokenizer
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lm.ngram.arpa import read_counts
 from nar_asr_lobes.lm.ngram.scorer import NgramLM
 from nar_asr_lobes.lm.ngram.storage import NgramInfo, read_ngram
 from nar_asr_lobes.lm.ngram.training import (
     checked_name,
     thresholds,
     train_ngram,
-    work_folder,
 )
 from nar_asr_lobes.lm.words.ngram import train_word_ngram
 
@@ -130,15 +127,6 @@ def test_report_and_files(tmp_path):
     assert sorted(os.listdir(path.parent)) == ["lm.arpa", "lm.ngram"]
 
 
-@pytest.mark.parametrize("name", ["own", "lmplz", "words", "whole"])
-def test_any_name_will_do(tmp_path, name):
-    """Also those of the files that stand beside it for a while."""
-    path = tmp_path / f"{name}.arpa"
-    report = train_ngram(["ab", "b"], TOKENIZER, 2, path)
-    assert report.ngrams == (5, 4)
-    assert read_counts(path) == report.ngrams
-
-
 def test_lines_left_out_are_told(tmp_path, caplog):
     train_ngram(["a", "secret name"], TOKENIZER, 2, tmp_path / "a.arpa")
     assert "1 lines" in caplog.text
@@ -219,7 +207,7 @@ def test_a_name_must_end_as_the_file_does(tmp_path):
 
 def test_a_folder_below_a_file_cannot_be_made(tmp_path):
     (tmp_path / "a").write_text("")
-    with pytest.raises(UserError, match="a: cannot be written"):
+    with pytest.raises(UserError, match="lm.arpa: cannot be written"):
         train_ngram(["ab"], TOKENIZER, 2, tmp_path / "a" / "lm.arpa")
 
 
@@ -234,7 +222,7 @@ def test_a_full_disk_is_told_and_the_older_model_stays(
     lines = [
         " ".join(p) for p in itertools.permutations(["ab", "cd", "b", "d"])
     ]
-    message = rf"^{tmp_path}: cannot be written \(.*; [0-9.]+ GB free on"
+    message = rf"^{path}: cannot be written \(.*; [0-9.]+ GB free on"
     with full_disk(), pytest.raises(UserError, match=message):
         train(lines, tokenizer, 4, path)
     assert path.read_bytes() == before
@@ -245,11 +233,6 @@ def test_a_folder_that_cannot_be_written_is_told():
     """Of /proc, as an administrator may write to folders of any mode."""
     if not os.path.isdir("/proc/self"):
         pytest.skip("there is no /proc here")
-    message = r"^/proc: cannot be written \(.*; 0 MB free on that disk"
-    with (
-        pytest.raises(UserError, match=message),
-        work_folder(Path("/proc/lm.arpa")),
-    ):
-        pass
-    with pytest.raises(UserError, match="^/proc: cannot be written"):
+    message = r"^/proc/lm.arpa: cannot be written \(.*; 0 MB free on that"
+    with pytest.raises(UserError, match=message):
         train_ngram(["ab"], CharTokenizer("ab"), 2, "/proc/lm.arpa")

@@ -440,14 +440,6 @@ def test_tokenizers_that_cannot_end_a_word(tmp_path):
         convert_arpa(tmp_path / "s.arpa", tokenizer, tmp_path / "lm.ngram")
 
 
-@pytest.mark.parametrize("name", ["own", "words", "whole"])
-def test_any_name_will_do(tmp_path, name):
-    """Also those of the files that stand beside it for a while."""
-    path = tmp_path / f"{name}.arpa"
-    train_word_ngram(["ab", "b"], TOKENIZER, 2, path)
-    assert sorted(read_words(path)) == ["ab", "b"]
-
-
 def test_names_that_are_not_of_such_a_file(tmp_path):
     with pytest.raises(UserError, match="let it end in .arpa"):
         train_word_ngram(["ab"], TOKENIZER, 2, tmp_path / "lm.ngram")
