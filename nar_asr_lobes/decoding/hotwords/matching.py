@@ -119,17 +119,7 @@ def compile_phrases(
     and backs off to its suffix. A token that begins a word has a back-off
     chain of its own: before it, a phrase ends.
 
-    Arguments
-    ---------
-    trie : PhraseTrie
-    size : int
-        Number of tokens, the blank included.
-
-    Returns
-    -------
-    tuple
-        The tables, tokens gained in place of log-probabilities, and what ends
-        in their states.
+    Tokens gained stand in place of log-probabilities.
     """
     numbers, states = {}, []
 

@@ -117,20 +117,6 @@ def write_posteriors(path: str | os.PathLike, saved: SavedPosteriors) -> None:
     ------
     UserError
         If it cannot be written.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
-    >>> tokenizer = CharTokenizer("ab")
-    >>> heard = torch.randn(7, tokenizer.size).log_softmax(-1)
-    >>> path = tempfile.mkdtemp() + "/dev" + SUFFIX
-    >>> write_posteriors(path, SavedPosteriors(
-    ...     ["u1"], ["ab"], [heard], tokenizer.fingerprint, 0.04, 0.28
-    ... ))
-    >>> saved = read_posteriors(path, tokenizer)
-    >>> saved.ids, torch.equal(saved.log_probs[0], heard)
-    (['u1'], True)
     """
     rows = [values.contiguous().numpy() for values in saved.log_probs]
     record = {name: getattr(saved, name) for name in _FACTS}

@@ -46,18 +46,6 @@ def write_arpa(file: BinaryIO, model: NgramModel, words: Sequence[str]) -> None:
     words : sequence of str
         The word of each id in `model.vocabulary`; none is a special word or
         holds white space.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> import numpy as np
-    >>> from nar_asr_lobes.lm.ngram.kneser_ney import estimate
-    >>> path = tempfile.mkdtemp() + "/lm.arpa"
-    >>> model = estimate(np.array([0, 1]), np.array([2]), order=2)
-    >>> with open(path, "wb") as file:
-    ...     write_arpa(file, model, ["a", "b"])
-    >>> read_counts(path)
-    (5, 3)
     """
     names = [*SPECIAL_WORDS, *(words[i] for i in model.vocabulary.tolist())]
     counts = [len(table.words) for table in model.tables]
@@ -87,22 +75,7 @@ def _lines(
 
 
 def read_counts(path: str | os.PathLike) -> tuple[int, ...]:
-    """Read how many n-grams of each order an ARPA file holds.
-
-    Arguments
-    ---------
-    path : str or path
-
-    Returns
-    -------
-    tuple of int
-        For order 1, 2, ...
-
-    Raises
-    ------
-    UserError
-        As for `read_arpa`.
-    """
+    """Read how many n-grams of order 1, 2, ... an ARPA file holds."""
     counts = []
     with _opened(path) as lines:
         if not any(line.strip() == _BEGIN for line in lines):
@@ -138,17 +111,6 @@ def read_arpa(path: str | os.PathLike, words: Sequence[str]) -> NgramModel:
     ------
     UserError
         The file cannot be read, is no ARPA file, or has other words.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> from nar_asr_lobes.lm.ngram.kneser_ney import estimate
-    >>> path = tempfile.mkdtemp() + "/lm.arpa"
-    >>> model = estimate(np.array([0, 1]), np.array([2]), order=2)
-    >>> with open(path, "wb") as file:
-    ...     write_arpa(file, model, ["a", "b"])
-    >>> read_arpa(path, ["a", "b"]).tables[1].words.tolist()
-    [[4, 2], [1, 3], [3, 4]]
     """
     names = [word.encode() for word in (*SPECIAL_WORDS, *words)]
     numbers = {name: i for i, name in enumerate(names)}
@@ -179,17 +141,6 @@ def read_words(path: str | os.PathLike) -> list[str]:
     ------
     UserError
         The file cannot be read, is no ARPA file, or has a word twice.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> from nar_asr_lobes.lm.ngram.kneser_ney import estimate
-    >>> path = tempfile.mkdtemp() + "/lm.arpa"
-    >>> model = estimate(np.array([1, 0]), np.array([2]), order=2)
-    >>> with open(path, "wb") as file:
-    ...     write_arpa(file, model, ["a", "b"])
-    >>> read_words(path)
-    ['b', 'a']
     """
     count, numbers = read_counts(path)[0], {}
     with _opened(path) as file:

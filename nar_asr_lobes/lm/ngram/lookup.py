@@ -34,33 +34,7 @@ _ROUNDING = 1e-6
 def score_token(
     tables: NgramTables, state: int, token: int
 ) -> tuple[float, int]:
-    """Predict one token by the back-off rule.
-
-    Arguments
-    ---------
-    tables : NgramTables
-    state : int
-        In 0..S-1.
-    token : int
-        In 1..V-1.
-
-    Returns
-    -------
-    tuple
-        Natural log-probability of the token (float64), and the state after it
-        (int64).
-
-    Example
-    -------
-    >>> import numpy as np
-    >>> from nar_asr_lobes.lm.ngram.kneser_ney import estimate
-    >>> from nar_asr_lobes.lm.ngram.states import build_tables
-    >>> model = estimate(np.array([1, 2]), np.array([2]), order=2)
-    >>> tables = build_tables(model, size=3)
-    >>> _, state = score_token(tables, int(tables.start[0]), 1)
-    >>> score_token(tables, state, 2) > score_token(tables, state, 1)
-    True
-    """
+    """Return a token's natural log-probability, and the state after it."""
     log_prob, rows = 0.0, len(tables.row_log_prob)
     while state != 0 and state >= rows:
         low, end = tables.arc_begin[state], tables.arc_begin[state + 1]
@@ -93,27 +67,9 @@ def shortest(tables: NgramTables, state: int, token: int) -> float:
 
 
 def fill_rows(tables: NgramTables, numbers: int = _NUMBERS) -> NgramTables:
-    """Work out every look-up in the first states.
+    """Work out every look-up in the first states, ``numbers`` at most.
 
-    Arguments
-    ---------
-    tables : NgramTables
-        Without such rows.
-    numbers : int
-        How many look-ups, at most; those of state 0 at least.
-
-    Returns
-    -------
-    NgramTables
-        The same model with rows; look-ups find the same but for rounding.
-
-    Example
-    -------
-    >>> from nar_asr_lobes.lm.ngram.kneser_ney import estimate
-    >>> from nar_asr_lobes.lm.ngram.states import build_tables
-    >>> model = estimate(np.array([1, 2]), np.array([2]), order=2)
-    >>> fill_rows(build_tables(model, size=3)).row_log_prob.shape
-    (4, 3)
+    Look-ups find the same but for rounding.
     """
     size, states = len(tables.unigram_log_prob), len(tables.final)
     rows = min(max(1, numbers // size), states)
@@ -138,28 +94,7 @@ def _fill(tables, log_prob, state):
 
 @outer
 def score_sentence(tables: NgramTables, tokens: np.ndarray) -> float:
-    """Predict all tokens of a sentence and its end.
-
-    Arguments
-    ---------
-    tables : NgramTables
-    tokens : np.ndarray
-        int [L]: ids in 1..V-1.
-
-    Returns
-    -------
-    float
-        Natural log-probability.
-
-    Example
-    -------
-    >>> import numpy as np
-    >>> from nar_asr_lobes.lm.ngram.kneser_ney import estimate
-    >>> from nar_asr_lobes.lm.ngram.states import build_tables
-    >>> model = estimate(np.array([1, 2]), np.array([2]), order=2)
-    >>> score_sentence(build_tables(model, size=3), np.array([1, 2])) < 0
-    True
-    """
+    """Return the natural log-probability of tokens [L] and the end."""
     state, total = tables.start[0], 0.0
     for token in tokens:
         log_prob, state = score_token(tables, state, token)
@@ -192,24 +127,10 @@ def new_rows(beam_size: int, tables: NgramTables) -> Rows:
 def find_rows(
     rows: Rows, tables: NgramTables, beam: np.ndarray, frame: int, tokens: int
 ) -> bool:
-    """Find the row of each prefix of a beam, if there are many tokens.
+    """Find the row of each prefix of a beam; False if it is not worth it.
 
-    Arguments
-    ---------
-    rows : Rows
-        Changed in place.
-    tables : NgramTables
-    beam : np.ndarray
-        Records with a ``state``.
-    frame : int
-        Rising from call to call.
-    tokens : int
-        How many will be asked for.
-
-    Returns
-    -------
-    bool
-        Whether there are rows.
+    ``beam`` holds records with a ``state``, ``frame`` rises from call to call,
+    and so many ``tokens`` will be asked for.
     """
     if tokens < _TOKENS or len(beam) > len(rows.place):
         return False
@@ -238,16 +159,7 @@ def _find_all(rows, tables, beam, frame):
 
 @inner
 def fill_row(tables: NgramTables, state: int, row: np.ndarray) -> None:
-    """Predict every token, with the sums of ``score_token``.
-
-    Arguments
-    ---------
-    tables : NgramTables
-    state : int
-        In 0..S-1.
-    row : np.ndarray
-        Where the natural log-probabilities go, float64 [V].
-    """
+    """Predict every token into ``row`` [V], with ``score_token``'s sums."""
     if len(tables.chain) == 0:
         _follow_one(tables, state, row)
         return

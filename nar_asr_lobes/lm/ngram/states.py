@@ -76,16 +76,6 @@ def build_tables(model: NgramModel, size: int) -> NgramTables:
     UserError
         For n-grams whose beginning or ending the model lacks, and numbers
         that are no log-probabilities; no estimator here leaves such.
-
-    Example
-    -------
-    >>> from nar_asr_lobes.lm.ngram.kneser_ney import estimate
-    >>> model = estimate(np.array([1, 2]), np.array([2]), order=2)
-    >>> tables = build_tables(model, size=3)
-    >>> len(tables.backoff)  # nothing, "<s>", "1", "2"
-    4
-    >>> tables.arc_token.tolist()  # after "<s>" 1, after "1" 2
-    [2, 1]
     """
     orders: list[_Grams] = []
     for table in model.tables:

@@ -45,11 +45,6 @@ class NgramInfo:
         "lmplz" or "numpy"; "arpa" for a model that was read from a file.
     unit : str
         "pieces", or "words" whose n-gram was made one over pieces.
-
-    Example
-    -------
-    >>> NgramInfo("ab", 3, 10, 0, "numpy").order
-    3
     """
 
     tokenizer: str
@@ -76,21 +71,6 @@ def write_ngram(
     ------
     UserError
         If it cannot be written.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> import numpy as np
-    >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
-    >>> from nar_asr_lobes.lm.ngram.kneser_ney import estimate
-    >>> from nar_asr_lobes.lm.ngram.states import build_tables
-    >>> model = estimate(np.array([1, 2]), np.array([2]), order=2)
-    >>> tokenizer = CharTokenizer("ab")
-    >>> info = NgramInfo(tokenizer.fingerprint, 2, 1, 0, "numpy")
-    >>> path = tempfile.mkdtemp() + "/lm.ngram"
-    >>> write_ngram(path, build_tables(model, tokenizer.size), info)
-    >>> read_ngram(path, tokenizer)[1] == info
-    True
     """
     arrays = {name: [getattr(tables, name)] for name in STORED}
     write_tensors(path, _KIND, asdict(info), arrays)

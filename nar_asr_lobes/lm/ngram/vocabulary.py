@@ -53,17 +53,6 @@ def renumber(model: NgramModel, number: np.ndarray) -> NgramModel:
     -------
     NgramModel
         Its vocabulary are the numbers from 0 on.
-
-    Example
-    -------
-    >>> from nar_asr_lobes.lm.ngram.kneser_ney import estimate
-    >>> model = estimate(np.array([0, 1, 0]), np.array([3]), order=1)
-    >>> found = renumber(model, np.array([3, 0]))
-    >>> found.tables[0].words[:, 0].tolist()
-    [0, 1, 2, 3]
-    >>> probs = 10 ** model.tables[0].log_prob
-    >>> bool(np.isclose(10 ** found.tables[0].log_prob[0], probs[0] + probs[4]))
-    True
     """
     number = np.append(np.arange(_SPECIAL), number)
     tables = []
@@ -101,18 +90,6 @@ def add_endings(model: NgramModel) -> NgramModel:
     Returns
     -------
     NgramModel
-
-    Example
-    -------
-    >>> half = np.full(2, -0.5, dtype=np.float32)
-    >>> tables = [
-    ...     NgramTable(np.array([[3], [4]]), half, half),
-    ...     NgramTable(np.array([[3, 4]]), half[:1], half[:1]),
-    ...     NgramTable(np.array([[3, 4, 3]]), half[:1], half[:1]),
-    ... ]
-    >>> bigrams = add_endings(NgramModel(np.arange(2), tables)).tables[1]
-    >>> bigrams.words.tolist(), bigrams.log_prob.tolist()
-    ([[3, 4], [4, 3]], [-0.5, -1.0])
     """
     tables, known = list(model.tables), [len(t.words) for t in model.tables]
     for n in range(len(tables) - 1, 1, -1):

@@ -83,14 +83,6 @@ def find_word_ends(tokenizer: Tokenizer) -> WordEnds:
     ------
     UserError
         If no piece holds the space, or one holds it behind something else.
-
-    Example
-    -------
-    >>> from nar_asr_lobes.dataio.text.tokenizer import train_tokenizer
-    >>> find_word_ends(CharTokenizer("ab "))
-    WordEnds(tokens=array([1]), space=True)
-    >>> find_word_ends(train_tokenizer(["ab ba", "aab"], "unigram", 6)).space
-    False
     """
     pieces = tokenizer.pieces
     holders = [i for i, piece in enumerate(pieces) if SPACE in piece]
@@ -131,15 +123,6 @@ def make_lexicon(
     ------
     UserError
         If no word is left.
-
-    Example
-    -------
-    >>> from nar_asr_lobes.dataio.text.pieces import CharTokenizer
-    >>> lexicon = make_lexicon(["ba", "ax", "a"], CharTokenizer("ab "))
-    >>> lexicon.pieces.tolist(), lexicon.begin.tolist()
-    ([2, 3, 2], [0, 1, 3])
-    >>> lexicon.place.tolist()
-    [1, -1, 0]
     """
     ends, rows = find_word_ends(tokenizer), {}
     holders, wanted = set(ends.tokens.tolist()), [] if ends.space else [0]
@@ -213,15 +196,7 @@ class Tries(NamedTuple):
 def word_arcs(words: NgramTables, count: int) -> WordArcs:
     """Put the unigrams in front of the other arcs, as those of context 0.
 
-    Arguments
-    ---------
-    words : NgramTables
-        Over the tokens 1..count, the lexicon's words in its order, and more.
-    count : int
-
-    Returns
-    -------
-    WordArcs
+    The n-gram's tokens 1..count are the lexicon's words in its order.
     """
     own = slice(1, count + 1)
     log_prob = [words.unigram_log_prob[own], words.arc_log_prob]
@@ -234,33 +209,7 @@ def word_arcs(words: NgramTables, count: int) -> WordArcs:
 
 
 def grow_tries(arcs: WordArcs, lexicon: Lexicon, first: int) -> Tries:
-    """Number the states over pieces, from `first` on.
-
-    Arguments
-    ---------
-    arcs : WordArcs
-    lexicon : Lexicon
-    first : int
-
-    Returns
-    -------
-    Tries
-
-    Raises
-    ------
-    UserError
-        If the states are too many for the tables.
-
-    Example
-    -------
-    >>> from nar_asr_lobes.dataio.text.pieces import CharTokenizer
-    >>> lexicon = make_lexicon(["a", "ab"], CharTokenizer("ab "))
-    >>> two = np.arange(2)
-    >>> arcs = WordArcs(np.array([0, 2]), two, two, -two.astype(float))
-    >>> tries = grow_tries(arcs, lexicon, first=3)
-    >>> tries.empty.tolist(), tries.parent.tolist(), tries.end.tolist()
-    ([3], [-1, -1, -1, -1, 3, 4], [4, 5])
-    """
+    """Number the states over pieces, from ``first`` on."""
     new = _count_new(arcs.begin, arcs.word, lexicon.begin, lexicon.pieces)
     contexts = len(arcs.begin) - 1
     states = first + contexts + int(new.sum())
@@ -318,14 +267,7 @@ def _grow(arcs, new, begin, pieces, first, tries):
 
 @outer
 def raise_to_beginnings(tries, potential):
-    """Give each beginning the highest value of its trie's words.
-
-    Arguments
-    ---------
-    tries : Tries
-    potential : np.ndarray
-        float64 [N]; changed in place.
-    """
+    """Give each beginning the highest value of its trie's words, in place."""
     for state in range(len(potential) - 1, tries.empty[0] - 1, -1):
         parent = tries.parent[state]
         if parent != NONE:
