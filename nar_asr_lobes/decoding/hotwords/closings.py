@@ -34,25 +34,25 @@ class Closings(NamedTuple):
         does.
     tokens : np.ndarray
         int32 [S]: how many tokens it gains.
-    boundary : np.ndarray
-        bool [V]: whether a word ends before the token.
-    code : np.ndarray
-        int64 [P]: a random number for each phrase; the sum of those that have
-        gained, each as often, tells prefixes apart.
     pending : np.ndarray
         int32 [S]: tokens that have gained and may have to give it back.
     first, last : np.ndarray
         int32 [S]: the phrases that may come of them, first:last; those that
         may come of fewer tokens are those of the states to back off to.
+    boundary : np.ndarray
+        bool [V]: whether a word ends before the token.
+    code : np.ndarray
+        int64 [P]: a random number for each phrase; the sum of those that have
+        gained, each as often, tells prefixes apart.
     """
 
     phrase: np.ndarray
     tokens: np.ndarray
-    boundary: np.ndarray
-    code: np.ndarray
     pending: np.ndarray
     first: np.ndarray
     last: np.ndarray
+    boundary: np.ndarray
+    code: np.ndarray
 
 
 @outer

@@ -135,24 +135,26 @@ def compile_phrases(
     entered = [trie.enter(token) for token in range(1, size)]
     unigram_state = [0, *(number(node, 0) for node in entered)]
     tokens, targets, begin = [], [], [0]
-    phrase, newly, pending, final = [], [], [], []
+    ends, final = [], []
     chains = [], []  # of tokens within a word, and of those that begin one
     for node, covered in states:  # grows meanwhile
         length, suffix = trie.length[node], trie.suffix[node]
         ended = covered | ((1 << trie.closes[node]) - 1)
-        newly.append(ended.bit_count() - covered.bit_count())
-        phrase.append(trie.phrase[node] if newly[-1] else NONE)
-        pending.append(length - covered.bit_count())
-        final.append(ended.bit_count() - length)
+        before, behind = covered.bit_count(), ended.bit_count()
+        phrase = trie.phrase[node] if behind > before else NONE
+        reach = trie.first[node], trie.last[node]
+        pending = length - before
+        ends.append((phrase, behind - before, pending, *reach))
+        final.append(behind - length)
         kept = trie.length[suffix]
         for chain, bits in zip(chains, (covered, ended), strict=True):
             # what is left behind uncovered is given back
             given_back = length - kept - (bits >> kept).bit_count()
             chain.append((-given_back, number(suffix, bits)))
         for token, child in sorted(trie.children[node].items()):
-            before = ended if token in trie.boundaries else covered
+            bits = ended if token in trie.boundaries else covered
             tokens.append(token)
-            targets.append(number(child, before << 1))
+            targets.append(number(child, bits << 1))
         begin.append(len(tokens))
     backoff, backoff_state = zip(*chains[0], *chains[1], strict=True)
     boundary = np.isin(np.arange(size), list(trie.boundaries))
@@ -169,14 +171,15 @@ def compile_phrases(
         start=[start],
         chain=boundary * len(states),
     )
-    rng, phrases = np.random.default_rng(0), 1 + max(trie.phrase)
-    closings = Closings(
-        np.array(phrase, np.int32),
-        np.array(newly, np.int32),
-        boundary,
-        rng.integers(2**62, size=phrases, dtype=np.int64),
-        np.array(pending, np.int32),
-        np.array([trie.first[node] for node, _ in states], np.int32),
-        np.array([trie.last[node] for node, _ in states], np.int32),
-    )
-    return NgramTables(*map(read_only, arrays, DTYPES)), closings
+    tables = NgramTables(*map(read_only, arrays, DTYPES))
+    return tables, _closings(ends, boundary, 1 + max(trie.phrase))
+
+
+def _closings(
+    ends: list[tuple[int, ...]], boundary: np.ndarray, phrases: int
+) -> Closings:
+    """Put the numbers of all states, in the order of fields, into arrays."""
+    columns = np.array(ends, np.int32).T
+    phrase, tokens, pending, first, last = map(np.ascontiguousarray, columns)
+    code = np.random.default_rng(0).integers(2**62, size=phrases)
+    return Closings(phrase, tokens, pending, first, last, boundary, code)
