@@ -19,7 +19,6 @@ import torch
 
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lm.ngram.estimation import make_folder
 from nar_asr_lobes.lobes.transformer_lm import LmSizes, TransformerLm
 from nar_asr_lobes.storage import written_file
 
@@ -106,7 +105,6 @@ class NeuralLM:
             The one the model was trained with.
         """
         path = Path(path)
-        make_folder(path)
         weights = {
             name: value.detach().cpu().contiguous()
             for name, value in self.model.state_dict().items()

@@ -58,7 +58,7 @@ def folder(tmp_path, monkeypatch):
     """The working folder, with posteriors, language model and tokenizer."""
     monkeypatch.chdir(tmp_path)
     TOKENIZER.save("tokenizer.json")
-    train_ngram(TEXTS, TOKENIZER, 3, "lm.arpa", use_lmplz=False)
+    train_ngram(TEXTS, TOKENIZER, 3, "lm.arpa")
     save("dev")
     return tmp_path
 
@@ -155,7 +155,7 @@ def test_a_bundle_gives_its_tokenizer_and_search(bundle_folder, folder):
     parts = bundle.model, bundle.tokenizer, options
     write_bundle("bundle", *parts, card=BundleCard("Random"))
     texts = ["ab cab", "bad cab"]
-    train_ngram(texts, bundle.tokenizer, 2, "lm.arpa", use_lmplz=False)
+    train_ngram(texts, bundle.tokenizer, 2, "lm.arpa")
     save("dev", bundle.tokenizer, texts)
     assert tune(*GRID, tokenizer="bundle") == 0
     found = json.loads((folder / "lm_tuning.json").read_text())
@@ -177,7 +177,7 @@ def lose():
 
 def other():
     tokenizer = CharTokenizer(" xyz")
-    train_ngram(["x y"], tokenizer, 2, "lm.arpa", use_lmplz=False)
+    train_ngram(["x y"], tokenizer, 2, "lm.arpa")
 
 
 def other_model():
@@ -187,12 +187,12 @@ def other_model():
 @pytest.mark.parametrize(
     ("damage", "options", "message"),
     [
-        (cut, (), "dev: these posteriors are damaged or were changed (it is"),
+        (cut, (), "dev: is no whole file of posteriors (it is cut off"),
         (lose, (), "dev: its references hold no word, so no word error can"),
         (other, (), "lm.ngram: this language model was made with another tok"),
         (other_model, (), "dev: these posteriors were made with another tok"),
-        (keep, ("--lm", "dev"), "dev: is no file of a language model's table"),
-        (keep, ("--lm", "none"), "none: there is no language model; check th"),
+        (keep, ("--lm", "dev"), "dev: is no whole file of n-gram tables (its"),
+        (keep, ("--lm", "none"), "none: there is no file of n-gram tables; c"),
         (keep, ("--tokenizer", "x"), "x: cannot read this tokenizer"),
         (keep, ("--beam-size", "0"), "beam_size is 0; it must be a whole num"),
         (keep, ("--lm-weights", "nan"), "lm_weight is nan; it must be a fin"),

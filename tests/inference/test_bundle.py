@@ -106,7 +106,7 @@ def test_a_sentencepiece_tokenizer_and_a_bundle_written_twice(tmp_path, model):
         ({"text_style": "latin"}, "'latin' is unknown"),
         ({"default_mode": "beam6"}, "unknown decoding mode 'beam6'; choose"),
         ({"default_mode": "beam5_lm"}, "beam5_lm needs a language model"),
-        ({"lm_files": LmFiles("no.ngram")}, "no.ngram: there is no language"),
+        ({"lm_files": LmFiles("no.ngram")}, "no.ngram: there is no file of"),
     ],
 )
 def test_parts_that_do_not_belong_together_are_not_written(

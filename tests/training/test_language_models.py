@@ -125,7 +125,7 @@ def test_an_evaluation_puts_other_models_in_their_place(
 
 EVALUATE = [
     ("--lm={neural: no}", "no/lm.safetensors: there is no neural language m"),
-    ("--lm={ngram: no.ngram}", "no.ngram: there is no language model; check"),
+    ("--lm={ngram: no.ngram}", "no.ngram: there is no file of n-gram tables"),
     ("--lm={order: 3}", "lm: unknown key 'order'; "),
     ("--lm={neural: [3]}", "lm: neural is .*3.*; give a path"),
     ("--decoding={beam9: {}}", "decoding: unknown key beam9"),

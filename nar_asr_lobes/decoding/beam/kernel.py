@@ -50,7 +50,7 @@ from nar_asr_lobes.decoding.beam.trie import (
 )
 from nar_asr_lobes.decoding.hotwords.closings import Closings, close
 from nar_asr_lobes.jit import entry, helper
-from nar_asr_lobes.lm.ngram.rows import Rows, find_rows, new_rows
+from nar_asr_lobes.lm.ngram.lookup import Rows, find_rows, new_rows
 from nar_asr_lobes.lm.ngram.tables import NgramTables
 
 # How a search ended.

@@ -266,8 +266,6 @@ def _frozen(dtype: type) -> np.ndarray:
 # Never read; they have the types of a model's, so that one search is compiled.
 _NO_TABLES = NgramTables(*map(_frozen, "f4 i4 f4 i4 f4 i8 i4 f4 i4 i4".split()))
 _NO_CLOSINGS = Closings(
-    *(np.zeros(1, dtype) for dtype in "i4 i4 ? i4".split()),
-    *(np.zeros((1, 1), "i4") for _ in range(2)),
-    *(np.zeros(1, dtype) for dtype in ("i4", "i8")),
+    *(np.zeros(1, t) for t in "i4 i4 i4 i4 i4 ? i8".split())
 )
 _NO_HOT_WORDS = HotWords((), _NO_TABLES, _NO_CLOSINGS, boost=0.0)

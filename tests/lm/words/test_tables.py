@@ -18,8 +18,8 @@ from nar_asr_lobes.lm.ngram.lookup import score_token
 from nar_asr_lobes.lm.ngram.scorer import NgramLM
 from nar_asr_lobes.lm.ngram.states import build_tables
 from nar_asr_lobes.lm.ngram.tables import find_fault
+from nar_asr_lobes.lm.words import lexicon as word_lexicon
 from nar_asr_lobes.lm.words import tables as word_tables
-from nar_asr_lobes.lm.words import tries
 from nar_asr_lobes.lm.words.lexicon import make_lexicon
 from nar_asr_lobes.lm.words.ngram import train_word_ngram
 
@@ -239,7 +239,7 @@ def test_a_beam_of_five_keeps_the_beginning_of_the_right_word(
 
 
 def test_too_many_states_are_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(tries, "_MOST_STATES", 20)
+    monkeypatch.setattr(word_lexicon, "_MOST_STATES", 20)
     path, tokenizer = tmp_path / "lm.arpa", TOKENIZERS["bpe"]
     with pytest.raises(UserError, match="states over pieces, more than 19; pr"):
         train_word_ngram(LINES, tokenizer, 2, path, (), False)
