@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.limits import require_count, require_number
+from nar_asr_lobes.schema import require_count, require_number
 
 if TYPE_CHECKING:
     import torch

@@ -21,8 +21,8 @@ from nar_asr_lobes.decoding.greedy import GreedyPath, greedy_paths
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.rescore import ctc_scores
 from nar_asr_lobes.decoding.validation import BLANK
-from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.alignment import token_frames
+from nar_asr_lobes.schema import require_count, require_number
 
 if TYPE_CHECKING:
     from nar_asr_lobes.lobes.model import Encoded, NarAsr

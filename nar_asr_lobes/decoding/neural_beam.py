@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from nar_asr_lobes.decoding.hypotheses import BeamOptions, Hypothesis
-from nar_asr_lobes.limits import require_number
 from nar_asr_lobes.lm.models import LanguageModels, require_models
+from nar_asr_lobes.schema import require_number
 
 if TYPE_CHECKING:
     from nar_asr_lobes.decoding.hotwords.tables import HotWords

@@ -29,9 +29,9 @@ from nar_asr_lobes.decoding.encoded import decode_slots, posteriors, take
 from nar_asr_lobes.decoding.hypotheses import Hypothesis, LanguageModel
 from nar_asr_lobes.decoding.validation import BLANK
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lm.models import LanguageModels, require_models
 from nar_asr_lobes.lobes.alignment import token_frames
+from nar_asr_lobes.schema import require_count, require_number
 
 if TYPE_CHECKING:
     from nar_asr_lobes.decoding.hotwords.tables import HotWords

@@ -33,7 +33,7 @@ from nar_asr_lobes.decoding.encoded import decode_slots, posteriors, take
 from nar_asr_lobes.decoding.hypotheses import Hypothesis, LanguageModel
 from nar_asr_lobes.decoding.rescore import ctc_scores
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.limits import require_count, require_number
+from nar_asr_lobes.schema import require_count, require_number
 
 if TYPE_CHECKING:
     from nar_asr_lobes.lobes.model import Encoded, NarAsr

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.lengths import valid_mask
+from nar_asr_lobes.schema import require_count, require_number
 
 FeatureMasker = Callable[[torch.Tensor], torch.Tensor]
 """Masks features [B, C, F]."""

@@ -19,7 +19,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.attention import (
     Attention,
     FeedForward,
@@ -30,6 +29,7 @@ from nar_asr_lobes.lobes.attention import (
 )
 from nar_asr_lobes.lobes.dropout import ByteDropout
 from nar_asr_lobes.lobes.lengths import valid_mask
+from nar_asr_lobes.schema import require_count, require_number
 
 BOUNDARY = 0  # <s> as input, </s> as output
 

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from nar_asr_lobes.dataio.datasets import Batch
-from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.lobes.masking import SpecAugment, draw_span_mask
 from nar_asr_lobes.objectives.recognition import Prepared, check_spec_augment
+from nar_asr_lobes.schema import require_count, require_number
 
 
 @dataclass(frozen=True, kw_only=True)

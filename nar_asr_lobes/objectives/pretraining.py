@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from nar_asr_lobes.dataio.datasets import Batch
 from nar_asr_lobes.distributed import gather_objects
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.masking import SpecAugment
 from nar_asr_lobes.lobes.model import ModelConfig
 from nar_asr_lobes.objectives.best_rq import BestRq
@@ -33,6 +32,7 @@ from nar_asr_lobes.objectives.masked_frames import HiddenFrames, PreparedFrames
 from nar_asr_lobes.objectives.quantizer import PROJECTIONS
 from nar_asr_lobes.objectives.recognition import draw_masker
 from nar_asr_lobes.objectives.wav2vec2 import Wav2Vec2
+from nar_asr_lobes.schema import require_count, require_number
 
 
 class BestRqObjective(HiddenFrames):

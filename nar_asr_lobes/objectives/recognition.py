@@ -22,7 +22,6 @@ from nar_asr_lobes.decoding.greedy import greedy_paths
 from nar_asr_lobes.distributed import gather_objects
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.wer import ErrorCounts, score
-from nar_asr_lobes.limits import require_number
 from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.lobes.masking import (
     FeatureMasker,
@@ -41,6 +40,7 @@ from nar_asr_lobes.objectives.ctc import (
     log_frequencies,
 )
 from nar_asr_lobes.objectives.masked import masked_token_loss_sum
+from nar_asr_lobes.schema import require_number
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.limits import require_count
 from nar_asr_lobes.lm.models import LmFiles
 from nar_asr_lobes.lobes.model import ModelConfig
+from nar_asr_lobes.schema import require_count
 from nar_asr_lobes.storage import FilePath
 from nar_asr_lobes.training.fields import fill
 from nar_asr_lobes.training.init_from import with_imported_sizes

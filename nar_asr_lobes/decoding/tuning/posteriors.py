@@ -32,7 +32,7 @@ from nar_asr_lobes.decoding.validation import (
     require_log_probs,
 )
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.limits import require_number
+from nar_asr_lobes.schema import require_number
 from nar_asr_lobes.storage import written_file
 
 SUFFIX = ".posteriors.safetensors"

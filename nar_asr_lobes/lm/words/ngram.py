@@ -30,7 +30,6 @@ import numpy as np
 
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.limits import require_count
 from nar_asr_lobes.lm.corpus import encode_words
 from nar_asr_lobes.lm.ngram.arpa import (
     make_loadable,
@@ -62,6 +61,7 @@ from nar_asr_lobes.lm.ngram.training import NgramReport, report_on
 from nar_asr_lobes.lm.words.lexicon import Lexicon, find_word_ends, make_lexicon
 from nar_asr_lobes.lm.words.model import add_endings, renumber
 from nar_asr_lobes.lm.words.tables import spell_words
+from nar_asr_lobes.schema import require_count
 
 SPELLING_ORDER = 3  # 2.25 nats a piece on new words; 5: 2.18, 1: 2.94
 _SPECIAL = len(SPECIAL_WORDS)

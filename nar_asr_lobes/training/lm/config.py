@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from nar_asr_lobes.dataio.text.normalization import STYLES
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.limits import require_count
+from nar_asr_lobes.schema import require_count
 from nar_asr_lobes.storage import FilePath
 from nar_asr_lobes.training.config import (
     PRECISIONS,

@@ -3,13 +3,13 @@
 import pytest
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.masking import SpecAugment
 from nar_asr_lobes.objectives.pretraining import (
     BestRqObjective,
     Wav2Vec2Objective,
 )
 from nar_asr_lobes.objectives.recognition import RecognitionObjective
+from nar_asr_lobes.schema import require_count, require_number
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.0, True, "5", None])
