@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
 from nar_asr_lobes.decoding.mask_predict import MaskPredictOptions
@@ -12,6 +12,7 @@ from nar_asr_lobes.decoding.rescore import RescoreOptions
 from nar_asr_lobes.decoding.slot_beam import SlotBeamOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import require_models
+from nar_asr_lobes.schema import refuse_unknown
 
 _ASKED_FOR = {
     "rescore": ("neural_weight", "lodr_weight"),
@@ -50,7 +51,7 @@ class DecodingOptions:
     (0.8, 5)
     >>> DecodingOptions.from_dict({"beam": {"width": 5}})
     Traceback (most recent call last):
-    nar_asr_lobes.errors.UserError: decoding.beam: unknown key width; known \
+    nar_asr_lobes.errors.UserError: decoding.beam: unknown key 'width'; known \
 keys are beam_size, lm_weight, token_bonus, max_candidates, min_log_prob, \
 blank_threshold, recombine, prior_weight
     """
@@ -96,11 +97,11 @@ blank_threshold, recombine, prior_weight
 
     def updated(self, values: Mapping[str, Mapping]) -> DecodingOptions:
         """As ``from_dict``, but keys left out keep the values they have."""
-        _refuse_unknown("decoding", values, type(self))
+        refuse_unknown(type(self), values, "decoding")
         parts = {}
         for name, part in values.items():
             mine = getattr(self, name)
-            _refuse_unknown(f"decoding.{name}", part, type(mine))
+            refuse_unknown(type(mine), part, f"decoding.{name}")
             parts[name] = replace(mine, **part)
         return replace(self, **parts)
 
@@ -137,19 +138,3 @@ there is no language model for it; give one or set the weight to 0
             require_models(getattr(options, name), present, weights)
         except UserError as error:
             raise UserError(f"decoding.{name}: {error}") from error
-
-
-def _refuse_unknown(where: str, values: Mapping, options: type) -> None:
-    """Raise a UserError for a key that is no field of ``options``."""
-    known = [f.name for f in fields(options)]
-    if not isinstance(values, Mapping):
-        raise UserError(
-            f"{where}: {values!r} is given where keys with values belong; "
-            "known keys are " + ", ".join(known)
-        )
-    for key in values:
-        if key not in known:
-            raise UserError(
-                f"{where}: unknown key {key}; known keys are "
-                + ", ".join(known)
-            )

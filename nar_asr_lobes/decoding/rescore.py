@@ -28,10 +28,9 @@ import torch
 from nar_asr_lobes.decoding.encoded import decode_slots, posteriors, take
 from nar_asr_lobes.decoding.hypotheses import Hypothesis, LanguageModel
 from nar_asr_lobes.decoding.validation import BLANK
-from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LanguageModels, require_models
 from nar_asr_lobes.lobes.alignment import token_frames
-from nar_asr_lobes.schema import require_count, require_number
+from nar_asr_lobes.schema import Checked, count, number
 
 if TYPE_CHECKING:
     from nar_asr_lobes.decoding.hotwords.tables import HotWords
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RescoreOptions:
+class RescoreOptions(Checked):
     """Options of the re-scoring of an N-best.
 
     Arguments
@@ -73,25 +72,13 @@ class RescoreOptions:
     4
     """
 
-    ctc_weight: float = 0.3
-    lm_weight: float = 0.0
+    ctc_weight: float = number(0.3, 0.0, 1.0)
+    lm_weight: float = number(0.0, least=0.0)
     token_bonus: float = 0.0
-    masks: int = 4
+    masks: int = count(4, least=1)
     include_nar: bool = False
-    neural_weight: float = 0.0
-    lodr_weight: float = 0.0
-
-    def __post_init__(self):
-        require_number("ctc_weight", self.ctc_weight, 0.0, 1.0)
-        require_number("lm_weight", self.lm_weight, minimum=0.0)
-        require_number("token_bonus", self.token_bonus)
-        require_count("masks", self.masks)
-        require_number("neural_weight", self.neural_weight, minimum=0.0)
-        require_number("lodr_weight", self.lodr_weight, minimum=0.0)
-        if not isinstance(self.include_nar, bool):
-            raise UserError(
-                f"include_nar is {self.include_nar!r}; give True or False"
-            )
+    neural_weight: float = number(0.0, least=0.0)
+    lodr_weight: float = number(0.0, least=0.0)
 
 
 def ctc_scores(

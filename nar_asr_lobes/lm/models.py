@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.neural.scorer import WEIGHTS, NeuralLM
+from nar_asr_lobes.schema import Checked
 from nar_asr_lobes.storage import FilePath
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def require_models(
 
 
 @dataclass(frozen=True)
-class LmFiles:
+class LmFiles(Checked):
     """Where language models are; also the section ``lm`` of an evaluation.
 
     Arguments

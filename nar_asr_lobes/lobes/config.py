@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.schema import Checked, count, number, parse
 
 # Of these a checkpoint and a bundle hold only what is not at its default, so
 # that programs older than they are read the others.
@@ -41,7 +42,7 @@ ENCODER_KEYS = (
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Checked):
     """The sizes of a model, plain numbers that a YAML or bundle can hold.
 
     Arguments
@@ -96,41 +97,38 @@ class ModelConfig:
     64
     >>> ModelConfig.from_dict({"d_modle": 64})
     Traceback (most recent call last):
-    nar_asr_lobes.errors.UserError: model: unknown key d_modle; known keys \
-are stem, stem_channels, stem_filters, stem_norm, d_model, heads, ffn_dim, \
-encoder_layers, decoder_layers, conv_kernel, inter_ctc_layers, \
-inter_units, self_condition, dropout, encoder, stem_bias, frame_norm, \
-normalize_audio, norm_first, conv_groups, position_buckets, \
-position_distance, decoder_heads, decoder_ffn_dim
+    nar_asr_lobes.errors.UserError: model: unknown key 'd_modle'; did \
+you mean 'd_model'?
     """
 
     stem: str = "gabor"
-    stem_channels: int = 192
-    stem_filters: int = 80
+    stem_channels: int = count(192, least=1)
+    stem_filters: int = count(80, least=1)
     stem_norm: str = "group"
-    d_model: int = 192
-    heads: int = 4
-    ffn_dim: int = 768
-    encoder_layers: int = 6
-    decoder_layers: int = 2
-    conv_kernel: int = 15
+    d_model: int = count(192, least=1)
+    heads: int = count(4, least=1)
+    ffn_dim: int = count(768, least=1)
+    encoder_layers: int = count(6, least=1)
+    decoder_layers: int = count(2, least=1)
+    conv_kernel: int = count(15, least=1)
     inter_ctc_layers: list[int] = field(default_factory=list)
-    inter_units: int = 0
+    inter_units: int = count(0)
     self_condition: bool = False
-    dropout: float = 0.1
+    dropout: float = number(0.1, least=0, below=1)
     encoder: str = "rotary"
     stem_bias: bool = False
     frame_norm: bool = True
     normalize_audio: bool = True
     norm_first: bool = True
-    conv_groups: int = 16
-    position_buckets: int = 0
-    position_distance: int = 800
-    decoder_heads: int = 0
-    decoder_ffn_dim: int = 0
+    conv_groups: int = count(16, least=1)
+    position_buckets: int = count(0)
+    position_distance: int = count(800, least=1)
+    decoder_heads: int = count(0)
+    decoder_ffn_dim: int = count(0)
 
     def __post_init__(self):
         """Refuse sizes that do not fit together."""
+        super().__post_init__()
         layers = self.encoder_layers
         rules = {
             **self._encoder_rules(),
@@ -215,14 +213,7 @@ position_distance, decoder_heads, decoder_ffn_dim
     @classmethod
     def from_dict(cls, values: dict) -> ModelConfig:
         """Make a configuration; refuse keys it does not know."""
-        known = [f.name for f in fields(cls)]
-        for key in values:
-            if key not in known:
-                raise UserError(
-                    f"model: unknown key {key}; known keys are "
-                    + ", ".join(known)
-                )
-        return cls(**values)
+        return parse(cls, values, "model")
 
     @classmethod
     def tiny(cls) -> ModelConfig:

@@ -1,24 +1,18 @@
-"""What a recipe's YAML may say, and reading it.
+"""The keys of a recipe's YAML; ``hparams`` reads it.
 
-The YAML is HyperPyYAML: fragments come in with ``!include:``, keys are
-overridden on the command line with ``--key=value``, those of a section with
-``--section='{key: value}'``. Every key has a field here; a key without one is
+Every key has a field here that states its limits; a key without one is
 refused, so none can do nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LmFiles
-from nar_asr_lobes.lobes.model import ModelConfig
-from nar_asr_lobes.schema import require_count
+from nar_asr_lobes.schema import Checked, count, number, one_of
 from nar_asr_lobes.storage import FilePath
-from nar_asr_lobes.training.fields import fill
-from nar_asr_lobes.training.init_from import with_imported_sizes
 
 TASKS = ("pretrain", "finetune", "evaluate")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -26,7 +20,7 @@ FREEZE = ("none", "filters", "frontend")
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Checked):
     """Which data, and how it is fed.
 
     Arguments
@@ -62,18 +56,18 @@ class DataConfig:
     test: list[str] = field(default_factory=lambda: ["test"])
     options: dict = field(default_factory=dict)
     text_style: str = "none"
-    min_seconds: float = 0.0
-    max_seconds: float = 30.0
+    min_seconds: float = number(0.0, least=0)
+    max_seconds: float = number(30.0, above=0)
     check_audio: bool = True
     cache: bool = False
-    workers: int = 0
-    max_batch_seconds: float = 240.0
-    bucket_steps: int = 16
-    sorted_epochs: int = 0
+    workers: int = count(0)
+    max_batch_seconds: float = number(240.0, above=0)
+    bucket_steps: int = count(16, least=1)
+    sorted_epochs: int = count(0)
 
 
 @dataclass(frozen=True)
-class OptimConfig:
+class OptimConfig(Checked):
     """How weights are updated; the numbers are those of ``TrainOptions``.
 
     Arguments
@@ -89,16 +83,16 @@ class OptimConfig:
     """
 
     optimizer: Callable
-    final_lr: float = 1e-6
-    warmup_share: float = 0.1
-    max_grad_norm: float = 1.0
-    head_lr_scale: float = 1.0
-    freeze_encoder_steps: int = 0
-    max_skipped: int = 20
+    final_lr: float = number(1e-6, least=0)
+    warmup_share: float = number(0.1, least=0, below=1)
+    max_grad_norm: float = number(1.0, above=0)
+    head_lr_scale: float = number(1.0, above=0)
+    freeze_encoder_steps: int = count(0)
+    max_skipped: int = count(20)
 
 
 @dataclass(frozen=True)
-class LogConfig:
+class LogConfig(Checked):
     """What is written while training.
 
     Arguments
@@ -111,15 +105,15 @@ class LogConfig:
         TensorBoard events instead of SpeechBrain's text file.
     """
 
-    log_interval: int = 50
-    valid_interval: int = 500
-    checkpoint_interval: int = 500
+    log_interval: int = count(50, least=1)
+    valid_interval: int = count(500, least=1)
+    checkpoint_interval: int = count(500, least=1)
     keep_checkpoints: int = 2
     tensorboard: bool = False
 
 
 @dataclass(frozen=True)
-class TokenizerConfig:
+class TokenizerConfig(Checked):
     """What the model writes, and what its intermediate layers hear.
 
     Arguments
@@ -139,7 +133,7 @@ class TokenizerConfig:
 
 
 @dataclass(frozen=True)
-class LmConfig:
+class LmConfig(Checked):
     """The language models; all predict the tokenizer's pieces.
 
     Arguments
@@ -161,7 +155,7 @@ class LmConfig:
         neural language model's modes take off.
     """
 
-    order: int = 6
+    order: int = count(6, least=1)
     unit: str = "pieces"
     texts: list[FilePath] = field(default_factory=list)
     tune: bool = True
@@ -170,7 +164,7 @@ class LmConfig:
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Checked):
     """One run of a recipe.
 
     Arguments
@@ -200,8 +194,7 @@ class RunConfig:
         instructions for it. ``--precision`` goes before it.
     data, tokenizer, model, optim, logging, lm, decoding : mapping
         Sections; see their classes (``ModelConfig``, ``DecodingOptions``).
-        For ``evaluate`` lm is an ``LmFiles``, and both lm and decoding go
-        before what the bundle has.
+        For ``evaluate``, lm and decoding go before what the bundle has.
     modes : list of str, optional
         Decoding modes to evaluate; all where not given.
     save_posteriors : bool
@@ -216,24 +209,24 @@ class RunConfig:
         Use only so many of each split, for a quick check of a recipe.
     """
 
-    task: str
+    task: str = one_of(TASKS)
     data_folder: FilePath
     output_folder: FilePath
-    seed: int = 1
+    seed: int = count(1)
     init_from: FilePath | None = None
-    fresh_layers: int = 0
-    freeze: str = "none"
+    fresh_layers: int = count(0)
+    freeze: str = one_of(FREEZE, "none")
     bundle: FilePath | None = None
-    steps: int = 1000
-    global_batch: int = 16
-    peak_lr: float = 5e-4
-    precision: str = "fp32"
+    steps: int = count(1000, least=1)
+    global_batch: int = count(16, least=1)
+    peak_lr: float = number(5e-4, above=0)
+    precision: str = one_of(PRECISIONS, "fp32")
     data: DataConfig = field(default_factory=DataConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     model: dict = field(default_factory=dict)
     optim: OptimConfig | None = None
     logging: LogConfig = field(default_factory=LogConfig)
-    lm: LmConfig | LmFiles | None = None
+    lm: LmConfig | None = None
     decoding: dict = field(default_factory=dict)
     modes: list[str] | None = None
     save_posteriors: bool = False
@@ -241,72 +234,11 @@ class RunConfig:
     hot_boost: float = 1.0
     objective: Any = None
     wave_augment: Any = None
-    debug_utterances: int | None = None
+    debug_utterances: int | None = count(None, least=1)
 
 
-SECTIONS = {
-    "data": DataConfig,
-    "tokenizer": TokenizerConfig,
-    "optim": OptimConfig,
-    "logging": LogConfig,
-    "lm": LmConfig,
-}
+@dataclass(frozen=True)
+class EvaluationConfig(RunConfig):
+    """A run of the task ``evaluate``, whose section lm names files."""
 
-
-def task_sections(task: object) -> dict[str, type]:
-    """Give the class of each section that a task has.
-
-    Example
-    -------
-    >>> task_sections("evaluate")["lm"].__name__
-    'LmFiles'
-    """
-    return SECTIONS | ({"lm": LmFiles} if task == "evaluate" else {})
-
-
-def parse_config(values: dict, where: str) -> RunConfig:
-    """Turn the mapping of a YAML into a ``RunConfig``.
-
-    Arguments
-    ---------
-    values : dict
-        What HyperPyYAML gave.
-    where : str
-        The file's name, for messages.
-
-    Returns
-    -------
-    RunConfig
-
-    Example
-    -------
-    >>> parse_config({"task": "pretrain", "stepps": 3}, "a.yaml")
-    Traceback (most recent call last):
-    nar_asr_lobes.errors.UserError: a.yaml: unknown key 'stepps'; did you \
-mean 'steps'?
-    """
-    values = dict(values)
-    for name, section in task_sections(values.get("task")).items():
-        if values.get(name) is not None:
-            values[name] = fill(section, values[name], f"{where}: {name}")
-    known = {"task": TASKS, "precision": PRECISIONS, "freeze": FREEZE}
-    for name, choices in known.items():
-        if name in values and values[name] not in choices:
-            raise UserError(
-                f"{where}: {name} is {values[name]!r}; choose from "
-                + ", ".join(choices)
-            )
-    config = fill(RunConfig, values, where)
-    if config.init_from is not None:
-        model = with_imported_sizes(
-            config.model, config.init_from, config.output_folder
-        )
-        config = replace(config, model=model)
-    sizes = fill(ModelConfig, config.model, f"{where}: model")
-    require_count(
-        f"{where}: fresh_layers",
-        config.fresh_layers,
-        0,
-        sizes.encoder_layers,
-    )
-    return config
+    lm: LmFiles | None = None

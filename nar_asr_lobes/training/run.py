@@ -31,7 +31,6 @@ from nar_asr_lobes.distributed import on_main
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.storage import cannot_write, lock_folder, write_text
 from nar_asr_lobes.streams import escape_unprintable
-from nar_asr_lobes.training.arguments import HELP, parse_arguments
 from nar_asr_lobes.training.build import load_best, make_brain
 from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.console import (
@@ -48,6 +47,11 @@ from nar_asr_lobes.training.data import (
 )
 from nar_asr_lobes.training.evaluation import evaluate_bundle
 from nar_asr_lobes.training.finish import check_finish, finish
+from nar_asr_lobes.training.hparams import (
+    load_run,
+    parse_arguments,
+    resolve_yaml,
+)
 from nar_asr_lobes.training.init_from import check_start
 from nar_asr_lobes.training.lm.config import LmRunConfig
 from nar_asr_lobes.training.lm.data import (
@@ -60,7 +64,29 @@ from nar_asr_lobes.training.lm.run import finish_lm, make_lm_brain
 from nar_asr_lobes.training.signals import Interrupted, handled
 from nar_asr_lobes.training.space import warn_of_space
 from nar_asr_lobes.training.stages import Stage
-from nar_asr_lobes.training.yaml_file import load_run, resolve_yaml
+
+HELP = """\
+usage: python train.py hparams/FILE.yaml [--KEY=VALUE ...] [OPTION ...]
+       torchrun --nproc_per_node=8 train.py hparams/FILE.yaml ...
+
+--KEY=VALUE overrides a key of the YAML; a path or text is taken as it is, any
+other VALUE is YAML too:
+  --steps=100
+  --data='{max_seconds: 20, workers: 2}'             keys inside a section
+  --model='{dropout: 0.2}'                           or of a file it includes
+  --model='!include:../../../hparams/model/tiny.yaml'  a whole section
+
+Options of SpeechBrain:
+  --device=cpu|cuda            where to run; a GPU when there is one
+  --precision=fp32|bf16        of the training, instead of the YAML's
+  --eval_precision=fp32|bf16   of the validation
+  --distributed_backend=nccl|gloo
+  --noprogressbar
+  --find_unused_parameters
+  --compile                    fuse the layers' arithmetic, for a GPU; takes a
+                               minute at the start
+  --compile_mode=default|reduce-overhead|max-autotune
+"""
 
 
 def main(arguments: Sequence[str], prepare: Prepare | PrepareTexts) -> int:

@@ -36,8 +36,7 @@ from lowresource_report import RESULTS, Cell, write_report
 from nar_asr_lobes.errors import UserError, describe_os_error
 from nar_asr_lobes.schema import require_count
 from nar_asr_lobes.storage import written_file
-from nar_asr_lobes.training.arguments import parse_arguments
-from nar_asr_lobes.training.yaml_file import load_run
+from nar_asr_lobes.training.hparams import load_run, parse_arguments
 
 HERE = Path(__file__).resolve().parent
 FRAGMENTS = "../../../hparams/pretrain"

@@ -25,12 +25,12 @@ def test_nothing_given_is_the_default():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"beams": {}}, "decoding: unknown key beams.*mask_predict"),
-        ({"nar": {}}, "decoding: unknown key nar"),
-        ({"beam": {"lm": 1}}, "decoding.beam: unknown key lm.*lm_weight"),
+        ({"beams": {}}, "decoding: unknown key 'beams'; did you mean 'beam'"),
+        ({"nar": {}}, "decoding: unknown key 'nar'"),
+        ({"beam": {"lm": 1}}, "decoding.beam: unknown key 'lm'; .*lm_weight"),
         ({"beam_lm": {"beam_size": 0}}, "beam_size is 0"),
         ({"beam": {"lm_weight": 0.5}}, "beam5 works without"),
-        ({"beam": 5}, "decoding.beam: 5 .*keys"),
+        ({"beam": 5}, "decoding.beam: must hold keys, not 5"),
     ],
 )
 def test_a_wrong_entry_is_one_clear_sentence(values, message):

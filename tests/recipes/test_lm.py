@@ -9,7 +9,7 @@ from nar_asr_lobes.dataio.manifest import Utterance, write_manifest
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer, load_tokenizer
 from nar_asr_lobes.lm.neural.scorer import NeuralLM
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from nar_asr_lobes.training.yaml_file import load_run
+from nar_asr_lobes.training.hparams import load_run
 from tests.recipes.running import RECIPES, run
 
 SENTENCES = [

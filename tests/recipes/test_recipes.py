@@ -18,8 +18,8 @@ from nar_asr_lobes.decoding.tuning.posteriors import (
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.inference.transcriber import Transcriber
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
+from nar_asr_lobes.training.hparams import load_run, read_yaml
 from nar_asr_lobes.training.scheduler import WarmupCosine
-from nar_asr_lobes.training.yaml_file import load_run, read_yaml
 from tests.recipes.librispeech_tree import (
     make_arabic_commands,
     make_librispeech,

@@ -7,8 +7,8 @@ from speechbrain.utils.run_opts import RunOptions
 from torch.distributed.run import get_args_parser
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.training.arguments import parse_arguments
 from nar_asr_lobes.training.config import RunConfig
+from nar_asr_lobes.training.hparams import parse_arguments
 from nar_asr_lobes.training.lm.config import LmRunConfig
 
 

@@ -119,8 +119,8 @@ def test_why_no_utterance_is_usable_stands_in_a_file(folder):
 OPTIONS = [
     ("no", "", "no.yaml: no such file; name one of the recipe's YAMLs"),
     ("finetune", "--stepps=3", "'stepps'; did you mean 'steps'"),
-    ("finetune", "--steps=0", "steps is 0; give at least 1"),
-    ("finetune", "--global_batch=0", "global_batch is 0; give at least 1"),
+    ("finetune", "--steps=0", "steps is 0; it must be a whole"),
+    ("finetune", "--global_batch=0", "global_batch is 0; it must be a"),
     ("finetune", "--max_grad_norm=1", "--max_grad_norm: .* no effect here"),
     (
         "finetune",

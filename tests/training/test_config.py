@@ -5,7 +5,7 @@ import torch
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.objectives.pretraining import Wav2Vec2Objective
-from nar_asr_lobes.training.yaml_file import load_run, resolve_yaml
+from nar_asr_lobes.training.hparams import load_run, resolve_yaml
 
 MODEL = "stem: gabor\nd_model: 32\nheads: 2\n"
 YAML = """\
@@ -128,20 +128,20 @@ def test_includes_are_found_from_any_folder(recipe, tmp_path, monkeypatch):
         ("", "a.yaml: key 'data_folder' is left to you; add --data_folder="),
         ("stepps: 3", "a.yaml: unknown key 'stepps'; did you mean 'steps'"),
         ("data: {workes: 3}", "a.yaml: data: unknown key 'workes'; did you"),
-        ("steps: 0", "a.yaml: steps is 0; give at least 1"),
-        ("steps: many", "a.yaml: steps is 'many'; give a whole number"),
+        ("steps: 0", "a.yaml: steps is 0; it must be a whole"),
+        ("steps: many", "a.yaml: steps is 'many'; it must be a whole"),
         ("data: {cache: no}", "a.yaml: data: cache is 'no'; give True or"),
-        ("data: {workers: -1}", "a.yaml: data: workers is -1; give at least 0"),
+        ("data: {workers: -1}", "a.yaml: data: workers is -1; it must be a"),
         ("data: 3", "a.yaml: data: must hold keys, not 3"),
         ("data: null", "a.yaml: data is empty; fill or remove it"),
         ("steps: {a: 1}", "a.yaml: steps is one value there, so it has no"),
         ("model: {head: 4}", "a.yaml: model: unknown key 'head'; did you mean"),
-        ("model: !include:no.yaml", "a.yaml: a value cannot be made .*no.yaml"),
+        ("model: !include:no.yaml", "a.yaml: includes .*no.yaml, which is not there"),
         ("task: finetun", "a.yaml: task is 'finetun'; choose from pretrain"),
         ("precision: fp16", "a.yaml: precision is 'fp16'; choose from"),
         ("freeze: True", "a.yaml: freeze is 'True'; choose from none, filters"),
         ("freeze: [none]", r"a.yaml: freeze is \['none'\]; choose from"),
-        ("lm: {order: 0}", "a.yaml: lm: order is 0; give at least 1"),
+        ("lm: {order: 0}", "a.yaml: lm: order is 0; it must be a whole number"),
         ("optim: {warmup: 0.1}", "optim: unknown key 'warmup'; did you mean"),
         (
             "objective: {mask_spn: 4}",

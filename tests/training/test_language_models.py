@@ -131,7 +131,7 @@ EVALUATE = [
     ("--lm={ngram: no.ngram}", "no.ngram: there is no language model; check"),
     ("--lm={order: 3}", "lm: unknown key 'order'; "),
     ("--lm={neural: [3]}", "lm: neural is .*3.*; give a path"),
-    ("--decoding={beam9: {}}", "decoding: unknown key beam9"),
+    ("--decoding={beam9: {}}", "decoding: unknown key 'beam9'"),
     ("--modes=[beam5_neural]", "beam5_neural needs a neural .*section lm"),
     (
         "--decoding={beam_neural: {lodr_weight: 0.1}}",

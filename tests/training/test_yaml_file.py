@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.training.arguments import parse_arguments
-from nar_asr_lobes.training.yaml_file import load_run, read_yaml
+from nar_asr_lobes.training.hparams import load_run, parse_arguments, read_yaml
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
