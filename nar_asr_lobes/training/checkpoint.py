@@ -23,7 +23,12 @@ from typing import Any
 import torch
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.storage import cannot_write
+from nar_asr_lobes.storage import (
+    atomic_folder,
+    cannot_write,
+    sha256,
+    write_text,
+)
 
 logger = logging.getLogger(__name__)
 META = "checkpoint.json"
@@ -75,24 +80,6 @@ class Checkpoint:
             )
 
 
-def sha256(path: str | os.PathLike) -> str:
-    """Hash a file.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> file = tempfile.mkdtemp() + "/a"
-    >>> _ = Path(file).write_bytes(b"abc")
-    >>> sha256(file)[:8]
-    'ba7816bf'
-    """
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _without_common(one: dict, two: dict) -> tuple[dict, dict]:
     """Leave out what both say alike."""
     common = [key for key in one if key in two and one[key] == two[key]]
@@ -116,12 +103,18 @@ def _read_meta(path: Path) -> dict[str, Any]:
     return meta
 
 
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _write(
+    folder: Path, step: int, parts: Mapping[str, Any], facts: Mapping[str, Any]
+) -> None:
+    hashes = {}
+    for name, value in parts.items():
+        path = folder / f"{name}.pt"
+        with open(path, "wb") as file:  # a path would hide the reason
+            torch.save(value, file)
+        hashes[path.name] = sha256(path)
+    meta = {"step": step, "facts": dict(facts), "sha256": hashes}
+    meta["digest"] = _digest(meta)
+    write_text(folder / META, json.dumps(meta, indent=1))
 
 
 class CheckpointFolder:
@@ -178,50 +171,16 @@ class CheckpointFolder:
         UserError
             When it cannot be written; what was written of it is removed.
         """
-        temporary = self.folder / f".tmp_step_{step}"
-        try:
-            self._remove_unfinished()
-            temporary.mkdir(parents=True)
-            final = self._write(temporary, step, parts, facts)
-        except (OSError, RuntimeError) as error:  # torch has its own
-            what = f"the checkpoint of step {step} "
-            told = cannot_write(self.folder, error, what)
-            self._remove_unfinished()
-            raise told from error
+        final = self.folder / f"step_{step:08d}"
+        for stale in self.folder.glob(".step_*"):  # of a crashed run
+            shutil.rmtree(stale, ignore_errors=True)
+        with atomic_folder(final) as temporary:
+            try:
+                _write(temporary, step, parts, facts)
+            except RuntimeError as error:  # torch's own, of a full disk
+                raise cannot_write(final, error) from error
         self._remove_old()
         return final
-
-    def _write(
-        self,
-        temporary: Path,
-        step: int,
-        parts: Mapping[str, Any],
-        facts: Mapping[str, Any],
-    ) -> Path:
-        """Write all of it into a folder, then give that its name."""
-        hashes = {}
-        for name, value in parts.items():
-            path = temporary / f"{name}.pt"
-            with open(path, "wb") as file:  # a path would hide the reason
-                torch.save(value, file)
-            _fsync(path)
-            hashes[path.name] = sha256(path)
-        meta = {"step": step, "facts": dict(facts), "sha256": hashes}
-        meta["digest"] = _digest(meta)
-        (temporary / META).write_text(
-            json.dumps(meta, indent=1), encoding="utf-8"
-        )
-        _fsync(temporary / META)
-        _fsync(temporary)
-        final = self.folder / f"step_{step:08d}"
-        shutil.rmtree(final, ignore_errors=True)
-        os.rename(temporary, final)
-        _fsync(self.folder)
-        return final
-
-    def _remove_unfinished(self) -> None:
-        for stale in self.folder.glob(".tmp_*"):
-            shutil.rmtree(stale, ignore_errors=True)
 
     def _paths(self) -> list[Path]:
         """List the checkpoints, newest first."""

@@ -35,7 +35,7 @@ from lowresource_report import RESULTS, Cell, write_report
 
 from nar_asr_lobes.errors import UserError, describe_os_error
 from nar_asr_lobes.schema import require_count
-from nar_asr_lobes.storage import written_file
+from nar_asr_lobes.storage import atomic_write
 from nar_asr_lobes.training.hparams import load_run, parse_arguments
 
 HERE = Path(__file__).resolve().parent
@@ -92,7 +92,7 @@ class Training:
                 f"now it is {' '.join(new) or 'left out'}; give the old "
                 "options or another output_folder"
             )
-        with written_file(note) as file:
+        with atomic_write(note) as file:
             file.write(json.dumps(options).encode())
 
     def run(self) -> bool:

@@ -58,7 +58,7 @@ def assert_whole(out):
     [
         (8, "out"),
         (40, "(left_out.txt|tokenizer.json|manifests/.*|checked/.*)"),
-        (100, "checkpoints: the checkpoint of step 2"),
+        (100, "checkpoints/step_00000002"),
         (1100, "bundle"),
     ],
 )

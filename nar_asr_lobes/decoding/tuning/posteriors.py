@@ -33,7 +33,7 @@ from nar_asr_lobes.decoding.validation import (
 )
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.schema import require_number
-from nar_asr_lobes.storage import written_file
+from nar_asr_lobes.storage import atomic_write
 
 SUFFIX = ".posteriors.safetensors"
 
@@ -142,7 +142,7 @@ def write_posteriors(path: str | os.PathLike, saved: SavedPosteriors) -> None:
     record = {name: getattr(saved, name) for name in _FACTS}
     facts = json.dumps(record | {"frames": frames})
     header = _header(facts, _sha256(facts, rows), sum(frames), rows[0].shape[1])
-    with written_file(path) as file:
+    with atomic_write(path) as file:
         file.write(struct.pack("<Q", len(header)) + header)
         file.writelines(rows)
 

@@ -34,7 +34,7 @@ from nar_asr_lobes.lm.ngram.tables import (
     NgramTables,
     find_fault,
 )
-from nar_asr_lobes.storage import written_file
+from nar_asr_lobes.storage import atomic_write
 
 _FAMILY = b"nar-asr-ngram-"
 _FORMATS = _FAMILY + b"2\n", _FAMILY + b"3\n"  # without chain, with it
@@ -120,7 +120,7 @@ def write_ngram(
     digest = hashlib.sha256()
     for part in _parts(header, tables):
         digest.update(part)
-    with written_file(path) as file:
+    with atomic_write(path) as file:
         file.write(_FORMATS["chain" in lengths] + digest.digest())
         file.writelines(_parts(header, tables))
 

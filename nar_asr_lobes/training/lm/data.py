@@ -31,7 +31,7 @@ from nar_asr_lobes.dataio.text.tokenizer import Tokenizer, load_tokenizer
 from nar_asr_lobes.distributed import world
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.corpus import Corpus, encode_corpus
-from nar_asr_lobes.storage import write_text, written_file
+from nar_asr_lobes.storage import atomic_write, write_text
 from nar_asr_lobes.training.fingerprint import (
     refuse_changes,
     sentence_difference,
@@ -178,7 +178,7 @@ def prepare_texts(config: LmRunConfig, prepare: PrepareTexts) -> None:
     for name, corpus in splits.items():
         for part in ("tokens", "lengths"):
             path = output / "texts" / f"{name}.{part}.npy"
-            with written_file(path) as file:
+            with atomic_write(path) as file:
                 np.save(file, getattr(corpus, part))
         logger.info(
             "%s: %d sentences, %d tokens",
