@@ -12,8 +12,8 @@ import logging
 import torch
 from speechbrain.utils.distributed import if_main_process
 
+from nar_asr_lobes.distributed import Totals, perplexities
 from nar_asr_lobes.lobes.lengths import valid_mask
-from nar_asr_lobes.training.progress import Totals, perplexities
 
 logger = logging.getLogger(__name__)
 

@@ -22,6 +22,7 @@ from torch import nn
 
 from nar_asr_lobes.dataio.datasets import Batch, read_steps
 from nar_asr_lobes.distributed import (
+    Totals,
     gather_objects,
     on_main,
     sum_over_ranks,
@@ -30,15 +31,18 @@ from nar_asr_lobes.distributed import (
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.objectives.diagnostics import warn_of_collapse
 from nar_asr_lobes.objectives.recognition import Objective, Prepared
-from nar_asr_lobes.training.checkpoint import Checkpoint, CheckpointFolder
-from nar_asr_lobes.training.console import StepDisplay, log_validation
+from nar_asr_lobes.training.checkpoint import (
+    Checkpoint,
+    CheckpointFolder,
+    random_state,
+    take_random_state,
+)
 from nar_asr_lobes.training.device import ahead, compile_layers, move
 from nar_asr_lobes.training.options import TrainOptions
 from nar_asr_lobes.training.progress import (
     Progress,
-    Totals,
-    random_state,
-    take_random_state,
+    StepDisplay,
+    log_validation,
 )
 from nar_asr_lobes.training.scheduler import (
     WarmupCosine,
@@ -70,7 +74,7 @@ class NarBrain(sb.Brain):
         Where to save and from where to go on.
     train_logger : speechbrain TrainLogger, optional
         Gets a line every ``log_interval`` steps.
-    facts : dict, optional
+    metadata : dict, optional
         Plain values stored in every checkpoint and compared on resume, such
         as the tokenizer's hash.
     run_opts : dict, optional
@@ -88,7 +92,7 @@ class NarBrain(sb.Brain):
         options: TrainOptions,
         checkpoints: CheckpointFolder,
         train_logger: TrainLogger | None = None,
-        facts: dict | None = None,
+        metadata: dict | None = None,
         run_opts: dict | None = None,
         precision: str = "fp32",
     ):
@@ -103,7 +107,7 @@ class NarBrain(sb.Brain):
         self.model = self.modules["model"]  # not wrapped by DDP
         self.objective, self.scheduler = objective, scheduler
         self.options, self.checkpoints = options, checkpoints
-        self.train_logger, self.facts = train_logger, facts or {}
+        self.train_logger, self.metadata = train_logger, metadata or {}
         self.progress = Progress()
         self.stop = False  # a signal asked some rank to, and all know
         self.met = Totals()  # codes of this rank since the last log line
@@ -247,7 +251,7 @@ class NarBrain(sb.Brain):
         self.modules.train()
         with deferred():
             # A validation that was broken off is made up for.
-            broken_off = checkpoint and "score" not in checkpoint.facts
+            broken_off = checkpoint and "score" not in checkpoint.metadata
             if broken_off and self._is_due(self.options.valid_interval):
                 self._save_where_due(valid_set)
             self._train(train_set, valid_set)
@@ -334,7 +338,7 @@ class NarBrain(sb.Brain):
 
         ``score`` is that of a validation of these very weights.
         """
-        facts = self.facts | ({} if score is None else {"score": score})
+        metadata = self.metadata | ({} if score is None else {"score": score})
         parts = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -343,14 +347,16 @@ class NarBrain(sb.Brain):
             "random": gather_objects(random_state()),
         }
         # No rank runs on before the checkpoint is there.
-        on_main(lambda: self.checkpoints.save(self.progress.step, parts, facts))
+        on_main(
+            lambda: self.checkpoints.save(self.progress.step, parts, metadata)
+        )
 
     def resume(self) -> Checkpoint | None:
         """Go on from the newest whole checkpoint, if there is one; give it."""
         checkpoint = self.checkpoints.newest()
         if checkpoint is None:
             return None
-        checkpoint.require(self.facts)
+        checkpoint.require(self.metadata)
         try:
             self.model.load_state_dict(checkpoint.load("model", self.device))
             state = checkpoint.load("optimizer", self.device)

@@ -1,7 +1,7 @@
 """Checkpoints that a crash cannot damage, and that notice damage.
 
 A checkpoint is a directory ``step_N`` with files and ``checkpoint.json``,
-which holds their SHA-256, some facts and a digest of itself. It is written
+which holds their SHA-256, some metadata and a digest of itself. It is written
 under a temporary name, flushed to disk and renamed, so it is there whole or
 not at all; a damaged one is passed over with a warning, and the one before it
 is used.
@@ -14,14 +14,17 @@ import json
 import logging
 import math
 import os
+import random
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from nar_asr_lobes.distributed import world
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.storage import (
     atomic_folder,
@@ -32,7 +35,7 @@ from nar_asr_lobes.storage import (
 
 logger = logging.getLogger(__name__)
 META = "checkpoint.json"
-NOTED = "noted"  # facts that may change from one start to the next
+MAY_CHANGE = "may_change"  # metadata that may change from one start to the next
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Checkpoint:
 
     path: Path
     step: int
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
 
     def load(self, name: str, device: str = "cpu") -> Any:
         """Load one of its parts; no code from the file is run."""
@@ -49,16 +52,16 @@ class Checkpoint:
             self.path / f"{name}.pt", map_location=device, weights_only=True
         )
 
-    def require(self, facts: Mapping[str, Any]) -> None:
+    def require(self, metadata: Mapping[str, Any]) -> None:
         """Refuse to go on where a fact is another now (``UserError``).
 
-        Those below ``NOTED`` may change; that is told in the log.
+        Those below ``MAY_CHANGE`` may change; that is told in the log.
         """
-        for key, value in facts.items():
-            theirs = self.facts.get(key)
+        for key, value in metadata.items():
+            theirs = self.metadata.get(key)
             if theirs == value:
                 continue
-            if key == NOTED:
+            if key == MAY_CHANGE:
                 self._warn(theirs or {}, value)
                 continue
             if isinstance(theirs, dict) and isinstance(value, dict):
@@ -104,7 +107,10 @@ def _read_meta(path: Path) -> dict[str, Any]:
 
 
 def _write(
-    folder: Path, step: int, parts: Mapping[str, Any], facts: Mapping[str, Any]
+    folder: Path,
+    step: int,
+    parts: Mapping[str, Any],
+    metadata: Mapping[str, Any],
 ) -> None:
     hashes = {}
     for name, value in parts.items():
@@ -112,7 +118,7 @@ def _write(
         with open(path, "wb") as file:  # a path would hide the reason
             torch.save(value, file)
         hashes[path.name] = sha256(path)
-    meta = {"step": step, "facts": dict(facts), "sha256": hashes}
+    meta = {"step": step, "metadata": dict(metadata), "sha256": hashes}
     meta["digest"] = _digest(meta)
     write_text(folder / META, json.dumps(meta, indent=1))
 
@@ -147,7 +153,7 @@ class CheckpointFolder:
         self.keep = keep
 
     def save(
-        self, step: int, parts: Mapping[str, Any], facts: Mapping[str, Any]
+        self, step: int, parts: Mapping[str, Any], metadata: Mapping[str, Any]
     ) -> Path:
         """Write a checkpoint, then remove those no longer needed.
 
@@ -157,7 +163,7 @@ class CheckpointFolder:
             Names the checkpoint.
         parts : mapping
             Name to what ``torch.save`` writes and ``weights_only`` loads.
-        facts : mapping
+        metadata : mapping
             Plain values for ``checkpoint.json``; ``"score"``, where given,
             marks the best checkpoint (lowest), which is kept.
 
@@ -176,7 +182,7 @@ class CheckpointFolder:
             shutil.rmtree(stale, ignore_errors=True)
         with atomic_folder(final) as temporary:
             try:
-                _write(temporary, step, parts, facts)
+                _write(temporary, step, parts, metadata)
             except RuntimeError as error:  # torch's own, of a full disk
                 raise cannot_write(final, error) from error
         self._remove_old()
@@ -199,7 +205,7 @@ class CheckpointFolder:
             for name, digest in meta["sha256"].items():
                 if sha256(path / name) != digest:
                     raise ValueError(f"{name} does not match its SHA-256")
-            return Checkpoint(path, meta["step"], meta["facts"])
+            return Checkpoint(path, meta["step"], meta["metadata"])
         except (OSError, ValueError) as error:
             logger.warning(
                 "checkpoint %s is damaged (%s); the one before it is used",
@@ -208,11 +214,11 @@ class CheckpointFolder:
             )
             return None
 
-    def facts(self) -> dict[str, Any] | None:
-        """Read the newest readable facts; no other file is looked at."""
+    def metadata(self) -> dict[str, Any] | None:
+        """Read the newest readable metadata; no other file is looked at."""
         for path in self._paths():
             try:
-                return _read_meta(path)["facts"]
+                return _read_meta(path)["metadata"]
             except (OSError, ValueError, KeyError):
                 continue
         return None
@@ -230,7 +236,7 @@ class CheckpointFolder:
         scored = []
         for path in self._paths():
             try:
-                score = _read_meta(path)["facts"].get("score")
+                score = _read_meta(path)["metadata"].get("score")
             except (OSError, ValueError):
                 continue
             # A NaN would sort anywhere.
@@ -241,3 +247,48 @@ class CheckpointFolder:
             if checkpoint is not None:
                 return checkpoint
         return None
+
+
+def random_state() -> dict:
+    """Collect this process's random states in what weights_only loads."""
+    name, keys, position, has_gauss, gauss = np.random.get_state()
+    state = {
+        "python": random.getstate(),
+        "numpy": (name, keys.tolist(), position, has_gauss, gauss),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(state: dict) -> None:
+    """Take up what ``random_state`` gave."""
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def take_random_state(states: Sequence[dict], source: object) -> None:
+    """Take up this rank's of the states that a checkpoint holds.
+
+    Arguments
+    ---------
+    states : sequence of dict
+        What ``random_state`` gave on each rank.
+    source : object
+        Named in the warning when they are of another number of processes.
+    """
+    rank, ranks = world()
+    if len(states) == ranks:
+        set_random_state(states[rank])
+        return
+    logger.warning(
+        "%s was written by %d processes and is continued by %d: the data order "
+        "is the same, dropout draws are new",
+        source,
+        len(states),
+        ranks,
+    )

@@ -45,7 +45,7 @@ from nar_asr_lobes.lobes.model import ModelConfig, SpeechEncoder
 from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import RunConfig
-from nar_asr_lobes.training.fingerprint import (
+from nar_asr_lobes.training.metadata import (
     hash_utterances,
     keep_hashes,
     write_digests,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +29,6 @@ from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lobes.model import NarAsr
 from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.config import RunConfig
-from nar_asr_lobes.training.console import describe_tuning
 from nar_asr_lobes.training.data import read_split
 from nar_asr_lobes.training.evaluation import (
     check_modes,
@@ -41,7 +41,7 @@ from nar_asr_lobes.training.language_models import (
     describe,
     make_language_models,
 )
-from nar_asr_lobes.training.stages import Stage
+from nar_asr_lobes.training.progress import Timer
 
 logger = logging.getLogger(__name__)
 _WITHOUT_LM = {  # a weight without its language model would be refused
@@ -108,18 +108,18 @@ def finish(
     options = DecodingOptions.from_dict(config.decoding)
     recognizer, files = Recognizer(model, tokenizer, options), LmFiles()
     if config.lm is not None:
-        with noted(faults, "language model"), Stage("lm", seconds):
+        with noted(faults, "language model"), Timer("lm", seconds):
             made = make_language_models(config, tokenizer)
             recognizer.lms, files = made.load(tokenizer), made
         if faults:
             recognizer.options = options.updated(_WITHOUT_LM)
         elif config.lm.tune:
-            with noted(faults, "tuning"), Stage("tune", seconds):
+            with noted(faults, "tuning"), Timer("tune", seconds):
                 recognizer.options = tune(config, recognizer, device)
     write = partial(_write_bundle, config, recognizer, files)
     with noted(faults, "bundle"):
         write({})  # before the evaluation, whatever becomes of that
-    with Stage("evaluate", seconds):
+    with Timer("evaluate", seconds):
         results = evaluate_splits(config, recognizer, device, faults)
     with noted(faults, "bundle"):
         write(results)
@@ -205,4 +205,30 @@ def make_card(
             "Not tested on other speakers, microphones or topics than those "
             "of the data set."
         ],
+    )
+
+
+def describe_tuning(before: DecodingOptions, after: DecodingOptions) -> str:
+    """Write the options that a tuning changed, one a line.
+
+    Example
+    -------
+    >>> tuned = DecodingOptions().updated({"beam_lm": {"lm_weight": 0.25}})
+    >>> describe_tuning(DecodingOptions(), tuned)
+    '  beam_lm.lm_weight  0.5 -> 0.25'
+    """
+    changes = {}
+    for part in fields(before):
+        old, new = getattr(before, part.name), getattr(after, part.name)
+        for option in fields(old):
+            values = getattr(old, option.name), getattr(new, option.name)
+            if values[0] != values[1]:
+                changes[f"{part.name}.{option.name}"] = values
+    width = max(map(len, changes), default=0)
+    return (
+        "\n".join(
+            f"  {name:{width}}  {old} -> {new}"
+            for name, (old, new) in changes.items()
+        )
+        or "  nothing is better than what was set"
     )

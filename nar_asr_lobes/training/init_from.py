@@ -1,16 +1,20 @@
-"""What a run takes over from the one it starts from: sizes and weights."""
+"""Starting from another run: its sizes and weights, and frozen parts."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.config import ENCODER_KEYS, ModelConfig
+from nar_asr_lobes.lobes.stems import Wav2Vec2Stem
+from nar_asr_lobes.objectives.recognition import Objective
 from nar_asr_lobes.training.checkpoint import Checkpoint, CheckpointFolder
+from nar_asr_lobes.training.config import RunConfig
 
 logger = logging.getLogger(__name__)
 # What no tensor's shape would tell.
@@ -44,8 +48,10 @@ def with_imported_sizes(model: Mapping, *folders: str) -> dict:
     >>> with_imported_sizes({"decoder_layers": 3}, "nowhere")
     {'decoder_layers': 3}
     """
-    found = (_checkpoints(folder).facts() for folder in folders)
-    theirs = next((facts for facts in found if facts), {}).get("model", {})
+    found = (_checkpoints(folder).metadata() for folder in folders)
+    theirs = next((metadata for metadata in found if metadata), {}).get(
+        "model", {}
+    )
     if theirs.get("encoder") != "wav2vec2":
         return dict(model)
     sizes = ModelConfig.from_dict(theirs)
@@ -86,7 +92,8 @@ output_folder; give another output_folder
             "output_folder"
         )
     if not (
-        _checkpoints(output_folder).facts() or _checkpoints(init_from).facts()
+        _checkpoints(output_folder).metadata()
+        or _checkpoints(init_from).metadata()
     ):
         raise _no_start(init_from)
 
@@ -110,11 +117,11 @@ def describe_start(folder: str) -> str:
     >>> describe_start("results/moved")
     'It started from moved.'
     """
-    facts = _checkpoints(folder).facts() or {}
-    if facts.get("task") == "pretrain":
+    metadata = _checkpoints(folder).metadata() or {}
+    if metadata.get("task") == "pretrain":
         return "The encoder was pre-trained on unlabelled speech."
-    if "source" in facts:
-        return f"The encoder is imported from {facts['source']}."
+    if "source" in metadata:
+        return f"The encoder is imported from {metadata['source']}."
     return f"It started from {Path(folder).name}."
 
 
@@ -138,7 +145,7 @@ def fresh_parts(number: int, layers: int) -> tuple[str, ...]:
 def load_pretrained(
     model: nn.Module,
     folder: str,
-    facts: Mapping[str, object],
+    metadata: Mapping[str, object],
     fresh: tuple[str, ...] = (),
 ) -> None:
     """Take over the encoder of another run, and what else means the same.
@@ -156,7 +163,7 @@ def load_pretrained(
         Has an ``encoder`` of the same sizes.
     folder : str
         The run's output folder.
-    facts : mapping
+    metadata : mapping
         Of the run that begins: its ``tokenizer`` and ``phones``, if any, or
         the ``targets`` of its pre-training.
     fresh : tuple of str
@@ -174,13 +181,13 @@ def load_pretrained(
     theirs, mine = checkpoint.load("model"), model.state_dict()
     _check_fit(checkpoint, theirs, model)
     parts = ["encoder."]
-    if "targets" in facts:
-        if _same(checkpoint.facts, facts, "targets"):
+    if "targets" in metadata:
+        if _same(checkpoint.metadata, metadata, "targets"):
             others = {name.partition(".")[0] + "." for name in mine}
             parts += sorted(others - {"encoder."})
-    elif _same(checkpoint.facts, facts, "tokenizer"):
+    elif _same(checkpoint.metadata, metadata, "tokenizer"):
         parts += ["ctc_head.", "decoder."]
-        if _same(checkpoint.facts, facts, "phones"):
+        if _same(checkpoint.metadata, metadata, "phones"):
             parts += ["inter_head.", "condition."]
     taken = [
         part
@@ -204,8 +211,8 @@ def load_pretrained(
     logger.info("taken from %s: %s", checkpoint.path, " ".join(taken))
     if fresh:
         logger.info("from random weights: the last %d layers", len(fresh))
-    if "source" in checkpoint.facts:
-        logger.info("imported from %s", checkpoint.facts["source"])
+    if "source" in checkpoint.metadata:
+        logger.info("imported from %s", checkpoint.metadata["source"])
 
 
 def _check_fit(
@@ -218,7 +225,7 @@ def _check_fit(
             f"model's ({len(wrong)} tensors differ, the first is {wrong[0]}); "
             "use the same model section in both YAMLs"
         )
-    sizes = ModelConfig.from_dict(checkpoint.facts["model"])
+    sizes = ModelConfig.from_dict(checkpoint.metadata["model"])
     for key in _SHAPELESS:
         wanted, found = getattr(model.config, key), getattr(sizes, key)
         if wanted != found:
@@ -230,7 +237,7 @@ def _check_fit(
 
 def _same_heads(checkpoint: Checkpoint, model: nn.Module) -> bool:
     """Compare the decoders' heads, which no tensor's shape would tell."""
-    sizes = (ModelConfig.from_dict(checkpoint.facts["model"]), model.config)
+    sizes = (ModelConfig.from_dict(checkpoint.metadata["model"]), model.config)
     heads = {size.decoder_heads or size.heads for size in sizes}
     return len(heads) == 1
 
@@ -249,3 +256,58 @@ def _misfits(theirs: Mapping, mine: Mapping, part: str) -> list[str]:
         or name not in mine
         or theirs[name].shape != mine[name].shape
     ]
+
+
+def without_idle_keys(config: RunConfig) -> RunConfig:
+    """Set aside, and log, what is for a pre-trained encoder where none is."""
+    steps = config.optim.freeze_encoder_steps
+    if config.init_from is not None or not (steps or config.fresh_layers):
+        return config
+    logger.info(
+        "freeze_encoder_steps (%d) and fresh_layers (%d) are for an "
+        "init_from: not used",
+        steps,
+        config.fresh_layers,
+    )
+    optim = replace(config.optim, freeze_encoder_steps=0)
+    return replace(config, optim=optim, fresh_layers=0)
+
+
+def freeze_parts(
+    model: nn.Module, objective: Objective, config: RunConfig
+) -> None:
+    """Freeze what the run says.
+
+    Arguments
+    ---------
+    model : torch.nn.Module
+        With an ``encoder``.
+    objective : Objective
+        What it learns.
+    config : RunConfig
+        Its ``freeze``.
+
+    Raises
+    ------
+    UserError
+        For random weights that would stay so and are no features (random
+        convolutions of Gabor features do for targets of a pre-training), and
+        for a penalty on what is frozen.
+    """
+    if config.freeze == "none":
+        return
+    frontend = model.encoder.frontend
+    recognises = config.freeze == "frontend" and config.task == "finetune"
+    noise = recognises or isinstance(frontend.stem, Wav2Vec2Stem)
+    if noise and config.init_from is None:
+        raise UserError(
+            f"freeze: {config.freeze} would leave convolutions at random; set "
+            "it to none, or name an init_from"
+        )
+    frontend.freeze(config.freeze)
+    learns = any(p.requires_grad for p in frontend.stem.parameters())
+    if objective.weights.get("penalty") and not learns:
+        raise UserError(
+            f"objective: penalty_weight does nothing with freeze: "
+            f"{config.freeze}; set it to 0"
+        )

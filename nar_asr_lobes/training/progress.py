@@ -1,17 +1,32 @@
-"""How far a run is: counters, running averages, random states."""
+"""How far a run is: counters, timers, console and train logs.
+
+step 50 of 2000: loss 2.000 lr 1.0e-03 norm 0.50, 4 steps/s, 0:08:07 left
+"""
 
 from __future__ import annotations
 
 import logging
-import random
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
 
-import numpy as np
-import torch
+from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.logger import TqdmCompatibleStreamHandler
+from speechbrain.utils.train_logger import (
+    FileTrainLogger,
+    TensorboardLogger,
+    TrainLogger,
+)
+from tqdm import tqdm
 
-from nar_asr_lobes.distributed import gather_objects, world
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.storage import cannot_write
+from nar_asr_lobes.training.config import LogConfig
 
 logger = logging.getLogger(__name__)
 
@@ -60,138 +75,244 @@ class Progress:
             )
 
 
-@dataclass
-class Totals:
-    """Sums and counts by name, and how often each code was met.
-
-    ``codes`` by name [G, V], of G codebooks with V codes.
-    """
-
-    sums: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, float] = field(default_factory=dict)
-    codes: dict[str, torch.Tensor] = field(default_factory=dict)
-
-    def add(
-        self,
-        sums: Mapping[str, float | torch.Tensor],
-        counts: Mapping[str, float],
-    ) -> None:
-        """Add the sums and counts of a batch or step.
-
-        A sum with dimensions is one of codes; it needs no count.
-        """
-        for name, value in sums.items():
-            if getattr(value, "ndim", 0):
-                self.codes[name] = self.codes.get(name, 0) + value
-                continue
-            self.sums[name] = self.sums.get(name, 0.0) + float(value)
-            self.counts[name] = self.counts.get(name, 0.0) + counts[name]
-
-    def add_step(self, averages: Mapping[str, float]) -> None:
-        """Add a step's averages; of a skipped one what is no NaN anyway."""
-        if averages["skipped"]:
-            averages = {key: averages[key] for key in ("lr", "skipped")}
-        self.add(averages, dict.fromkeys(averages, 1.0))
-
-    def add_codes(self, others: Iterable[Totals]) -> None:
-        """Add the codes alone, such as those of all ranks."""
-        for other in others:
-            self.add(other.codes, {})
-
-    def cpu(self) -> Totals:
-        """Give a copy that another rank can read."""
-        return replace(self, codes={k: v.cpu() for k, v in self.codes.items()})
-
-    def of_all_ranks(self) -> Totals:
-        """Add up what the ranks have."""
-        everywhere = Totals()
-        for part in gather_objects(self.cpu()):
-            everywhere.add({**part.sums, **part.codes}, part.counts)
-        return everywhere
-
-    def ratios(self) -> dict[str, float]:
-        """Give sum / count of every name that was counted.
-
-        Codes become ``<name>_perplexity``, the number of codes in equal use
-        that would be as hard to guess, and ``<name>_used``, the share of codes
-        met at all; both are means over the codebooks.
-        """
-        numbers = {
-            name: self.sums[name] / count
-            for name, count in self.counts.items()
-            if count
-        }
-        for name, counts in self.codes.items():
-            if counts.any():
-                numbers[f"{name}_perplexity"] = (
-                    perplexities(counts).mean().item()
-                )
-                numbers[f"{name}_used"] = (counts > 0).float().mean().item()
-        return numbers
-
-
-def perplexities(counts: torch.Tensor) -> torch.Tensor:
-    """Tell how many codes in equal use would be as hard to guess.
+class Timer:
+    """Time a stage and say when it starts and ends.
 
     Arguments
     ---------
-    counts : torch.Tensor
-        How often each code was met, shape [G, V].
-
-    Returns
-    -------
-    torch.Tensor
-        Of each codebook, shape [G].
+    name : str
+        Of the stage.
+    seconds : dict
+        Gets the time under that name.
 
     Example
     -------
-    >>> perplexities(torch.tensor([[5.0, 5.0, 0.0], [9.0, 0.0, 0.0]])).tolist()
-    [2.0, 1.0]
+    >>> seconds = {}
+    >>> with Timer("nothing", seconds):
+    ...     pass
+    >>> seconds["nothing"] < 1
+    True
     """
-    shares = counts / counts.sum(-1, keepdim=True)
-    return torch.special.entr(shares).sum(-1).exp()
+
+    def __init__(self, name: str, seconds: dict[str, float]):
+        self.name, self.seconds = name, seconds
+
+    def __enter__(self):
+        """Start the clock."""
+        logger.info("%s: start", self.name)
+        self.start = time.time()
+
+    def __exit__(self, kind, value, traceback):
+        """Stop the clock."""
+        taken = time.time() - self.start
+        self.seconds[self.name] = round(taken, 1)
+        if kind is None:
+            logger.info("%s: done in %.1f s", self.name, taken)
 
 
-def random_state() -> dict:
-    """Collect this process's random states in what weights_only loads."""
-    name, keys, position, has_gauss, gauss = np.random.get_state()
-    state = {
-        "python": random.getstate(),
-        "numpy": (name, keys.tolist(), position, has_gauss, gauss),
-        "torch": torch.get_rng_state(),
-    }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
+class _PlainLines(logging.Formatter):
+    """The message alone, with its level where it is a warning or worse."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        if record.levelno < logging.WARNING:
+            return text
+        return f"{record.levelname.lower()}: {text}"
 
 
-def set_random_state(state: dict) -> None:
-    """Take up what ``random_state`` gave."""
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])
-    torch.set_rng_state(state["torch"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
+def quiet_libraries() -> None:
+    """Keep what SpeechBrain and numba tell of themselves out of the log."""
+    names = ["numba", *logging.root.manager.loggerDict]
+    for name in names:  # SpeechBrain gives each module's logger its own level
+        if name.startswith(("speechbrain", "numba")):
+            logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def take_random_state(states: Sequence[dict], source: object) -> None:
-    """Take up this rank's of the states that a checkpoint holds.
+def plain_console() -> None:
+    """Show messages without their module; ``log.txt`` has it."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, TqdmCompatibleStreamHandler):
+            handler.setFormatter(_PlainLines())
+
+
+def tell_lost_lines() -> None:
+    """Say once that a log file takes no more lines, without a stack."""
+
+    def tell(handler: logging.FileHandler, record: logging.LogRecord) -> None:
+        handler.handleError = lambda record: None
+        error = cannot_write(handler.baseFilename, sys.exc_info()[1])
+        print(f"warning: {error}", file=sys.stderr)
+
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handleError = partial(tell, handler)
+
+
+class StepDisplay:
+    """Show how a training goes on, in the main process alone.
 
     Arguments
     ---------
-    states : sequence of dict
-        What ``random_state`` gave on each rank.
-    source : object
-        Named in the warning when they are of another number of processes.
+    progress : Progress
+        Of the run; its steps are counted elsewhere.
+    total : int
+        Steps in all.
+    bar : bool
+        Whether a bar is wanted where there is a terminal for it.
     """
-    rank, ranks = world()
-    if len(states) == ranks:
-        set_random_state(states[rank])
-        return
-    logger.warning(
-        "%s was written by %d processes and is continued by %d: the data order "
-        "is the same, dropout draws are new",
-        source,
-        len(states),
-        ranks,
+
+    def __init__(self, progress: Progress, total: int, bar: bool):
+        self.progress, self.total, self.start = progress, total, time.time()
+        self.done, self.heard = progress.step, progress.audio_seconds
+        bar = bar and sys.stderr.isatty() and if_main_process()
+        self.bar = tqdm(
+            initial=self.done,
+            total=total,
+            unit="step",
+            dynamic_ncols=True,
+            disable=not bar,
+        )
+
+    def __enter__(self) -> StepDisplay:
+        """Begin."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the bar as it is."""
+        self.bar.close()
+
+    def step(self, averages: dict[str, float]) -> None:
+        """Move the bar by a step."""
+        self.bar.set_postfix_str(self._describe(averages))
+        self.bar.update()
+
+    def _describe(self, averages: dict[str, float]) -> str:
+        audio_seconds = self.progress.audio_seconds - self.heard
+        return describe_step(averages, audio_seconds, time.time() - self.start)
+
+    def line(self, averages: dict[str, float]) -> None:
+        """Say the same of the last steps, where there is no bar."""
+        if not self.bar.disable:
+            return
+        step = self.progress.step
+        rate = (step - self.done) / max(1e-9, time.time() - self.start)
+        logger.info(
+            "step %d of %d: %s, %.3g steps/s, %s left",
+            step,
+            self.total,
+            self._describe(averages),
+            rate,
+            timedelta(seconds=round((self.total - step) / rate)),
+        )
+
+
+def describe_step(
+    averages: dict[str, float], audio_seconds: float, seconds: float
+) -> str:
+    """Say how steps went and how fast the run is.
+
+    Arguments
+    ---------
+    averages : dict
+        Of the steps: ``loss``, ``lr`` and ``grad_norm``; those of steps that
+        were all skipped have ``lr`` alone.
+    audio_seconds, seconds : float
+        Audio trained on since the start, and the time it took.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> step = {"loss": 2.0, "lr": 1e-3, "grad_norm": 0.5}
+    >>> describe_step(step, 3600.0, 60.0)
+    'loss 2.000 lr 1.0e-03 norm 0.50 60 audio-h/h'
+    """
+    nan = float("nan")
+    speed = f" {audio_seconds / max(1e-9, seconds):.0f} audio-h/h"
+    return (  # text has no hours
+        f"loss {averages.get('loss', nan):.3f} lr {averages['lr']:.1e} "
+        f"norm {averages.get('grad_norm', nan):.2f}"
+        f"{speed if audio_seconds else ''}"
     )
+
+
+def log_validation(step: int, numbers: dict[str, float]) -> None:
+    """Say in a line what a validation gave."""
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in numbers.items())
+    logger.info("step %d, dev split: %s", step, shown)
+
+
+class StepTensorboard(TensorboardLogger):
+    """TensorBoard with the optimiser's step as x-axis.
+
+    SpeechBrain's logger counts its calls, from 1 again after a resume.
+
+    Arguments
+    ---------
+    save_dir : str or path
+        Where the events go.
+    """
+
+    def log_stats(
+        self,
+        stats_meta: dict[str, float],
+        train_stats: dict[str, float] | None = None,
+        valid_stats: dict[str, float] | None = None,
+        test_stats: dict[str, float] | None = None,
+        verbose: bool = False,
+    ) -> None:
+        """Write numbers, ``stats_meta["step"]`` among them."""
+        if self.writer is None:  # not the main process
+            return
+        found = {"train": train_stats, "valid": valid_stats, "test": test_stats}
+        for split, stats in found.items():
+            for name, value in (stats or {}).items():
+                self.writer.add_scalar(
+                    f"{name}/{split}", value, stats_meta["step"]
+                )
+
+
+class LenientLogger(TrainLogger):
+    """A train logger that loses a line rather than the training.
+
+    Arguments
+    ---------
+    inner : speechbrain TrainLogger
+        What writes.
+    place : str or path
+        Where, for the warning.
+    """
+
+    def __init__(self, inner: TrainLogger, place: str | os.PathLike):
+        self.inner, self.place = inner, place
+
+    def log_stats(self, stats_meta: dict[str, float], *stats, **more) -> None:
+        """Write numbers; warn where the disk does not take them."""
+        try:
+            self.inner.log_stats(stats_meta, *stats, **more)
+        except OSError as error:
+            what = f"the losses of step {stats_meta['step']} "
+            logger.warning("%s", cannot_write(self.place, error, what))
+
+
+def make_logger(log: LogConfig, output: Path) -> TrainLogger:
+    """Choose where losses are written.
+
+    Raises
+    ------
+    UserError
+        When TensorBoard is asked for and not installed.
+    """
+    if not log.tensorboard:
+        path = str(output / "train_log.txt")
+        return LenientLogger(FileTrainLogger(path, precision=3), path)
+    try:
+        path = output / "tensorboard"
+        return LenientLogger(StepTensorboard(path), path)
+    except ImportError as error:
+        raise UserError(
+            "logging: tensorboard is not installed; run "
+            "`pip install tensorboard` or set logging.tensorboard to False"
+        ) from error

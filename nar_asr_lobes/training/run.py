@@ -31,13 +31,8 @@ from nar_asr_lobes.distributed import on_main
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.storage import cannot_write, lock_folder, write_text
 from nar_asr_lobes.streams import escape_unprintable
-from nar_asr_lobes.training.build import load_best, make_brain
+from nar_asr_lobes.training.build import load_best, make_brain, warn_of_space
 from nar_asr_lobes.training.config import RunConfig
-from nar_asr_lobes.training.console import (
-    plain_console,
-    quiet_libraries,
-    tell_lost_lines,
-)
 from nar_asr_lobes.training.data import (
     Prepare,
     ValidationSet,
@@ -61,9 +56,13 @@ from nar_asr_lobes.training.lm.data import (
     text_loader,
 )
 from nar_asr_lobes.training.lm.run import finish_lm, make_lm_brain
+from nar_asr_lobes.training.progress import (
+    Timer,
+    plain_console,
+    quiet_libraries,
+    tell_lost_lines,
+)
 from nar_asr_lobes.training.signals import Interrupted, handled
-from nar_asr_lobes.training.space import warn_of_space
-from nar_asr_lobes.training.stages import Stage
 
 HELP = """\
 usage: python train.py hparams/FILE.yaml [--KEY=VALUE ...] [OPTION ...]
@@ -164,19 +163,19 @@ def run_stages(
     if isinstance(config, LmRunConfig):
         train_lm(config, prepare, run_opts, seconds)
         return
-    with Stage("prepare", seconds):
+    with Timer("prepare", seconds):
         on_main(lambda: check_start(config.init_from, config.output_folder))
         on_main(lambda: prepare_data(config, prepare))
         on_main(lambda: check_finish(config))
     if config.task == "evaluate":
         device = run_opts.device or infer_device()
-        with Stage("evaluate", seconds):
+        with Timer("evaluate", seconds):
             on_main(lambda: evaluate_bundle(config, device))
         return
     tokenizer = run_tokenizer(config) if config.task == "finetune" else None
     brain = make_brain(config, tokenizer, run_opts)
     on_main(lambda: warn_of_space(config, brain.model))
-    with Stage(config.task, seconds):
+    with Timer(config.task, seconds):
         brain.fit(
             train_loader(config, tokenizer), ValidationSet(config, tokenizer)
         )
@@ -209,15 +208,15 @@ def train_lm(
     seconds : dict
         Gets the time of each stage.
     """
-    with Stage("prepare", seconds):
+    with Timer("prepare", seconds):
         on_main(lambda: prepare_texts(config, prepare))
     brain = make_lm_brain(config, run_opts)
     on_main(lambda: warn_of_space(config, brain.model))
-    with Stage(config.task, seconds):
+    with Timer(config.task, seconds):
         brain.fit(text_loader(config), TextValidation(config))
     load_best(brain)
     if if_main_process():
-        with Stage("evaluate", seconds):
+        with Timer("evaluate", seconds):
             finish_lm(config, brain.model)
         write_seconds(config, seconds)
 

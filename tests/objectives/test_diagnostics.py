@@ -3,12 +3,12 @@ import logging
 import pytest
 import torch
 
+from nar_asr_lobes.distributed import Totals
 from nar_asr_lobes.objectives.diagnostics import (
     count_codes,
     signs_of_collapse,
     spread_sums,
 )
-from nar_asr_lobes.training.progress import Totals
 from nar_asr_lobes.training.scheduler import WarmupCosine
 from tests.training.runs import (
     Recorder,

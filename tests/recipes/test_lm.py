@@ -98,7 +98,7 @@ def test_the_end_is_told_in_numbers(memorised):
         math.exp(nats * tokens / words)
     )
     assert 2 < results["unigram_nats_per_token"] < math.log(20)
-    score = CheckpointFolder(folder / "checkpoints").best().facts["score"]
+    score = CheckpointFolder(folder / "checkpoints").best().metadata["score"]
     assert score == pytest.approx(nats, abs=1e-4)
     assert f"{nats:.3f} nats per token on dev" in log_text(folder)
     assert "audio-h/h" not in outcome.err

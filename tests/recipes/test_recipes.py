@@ -108,7 +108,7 @@ def test_yaml_runs_to_the_end(runs, recipe, task):
         assert outcome.losses and all(map(math.isfinite, outcome.losses))
         newest = CheckpointFolder(folder / "checkpoints").newest()
         assert newest.step == STEPS
-        assert math.isfinite(newest.facts["score"])
+        assert math.isfinite(newest.metadata["score"])
         weights = newest.load("model").values()
         assert all(torch.isfinite(weight).all() for weight in weights)
         assert json.loads((folder / "seconds.json").read_text())[task] > 0

@@ -63,7 +63,7 @@ def make_brain(kind, folder, steps, dropout=0.0, spec=False, **changes):
         "optimizer": partial(torch.optim.AdamW, betas=(0.9, 0.98)),
         "scheduler": WarmupCosine(changes.pop("peak_lr", 1e-3), steps),
         "train_logger": None,
-        "facts": None,
+        "metadata": None,
         "precision": "fp32",
     }
     for name in list(parts):

@@ -256,7 +256,7 @@ def test_intervals_of_logs_validations_and_checkpoints(tmp_path, tone_clips):
         (6, scores[1]),
         (7, scores[2]),
     ]
-    assert brain.checkpoints.best().facts["score"] == min(scores)
+    assert brain.checkpoints.best().metadata["score"] == min(scores)
     train = recorder.lines[-2][1]
     assert {"loss", "lr", "grad_norm", "skipped"} <= train.keys()
 
@@ -303,8 +303,10 @@ def test_bf16_trains_like_fp32_on_the_same_targets(kind, tmp_path, tone_clips):
 
 def test_a_run_of_another_kind_is_not_continued(tmp_path, tone_clips):
     steps = make_loader("finetune", tone_clips, 1)
-    make_brain("finetune", tmp_path, 1, facts={"tokenizer": "ab12"}).fit(steps)
-    other = make_brain("finetune", tmp_path, 1, facts={"tokenizer": "cd34"})
+    make_brain("finetune", tmp_path, 1, metadata={"tokenizer": "ab12"}).fit(
+        steps
+    )
+    other = make_brain("finetune", tmp_path, 1, metadata={"tokenizer": "cd34"})
     with pytest.raises(UserError, match="made with tokenizer ab12, now it is"):
         other.fit(steps)
 

@@ -1,31 +1,19 @@
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.training import build
 from nar_asr_lobes.training.build import (
     check_optimizer,
     load_best,
     make_brain,
-    make_logger,
 )
 from nar_asr_lobes.training.config import LogConfig, OptimConfig, RunConfig
-from tests.training.runs import TOKENIZER, make_objective, weights
+from tests.training.runs import TOKENIZER, make_loader, make_objective, weights
 from tests.training.runs import make_brain as tiny_brain
-
-
-def test_tensorboard_goes_on_at_the_step_of_a_resume(tmp_path):
-    reader = pytest.importorskip(
-        "tensorboard.backend.event_processing.event_accumulator"
-    )
-    for step in (50, 100):  # each as in a process of its own
-        logger = make_logger(LogConfig(tensorboard=True), tmp_path)
-        logger.log_stats({"step": step}, {"loss": step / 10}, None)
-        logger.inner.writer.close()
-    events = reader.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    points = [(x.step, x.value) for x in events.Scalars("loss/train")]
-    assert points == [(50, 5.0), (100, 10.0)]
 
 
 def test_the_best_weights_are_loaded_and_rest(tmp_path):
@@ -69,3 +57,33 @@ def test_a_missing_section_is_named(tmp_path, missing):
     config = RunConfig("finetune", "data", str(tmp_path), **sections)
     with pytest.raises(UserError, match=f"section '{missing}' is missing"):
         make_brain(config, TOKENIZER, None)
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "finetune"])
+def test_the_estimate_is_what_checkpoints_take(kind, tmp_path, tone_clips):
+    brain = tiny_brain(kind, tmp_path / "checkpoints", 1)
+    brain.fit(make_loader(kind, tone_clips, 1))
+    [checkpoint] = (tmp_path / "checkpoints").iterdir()
+    size = sum(file.stat().st_size for file in checkpoint.iterdir())
+    config = RunConfig(kind, "data", str(tmp_path), logging=LogConfig())
+    need = build.space_needed(config, brain.model)
+    bundles = 2 * (checkpoint / "model.pt").stat().st_size
+    most = 4 * size + bundles * (kind == "finetune")
+    assert 0.8 * most < need <= most
+
+
+def test_too_little_space_is_told(tmp_path, tone_clips, monkeypatch, caplog):
+    brain = tiny_brain("pretrain", tmp_path / "checkpoints", 1)
+    config = RunConfig("pretrain", "data", str(tmp_path), logging=LogConfig())
+    need = build.space_needed(config, brain.model)
+    monkeypatch.setattr(build, "free_space", lambda path: need - 1)
+    build.warn_of_space(config, brain.model)
+    told = build.describe_size(need)
+    assert f"will need about {told} more, but {told} are free" in caplog.text
+    caplog.clear()
+    brain.fit(make_loader("pretrain", tone_clips, 1))
+    build.warn_of_space(config, brain.model)  # some of it is there by now
+    assert not caplog.text
+    more = replace(config, logging=LogConfig(keep_checkpoints=9))
+    build.warn_of_space(more, brain.model)
+    assert "will need about" in caplog.text

@@ -22,7 +22,6 @@ from nar_asr_lobes.lobes.transformer_lm import BOUNDARY, LmSizes, TransformerLm
 from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.build import check_optimizer, wrap_brain
-from nar_asr_lobes.training.facts import run_facts
 from nar_asr_lobes.training.lm.config import LmRunConfig
 from nar_asr_lobes.training.lm.data import (
     TextBatch,
@@ -30,6 +29,7 @@ from nar_asr_lobes.training.lm.data import (
     lm_tokenizer,
     text_dataset,
 )
+from nar_asr_lobes.training.metadata import run_metadata
 
 logger = logging.getLogger(__name__)
 
@@ -110,13 +110,13 @@ def make_lm_brain(config: LmRunConfig, run_opts: RunOptions) -> NarBrain:
     torch.manual_seed(config.seed)
     objective = LmObjective(tokenizer.size)
     check_optimizer(config.optim.optimizer)
-    facts = run_facts(config, sizes.to_dict())
-    facts |= {
+    metadata = run_metadata(config, sizes.to_dict())
+    metadata |= {
         "bucket_steps": config.bucket_steps,
         "tokenizer": tokenizer.fingerprint,
     }
     model = objective.build_model(sizes)
-    return wrap_brain(config, model, objective, facts, run_opts)
+    return wrap_brain(config, model, objective, metadata, run_opts)
 
 
 def finish_lm(config: LmRunConfig, model: TransformerLm) -> None:

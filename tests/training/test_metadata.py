@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from nar_asr_lobes.dataio.manifest import Utterance
-from nar_asr_lobes.training.fingerprint import hash_utterances
+from nar_asr_lobes.training.metadata import hash_utterances
 from tests.recipes.librispeech_tree import say
 from tests.training.tiny_recipe import (
     TEXT,
@@ -113,9 +113,9 @@ def test_a_run_without_a_checkpoint_takes_any_data(started):
     shutil.rmtree(started / "out" / "checkpoints")
     lose_a_row(started / "data")
     assert run_tiny(started, "finetune").code == 0
-    facts = started / "out" / "checkpoints" / "step_00000002"
-    meta = json.loads((facts / "checkpoint.json").read_text())
-    assert set(meta["facts"]["data"]) == {"train", "dev"}
+    metadata = started / "out" / "checkpoints" / "step_00000002"
+    meta = json.loads((metadata / "checkpoint.json").read_text())
+    assert set(meta["metadata"]["data"]) == {"train", "dev"}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""The data a run is trained on, told from others when it is resumed.
+"""Metadata of a run, which every checkpoint holds and a resume compares.
 
-    split -> digest -> data.json -> facts of every checkpoint
+configuration, objective -> run metadata
+split -> hash of each utterance -> digest -> data.json -> run metadata
 
 Only the main process looks at the data; the others read the digests.
 """
@@ -18,12 +19,98 @@ from pathlib import Path
 
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lobes.masking import SpecAugment
+from nar_asr_lobes.objectives.recognition import Objective
 from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
+from nar_asr_lobes.training.config import RunConfig
+from nar_asr_lobes.training.lm.config import LmRunConfig
 
 DIGESTS = "data.json"
 _THREADS = 16  # that ask for sizes; a network's answers take their time
 _PART = 1000  # files; a task for each of them would cost more than the asking
+
+
+def run_metadata(config: RunConfig | LmRunConfig, sizes: dict) -> dict:
+    """Note what any run has.
+
+    Arguments
+    ---------
+    config : RunConfig or LmRunConfig
+        The run.
+    sizes : dict
+        Of its model.
+
+    Returns
+    -------
+    dict
+        For ``Checkpoint.require``; the caller adds what its task has.
+    """
+    metadata = {"task": config.task, "model": sizes}
+    metadata["data"] = read_digests(config.output_folder)
+    for key in ("seed", "global_batch"):  # they decide on the data's order
+        metadata[key] = getattr(config, key)
+    return metadata
+
+
+def speech_metadata(
+    config: RunConfig, sizes: dict, objective: Objective
+) -> dict:
+    """Note what a pre-training or a fine-tuning has besides.
+
+    Arguments
+    ---------
+    config : RunConfig
+        The run.
+    sizes : dict
+        Of its model.
+    objective : Objective
+        What it learns.
+
+    Returns
+    -------
+    dict
+        As ``run_metadata``.
+    """
+    metadata = run_metadata(config, sizes)
+    for key in ("bucket_steps", "sorted_epochs"):
+        metadata[key] = getattr(config.data, key)
+    metadata["freeze"] = config.freeze
+    if config.task == "pretrain":
+        metadata["targets"] = objective.targets
+    metadata["objective"] = plain_values(objective)
+    metadata["init_from"] = None
+    if config.init_from is not None:
+        metadata["init_from"] = str(Path(config.init_from).resolve())
+        metadata["fresh_layers"] = config.fresh_layers
+    return metadata
+
+
+def plain_values(part: object) -> dict:
+    """Give those of an object's attributes that JSON can hold.
+
+    Arguments
+    ---------
+    part : object
+        Such as an objective; of its SpecAugment, the same.
+
+    Returns
+    -------
+    dict
+        As JSON gives it back.
+
+    Example
+    -------
+    >>> plain_values(SpecAugment(time_masks=1))["time_masks"]
+    1
+    """
+    found = {}
+    for name, value in vars(part).items():
+        if isinstance(value, SpecAugment):
+            found[name] = plain_values(value)
+        elif value is None or isinstance(value, int | float | str | dict):
+            found[name] = value
+    return found
 
 
 def hash_utterances(utterances: Sequence[Utterance]) -> str:
@@ -154,8 +241,8 @@ def refuse_changes(
     UserError
         If the checkpoint's digest is another.
     """
-    facts = CheckpointFolder(output / "checkpoints").facts() or {}
-    if facts.get("data", {}).get(split, digest) == digest:
+    metadata = CheckpointFolder(output / "checkpoints").metadata() or {}
+    if metadata.get("data", {}).get(split, digest) == digest:
         return
     try:
         told = f" ({difference()})"
@@ -168,7 +255,7 @@ def refuse_changes(
 
 
 def write_digests(output: Path, digests: dict[str, str]) -> None:
-    """Write the digests of the splits, for the facts of checkpoints."""
+    """Write the digests of the splits, for the metadata of checkpoints."""
     write_text(output / DIGESTS, json.dumps(digests, indent=1))
 
 
