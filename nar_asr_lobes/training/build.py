@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from nar_asr_lobes.objectives.recognition import Objective
 from nar_asr_lobes.storage import describe_size, free_space
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import MAY_CHANGE, CheckpointFolder
-from nar_asr_lobes.training.config import RunConfig
+from nar_asr_lobes.training.config import OptimConfig, RunConfig
 from nar_asr_lobes.training.data import read_split, run_lexicon
 from nar_asr_lobes.training.init_from import (
     freeze_parts,
@@ -34,9 +33,7 @@ from nar_asr_lobes.training.init_from import (
 )
 from nar_asr_lobes.training.lm.config import LmRunConfig
 from nar_asr_lobes.training.metadata import speech_metadata
-from nar_asr_lobes.training.options import TrainOptions
 from nar_asr_lobes.training.progress import make_logger
-from nar_asr_lobes.training.scheduler import WarmupCosine
 
 logger = logging.getLogger(__name__)
 _MOMENTS = 2  # numbers that Adam keeps for each weight
@@ -78,7 +75,7 @@ def make_brain(
     torch.manual_seed(config.seed)
     lexicon = None if tokenizer is None else run_lexicon(config)
     objective = make_objective(config, tokenizer, lexicon)
-    check_optimizer(config.optim.optimizer)
+    check_optim(config.optim, config.steps)
     check_augment(config.wave_augment)
     model = objective.build_model(sizes)
     freeze_parts(model, objective, config)
@@ -126,27 +123,16 @@ def wrap_brain(
     NarBrain
         Ready to fit.
     """
-    optim, log = config.optim, config.logging
-    output = Path(config.output_folder)
+    output, log = Path(config.output_folder), config.logging
     brain = NarBrain(
         model,
         objective,
-        optim.optimizer,
-        WarmupCosine(
-            config.peak_lr, config.steps, optim.warmup_share, optim.final_lr
-        ),
-        TrainOptions(
-            max_grad_norm=optim.max_grad_norm,
-            log_interval=log.log_interval,
-            valid_interval=log.valid_interval,
-            checkpoint_interval=log.checkpoint_interval,
-            head_lr_scale=optim.head_lr_scale,
-            fresh_parts=fresh,
-            freeze_encoder_steps=optim.freeze_encoder_steps,
-            max_skipped=optim.max_skipped,
-            seed=config.seed,
-        ),
+        config.optim,
+        config.steps,
         CheckpointFolder(output / "checkpoints", log.keep_checkpoints),
+        log,
+        config.seed,
+        fresh,
         make_logger(log, output),
         metadata,
         run_opts,
@@ -155,8 +141,8 @@ def wrap_brain(
     augment = getattr(config, "wave_augment", None)
     brain.metadata[MAY_CHANGE] = {  # one may have to change them to go on
         "precision": brain.precision,
-        "max_grad_norm": optim.max_grad_norm,
-        "freeze_encoder_steps": optim.freeze_encoder_steps,
+        "max_grad_norm": config.optim.max_grad_norm,
+        "freeze_encoder_steps": config.optim.freeze_encoder_steps,
         "wave_augment": re.sub(" at 0x[0-9a-f]+", "", repr(augment)),
     }
     return brain
@@ -188,12 +174,17 @@ def make_objective(
         raise UserError(f"objective: {error}; correct its keys") from error
 
 
-def check_optimizer(optimizer: Callable) -> None:
-    """Try the YAML's optimiser on one number, before anything big is built."""
-    try:
-        optimizer([nn.Parameter(torch.zeros(1))])
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"optim: optimizer: {error}; correct it") from error
+def check_optim(optim: OptimConfig, steps: int) -> None:
+    """Try the optimiser on one number, and the schedule, before all else."""
+    weight = nn.Parameter(torch.zeros(1))
+    parts = {"optimizer": ([[weight]], {}), "scheduler": ([], {"steps": steps})}
+    for name, (values, named) in parts.items():
+        try:
+            getattr(optim, name)(*values, **named)
+        except UserError as error:
+            raise UserError(f"optim: {name}: {error}") from error
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UserError(f"optim: {name}: {error}; correct it") from error
 
 
 def resolve_precision(precision: str) -> str:
@@ -226,20 +217,6 @@ def check_augment(augment: WaveTransform | None) -> None:
             f"wave_augment: {error}; name a WaveAugment as in the recipe's "
             "YAML and correct its numbers"
         ) from error
-
-
-def load_best(brain: NarBrain) -> nn.Module:
-    """Load the checkpoint with the lowest score on the dev split."""
-    best = brain.checkpoints.best() or brain.checkpoints.newest()
-    brain.model.load_state_dict(best.load("model", brain.device))
-    brain.model.eval()
-    score = best.metadata.get("score")
-    if score is None:
-        logger.info("newest checkpoint: %s", best.path)
-    else:
-        name = brain.objective.score
-        logger.info("best checkpoint: %s (%s %.3f)", best.path, name, score)
-    return brain.model
 
 
 def warn_of_space(config: RunConfig | LmRunConfig, model: nn.Module) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from nar_asr_lobes.distributed import world
 from nar_asr_lobes.errors import UserError
@@ -32,6 +33,7 @@ from nar_asr_lobes.storage import (
     sha256,
     write_text,
 )
+from nar_asr_lobes.training.scheduler import load_optimizer
 
 logger = logging.getLogger(__name__)
 META = "checkpoint.json"
@@ -51,6 +53,26 @@ class Checkpoint:
         return torch.load(
             self.path / f"{name}.pt", map_location=device, weights_only=True
         )
+
+    def restore(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: Any,
+    ) -> None:
+        """Load the states of a run, and this rank's random state."""
+        device = next(model.parameters()).device
+        try:
+            model.load_state_dict(self.load("model", device))
+            state = self.load("optimizer", device)
+            load_optimizer(optimizer, state, str(self.path))
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"{self.path}: was made with another objective; "
+                "give the old one or a new output_folder"
+            ) from error
+        scheduler.load_state_dict(self.load("scheduler"))
+        take_random_state(self.load("random"), self.path)
 
     def require(self, metadata: Mapping[str, Any]) -> None:
         """Refuse to go on where a fact is another now (``UserError``).

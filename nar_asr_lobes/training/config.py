@@ -68,23 +68,27 @@ class DataConfig(Checked):
 
 @dataclass(frozen=True)
 class OptimConfig(Checked):
-    """How weights are updated; the numbers are those of ``TrainOptions``.
+    """How weights are updated.
 
     Arguments
     ---------
     optimizer : callable
         Takes parameter groups, such as ``!name:torch.optim.AdamW``.
-    final_lr, warmup_share : float
-        See ``WarmupCosine``.
-    max_grad_norm, head_lr_scale : float
-        See ``TrainOptions``.
-    freeze_encoder_steps, max_skipped : int
-        See ``TrainOptions``.
+    scheduler : callable
+        Takes ``steps``, such as ``!name:`` of a ``WarmupCosine``; what it
+        makes is like that.
+    max_grad_norm : float
+        L2 norm to which the gradient of all parameters is clipped.
+    head_lr_scale : float
+        Learning rate of all but the encoder, relative to the encoder's.
+    freeze_encoder_steps : int
+        First steps in which a pre-trained encoder does not move.
+    max_skipped : int
+        Steps in a row that may be skipped for a NaN before training stops.
     """
 
     optimizer: Callable
-    final_lr: float = number(1e-6, least=0)
-    warmup_share: float = number(0.1, least=0, below=1)
+    scheduler: Callable
     max_grad_norm: float = number(1.0, above=0)
     head_lr_scale: float = number(1.0, above=0)
     freeze_encoder_steps: int = count(0)
@@ -188,7 +192,7 @@ class RunConfig(Checked):
     steps, global_batch : int
         Optimiser steps, and utterances of a step over all processes.
     peak_lr : float
-        Learning rate at the end of the warm-up.
+        For the scheduler, which refers to it.
     precision : str
         ``fp32``, ``bf16``, or ``auto``: bf16 where the processor has
         instructions for it. ``--precision`` goes before it.

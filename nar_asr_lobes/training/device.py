@@ -56,7 +56,7 @@ def move(value: Any, device: torch.device | str) -> Any:
     return replace(value, **{k: move(v, device) for k, v in found.items()})
 
 
-def ahead(
+def prefetch(
     items: Iterable[Item],
     make: Callable[[Item], Made],
     device: torch.device | str,
@@ -80,7 +80,7 @@ def ahead(
 
     Example
     -------
-    >>> list(ahead([1, 2, 3], str, "cpu"))
+    >>> list(prefetch([1, 2, 3], str, "cpu"))
     ['1', '2', '3']
     """
     items = iter(items)

@@ -349,7 +349,7 @@ def _keep_texts(
 def _as_written(value: object, node: Node) -> object:
     """Give a plain scalar's text where YAML made something else of it."""
     scalar = isinstance(node, ScalarNode) and not _tag(value)
-    if value is None or isinstance(value, str) or not scalar:
+    if value is None or isinstance(value, str | bool) or not scalar:
         return value
     return SingleQuotedScalarString(node.value)
 

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,12 @@ from speechbrain.utils.train_logger import (
 )
 from tqdm import tqdm
 
+from nar_asr_lobes.distributed import Totals, gather_objects
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.objectives.diagnostics import warn_of_collapse
 from nar_asr_lobes.storage import cannot_write
 from nar_asr_lobes.training.config import LogConfig
+from nar_asr_lobes.training.scheduler import WarmupCosine
 
 logger = logging.getLogger(__name__)
 
@@ -148,33 +151,46 @@ def tell_lost_lines() -> None:
             handler.handleError = partial(tell, handler)
 
 
-class StepDisplay:
-    """Show how a training goes on, in the main process alone.
+class TrainLog:
+    """Show how a training goes, write its numbers, warn of a collapse.
 
     Arguments
     ---------
     progress : Progress
         Of the run; its steps are counted elsewhere.
-    total : int
-        Steps in all.
+    scheduler : WarmupCosine
+        Has the number of ``steps``, and of those of the ``warmup``, in which
+        a collapse is not looked for.
+    writer : speechbrain TrainLogger, optional
+        Gets the averages.
     bar : bool
         Whether a bar is wanted where there is a terminal for it.
     """
 
-    def __init__(self, progress: Progress, total: int, bar: bool):
-        self.progress, self.total, self.start = progress, total, time.time()
-        self.done, self.heard = progress.step, progress.audio_seconds
-        bar = bar and sys.stderr.isatty() and if_main_process()
+    def __init__(
+        self,
+        progress: Progress,
+        scheduler: WarmupCosine,
+        writer: TrainLogger | None = None,
+        bar: bool = False,
+    ):
+        self.progress, self.scheduler = progress, scheduler
+        self.writer, self.wants_bar = writer, bar
+        self.totals = Totals()  # of the steps since the last line
+        self.codes = Totals()  # used on this rank since then
+
+    def __enter__(self) -> TrainLog:
+        """Start the clock and the bar."""
+        self.first, self.start = replace(self.progress), time.time()
         self.bar = tqdm(
-            initial=self.done,
-            total=total,
+            initial=self.progress.step,
+            total=self.scheduler.steps,
             unit="step",
             dynamic_ncols=True,
-            disable=not bar,
+            disable=not (
+                self.wants_bar and sys.stderr.isatty() and if_main_process()
+            ),
         )
-
-    def __enter__(self) -> StepDisplay:
-        """Begin."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -182,28 +198,47 @@ class StepDisplay:
         self.bar.close()
 
     def step(self, averages: dict[str, float]) -> None:
-        """Move the bar by a step."""
+        """Add a step; move the bar."""
+        self.totals.add_step(averages)
         self.bar.set_postfix_str(self._describe(averages))
         self.bar.update()
 
     def _describe(self, averages: dict[str, float]) -> str:
-        audio_seconds = self.progress.audio_seconds - self.heard
+        audio_seconds = self.progress.audio_seconds - self.first.audio_seconds
         return describe_step(averages, audio_seconds, time.time() - self.start)
 
-    def line(self, averages: dict[str, float]) -> None:
-        """Say the same of the last steps, where there is no bar."""
-        if not self.bar.disable:
-            return
+    def line(self) -> None:
+        """Show and write the averages since the last line; on every rank."""
+        if self.bar.disable:
+            step, steps = self.progress.step, self.scheduler.steps
+            taken = max(1e-9, time.time() - self.start)
+            rate = (step - self.first.step) / taken
+            logger.info(
+                "step %d of %d: %s, %.3g steps/s, %s left",
+                step,
+                steps,
+                self._describe(self.totals.ratios()),
+                rate,
+                timedelta(seconds=round((steps - step) / rate)),
+            )
+        self.totals.add_codes(gather_objects(self.codes.cpu()))
+        self._write(self.totals)
+        self.totals, self.codes = Totals(), Totals()
+
+    def validation(self, totals: Totals) -> None:
+        """Show and write the averages of a validation."""
+        shown = (f"{n} {value:.3f}" for n, value in totals.ratios().items())
         step = self.progress.step
-        rate = (step - self.done) / max(1e-9, time.time() - self.start)
-        logger.info(
-            "step %d of %d: %s, %.3g steps/s, %s left",
-            step,
-            self.total,
-            self._describe(averages),
-            rate,
-            timedelta(seconds=round((self.total - step) / rate)),
-        )
+        logger.info("step %d, dev split: %s", step, ", ".join(shown))
+        self._write(totals, valid=True)
+
+    def _write(self, totals: Totals, valid: bool = False) -> None:
+        progress, ratios = self.progress, totals.ratios()
+        if self.writer is not None:
+            meta = {"step": progress.step, "skipped_steps": progress.skipped}
+            splits = (None, ratios) if valid else (ratios, None)
+            self.writer.log_stats(meta, *splits)
+        warn_of_collapse(totals, progress.step, self.scheduler.warmup)
 
 
 def describe_step(
@@ -236,12 +271,6 @@ def describe_step(
         f"norm {averages.get('grad_norm', nan):.2f}"
         f"{speed if audio_seconds else ''}"
     )
-
-
-def log_validation(step: int, numbers: dict[str, float]) -> None:
-    """Say in a line what a validation gave."""
-    shown = ", ".join(f"{name} {value:.3f}" for name, value in numbers.items())
-    logger.info("step %d, dev split: %s", step, shown)
 
 
 class StepTensorboard(TensorboardLogger):

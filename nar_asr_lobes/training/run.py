@@ -31,7 +31,7 @@ from nar_asr_lobes.distributed import on_main
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.storage import cannot_write, lock_folder, write_text
 from nar_asr_lobes.streams import escape_unprintable
-from nar_asr_lobes.training.build import load_best, make_brain, warn_of_space
+from nar_asr_lobes.training.build import make_brain, warn_of_space
 from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.data import (
     Prepare,
@@ -180,7 +180,7 @@ def run_stages(
             train_loader(config, tokenizer), ValidationSet(config, tokenizer)
         )
     if tokenizer is not None:
-        load_best(brain)
+        brain.load_best()
     if if_main_process():
         try:
             if tokenizer is not None:
@@ -214,7 +214,7 @@ def train_lm(
     on_main(lambda: warn_of_space(config, brain.model))
     with Timer(config.task, seconds):
         brain.fit(text_loader(config), TextValidation(config))
-    load_best(brain)
+    brain.load_best()
     if if_main_process():
         with Timer("evaluate", seconds):
             finish_lm(config, brain.model)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.schema import require_count, require_number
 
 # Of an optimiser: set at every step, or ways to the same weights.
 _NOT_COMPARED = {"params", "lr", "fused", "foreach", "capturable"}
@@ -119,7 +120,7 @@ class WarmupCosine:
         Learning rate at the end of the warm-up.
     steps : int
         Optimiser steps of the whole run.
-    warmup_share : float
+    warmup_ratio : float
         Share of the steps that warm up, in [0, 1).
     final_lr : float
         Floor, reached at the last step.
@@ -135,24 +136,21 @@ class WarmupCosine:
         self,
         peak_lr: float,
         steps: int,
-        warmup_share: float = 0.1,
+        warmup_ratio: float = 0.1,
         final_lr: float = 1e-6,
     ):
-        if not 0 <= warmup_share < 1:
-            raise UserError(
-                f"warmup_share is {warmup_share}; it is a share of the steps, "
-                "from 0 to below 1"
-            )
-        if steps < 1:
-            raise UserError(f"steps is {steps}; train for at least one step")
+        require_number("peak_lr", peak_lr, above=0)
+        require_number("warmup_ratio", warmup_ratio, 0, below=1)
+        require_number("final_lr", final_lr, 0)
+        require_count("steps", steps)
         self.peak_lr, self.final_lr = peak_lr, final_lr
-        self.steps, self.warmup_share = steps, warmup_share
+        self.steps, self.warmup_ratio = steps, warmup_ratio
         self.step_count = 0
 
     @property
     def warmup(self) -> float:
         """Steps that warm up."""
-        return self.warmup_share * self.steps
+        return self.warmup_ratio * self.steps
 
     def lr_at(self, step: int) -> float:
         """Give the learning rate after ``step`` steps."""

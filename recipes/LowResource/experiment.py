@@ -39,7 +39,7 @@ from nar_asr_lobes.storage import atomic_write
 from nar_asr_lobes.training.hparams import load_run, parse_arguments
 
 HERE = Path(__file__).resolve().parent
-FRAGMENTS = "../../../hparams/pretrain"
+FRAGMENTS = "../../../hparams/objective"
 STARTS = ("scratch", "best_rq", "wav2vec2")
 # The frontend's frames are what wav2vec 2.0 guesses; they must not drift.
 _OF_OBJECTIVE = {"best_rq": (), "wav2vec2": ("--freeze=frontend",)}

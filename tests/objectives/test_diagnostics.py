@@ -1,4 +1,5 @@
 import logging
+from functools import partial
 
 import pytest
 import torch
@@ -111,7 +112,7 @@ def test_the_trainer_warns_once_a_log_line_after_the_warm_up(
         "wav2vec2",
         tmp_path,
         8,
-        scheduler=WarmupCosine(1e-9, 8, warmup_share=0.5),
+        scheduler=partial(WarmupCosine, 1e-9, warmup_ratio=0.5),
         train_logger=recorder,
         log_interval=2,
         valid_interval=8,
@@ -145,7 +146,7 @@ def test_validation_sees_through_the_noise(tmp_path, tone_clips, caplog):
         "wav2vec2",
         tmp_path,
         4,
-        scheduler=WarmupCosine(1e-9, 4, warmup_share=0.0),
+        scheduler=partial(WarmupCosine, 1e-9, warmup_ratio=0.0),
     )
     with torch.no_grad():
         brain.model.quantizer.scores.weight.zero_()

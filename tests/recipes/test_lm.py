@@ -118,7 +118,7 @@ def test_what_cannot_be_used_is_counted(memorised):
 
 
 def test_a_stopped_run_ends_in_the_same_weights(texts, tmp_path):
-    options = ["--steps=4", "--dev_share=0.5", "--seed=3"]
+    options = ["--steps=4", "--dev_ratio=0.5", "--seed=3"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train(whole, texts, *options).code == 0
     log = "--logging={checkpoint_interval: 2}"
@@ -141,8 +141,8 @@ def test_a_stopped_run_ends_in_the_same_weights(texts, tmp_path):
         (["--dev_texts=[no.jsonl]"], "no.jsonl: cannot be read"),
         (["--tokenizer=no"], "no: cannot read this tokenizer"),
         (["--tokenizer=."], ".: holds no tokenizer; name a fine-tuning's"),
-        (["--dev_share=0"], "dev_share is 0; give a share between 0 and 1"),
-        (["--dev_share=1e-9"], "4 sentences are too few for dev_share"),
+        (["--dev_ratio=0"], "dev_ratio is 0; give a share between 0 and 1"),
+        (["--dev_ratio=1e-9"], "4 sentences are too few for dev_ratio"),
         (["--max_tokens=3"], "no sentence of train is short enough"),
         (["--text_style=no"], "text_style is 'no'; choose from none, english"),
         (["--model={width: 3}"], "model: unknown key 'width'"),

@@ -178,7 +178,11 @@ OPTIONS = [
         "--optim={optimizer: {momentum: 1}}",
         "optim: optimizer: .*'momentum'; correct it",
     ),
-    ("finetune", "--optim={warmup_share: 2}", "warmup_share is 2; give a sh"),
+    (
+        "finetune",
+        "--optim={scheduler: {warmup_ratio: 2}}",
+        "optim: scheduler: warmup_ratio is 2; it must be a finite",
+    ),
     ("finetune", "--wave_augment=5", "wave_augment: .* not callable; name a"),
     (
         "finetune",

@@ -3,8 +3,10 @@ from functools import partial
 
 import pytest
 import torch
+from speechbrain import Stage
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.init_from import fresh_parts
 from nar_asr_lobes.training.scheduler import WarmupCosine, is_pretrained
 from tests.training.runs import (
@@ -160,7 +162,7 @@ def test_a_skipped_step_leaves_the_log_and_its_warnings_alone(
         "wav2vec2",
         tmp_path,
         4,
-        scheduler=WarmupCosine(1e-9, 4, warmup_share=0.0),
+        scheduler=partial(WarmupCosine, 1e-9, warmup_ratio=0.0),
         train_logger=recorder,
         log_interval=4,
     )
@@ -336,3 +338,91 @@ def test_a_tiny_model_memorises_eight_clips(tmp_path, tone_clips):
     assert valid["ctc"] < 0.1
     losses = [line[1]["loss"] for line in recorder.lines if line[1]]
     assert losses[-1] < losses[0] / 5
+
+
+class CtcAlone(NarBrain):
+    """Overrides what a Brain of SpeechBrain overrides."""
+
+    stages = ()
+
+    def compute_forward(self, batch, stage):
+        self.stages = (*self.stages, stage)
+        return super().compute_forward(batch, stage)
+
+    def compute_objectives(self, predictions, batch, stage):
+        counts = self.counts if stage == Stage.TRAIN else batch.counts
+        return predictions["ctc"] / counts["ctc"]
+
+
+def test_a_subclass_trains_on_its_own_loss(tmp_path, tone_clips):
+    brain = ready("finetune", tmp_path, brain_class=CtcAlone)
+    before = weights(brain)
+    batches = [make_batch("finetune", tone_clips, x) for x in ([0, 1], [2])]
+    averages = brain.fit_batch(batches)
+    assert averages["loss"] == pytest.approx(averages["ctc"], rel=1e-6)
+    now = weights(brain)
+    moved = {k for k, v in now.items() if not torch.equal(v, before[k])}
+    assert "ctc_head.weight" in moved
+    assert not any(name.startswith("decoder.") for name in moved)
+    brain.validate(batches)
+    assert brain.stages == (*[Stage.TRAIN] * 2, *[Stage.VALID] * 2)
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_evaluate_gives_the_loss_of_the_best_checkpoint(
+    kind, tmp_path, tone_clips
+):
+    batches = [make_batch(kind, tone_clips, part) for part in ([0, 1, 2], [3])]
+    brain = make_brain(kind, tmp_path, 2, valid_interval=1)
+    assert brain.evaluate(batches) > 0  # of its first weights
+    brain.fit(make_loader(kind, tone_clips, 2), batches)
+    best = brain.checkpoints.best().load("model")
+    with torch.no_grad():
+        brain.model.encoder.layers.norm.weight.zero_()
+    loss = brain.evaluate(batches)
+    assert_same_weights(weights(brain), best)
+    assert not brain.model.training
+    expected = 0.0
+    for batch in batches:
+        item = brain.prepare(batch)
+        with torch.no_grad():
+            sums = brain.objective.sums(brain.model, item, training=False)
+        for name, weight in brain.objective.weights.items():
+            share = float(sums[name]) / max(item.counts[name], 1.0)
+            expected += weight * share / len(batches)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+class Constant:
+    """The least that a schedule needs."""
+
+    warmup = 0.0
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def step(self, optimizer):
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3
+        return 1e-3
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        assert state == {}
+
+
+def test_a_schedule_and_an_optimiser_may_be_others(tmp_path, tone_clips):
+    recorder = Recorder()
+    changes = {"scheduler": Constant, "optimizer": torch.optim.RAdam}
+    brain = make_brain(
+        "pretrain", tmp_path, 3, train_logger=recorder, **changes
+    )
+    brain.fit(make_loader("pretrain", tone_clips, 3))
+    [(_, train, _)] = recorder.lines
+    assert train["lr"] == 1e-3
+    again = make_brain("pretrain", tmp_path, 3, **changes)
+    again.on_fit_start()
+    assert again.resume().step == 3
+    assert_same_weights(weights(again), weights(brain))

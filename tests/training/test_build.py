@@ -7,13 +7,15 @@ import torch
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.training import build
 from nar_asr_lobes.training.build import (
-    check_optimizer,
-    load_best,
+    check_optim,
     make_brain,
 )
 from nar_asr_lobes.training.config import LogConfig, OptimConfig, RunConfig
+from nar_asr_lobes.training.scheduler import WarmupCosine
 from tests.training.runs import TOKENIZER, make_loader, make_objective, weights
 from tests.training.runs import make_brain as tiny_brain
+
+SCHEDULER = partial(WarmupCosine, 1e-3)
 
 
 def test_the_best_weights_are_loaded_and_rest(tmp_path):
@@ -26,7 +28,8 @@ def test_the_best_weights_are_loaded_and_rest(tmp_path):
         brain.progress.step = step + 1
         brain.save(score)
         kept.append(brain.model.ctc_head.bias.clone())
-    model = load_best(brain)
+    brain.load_best()
+    model = brain.model
     assert torch.equal(model.ctc_head.bias, kept[1])
     assert not model.training
 
@@ -37,20 +40,26 @@ def test_without_any_validation_the_newest_is_loaded(tmp_path):
     brain.save()
     kept = weights(brain)
     torch.nn.init.zeros_(brain.model.ctc_head.weight)
-    model = load_best(brain)
+    brain.load_best()
+    model = brain.model
     assert torch.equal(model.ctc_head.weight, kept["ctc_head.weight"])
 
 
 @pytest.mark.parametrize("options", [{"lr": -1.0}, {"momentums": 0.9}], ids=str)
 def test_an_optimiser_that_cannot_be_made_is_told(options):
     with pytest.raises(UserError, match="optim: optimizer: .*; correct it"):
-        check_optimizer(partial(torch.optim.SGD, **{"lr": 0.1, **options}))
+        check_optim(
+            OptimConfig(
+                partial(torch.optim.SGD, **{"lr": 0.1, **options}), SCHEDULER
+            ),
+            9,
+        )
 
 
 @pytest.mark.parametrize("missing", ["optim", "objective"])
 def test_a_missing_section_is_named(tmp_path, missing):
     sections = {
-        "optim": OptimConfig(torch.optim.AdamW),
+        "optim": OptimConfig(torch.optim.AdamW, SCHEDULER),
         "objective": partial(type(make_objective("finetune"))),
         missing: None,
     }

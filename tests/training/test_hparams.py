@@ -124,6 +124,9 @@ texts: [a.txt]
 output_folder: out
 optim:
    optimizer: !name:torch.optim.AdamW
+   scheduler: !name:nar_asr_lobes.training.scheduler.WarmupCosine
+      peak_lr: !ref <peak_lr>
+peak_lr: 1e-3
 """
 HEAD = "task: pretrain\ndata_folder: corpus\noutput_folder: out\n"
 # YAML makes a date, numbers, a comment, a mapping, a truth, ... of these.
@@ -227,6 +230,8 @@ model: !include:model.yaml
 optim:
    optimizer: !name:torch.optim.AdamW
       weight_decay: 0.01
+   scheduler: !name:nar_asr_lobes.training.scheduler.WarmupCosine
+      peak_lr: !ref <peak_lr>
 objective: !new:nar_asr_lobes.objectives.pretraining.BestRqObjective
    mask_share: 0.5
    mask_span: 10
@@ -319,6 +324,67 @@ def test_the_resolved_yaml_gives_the_same_run(recipe, tmp_path):
     assert again.model["heads"] == 4
 
 
+@pytest.fixture
+def based(tmp_path):
+    """A YAML that includes all of another, in the folder above."""
+    folder = tmp_path / "bäse files"  # as a user may name them
+    (folder / "mine").mkdir(parents=True)
+    (folder / "base.yaml").write_text(
+        YAML.replace(
+            "!include:model.yaml", "!include:parts/model.yaml"
+        ).replace(
+            YAML[YAML.index("   optimizer") : YAML.index("objective")],
+            "   optimizer: !name:torch.optim.AdamW\n"
+            "   scheduler: !include:parts/schedule.yaml\n",
+        )
+    )
+    (folder / "parts").mkdir()
+    (folder / "parts" / "model.yaml").write_text(MODEL)
+    (folder / "parts" / "schedule.yaml").write_text(
+        "!name:nar_asr_lobes.training.scheduler.WarmupCosine\n"
+        "peak_lr: !ref <peak_lr>\n"
+    )
+    (folder / "mine" / "a.yaml").write_text(
+        "# A comment.\n!include:../base.yaml\n"
+        "data_folder: corpus\nsteps: 9\n"
+        "data: {train: 007, options: {language: x}}\n"
+        "optim: {optimizer: {weight_decay: 0.5}}\n"
+    )
+    return folder / "mine" / "a.yaml"
+
+
+def test_a_whole_file_is_included_and_its_keys_overridden(based):
+    config = load_run(based, "model: {heads: 4}\npeak_lr: 3e-4")
+    assert (config.task, config.data_folder) == ("pretrain", "corpus")
+    assert config.steps == 9
+    assert (config.data.train, config.data.max_seconds) == ("007", 20)
+    assert config.data.options == {"language": "x"}
+    assert config.model == {"stem": "gabor", "d_model": 32, "heads": 4}
+    assert config.optim.optimizer.keywords == {"weight_decay": 0.5}
+
+
+def test_a_reference_in_a_fragment_is_to_a_key_of_the_run(based):
+    def peak(given=""):
+        return load_run(based, given).optim.scheduler(steps=9).peak_lr
+
+    assert peak() == 5e-4
+    assert peak("peak_lr: 3e-4") == 3e-4
+    assert peak("optim: {scheduler: {peak_lr: 2e-4}}") == 2e-4
+    tag = "!name:nar_asr_lobes.training.scheduler.WarmupCosine"
+    given = f"optim: {{scheduler: {tag} {{peak_lr: 1e-4}}}}"
+    assert peak(given) == 1e-4
+
+
+def test_a_fault_in_an_included_file_is_told_with_its_name(based):
+    schedule = based.parent.parent / "parts" / "schedule.yaml"
+    schedule.write_text("peak_lr: [1")
+    with pytest.raises(UserError, match=r"schedule.yaml:\d: is not YAML"):
+        load_run(based)
+    schedule.unlink()
+    with pytest.raises(UserError, match="base.yaml: includes .*schedule.yaml"):
+        load_run(based)
+
+
 def test_includes_are_found_from_any_folder(recipe, tmp_path, monkeypatch):
     path = recipe()
     (tmp_path / "elsewhere").mkdir()
@@ -348,10 +414,10 @@ def test_includes_are_found_from_any_folder(recipe, tmp_path, monkeypatch):
         ),
         ("task: finetun", "a.yaml: task is 'finetun'; choose from pretrain"),
         ("precision: fp16", "a.yaml: precision is 'fp16'; choose from"),
-        ("freeze: True", "a.yaml: freeze is 'True'; choose from none, filters"),
+        ("freeze: True", "a.yaml: freeze is True; choose from none, filters"),
         ("freeze: [none]", r"a.yaml: freeze is \['none'\]; choose from"),
         ("lm: {order: 0}", "a.yaml: lm: order is 0; it must be a whole number"),
-        ("optim: {warmup: 0.1}", "optim: unknown key 'warmup'; did you mean"),
+        ("optim: {max_skip: 1}", "optim: unknown key 'max_skip'; did you mean"),
         (
             "objective: {mask_spn: 4}",
             "a value cannot be made .*BestRqObjective.* 'mask_spn'",

@@ -9,17 +9,19 @@ import pytest
 from nar_asr_lobes.training.config import LogConfig
 from nar_asr_lobes.training.progress import (
     Progress,
-    StepDisplay,
     Timer,
+    TrainLog,
     describe_step,
     make_logger,
 )
+from nar_asr_lobes.training.scheduler import WarmupCosine
 from tests.training.tiny_recipe import (
     make_corpus,
     run_tiny,
     write_yamls,
 )
 
+SCHEDULE = WarmupCosine(1e-3, 2)
 STEP = {"loss": 2.0, "lr": 1e-3, "grad_norm": 0.5}
 
 
@@ -59,16 +61,19 @@ def test_a_terminal_gets_a_bar_and_no_lines(monkeypatch, caplog):
     terminal.isatty = lambda: True
     monkeypatch.setattr("sys.stderr", terminal)
     progress = Progress(step=0)
-    with caplog.at_level(logging.INFO), StepDisplay(progress, 2, True) as shown:
+    with (
+        caplog.at_level(logging.INFO),
+        TrainLog(progress, SCHEDULE, bar=True) as shown,
+    ):
         progress.step += 1
-        shown.step(STEP)
-        shown.line(STEP)
+        shown.step({**STEP, "skipped": 0.0})
+        shown.line()
     assert "1/2" in terminal.getvalue() and "loss 2.000" in terminal.getvalue()
     assert not caplog.text
-    with caplog.at_level(logging.INFO), StepDisplay(progress, 2, 0) as shown:
+    with caplog.at_level(logging.INFO), TrainLog(progress, SCHEDULE) as shown:
         progress.step += 1
-        shown.step(STEP)
-        shown.line(STEP)
+        shown.step({**STEP, "skipped": 0.0})
+        shown.line()
     assert "step 2 of 2: loss 2.000" in caplog.text
 
 

@@ -32,7 +32,7 @@ class LmRunConfig(Checked):
         The fine-tuning's: its file, or the folder or bundle that holds it.
     texts, dev_texts : list of str
         Manifests (``.jsonl``) and text files with a sentence a line.
-    dev_share : float
+    dev_ratio : float
         Share of the sentences of ``texts`` that are held out, chosen by their
         hash, where there are no ``dev_texts``.
     output_folder : str
@@ -52,7 +52,7 @@ class LmRunConfig(Checked):
     steps, global_batch : int
         Optimiser steps, and sentences of a step over all processes.
     peak_lr : float
-        Learning rate at the end of the warm-up.
+        For the scheduler, which refers to it.
     precision : str
         As in ``RunConfig``.
     model : mapping
@@ -69,7 +69,7 @@ class LmRunConfig(Checked):
     output_folder: FilePath
     optim: OptimConfig
     dev_texts: list[FilePath] = field(default_factory=list)
-    dev_share: float = number(0.01, least=0)
+    dev_ratio: float = number(0.01, least=0)
     text_style: str = one_of(STYLES, "none")
     max_tokens: int = count(512, least=1)
     max_batch_tokens: int = count(16384, least=1)
@@ -88,9 +88,9 @@ class LmRunConfig(Checked):
         super().__post_init__()
         if not self.texts:
             raise UserError("texts is empty; name a manifest or a text file")
-        if not self.dev_texts and not 0 < self.dev_share < 1:
+        if not self.dev_texts and not 0 < self.dev_ratio < 1:
             raise UserError(
-                f"dev_share is {self.dev_share}; give a share between 0 and 1,"
+                f"dev_ratio is {self.dev_ratio}; give a share between 0 and 1,"
                 " or dev_texts"
             )
         optim = self.optim

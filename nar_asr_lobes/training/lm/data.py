@@ -156,11 +156,11 @@ def prepare_texts(config: LmRunConfig, prepare: PrepareTexts) -> None:
                 f"no sentence of {name} is short enough; raise max_tokens"
             )
     if not config.dev_texts:
-        held = _held_out(splits["train"], config.dev_share)
+        held = _held_out(splits["train"], config.dev_ratio)
         if not 0 < held.sum() < len(held):
             raise UserError(
-                f"{len(held)} sentences are too few for dev_share "
-                f"{config.dev_share}; give dev_texts or another share"
+                f"{len(held)} sentences are too few for dev_ratio "
+                f"{config.dev_ratio}; give dev_texts or another share"
             )
         whole = splits["train"]
         splits = {"train": _choose(whole, ~held), "dev": _choose(whole, held)}

@@ -48,13 +48,13 @@ def read(config, split):
 
 
 def test_equal_sentences_are_held_out_together(make):
-    config = make(LINES * 3, dev_share=0.3)
+    config = make(LINES * 3, dev_ratio=0.3)
     train, dev = read(config, "train"), read(config, "dev")
     assert len(train) + len(dev) == 3 * len(LINES)
     assert not set(train) & set(dev)
     assert 0.1 < len(dev) / len(LINES * 3) < 0.5
     shouted = [line.upper() for line in reversed(LINES)]
-    again = make(shouted, dev_share=0.3, text_style="english")
+    again = make(shouted, dev_ratio=0.3, text_style="english")
     assert set(read(again, "dev")) == set(dev)
 
 
