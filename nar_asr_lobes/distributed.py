@@ -14,13 +14,7 @@ from nar_asr_lobes.errors import UserError, describe_os_error
 
 
 def world() -> tuple[int, int]:
-    """Give (rank, number of processes).
-
-    Example
-    -------
-    >>> world()
-    (0, 1)
-    """
+    """Give (rank, number of processes)."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
@@ -32,11 +26,6 @@ def sum_over_ranks(
     """Sum named numbers over all ranks, in float64.
 
     Every rank must give the same names.
-
-    Example
-    -------
-    >>> sum_over_ranks({"tokens": 3.0}, "cpu")
-    {'tokens': 3.0}
     """
     if world()[1] == 1:
         return dict(values)
@@ -49,13 +38,7 @@ def sum_over_ranks(
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """Collect a picklable value from all ranks, on every rank.
-
-    Example
-    -------
-    >>> gather_objects("a")
-    ['a']
-    """
+    """Collect a picklable value from all ranks, on every rank."""
     ranks = world()[1]
     if ranks == 1:
         return [value]
@@ -65,24 +48,7 @@ def gather_objects(value: Any) -> list[Any]:
 
 
 def on_main(work: Callable[[], None]) -> None:
-    """Do something on the main process; a mistake there stops all of them.
-
-    Arguments
-    ---------
-    work : callable
-        What to do while the others wait.
-
-    Raises
-    ------
-    UserError
-        On every process, when ``work`` raises one, or an OSError such as that
-        of a recipe's ``prepare`` in the wrong folder.
-
-    Example
-    -------
-    >>> on_main(lambda: print("prepared"))
-    prepared
-    """
+    """Do something on the main process; a mistake there stops all of them."""
     message = None
     if if_main_process():
         try:
@@ -168,16 +134,6 @@ class Totals:
 
 def perplexities(counts: torch.Tensor) -> torch.Tensor:
     """Tell how many codes in equal use would be as hard to guess.
-
-    Arguments
-    ---------
-    counts : torch.Tensor
-        How often each code was met, shape [G, V].
-
-    Returns
-    -------
-    torch.Tensor
-        Of each codebook, shape [G].
 
     Example
     -------

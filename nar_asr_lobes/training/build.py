@@ -42,28 +42,7 @@ _MOMENTS = 2  # numbers that Adam keeps for each weight
 def make_brain(
     config: RunConfig, tokenizer: Tokenizer | None, run_opts: RunOptions
 ) -> NarBrain:
-    """Put the parts of a run together.
-
-    Arguments
-    ---------
-    config : RunConfig
-        The run.
-    tokenizer : Tokenizer, optional
-        For a fine-tuning.
-    run_opts : RunOptions
-        SpeechBrain's options.
-
-    Returns
-    -------
-    NarBrain
-        Ready to fit.
-
-    Raises
-    ------
-    UserError
-        When a section is missing or cannot be used, or the pre-trained
-        encoder does not fit.
-    """
+    """Put the parts of a run together."""
     for name in ("optim", "objective"):
         if getattr(config, name) is None:
             raise UserError(
@@ -101,28 +80,7 @@ def wrap_brain(
     run_opts: RunOptions,
     fresh: tuple[str, ...] = (),
 ) -> NarBrain:
-    """Give a model the trainer that the run's configuration describes.
-
-    Arguments
-    ---------
-    config : RunConfig or LmRunConfig
-        For the optimiser, the schedule, the log and the output folder.
-    model : torch.nn.Module
-        What is trained.
-    objective : Objective
-        On what.
-    metadata : dict
-        Compared on resume.
-    run_opts : RunOptions
-        SpeechBrain's options.
-    fresh : tuple of str
-        Parts of a pre-trained encoder that begin anew; see ``fresh_parts``.
-
-    Returns
-    -------
-    NarBrain
-        Ready to fit.
-    """
+    """Give a model the trainer that the run's configuration describes."""
     output, log = Path(config.output_folder), config.logging
     brain = NarBrain(
         model,
@@ -151,13 +109,7 @@ def wrap_brain(
 def make_objective(
     config: RunConfig, tokenizer: Tokenizer | None, lexicon: Lexicon | None
 ) -> Objective:
-    """Give a fine-tuning's objective its tokenizer and its phones.
-
-    Raises
-    ------
-    UserError
-        When the YAML's objective is that of another task or cannot be made.
-    """
+    """Give a fine-tuning's objective its tokenizer and its phones."""
     labelled = tokenizer is not None
     fits = callable if labelled else lambda x: hasattr(x, "build_model")
     if not fits(config.objective):
@@ -220,15 +172,7 @@ def check_augment(augment: WaveTransform | None) -> None:
 
 
 def warn_of_space(config: RunConfig | LmRunConfig, model: nn.Module) -> None:
-    """Warn, on the main process, when a run will need more than is free.
-
-    Arguments
-    ---------
-    config : RunConfig or LmRunConfig
-        A run whose data are prepared.
-    model : torch.nn.Module
-        Its model.
-    """
+    """Warn, on the main process, when a run will need more than is free."""
     output = Path(config.output_folder)
     there = sum(f.stat().st_size for f in (output / "checkpoints").rglob("*"))
     need = space_needed(config, model) - there
@@ -244,18 +188,7 @@ def warn_of_space(config: RunConfig | LmRunConfig, model: nn.Module) -> None:
 
 
 def space_needed(config: RunConfig | LmRunConfig, model: nn.Module) -> int:
-    """Estimate the bytes of checkpoints, bundle and posteriors.
-
-    Arguments
-    ---------
-    config, model :
-        As for ``warn_of_space``.
-
-    Returns
-    -------
-    int
-        n-grams are not in it; their size shows only in the making.
-    """
+    """Estimate the bytes of checkpoints, bundle and posteriors."""
     state, weights = model.state_dict().values(), model.parameters()
     model_bytes = sum(tensor.nbytes for tensor in state)
     trained = sum(w.nbytes for w in weights if w.requires_grad)

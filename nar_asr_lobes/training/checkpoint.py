@@ -177,28 +177,7 @@ class CheckpointFolder:
     def save(
         self, step: int, parts: Mapping[str, Any], metadata: Mapping[str, Any]
     ) -> Path:
-        """Write a checkpoint, then remove those no longer needed.
-
-        Arguments
-        ---------
-        step : int
-            Names the checkpoint.
-        parts : mapping
-            Name to what ``torch.save`` writes and ``weights_only`` loads.
-        metadata : mapping
-            Plain values for ``checkpoint.json``; ``"score"``, where given,
-            marks the best checkpoint (lowest), which is kept.
-
-        Returns
-        -------
-        Path
-            Of the checkpoint.
-
-        Raises
-        ------
-        UserError
-            When it cannot be written; what was written of it is removed.
-        """
+        """Write a checkpoint, then remove those no longer needed."""
         final = self.folder / f"step_{step:08d}"
         for stale in self.folder.glob(".step_*"):  # of a crashed run
             shutil.rmtree(stale, ignore_errors=True)
@@ -294,15 +273,7 @@ def set_random_state(state: dict) -> None:
 
 
 def take_random_state(states: Sequence[dict], source: object) -> None:
-    """Take up this rank's of the states that a checkpoint holds.
-
-    Arguments
-    ---------
-    states : sequence of dict
-        What ``random_state`` gave on each rank.
-    source : object
-        Named in the warning when they are of another number of processes.
-    """
+    """Take up this rank's of the states that a checkpoint holds."""
     rank, ranks = world()
     if len(states) == ranks:
         set_random_state(states[rank])

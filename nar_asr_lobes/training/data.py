@@ -58,20 +58,7 @@ Prepare = Callable[..., dict[str, Iterable[Utterance]]]
 
 
 def prepare_data(config: RunConfig, prepare: Prepare) -> None:
-    """Write everything that a run reads; call it on one process.
-
-    Arguments
-    ---------
-    config : RunConfig
-        The run.
-    prepare : callable
-        The recipe's parser.
-
-    Raises
-    ------
-    UserError
-        For a missing split, or when no utterance is usable.
-    """
+    """Write everything that a run reads; call it on one process."""
     output = Path(config.output_folder)
     splits = _call_prepare(config, prepare)
     wanted = _wanted_splits(config)
@@ -282,15 +269,7 @@ def train_loader(config: RunConfig, tokenizer: Tokenizer | None) -> DataLoader:
 
 
 class ValidationSet:
-    """This rank's batches of the dev split, read anew in each pass.
-
-    Arguments
-    ---------
-    config : RunConfig
-        The run.
-    tokenizer : Tokenizer, optional
-        For labelled data.
-    """
+    """This rank's batches of the dev split, read anew in each pass."""
 
     def __init__(self, config: RunConfig, tokenizer: Tokenizer | None):
         utterances = read_split(config, config.data.dev, checked=True)

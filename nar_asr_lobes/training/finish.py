@@ -51,14 +51,7 @@ _WITHOUT_LM = {  # a weight without its language model would be refused
 
 
 def check_finish(config: RunConfig) -> None:
-    """Find mistakes in what comes last before the training starts.
-
-    Raises
-    ------
-    UserError
-        For decoding options or modes that cannot work, and texts or language
-        models that are not there.
-    """
+    """Find mistakes in what comes last before the training starts."""
     if config.hot_words is not None and config.task != "evaluate":
         raise UserError(
             f"hot_words: has no effect when the task is {config.task}; give "
@@ -84,26 +77,7 @@ def finish(
     device: torch.device | str,
     seconds: dict[str, float],
 ) -> None:
-    """Train and tune the LM, write the bundle, evaluate; on one process.
-
-    Arguments
-    ---------
-    config : RunConfig
-        The run.
-    model : NarAsr
-        The best checkpoint.
-    tokenizer : Tokenizer
-        Its tokenizer.
-    device : torch.device or str
-        Where the model is.
-    seconds : dict
-        Gets the time of each stage.
-
-    Raises
-    ------
-    UserError
-        At the end, for what failed; the rest was done.
-    """
+    """Train and tune the LM, write the bundle, evaluate; on one process."""
     faults: list[str] = []
     options = DecodingOptions.from_dict(config.decoding)
     recognizer, files = Recognizer(model, tokenizer, options), LmFiles()

@@ -28,25 +28,6 @@ def with_imported_sizes(model: Mapping, *folders: str) -> dict:
     what that says of the rest (decoder, intermediate layers, dropout) stays.
     So a YAML needs no other ``model`` section to start from published weights,
     nor does one that starts from what was trained on from them.
-
-    Arguments
-    ---------
-    model : mapping
-        The YAML's section.
-    *folders : str
-        What ``init_from`` names, and where the run itself writes, should that
-        be there no more. The first that holds a checkpoint counts.
-
-    Returns
-    -------
-    dict
-        The section; unchanged where no folder holds a checkpoint, or one
-        whose encoder is our own.
-
-    Example
-    -------
-    >>> with_imported_sizes({"decoder_layers": 3}, "nowhere")
-    {'decoder_layers': 3}
     """
     found = (_checkpoints(folder).metadata() for folder in folders)
     theirs = next((metadata for metadata in found if metadata), {}).get(
@@ -66,23 +47,6 @@ def check_start(init_from: str | None, output_folder: str) -> None:
     """Refuse an ``init_from`` that a run cannot start from.
 
     A run that is under way does not look there again.
-
-    Arguments
-    ---------
-    init_from, output_folder : str or None, and str
-        As in the YAML.
-
-    Raises
-    ------
-    UserError
-        When it holds no checkpoint, or is the output folder.
-
-    Example
-    -------
-    >>> check_start("results/a", "results/../results/a")
-    Traceback (most recent call last):
-    nar_asr_lobes.errors.UserError: results/a: is both init_from and \
-output_folder; give another output_folder
     """
     if init_from is None:
         return
@@ -110,13 +74,7 @@ def _no_start(folder: str) -> UserError:
 
 
 def describe_start(folder: str) -> str:
-    """Say in a sentence what a model card should tell of an ``init_from``.
-
-    Example
-    -------
-    >>> describe_start("results/moved")
-    'It started from moved.'
-    """
+    """Say in a sentence what a model card should tell of an ``init_from``."""
     metadata = _checkpoints(folder).metadata() or {}
     if metadata.get("task") == "pretrain":
         return "The encoder was pre-trained on unlabelled speech."
@@ -126,18 +84,7 @@ def describe_start(folder: str) -> str:
 
 
 def fresh_parts(number: int, layers: int) -> tuple[str, ...]:
-    """Give what the names of the last encoder layers begin with.
-
-    Arguments
-    ---------
-    number, layers : int
-        So many of the encoder's.
-
-    Example
-    -------
-    >>> fresh_parts(1, 4)
-    ('encoder.layers.layers.3.',)
-    """
+    """Give what the names of the last encoder layers begin with."""
     last = range(layers - number, layers)
     return tuple(f"encoder.layers.layers.{layer}." for layer in last)
 
@@ -156,24 +103,6 @@ def load_pretrained(
     last layers of a pre-trained encoder know its targets best and learn others
     slowest; from random weights they may learn sooner (Pasad et al.,
     https://arxiv.org/abs/2107.04734).
-
-    Arguments
-    ---------
-    model : torch.nn.Module
-        Has an ``encoder`` of the same sizes.
-    folder : str
-        The run's output folder.
-    metadata : mapping
-        Of the run that begins: its ``tokenizer`` and ``phones``, if any, or
-        the ``targets`` of its pre-training.
-    fresh : tuple of str
-        The parts of the encoder that stay as they are; see ``fresh_parts``.
-
-    Raises
-    ------
-    UserError
-        When there is no whole checkpoint, its encoder's sizes differ, or
-        parts shall be fresh though the targets are those it was trained on.
     """
     checkpoint = _checkpoints(folder).newest()
     if checkpoint is None:
@@ -276,24 +205,7 @@ def without_idle_keys(config: RunConfig) -> RunConfig:
 def freeze_parts(
     model: nn.Module, objective: Objective, config: RunConfig
 ) -> None:
-    """Freeze what the run says.
-
-    Arguments
-    ---------
-    model : torch.nn.Module
-        With an ``encoder``.
-    objective : Objective
-        What it learns.
-    config : RunConfig
-        Its ``freeze``.
-
-    Raises
-    ------
-    UserError
-        For random weights that would stay so and are no features (random
-        convolutions of Gabor features do for targets of a pre-training), and
-        for a penalty on what is frozen.
-    """
+    """Freeze what the run says."""
     if config.freeze == "none":
         return
     frontend = model.encoder.frontend

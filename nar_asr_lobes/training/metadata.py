@@ -32,20 +32,7 @@ _PART = 1000  # files; a task for each of them would cost more than the asking
 
 
 def run_metadata(config: RunConfig | LmRunConfig, sizes: dict) -> dict:
-    """Note what any run has.
-
-    Arguments
-    ---------
-    config : RunConfig or LmRunConfig
-        The run.
-    sizes : dict
-        Of its model.
-
-    Returns
-    -------
-    dict
-        For ``Checkpoint.require``; the caller adds what its task has.
-    """
+    """Note what any run has."""
     metadata = {"task": config.task, "model": sizes}
     metadata["data"] = read_digests(config.output_folder)
     for key in ("seed", "global_batch"):  # they decide on the data's order
@@ -56,22 +43,7 @@ def run_metadata(config: RunConfig | LmRunConfig, sizes: dict) -> dict:
 def speech_metadata(
     config: RunConfig, sizes: dict, objective: Objective
 ) -> dict:
-    """Note what a pre-training or a fine-tuning has besides.
-
-    Arguments
-    ---------
-    config : RunConfig
-        The run.
-    sizes : dict
-        Of its model.
-    objective : Objective
-        What it learns.
-
-    Returns
-    -------
-    dict
-        As ``run_metadata``.
-    """
+    """Note what a pre-training or a fine-tuning has besides."""
     metadata = run_metadata(config, sizes)
     for key in ("bucket_steps", "sorted_epochs"):
         metadata[key] = getattr(config.data, key)
@@ -88,16 +60,6 @@ def speech_metadata(
 
 def plain_values(part: object) -> dict:
     """Give those of an object's attributes that JSON can hold.
-
-    Arguments
-    ---------
-    part : object
-        Such as an objective; of its SpecAugment, the same.
-
-    Returns
-    -------
-    dict
-        As JSON gives it back.
 
     Example
     -------
@@ -118,20 +80,6 @@ def hash_utterances(utterances: Sequence[Utterance]) -> str:
 
     The hash is over id, duration, text and the size of the audio file, and so
     stays the same when the corpus is copied to another place.
-
-    Arguments
-    ---------
-    utterances : sequence of Utterance
-        With resolved audio paths.
-
-    Returns
-    -------
-    str
-
-    Example
-    -------
-    >>> hash_utterances([Utterance("u1", "no.wav", 1.0, "ab")])
-    '713906d86a0fb54d u1\\n'
     """
     paths = [row.audio for row in utterances]
     parts = [paths[i : i + _PART] for i in range(0, len(paths), _PART)]
@@ -153,27 +101,7 @@ def _sizes(paths: list[str]) -> list[int | None]:
 
 
 def keep_hashes(output: Path, split: str, hashes: str) -> str:
-    """Write a split's hashes, unless its run began with others.
-
-    Arguments
-    ---------
-    output : Path
-        Of the run.
-    split : str
-        Whose.
-    hashes : str
-        As ``hash_utterances`` gives them.
-
-    Returns
-    -------
-    str
-        Their digest.
-
-    Raises
-    ------
-    UserError
-        If the run began with others.
-    """
+    """Write a split's hashes, unless its run began with others."""
     path = output / "checked" / f"{split}.hashes"
     content = hashes.encode(errors="backslashreplace")
     digest = hashlib.sha256(content).hexdigest()
@@ -225,22 +153,7 @@ def sentence_difference(old: Sequence[bytes], new: Sequence[bytes]) -> str:
 def refuse_changes(
     output: Path, split: str, digest: str, difference: Callable[[], str]
 ) -> None:
-    """Refuse to go on with other data than a run began with.
-
-    Arguments
-    ---------
-    output : Path
-        Of the run; without a checkpoint there is nothing to go on with.
-    split, digest : str
-        As the data are now.
-    difference : callable
-        Says what changed, from files that are perhaps no more there.
-
-    Raises
-    ------
-    UserError
-        If the checkpoint's digest is another.
-    """
+    """Refuse to go on with other data than a run began with."""
     metadata = CheckpointFolder(output / "checkpoints").metadata() or {}
     if metadata.get("data", {}).get(split, digest) == digest:
         return

@@ -44,22 +44,7 @@ class Progress:
     audio_seconds: float = 0.0
 
     def count(self, skipped: bool, ids: Sequence[str], most: int) -> None:
-        """Count a step, and tell of one that was skipped.
-
-        Arguments
-        ---------
-        skipped : bool
-            Whether its gradient was not finite.
-        ids : sequence of str
-            Its utterances on this rank.
-        most : int
-            Skipped steps in a row that are borne.
-
-        Raises
-        ------
-        UserError
-            When there were more.
-        """
+        """Count a step, and tell of one that was skipped."""
         self.step += 1
         self.skipped += skipped
         self.skipped_in_a_row = skipped * (self.skipped_in_a_row + 1)
@@ -79,23 +64,7 @@ class Progress:
 
 
 class Timer:
-    """Time a stage and say when it starts and ends.
-
-    Arguments
-    ---------
-    name : str
-        Of the stage.
-    seconds : dict
-        Gets the time under that name.
-
-    Example
-    -------
-    >>> seconds = {}
-    >>> with Timer("nothing", seconds):
-    ...     pass
-    >>> seconds["nothing"] < 1
-    True
-    """
+    """Time a stage and say when it starts and ends."""
 
     def __init__(self, name: str, seconds: dict[str, float]):
         self.name, self.seconds = name, seconds
@@ -152,20 +121,7 @@ def tell_lost_lines() -> None:
 
 
 class TrainLog:
-    """Show how a training goes, write its numbers, warn of a collapse.
-
-    Arguments
-    ---------
-    progress : Progress
-        Of the run; its steps are counted elsewhere.
-    scheduler : WarmupCosine
-        Has the number of ``steps``, and of those of the ``warmup``, in which
-        a collapse is not looked for.
-    writer : speechbrain TrainLogger, optional
-        Gets the averages.
-    bar : bool
-        Whether a bar is wanted where there is a terminal for it.
-    """
+    """Show how a training goes, write its numbers, warn of a collapse."""
 
     def __init__(
         self,
@@ -244,26 +200,7 @@ class TrainLog:
 def describe_step(
     averages: dict[str, float], audio_seconds: float, seconds: float
 ) -> str:
-    """Say how steps went and how fast the run is.
-
-    Arguments
-    ---------
-    averages : dict
-        Of the steps: ``loss``, ``lr`` and ``grad_norm``; those of steps that
-        were all skipped have ``lr`` alone.
-    audio_seconds, seconds : float
-        Audio trained on since the start, and the time it took.
-
-    Returns
-    -------
-    str
-
-    Example
-    -------
-    >>> step = {"loss": 2.0, "lr": 1e-3, "grad_norm": 0.5}
-    >>> describe_step(step, 3600.0, 60.0)
-    'loss 2.000 lr 1.0e-03 norm 0.50 60 audio-h/h'
-    """
+    """Say how steps went and how fast the run is."""
     nan = float("nan")
     speed = f" {audio_seconds / max(1e-9, seconds):.0f} audio-h/h"
     return (  # text has no hours
@@ -277,11 +214,6 @@ class StepTensorboard(TensorboardLogger):
     """TensorBoard with the optimiser's step as x-axis.
 
     SpeechBrain's logger counts its calls, from 1 again after a resume.
-
-    Arguments
-    ---------
-    save_dir : str or path
-        Where the events go.
     """
 
     def log_stats(
@@ -304,15 +236,7 @@ class StepTensorboard(TensorboardLogger):
 
 
 class LenientLogger(TrainLogger):
-    """A train logger that loses a line rather than the training.
-
-    Arguments
-    ---------
-    inner : speechbrain TrainLogger
-        What writes.
-    place : str or path
-        Where, for the warning.
-    """
+    """A train logger that loses a line rather than the training."""
 
     def __init__(self, inner: TrainLogger, place: str | os.PathLike):
         self.inner, self.place = inner, place
@@ -327,13 +251,7 @@ class LenientLogger(TrainLogger):
 
 
 def make_logger(log: LogConfig, output: Path) -> TrainLogger:
-    """Choose where losses are written.
-
-    Raises
-    ------
-    UserError
-        When TensorBoard is asked for and not installed.
-    """
+    """Choose where losses are written."""
     if not log.tensorboard:
         path = str(output / "train_log.txt")
         return LenientLogger(FileTrainLogger(path, precision=3), path)

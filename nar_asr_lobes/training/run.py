@@ -195,19 +195,7 @@ def train_lm(
     run_opts: RunOptions,
     seconds: dict[str, float],
 ) -> None:
-    """Do the stages of a neural language model.
-
-    Arguments
-    ---------
-    config : LmRunConfig
-        The run.
-    prepare : callable
-        The recipe's parser.
-    run_opts : RunOptions
-        SpeechBrain's options.
-    seconds : dict
-        Gets the time of each stage.
-    """
+    """Do the stages of a neural language model."""
     with Timer("prepare", seconds):
         on_main(lambda: prepare_texts(config, prepare))
     brain = make_lm_brain(config, run_opts)

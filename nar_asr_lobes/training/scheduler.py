@@ -16,21 +16,7 @@ _NOT_COMPARED = {"params", "lr", "fused", "foreach", "capturable"}
 
 
 def is_pretrained(name: str, fresh_parts: Sequence[str] = ()) -> bool:
-    """Tell a parameter of the encoder's, but for the parts that begin anew.
-
-    Arguments
-    ---------
-    name : str
-        As ``named_parameters`` gives it.
-    fresh_parts : sequence of str
-        What the names of those parts begin with.
-
-    Example
-    -------
-    >>> name = "encoder.layers.layers.3.norm.weight"
-    >>> is_pretrained(name), is_pretrained(name, ["encoder.layers.layers.3."])
-    (True, False)
-    """
+    """Tell a parameter of the encoder's, but for the parts that begin anew."""
     return name.startswith("encoder.") and not name.startswith(
         tuple(fresh_parts)
     )
@@ -83,22 +69,6 @@ def load_optimizer(
     """Take up a saved state; refuse that of other options.
 
     Loading alone would silently put the old options in place of the new ones.
-
-    Arguments
-    ---------
-    optimizer : torch.optim.Optimizer
-        With the options of today.
-    state : dict
-        What its ``state_dict`` gave.
-    where : str
-        The file, for messages.
-
-    Raises
-    ------
-    UserError
-        When an option that decides on the weights is another.
-    ValueError
-        When it is of other parameters.
     """
     mine = [dict(group) for group in optimizer.param_groups]
     optimizer.load_state_dict(state)

@@ -10,9 +10,8 @@ import pytest
 from speechbrain.utils.train_logger import FileTrainLogger
 
 from nar_asr_lobes.inference.bundle import load_bundle
-from nar_asr_lobes.training.build import LenientLogger
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from nar_asr_lobes.training.run import tell_lost_lines
+from nar_asr_lobes.training.progress import LenientLogger, tell_lost_lines
 from tests.recipes.running import RECIPES
 from tests.training.runs import make_brain, make_loader
 from tests.training.tiny_recipe import copy_of, finished_runs, run_tiny

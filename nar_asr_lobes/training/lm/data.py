@@ -129,20 +129,7 @@ def lm_tokenizer(config: LmRunConfig) -> Tokenizer:
 
 
 def prepare_texts(config: LmRunConfig, prepare: PrepareTexts) -> None:
-    """Encode the sentences and hold some out; call it on one process.
-
-    Arguments
-    ---------
-    config : LmRunConfig
-        The run.
-    prepare : callable
-        The recipe's parser.
-
-    Raises
-    ------
-    UserError
-        For texts that cannot be read, or none that can be used.
-    """
+    """Encode the sentences and hold some out; call it on one process."""
     tokenizer = lm_tokenizer(config)
     found = prepare(config.texts, config.dev_texts)
     splits, left_out = {}, []
@@ -271,13 +258,7 @@ def text_loader(config: LmRunConfig) -> DataLoader:
 
 
 class TextValidation:
-    """This rank's batches of the dev split.
-
-    Arguments
-    ---------
-    config : LmRunConfig
-        The run.
-    """
+    """This rank's batches of the dev split."""
 
     def __init__(self, config: LmRunConfig):
         self.dataset = text_dataset(config, "dev")
