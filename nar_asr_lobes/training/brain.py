@@ -1,11 +1,11 @@
-"""The trainer: ``speechbrain.Brain``, right where the stock one is not.
+"""The trainer: a ``speechbrain.Brain`` with its own loop.
 
 Kept from Brain: modules on devices, run options, mixed precision, DDP
 wrapping, compilation. Replaced: the loop. A step is a list of micro-batches
 that holds ``global_batch`` utterances over all ranks, so accumulation loses no
 window; losses are divided by their global counts; the norm of all gradients is
-clipped; a NaN on any rank reaches all through the gradient sum, so that all
-skip the step; and a checkpoint holds what an exact continuation needs.
+clipped; a NaN on any rank reaches all ranks through the gradient sum, so that
+all skip the step; and a checkpoint holds all that an exact resume needs.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class NarBrain(sb.Brain):
     Arguments
     ---------
     model : torch.nn.Module
-        What is trained; its ``encoder`` is the shared part.
+        To be trained; its ``encoder`` is the shared part.
     objective : Objective
         Losses and their weights.
     optim : OptimConfig
@@ -66,13 +66,13 @@ class NarBrain(sb.Brain):
     steps : int
         Optimiser steps of the whole run.
     checkpoints : CheckpointFolder
-        Where to save and from where to go on.
+        Where to save and to resume from.
     log : LogConfig, optional
         When to log, validate and save.
     seed : int
         Rank r draws its dropout from seed + r.
-    fresh_parts : tuple of str
-        Parts of a pre-trained encoder that learn as if they were not in it.
+    reinit_parts : tuple of str
+        Re-initialised parts of a pre-trained encoder, which learn as heads.
     train_logger : speechbrain TrainLogger, optional
         Gets a line every ``log_interval`` steps.
     metadata : dict, optional
@@ -93,7 +93,7 @@ class NarBrain(sb.Brain):
         checkpoints: CheckpointFolder,
         log: LogConfig | None = None,
         seed: int = 0,
-        fresh_parts: tuple[str, ...] = (),
+        reinit_parts: tuple[str, ...] = (),
         train_logger: TrainLogger | None = None,
         metadata: dict | None = None,
         run_opts: dict | None = None,
@@ -114,7 +114,7 @@ class NarBrain(sb.Brain):
         self.objective, self.optim = objective, optim
         self.scheduler = optim.scheduler(steps=steps)
         self.checkpoints, self.intervals = checkpoints, log or LogConfig()
-        self.fresh_parts = fresh_parts
+        self.reinit_parts = reinit_parts
         self.metadata, self.progress = metadata or {}, Progress()
         self.train_log = TrainLog(
             self.progress, self.scheduler, train_logger, not self.noprogressbar
@@ -126,7 +126,7 @@ class NarBrain(sb.Brain):
     def init_optimizers(self):
         """Give the optimiser the model's parameters in groups."""
         scale = self.optim.head_lr_scale
-        groups = parameter_groups(self.model, scale, self.fresh_parts)
+        groups = parameter_groups(self.model, scale, self.reinit_parts)
         self.optimizer = self.opt_class(groups)
         self.optimizers_dict = {"opt_class": self.optimizer}
 
@@ -141,8 +141,8 @@ class NarBrain(sb.Brain):
         """
         if step is None:
             step = self.progress.step
-        done = step / self.scheduler.steps
-        prepared = self.objective.prepare(batch, self.model, done)
+        progress = step / self.scheduler.steps
+        prepared = self.objective.prepare(batch, self.model, progress)
         return move(prepared, self.device)
 
     def steps(self, train_set: Iterable) -> Iterable[list[Prepared]]:
@@ -248,7 +248,7 @@ class NarBrain(sb.Brain):
         model, optim = self.model, self.optim
         if self.progress.step < optim.freeze_encoder_steps:
             for name, parameter in model.named_parameters():
-                if is_pretrained(name, self.fresh_parts):
+                if is_pretrained(name, self.reinit_parts):
                     parameter.grad = None
         return nn.utils.clip_grad_norm_(model.parameters(), optim.max_grad_norm)
 
@@ -263,7 +263,7 @@ class NarBrain(sb.Brain):
         return {"grad_norm": norm, "lr": lr, "skipped": float(skipped)}
 
     def fit(self, train_set: Iterable, valid_set: Iterable | None = None):
-        """Train to the scheduler's last step, going on where a run stopped.
+        """Train to the last step, resuming where a run stopped.
 
         Arguments
         ---------
@@ -282,7 +282,7 @@ class NarBrain(sb.Brain):
         train_set.sampler.start_step = self.progress.step
         self.modules.train()
         with deferred():
-            # A validation that was broken off is made up for.
+            # Repeat a validation that a signal interrupted.
             broken_off = checkpoint and "score" not in checkpoint.metadata
             if broken_off and self._is_due(self.intervals.valid_interval):
                 self._save_where_due(valid_set)
@@ -360,14 +360,14 @@ class NarBrain(sb.Brain):
         on_main(lambda: self.checkpoints.save(step, parts, metadata))
 
     def resume(self) -> Checkpoint | None:
-        """Go on from the newest whole checkpoint, if there is one; give it."""
+        """Load the newest undamaged checkpoint, if there is one; return it."""
         checkpoint = self.checkpoints.newest()
         if checkpoint is None:
             return None
         checkpoint.require(self.metadata)
         checkpoint.restore(self.model, self.optimizer, self.scheduler)
         vars(self.progress).update(checkpoint.load("progress"))
-        logger.info("going on from %s", checkpoint.path)
+        logger.info("resuming from %s", checkpoint.path)
         return checkpoint
 
     def load_best(self) -> None:

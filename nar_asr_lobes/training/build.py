@@ -14,7 +14,6 @@ import torch
 from speechbrain.utils.run_opts import RunOptions
 from torch import nn
 
-from nar_asr_lobes.dataio.datasets import WaveTransform
 from nar_asr_lobes.dataio.synthesis.phones import Lexicon
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
@@ -23,12 +22,12 @@ from nar_asr_lobes.objectives.recognition import Objective
 from nar_asr_lobes.storage import describe_size, free_space
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import MAY_CHANGE, CheckpointFolder
-from nar_asr_lobes.training.config import OptimConfig, RunConfig
+from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.data import read_split, run_lexicon
 from nar_asr_lobes.training.init_from import (
     freeze_parts,
-    fresh_parts,
     load_pretrained,
+    reinit_parts,
     without_idle_keys,
 )
 from nar_asr_lobes.training.lm.config import LmRunConfig
@@ -54,8 +53,7 @@ def make_brain(
     torch.manual_seed(config.seed)
     lexicon = None if tokenizer is None else run_lexicon(config)
     objective = make_objective(config, tokenizer, lexicon)
-    check_optim(config.optim, config.steps)
-    check_augment(config.wave_augment)
+    try_parts(config)
     model = objective.build_model(sizes)
     freeze_parts(model, objective, config)
     metadata = speech_metadata(config, sizes.to_dict(), objective)
@@ -63,12 +61,12 @@ def make_brain(
         metadata["tokenizer"] = tokenizer.fingerprint
     if lexicon is not None:
         metadata["phones"] = " ".join(lexicon.phones)
-    fresh: tuple[str, ...] = ()
+    reinit: tuple[str, ...] = ()
     if config.init_from is not None:
-        fresh = fresh_parts(config.fresh_layers, sizes.encoder_layers)
-    brain = wrap_brain(config, model, objective, metadata, run_opts, fresh)
+        reinit = reinit_parts(config.reinit_layers, sizes.encoder_layers)
+    brain = wrap_brain(config, model, objective, metadata, run_opts, reinit)
     if config.init_from is not None and brain.checkpoints.newest() is None:
-        load_pretrained(model, config.init_from, metadata, fresh)
+        load_pretrained(model, config.init_from, metadata, reinit)
     return brain
 
 
@@ -78,7 +76,7 @@ def wrap_brain(
     objective: Objective,
     metadata: dict,
     run_opts: RunOptions,
-    fresh: tuple[str, ...] = (),
+    reinit: tuple[str, ...] = (),
 ) -> NarBrain:
     """Give a model the trainer that the run's configuration describes."""
     output, log = Path(config.output_folder), config.logging
@@ -90,14 +88,14 @@ def wrap_brain(
         CheckpointFolder(output / "checkpoints", log.keep_checkpoints),
         log,
         config.seed,
-        fresh,
+        reinit,
         make_logger(log, output),
         metadata,
         run_opts,
         resolve_precision(config.precision),
     )
     augment = getattr(config, "wave_augment", None)
-    brain.metadata[MAY_CHANGE] = {  # one may have to change them to go on
+    brain.metadata[MAY_CHANGE] = {  # one may have to change them to resume
         "precision": brain.precision,
         "max_grad_norm": config.optim.max_grad_norm,
         "freeze_encoder_steps": config.optim.freeze_encoder_steps,
@@ -126,17 +124,24 @@ def make_objective(
         raise UserError(f"objective: {error}; correct its keys") from error
 
 
-def check_optim(optim: OptimConfig, steps: int) -> None:
-    """Try the optimiser on one number, and the schedule, before all else."""
-    weight = nn.Parameter(torch.zeros(1))
-    parts = {"optimizer": ([[weight]], {}), "scheduler": ([], {"steps": steps})}
-    for name, (values, named) in parts.items():
+def try_parts(config: RunConfig | LmRunConfig) -> None:
+    """Try the parts that the YAML names, before anything big is built."""
+    optim, augment = config.optim, getattr(config, "wave_augment", None)
+    weight, wav = nn.Parameter(torch.zeros(1)), np.ones(1600, dtype=np.float32)
+    trials = {
+        "optim: optimizer": lambda: optim.optimizer([weight]),
+        "optim: scheduler": lambda: optim.scheduler(steps=config.steps),
+        "wave_augment": lambda: augment is None or augment(wav, 0),
+    }
+    for name, trial in trials.items():
         try:
-            getattr(optim, name)(*values, **named)
+            trial()
         except UserError as error:
-            raise UserError(f"optim: {name}: {error}") from error
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise UserError(f"optim: {name}: {error}; correct it") from error
+            raise UserError(f"{name}: {error}") from error
+        except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{name}: {error}; correct it as in the recipe's YAML"
+            ) from error
 
 
 def resolve_precision(precision: str) -> str:
@@ -156,19 +161,6 @@ def resolve_precision(precision: str) -> str:
         or torch.cpu._is_amx_tile_supported()
     )
     return "bf16" if native else "fp32"
-
-
-def check_augment(augment: WaveTransform | None) -> None:
-    """Try the YAML's waveform augmentation on a tenth of a second."""
-    if augment is None:
-        return
-    try:
-        augment(np.ones(1600, dtype=np.float32), 0)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise UserError(
-            f"wave_augment: {error}; name a WaveAugment as in the recipe's "
-            "YAML and correct its numbers"
-        ) from error
 
 
 def warn_of_space(config: RunConfig | LmRunConfig, model: nn.Module) -> None:

@@ -80,27 +80,27 @@ class Checkpoint:
         Those below ``MAY_CHANGE`` may change; that is told in the log.
         """
         for key, value in metadata.items():
-            theirs = self.metadata.get(key)
-            if theirs == value:
+            saved = self.metadata.get(key)
+            if saved == value:
                 continue
             if key == MAY_CHANGE:
-                self._warn(theirs or {}, value)
+                self._warn(saved or {}, value)
                 continue
-            if isinstance(theirs, dict) and isinstance(value, dict):
-                theirs, value = _without_common(theirs, value)
+            if isinstance(saved, dict) and isinstance(value, dict):
+                saved, value = _without_common(saved, value)
             raise UserError(
-                f"{self.path}: was made with {key} {theirs}, now it is "
+                f"{self.path}: was made with {key} {saved}, now it is "
                 f"{value}; give the old one or a new output_folder"
             )
 
-    def _warn(self, theirs: dict, mine: dict) -> None:
-        theirs, mine = _without_common(theirs, mine)
-        for key, value in mine.items():
+    def _warn(self, saved: dict, current: dict) -> None:
+        saved, current = _without_common(saved, current)
+        for key, value in current.items():
             logger.warning(
                 "%s: was made with %s %s; from here on it is %s",
                 self.path,
                 key,
-                theirs.get(key),
+                saved.get(key),
                 value,
             )
 

@@ -21,7 +21,7 @@ FREEZE = ("none", "filters", "frontend")
 
 @dataclass(frozen=True)
 class DataConfig(Checked):
-    """Which data, and how it is fed.
+    """Which data, and how it is batched.
 
     Arguments
     ---------
@@ -97,7 +97,7 @@ class OptimConfig(Checked):
 
 @dataclass(frozen=True)
 class LogConfig(Checked):
-    """What is written while training.
+    """When training logs, validates and saves.
 
     Arguments
     ---------
@@ -118,7 +118,7 @@ class LogConfig(Checked):
 
 @dataclass(frozen=True)
 class TokenizerConfig(Checked):
-    """What the model writes, and what its intermediate layers hear.
+    """The tokens of the model, and of its intermediate layers.
 
     Arguments
     ---------
@@ -182,11 +182,11 @@ class RunConfig(Checked):
     init_from : str, optional
         Output folder of a run, or of ``nar-asr import-encoder``, whose
         encoder is taken over; see ``with_imported_sizes``.
-    fresh_layers : int
-        The last encoder layers that are not; see ``load_pretrained``.
+    reinit_layers : int
+        The last encoder layers that stay random; see ``load_pretrained``.
     freeze : str
-        What keeps its start all through, of ``FREEZE``: none, filters (what
-        reads the waveform) or frontend (all in front of the layers).
+        What is frozen, of ``FREEZE``: none, filters (which read the waveform)
+        or frontend (all in front of the layers).
     bundle : str, optional
         What ``evaluate`` evaluates.
     steps, global_batch : int
@@ -218,7 +218,7 @@ class RunConfig(Checked):
     output_folder: FilePath
     seed: int = count(1)
     init_from: FilePath | None = None
-    fresh_layers: int = count(0)
+    reinit_layers: int = count(0)
     freeze: str = one_of(FREEZE, "none")
     bundle: FilePath | None = None
     steps: int = count(1000, least=1)

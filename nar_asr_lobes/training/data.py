@@ -226,7 +226,7 @@ def run_tokenizer(config: RunConfig) -> Tokenizer:
     path = tokenizer_path(config)
     if path is None:
         raise UserError(
-            f"{config.output_folder}: holds no tokenizer; start the run anew"
+            f"{config.output_folder}: holds no tokenizer; start the run again"
         )
     return load_tokenizer(path)
 
@@ -269,7 +269,7 @@ def train_loader(config: RunConfig, tokenizer: Tokenizer | None) -> DataLoader:
 
 
 class ValidationSet:
-    """This rank's batches of the dev split, read anew in each pass."""
+    """This rank's batches of the dev split, read again in each pass."""
 
     def __init__(self, config: RunConfig, tokenizer: Tokenizer | None):
         utterances = read_split(config, config.data.dev, checked=True)

@@ -1,4 +1,4 @@
-"""What keeps a GPU busy: batches made ahead, layers compiled.
+"""Keeping a GPU busy: batches prefetched, layers compiled.
 
 loader -> draws on the CPU -> copies on a stream of their own   (step n + 1)
                 forward, backward, clipping, optimiser          (step n)

@@ -1,4 +1,4 @@
-"""What follows a fine-tuning: language model, tuning, evaluation, bundle."""
+"""The end of a fine-tuning: language model, tuning, evaluation, bundle."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _WITHOUT_LM = {  # a weight without its language model would be refused
 
 
 def check_finish(config: RunConfig) -> None:
-    """Find mistakes in what comes last before the training starts."""
+    """Find mistakes in the last stages before the training starts."""
     if config.hot_words is not None and config.task != "evaluate":
         raise UserError(
             f"hot_words: has no effect when the task is {config.task}; give "
@@ -134,7 +134,7 @@ def tune(
     tuned = tune_options(recognizer, batches)
     output = Path(config.output_folder)
     write_text(output / "tuning.json", json.dumps(tuned.report, indent=1))
-    heard = SavedPosteriors(
+    posteriors = SavedPosteriors(
         ids=[name for batch in batches for name in batch.ids],
         references=[text for batch in batches for text in batch.texts],
         log_probs=tuned.log_probs,
@@ -142,7 +142,7 @@ def tune(
         frame_seconds=recognizer.model.frame_seconds,
         audio_seconds=sum(batch.seconds for batch in batches),
     )
-    write_posteriors(output / f"{config.data.dev}{SUFFIX}", heard)
+    write_posteriors(output / f"{config.data.dev}{SUFFIX}", posteriors)
     changes = describe_tuning(recognizer.options, tuned.options)
     logger.info("tuned on %s:\n%s", config.data.dev, changes)
     return tuned.options

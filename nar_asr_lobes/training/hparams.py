@@ -222,8 +222,8 @@ def load_run(
         )
         config = replace(config, model=model)
     layers = parse(ModelConfig, config.model, f"{where}: model").encoder_layers
-    fresh = config.fresh_layers
-    require_count(f"{where}: fresh_layers", fresh, 0, layers)
+    reinit = config.reinit_layers
+    require_count(f"{where}: reinit_layers", reinit, 0, layers)
     return config
 
 

@@ -30,12 +30,12 @@ def with_imported_sizes(model: Mapping, *folders: str) -> dict:
     nor does one that starts from what was trained on from them.
     """
     found = (_checkpoints(folder).metadata() for folder in folders)
-    theirs = next((metadata for metadata in found if metadata), {}).get(
+    saved = next((metadata for metadata in found if metadata), {}).get(
         "model", {}
     )
-    if theirs.get("encoder") != "wav2vec2":
+    if saved.get("encoder") != "wav2vec2":
         return dict(model)
-    sizes = ModelConfig.from_dict(theirs)
+    sizes = ModelConfig.from_dict(saved)
     return {**model, **{key: getattr(sizes, key) for key in ENCODER_KEYS}}
 
 
@@ -83,7 +83,7 @@ def describe_start(folder: str) -> str:
     return f"It started from {Path(folder).name}."
 
 
-def fresh_parts(number: int, layers: int) -> tuple[str, ...]:
+def reinit_parts(number: int, layers: int) -> tuple[str, ...]:
     """Give what the names of the last encoder layers begin with."""
     last = range(layers - number, layers)
     return tuple(f"encoder.layers.layers.{layer}." for layer in last)
@@ -93,7 +93,7 @@ def load_pretrained(
     model: nn.Module,
     folder: str,
     metadata: Mapping[str, object],
-    fresh: tuple[str, ...] = (),
+    reinit: tuple[str, ...] = (),
 ) -> None:
     """Take over the encoder of another run, and what else means the same.
 
@@ -107,12 +107,12 @@ def load_pretrained(
     checkpoint = _checkpoints(folder).newest()
     if checkpoint is None:
         raise _no_start(folder)
-    theirs, mine = checkpoint.load("model"), model.state_dict()
-    _check_fit(checkpoint, theirs, model)
+    saved, current = checkpoint.load("model"), model.state_dict()
+    _check_fit(checkpoint, saved, model)
     parts = ["encoder."]
     if "targets" in metadata:
         if _same(checkpoint.metadata, metadata, "targets"):
-            others = {name.partition(".")[0] + "." for name in mine}
+            others = {name.partition(".")[0] + "." for name in current}
             parts += sorted(others - {"encoder."})
     elif _same(checkpoint.metadata, metadata, "tokenizer"):
         parts += ["ctc_head.", "decoder."]
@@ -121,33 +121,33 @@ def load_pretrained(
     taken = [
         part
         for part in parts
-        if not _misfits(theirs, mine, part)
+        if not _misfits(saved, current, part)
         and (part != "decoder." or _same_heads(checkpoint, model))
-        and any(name.startswith(part) for name in theirs)
+        and any(name.startswith(part) for name in saved)
     ]
-    if fresh and len(taken) > 1:
+    if reinit and len(taken) > 1:
         raise UserError(
             f"{checkpoint.path}: was trained on the targets of this run, and "
             f"{' '.join(taken[1:])} would lose the layers below; set "
-            "fresh_layers to 0"
+            "reinit_layers to 0"
         )
     shared = {
         name: tensor
-        for name, tensor in theirs.items()
-        if name.startswith(tuple(taken)) and not name.startswith(fresh)
+        for name, tensor in saved.items()
+        if name.startswith(tuple(taken)) and not name.startswith(reinit)
     }
-    model.load_state_dict({**mine, **shared})
+    model.load_state_dict({**current, **shared})
     logger.info("taken from %s: %s", checkpoint.path, " ".join(taken))
-    if fresh:
-        logger.info("from random weights: the last %d layers", len(fresh))
+    if reinit:
+        logger.info("from random weights: the last %d layers", len(reinit))
     if "source" in checkpoint.metadata:
         logger.info("imported from %s", checkpoint.metadata["source"])
 
 
 def _check_fit(
-    checkpoint: Checkpoint, theirs: Mapping, model: nn.Module
+    checkpoint: Checkpoint, saved: Mapping, model: nn.Module
 ) -> None:
-    wrong = _misfits(theirs, model.state_dict(), "encoder.")
+    wrong = _misfits(saved, model.state_dict(), "encoder.")
     if wrong:
         raise UserError(
             f"{checkpoint.path}: its encoder has other sizes than this "
@@ -171,35 +171,37 @@ def _same_heads(checkpoint: Checkpoint, model: nn.Module) -> bool:
     return len(heads) == 1
 
 
-def _same(theirs: Mapping, mine: Mapping, name: str) -> bool:
-    return theirs.get(name) == mine.get(name)
+def _same(saved: Mapping, current: Mapping, name: str) -> bool:
+    return saved.get(name) == current.get(name)
 
 
-def _misfits(theirs: Mapping, mine: Mapping, part: str) -> list[str]:
+def _misfits(saved: Mapping, current: Mapping, part: str) -> list[str]:
     """Name the tensors of a part that only one has, or in another shape."""
-    names = sorted(k for k in theirs.keys() | mine.keys() if k.startswith(part))
+    names = sorted(
+        k for k in saved.keys() | current.keys() if k.startswith(part)
+    )
     return [
         name
         for name in names
-        if name not in theirs
-        or name not in mine
-        or theirs[name].shape != mine[name].shape
+        if name not in saved
+        or name not in current
+        or saved[name].shape != current[name].shape
     ]
 
 
 def without_idle_keys(config: RunConfig) -> RunConfig:
-    """Set aside, and log, what is for a pre-trained encoder where none is."""
+    """Reset, and log, options for a pre-trained encoder where there is none."""
     steps = config.optim.freeze_encoder_steps
-    if config.init_from is not None or not (steps or config.fresh_layers):
+    if config.init_from is not None or not (steps or config.reinit_layers):
         return config
     logger.info(
-        "freeze_encoder_steps (%d) and fresh_layers (%d) are for an "
-        "init_from: not used",
+        "freeze_encoder_steps (%d) and reinit_layers (%d) need an init_from: "
+        "not used",
         steps,
-        config.fresh_layers,
+        config.reinit_layers,
     )
     optim = replace(config.optim, freeze_encoder_steps=0)
-    return replace(config, optim=optim, fresh_layers=0)
+    return replace(config, optim=optim, reinit_layers=0)
 
 
 def freeze_parts(

@@ -32,7 +32,7 @@ _PART = 1000  # files; a task for each of them would cost more than the asking
 
 
 def run_metadata(config: RunConfig | LmRunConfig, sizes: dict) -> dict:
-    """Note what any run has."""
+    """Collect the metadata of any run."""
     metadata = {"task": config.task, "model": sizes}
     metadata["data"] = read_digests(config.output_folder)
     for key in ("seed", "global_batch"):  # they decide on the data's order
@@ -43,7 +43,7 @@ def run_metadata(config: RunConfig | LmRunConfig, sizes: dict) -> dict:
 def speech_metadata(
     config: RunConfig, sizes: dict, objective: Objective
 ) -> dict:
-    """Note what a pre-training or a fine-tuning has besides."""
+    """Collect the metadata of a pre-training or a fine-tuning."""
     metadata = run_metadata(config, sizes)
     for key in ("bucket_steps", "sorted_epochs"):
         metadata[key] = getattr(config.data, key)
@@ -54,7 +54,7 @@ def speech_metadata(
     metadata["init_from"] = None
     if config.init_from is not None:
         metadata["init_from"] = str(Path(config.init_from).resolve())
-        metadata["fresh_layers"] = config.fresh_layers
+        metadata["reinit_layers"] = config.reinit_layers
     return metadata
 
 
@@ -101,7 +101,7 @@ def _sizes(paths: list[str]) -> list[int | None]:
 
 
 def keep_hashes(output: Path, split: str, hashes: str) -> str:
-    """Write a split's hashes, unless its run began with others."""
+    """Write a split's hashes, unless its run was started with others."""
     path = output / "checked" / f"{split}.hashes"
     content = hashes.encode(errors="backslashreplace")
     digest = hashlib.sha256(content).hexdigest()
@@ -132,8 +132,8 @@ def describe_difference(**counts: int) -> str:
     >>> describe_difference(added=2, removed=0, changed=1)
     '2 added, 1 changed'
     """
-    told = ", ".join(f"{n} {verb}" for verb, n in counts.items() if n)
-    return told or "in another order"
+    changes = (f"{n} {verb}" for verb, n in counts.items() if n)
+    return ", ".join(changes) or "in another order"
 
 
 def sentence_difference(old: Sequence[bytes], new: Sequence[bytes]) -> str:
@@ -144,26 +144,26 @@ def sentence_difference(old: Sequence[bytes], new: Sequence[bytes]) -> str:
     >>> sentence_difference([b"a", b"a"], [b"a", b"b", b"c"])
     '2 added, 1 removed'
     """
-    theirs, mine = Counter(old), Counter(new)
+    before, now = Counter(old), Counter(new)
     return describe_difference(
-        added=(mine - theirs).total(), removed=(theirs - mine).total()
+        added=(now - before).total(), removed=(before - now).total()
     )
 
 
 def refuse_changes(
     output: Path, split: str, digest: str, difference: Callable[[], str]
 ) -> None:
-    """Refuse to go on with other data than a run began with."""
+    """Refuse to resume with other data than the run was started with."""
     metadata = CheckpointFolder(output / "checkpoints").metadata() or {}
     if metadata.get("data", {}).get(split, digest) == digest:
         return
     try:
-        told = f" ({difference()})"
+        change = f" ({difference()})"
     except (OSError, ValueError):
-        told = ""
+        change = ""
     raise UserError(
-        f"{output}: split {split!r} is not what this run began with{told}; "
-        "bring the old data back or give a new output_folder"
+        f"{output}: split {split!r} is not what this run was started with"
+        f"{change}; bring the old data back or give a new output_folder"
     )
 
 

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Progress:
-    """What was done so far; saved in every checkpoint."""
+    """Steps and audio trained on; saved in every checkpoint."""
 
     step: int = 0
     skipped: int = 0

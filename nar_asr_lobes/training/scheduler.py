@@ -15,15 +15,15 @@ from nar_asr_lobes.schema import require_count, require_number
 _NOT_COMPARED = {"params", "lr", "fused", "foreach", "capturable"}
 
 
-def is_pretrained(name: str, fresh_parts: Sequence[str] = ()) -> bool:
-    """Tell a parameter of the encoder's, but for the parts that begin anew."""
+def is_pretrained(name: str, reinit_parts: Sequence[str] = ()) -> bool:
+    """Tell whether a parameter is the encoder's and not re-initialised."""
     return name.startswith("encoder.") and not name.startswith(
-        tuple(fresh_parts)
+        tuple(reinit_parts)
     )
 
 
 def parameter_groups(
-    model: nn.Module, head_lr_scale: float, fresh_parts: Sequence[str] = ()
+    model: nn.Module, head_lr_scale: float, reinit_parts: Sequence[str] = ()
 ) -> list[dict]:
     """Group the parameters: vectors without decay, heads at their rate.
 
@@ -33,7 +33,7 @@ def parameter_groups(
         Its ``encoder`` learns at the schedule's rate.
     head_lr_scale : float
         Rate of all else, relative to that.
-    fresh_parts : sequence of str
+    reinit_parts : sequence of str
         Parts of the encoder that count as else; see ``is_pretrained``.
 
     Returns
@@ -51,7 +51,7 @@ def parameter_groups(
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         is_matrix = parameter.squeeze().ndim > 1
-        key = (is_pretrained(name, fresh_parts), is_matrix)
+        key = (is_pretrained(name, reinit_parts), is_matrix)
         groups.setdefault(key, []).append(parameter)
     return [
         {
@@ -70,19 +70,22 @@ def load_optimizer(
 
     Loading alone would silently put the old options in place of the new ones.
     """
-    mine = [dict(group) for group in optimizer.param_groups]
+    current = [dict(group) for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
-    for group, theirs in zip(mine, optimizer.param_groups, strict=True):
+    for group, saved in zip(current, optimizer.param_groups, strict=True):
         for key in sorted(group.keys() - _NOT_COMPARED):
-            if theirs[key] != group[key]:
+            if saved[key] != group[key]:
                 raise UserError(
-                    f"{where}: was made with {key} {theirs[key]}, now it is "
+                    f"{where}: was made with {key} {saved[key]}, now it is "
                     f"{group[key]}; give the old one or a new output_folder"
                 )
 
 
 class WarmupCosine:
     """Learning rate by step: linear warm-up, cosine decay to a floor.
+
+    A class of another schedule that a YAML names takes ``steps`` too and has
+    ``steps``, ``warmup``, ``step``, ``state_dict`` and ``load_state_dict``.
 
     Arguments
     ---------
@@ -149,8 +152,8 @@ class WarmupCosine:
 
     def load_state_dict(self, state: dict) -> None:
         """Take up a saved position; refuse another schedule's."""
-        mine = {k: v for k, v in vars(self).items() if k != "step_count"}
-        for key, value in mine.items():
+        current = {k: v for k, v in vars(self).items() if k != "step_count"}
+        for key, value in current.items():
             if state[key] != value:
                 raise UserError(
                     f"checkpoint was made with {key} {state[key]}, now it is "

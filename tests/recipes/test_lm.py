@@ -128,7 +128,7 @@ def test_a_stopped_run_ends_in_the_same_weights(texts, tmp_path):
         path.unlink()  # as if it had stopped before its end
     last.path.rmdir()
     assert train(parts, texts, *options, log).code == 0
-    assert "going on from" in log_text(parts)
+    assert "resuming from" in log_text(parts)
     for name in ("lm.safetensors", "results.json"):
         assert (whole / name).read_bytes() == (parts / name).read_bytes()
 

@@ -206,7 +206,10 @@ def call(data, tmp_path, *options):
     [
         (["--finetune_stepps=3"], "unknown key 'stepps'; did you mean 'steps'"),
         (["--pretrain_model={heads: 0}"], "model: heads is 0; it must be a"),
-        (["--finetune_fresh_layers=99"], "fresh_layers is 99; it must be at m"),
+        (
+            ["--finetune_reinit_layers=99"],
+            "reinit_layers is 99; it must be at m",
+        ),
         (["--languages=swahili", "--amounts=60min"], "is no cell of the table"),
     ],
 )

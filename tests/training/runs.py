@@ -62,7 +62,7 @@ def make_brain(kind, folder, steps, dropout=0.0, spec=False, **changes):
     )
     sizes = ModelConfig.tiny().to_dict() | {"dropout": dropout}
     parts = {"train_logger": None, "metadata": None, "precision": "fp32"}
-    parts |= {"seed": 0, "fresh_parts": ()}
+    parts |= {"seed": 0, "reinit_parts": ()}
     parts = {name: changes.pop(name, value) for name, value in parts.items()}
     log = {
         f.name: changes.pop(f.name)

@@ -7,7 +7,7 @@ from speechbrain import Stage
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.training.brain import NarBrain
-from nar_asr_lobes.training.init_from import fresh_parts
+from nar_asr_lobes.training.init_from import reinit_parts
 from nar_asr_lobes.training.scheduler import WarmupCosine, is_pretrained
 from tests.training.runs import (
     ALL_KINDS,
@@ -198,12 +198,12 @@ def test_too_many_skipped_steps_in_a_row_end_the_run(tmp_path, tone_clips):
     assert brain.progress.skipped == 5
 
 
-@pytest.mark.parametrize("fresh", [(), fresh_parts(1, 2)])
+@pytest.mark.parametrize("fresh", [(), reinit_parts(1, 2)])
 def test_heads_have_their_rate_and_vectors_no_decay(
     tmp_path, tone_clips, fresh
 ):
     """Fresh layers of the encoder count as heads."""
-    brain = ready("finetune", tmp_path, head_lr_scale=3.0, fresh_parts=fresh)
+    brain = ready("finetune", tmp_path, head_lr_scale=3.0, reinit_parts=fresh)
     lr = brain.fit_batch([make_batch("finetune", tone_clips, [0])])["lr"]
     names = {p: name for name, p in brain.model.named_parameters()}
     seen = 0
@@ -216,10 +216,10 @@ def test_heads_have_their_rate_and_vectors_no_decay(
     assert seen == len(names)
 
 
-@pytest.mark.parametrize("fresh", [(), fresh_parts(1, 2)])
+@pytest.mark.parametrize("fresh", [(), reinit_parts(1, 2)])
 def test_a_resting_encoder_rests_and_then_moves(tmp_path, tone_clips, fresh):
     brain = ready(
-        "finetune", tmp_path, freeze_encoder_steps=2, fresh_parts=fresh
+        "finetune", tmp_path, freeze_encoder_steps=2, reinit_parts=fresh
     )
     start = weights(brain)
     for step in range(3):

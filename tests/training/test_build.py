@@ -7,7 +7,6 @@ import torch
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.training import build
 from nar_asr_lobes.training.build import (
-    check_optim,
     make_brain,
 )
 from nar_asr_lobes.training.config import LogConfig, OptimConfig, RunConfig
@@ -45,15 +44,33 @@ def test_without_any_validation_the_newest_is_loaded(tmp_path):
     assert torch.equal(model.ctc_head.weight, kept["ctc_head.weight"])
 
 
-@pytest.mark.parametrize("options", [{"lr": -1.0}, {"momentums": 0.9}], ids=str)
-def test_an_optimiser_that_cannot_be_made_is_told(options):
-    with pytest.raises(UserError, match="optim: optimizer: .*; correct it"):
-        check_optim(
-            OptimConfig(
-                partial(torch.optim.SGD, **{"lr": 0.1, **options}), SCHEDULER
-            ),
-            9,
-        )
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"optimizer": partial(torch.optim.SGD, lr=-1.0)},
+            "optimizer: Invalid",
+        ),
+        (
+            {"optimizer": partial(torch.optim.SGD, momentums=0.9)},
+            "optimizer: .*'momentums'; correct it",
+        ),
+        (
+            {"scheduler": torch.optim.lr_scheduler.ConstantLR},
+            "scheduler: .*'steps'; correct it as in the recipe",
+        ),
+        (
+            {"scheduler": partial(WarmupCosine, 1e-3, warmup_ratio=2)},
+            "scheduler: warmup_ratio is 2; it must be a finite",
+        ),
+    ],
+)
+def test_a_part_that_cannot_be_made_is_told(tmp_path, changes, message):
+    parts = {"optimizer": torch.optim.AdamW, "scheduler": SCHEDULER, **changes}
+    optim = OptimConfig(**parts)
+    config = RunConfig("pretrain", "data", str(tmp_path), optim=optim)
+    with pytest.raises(UserError, match=f"^optim: {message}"):
+        build.try_parts(config)
 
 
 @pytest.mark.parametrize("missing", ["optim", "objective"])

@@ -13,8 +13,8 @@ from nar_asr_lobes.training.hparams import load_run
 from nar_asr_lobes.training.init_from import (
     check_start,
     describe_start,
-    fresh_parts,
     load_pretrained,
+    reinit_parts,
     with_imported_sizes,
 )
 from tests.training.runs import make_brain as tiny_brain
@@ -100,11 +100,11 @@ def test_only_the_encoder_is_taken_over(pretrained):
         assert torch.equal(value, wanted[name]), name
 
 
-def test_fresh_layers_are_the_last_ones_and_stay_as_they_are(pretrained):
+def test_reinit_layers_are_the_last_ones_and_stay_as_they_are(pretrained):
     folder, theirs = pretrained
     model = recogniser()
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    load_pretrained(model, str(folder), {}, fresh_parts(1, 2))
+    load_pretrained(model, str(folder), {}, reinit_parts(1, 2))
     for name, value in model.state_dict().items():
         ours = not name.startswith("encoder.") or ".layers.1." in name
         wanted = before if ours else theirs
@@ -115,12 +115,12 @@ def test_fresh_layers_are_the_last_ones_and_stay_as_they_are(pretrained):
     )
 
 
-def test_fresh_layers_under_heads_that_are_not_are_refused(tmp_path):
+def test_reinit_layers_under_heads_that_are_not_are_refused(tmp_path):
     save_finetuned(tmp_path)
-    load_pretrained(recogniser(), str(tmp_path), {}, fresh_parts(1, 2))
+    load_pretrained(recogniser(), str(tmp_path), {}, reinit_parts(1, 2))
     with pytest.raises(UserError, match="ctc_head. decoder. would lose the la"):
         load_pretrained(
-            recogniser(), str(tmp_path), {"tokenizer": "a"}, fresh_parts(1, 2)
+            recogniser(), str(tmp_path), {"tokenizer": "a"}, reinit_parts(1, 2)
         )
 
 

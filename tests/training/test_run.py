@@ -149,10 +149,10 @@ def test_what_is_frozen_has_no_penalty(folder):
 
 
 def test_without_a_pretrained_encoder_none_rests(folder):
-    options = ["--optim={freeze_encoder_steps: 2}", "--fresh_layers=1"]
+    options = ["--optim={freeze_encoder_steps: 2}", "--reinit_layers=1"]
     outcome = run_tiny(folder, "finetune", *options)
     assert outcome.code == 0
-    assert "freeze_encoder_steps (2) and fresh_layers (1) are" in outcome.out
+    assert "freeze_encoder_steps (2) and reinit_layers (1) are" in outcome.out
     newest = CheckpointFolder(folder / "out" / "checkpoints").newest()
     filters = newest.load("model")["encoder.frontend.stem.gabor.weight"]
     start = gabor_filters(filters.shape[0] // 2, filters.shape[-1])
@@ -177,7 +177,7 @@ def test_a_complete_run_is_evaluated_but_not_trained_again(started):
     (started / "out" / "results.json").unlink()
     outcome = run_tiny(started, "finetune")
     assert outcome.code == 0 and not outcome.losses
-    assert f"going on from {before.path}" in outcome.out
+    assert f"resuming from {before.path}" in outcome.out
     assert checkpoints.newest() == before
     assert {path: path.read_bytes() for path in before.path.iterdir()} == kept
     assert (started / "out" / "results.json").is_file()
@@ -249,7 +249,7 @@ def change_text(out):
     ("damage", "option", "message"),
     [
         (change_tokenizer, "", "step_00000002: was made with tokenizer .*; gi"),
-        (change_text, "", r"split 'train' is not .* began with \(1 changed\)"),
+        (change_text, "", r"split 'train' is not .* started with \(1 ch"),
         (cut_tokenizer, "", "tokenizer.json: this tokenizer file is damaged"),
         (
             keep_all,

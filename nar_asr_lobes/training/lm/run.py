@@ -21,7 +21,7 @@ from nar_asr_lobes.lm.neural.scorer import WEIGHTS, NeuralLM
 from nar_asr_lobes.lobes.transformer_lm import BOUNDARY, LmSizes, TransformerLm
 from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.brain import NarBrain
-from nar_asr_lobes.training.build import check_optim, wrap_brain
+from nar_asr_lobes.training.build import try_parts, wrap_brain
 from nar_asr_lobes.training.lm.config import LmRunConfig
 from nar_asr_lobes.training.lm.data import (
     TextBatch,
@@ -91,7 +91,7 @@ def make_lm_brain(config: LmRunConfig, run_opts: RunOptions) -> NarBrain:
     sizes, tokenizer = LmSizes.from_dict(config.model), lm_tokenizer(config)
     torch.manual_seed(config.seed)
     objective = LmObjective(tokenizer.size)
-    check_optim(config.optim, config.steps)
+    try_parts(config)
     metadata = run_metadata(config, sizes.to_dict())
     metadata |= {
         "bucket_steps": config.bucket_steps,

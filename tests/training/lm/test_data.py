@@ -1,7 +1,5 @@
 """Sentences held out, left out and batched for a neural language model."""
 
-from functools import partial
-
 import pytest
 import torch
 
@@ -17,6 +15,7 @@ from nar_asr_lobes.training.lm.data import (
     text_loader,
 )
 from nar_asr_lobes.training.metadata import read_digests
+from nar_asr_lobes.training.scheduler import WarmupCosine
 
 LINES = [f"{a}{b}{c}" for a in "abcd" for b in "abcd" for c in " abc"]
 
@@ -32,7 +31,7 @@ def make(tmp_path):
             tokenizer=str(tmp_path / "tokenizer.json"),
             texts=["any"],
             output_folder=str(tmp_path),
-            optim=OptimConfig(partial(torch.optim.AdamW)),
+            optim=OptimConfig(torch.optim.AdamW, WarmupCosine),
             **values,
         )
         found = {"train": lines, "dev": dev} if dev else {"train": lines}
@@ -108,7 +107,7 @@ def test_batches_hold_every_sentence_within_the_bound(make):
     ],
 )
 def test_what_would_do_nothing_is_refused(values, message):
-    optim = OptimConfig(torch.optim.AdamW, **values)
+    optim = OptimConfig(torch.optim.AdamW, WarmupCosine, **values)
     with pytest.raises(UserError, match=message):
         LmRunConfig("lm", "t", ["a"], "out", optim)
 
