@@ -28,9 +28,8 @@ from speechbrain.utils.distributed import (
 from speechbrain.utils.run_opts import RunOptions
 
 from nar_asr_lobes.distributed import on_main
-from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.errors import UserError, escape_unprintable
 from nar_asr_lobes.storage import cannot_write, lock_folder, write_text
-from nar_asr_lobes.streams import escape_unprintable
 from nar_asr_lobes.training.build import make_brain, warn_of_space
 from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.data import (

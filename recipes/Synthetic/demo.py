@@ -17,10 +17,9 @@ from pathlib import Path
 from synthetic_prepare import prepare
 
 from nar_asr_lobes.dataio.manifest import Utterance, read_manifest
-from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.errors import UserError, escape_unprintable
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.inference.transcriber import Transcriber
-from nar_asr_lobes.streams import escape_unprintable
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent.parent / "results" / "demo"
