@@ -17,7 +17,6 @@ from torch import nn
 from nar_asr_lobes.dataio.synthesis.phones import Lexicon
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lobes.model import ModelConfig
 from nar_asr_lobes.objectives.recognition import Objective
 from nar_asr_lobes.storage import describe_size, free_space
 from nar_asr_lobes.training.brain import NarBrain
@@ -49,7 +48,7 @@ def make_brain(
                 "include a fragment of hparams/"
             )
     config = without_idle_keys(config)
-    sizes = ModelConfig.from_dict(config.model)
+    sizes = config.model
     torch.manual_seed(config.seed)
     lexicon = None if tokenizer is None else run_lexicon(config)
     objective = make_objective(config, tokenizer, lexicon)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nar_asr_lobes.lm.models import LmFiles
+from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.schema import Checked, count, number, one_of
 from nar_asr_lobes.storage import FilePath
 
@@ -227,7 +228,7 @@ class RunConfig(Checked):
     precision: str = one_of(PRECISIONS, "fp32")
     data: DataConfig = field(default_factory=DataConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
-    model: dict = field(default_factory=dict)
+    model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig | None = None
     logging: LogConfig = field(default_factory=LogConfig)
     lm: LmConfig | None = None

@@ -41,7 +41,7 @@ from nar_asr_lobes.distributed import world
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.evaluate import check_test_set
 from nar_asr_lobes.lobes.frontend import WaveformFrontend
-from nar_asr_lobes.lobes.model import ModelConfig, SpeechEncoder
+from nar_asr_lobes.lobes.model import SpeechEncoder
 from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import RunConfig
@@ -200,7 +200,7 @@ def _check(config: RunConfig, splits: list[str]) -> None:
 def _frontend(config: RunConfig) -> WaveformFrontend:
     """Build what counts frames, without weights."""
     with torch.device("meta"):
-        return SpeechEncoder(ModelConfig.from_dict(config.model)).frontend
+        return SpeechEncoder(config.model).frontend
 
 
 def read_split(

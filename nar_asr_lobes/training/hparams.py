@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ from speechbrain.utils.run_opts import RunOptions
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.config import ModelConfig
-from nar_asr_lobes.lobes.transformer_lm import LmSizes
 from nar_asr_lobes.schema import parse, require_count, sections, text_fields
 from nar_asr_lobes.training.config import EvaluationConfig, RunConfig
 from nar_asr_lobes.training.init_from import with_imported_sizes
@@ -211,19 +210,17 @@ def load_run(
     """
     values, where = read_yaml(path, overrides), str(path)
     if values.get("task") == lm_config.TASK:
-        config = parse(lm_config.LmRunConfig, values, where)
-        parse(LmSizes, config.model, f"{where}: model")
-        return config
+        return parse(lm_config.LmRunConfig, values, where)
     evaluates = values.get("task") == "evaluate"
+    model = values.pop("model", {})  # its sizes may be those of init_from
     config = parse(EvaluationConfig if evaluates else RunConfig, values, where)
-    if config.init_from is not None:
+    if config.init_from is not None and isinstance(model, Mapping):
         model = with_imported_sizes(
-            config.model, config.init_from, config.output_folder
+            model, config.init_from, config.output_folder
         )
-        config = replace(config, model=model)
-    layers = parse(ModelConfig, config.model, f"{where}: model").encoder_layers
-    reinit = config.reinit_layers
-    require_count(f"{where}: reinit_layers", reinit, 0, layers)
+    config = replace(config, model=parse(ModelConfig, model, f"{where}: model"))
+    layers = config.model.encoder_layers
+    require_count(f"{where}: reinit_layers", config.reinit_layers, 0, layers)
     return config
 
 

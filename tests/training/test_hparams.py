@@ -9,6 +9,7 @@ from speechbrain.utils.run_opts import RunOptions
 from torch.distributed.run import get_args_parser
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.objectives.pretraining import Wav2Vec2Objective
 from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.hparams import (
@@ -258,7 +259,7 @@ def test_values_sections_and_parts_are_made(recipe):
     assert config.peak_lr == 5e-4  # YAML 1.1 would take 5e-4 for text
     assert (config.data.train, config.data.max_seconds) == ("pool", 20)
     assert config.data.min_seconds == 0  # not in the file
-    assert config.model == {"stem": "gabor", "d_model": 32, "heads": 2}
+    assert config.model == ModelConfig(d_model=32, heads=2)
     assert config.objective.mask_span == 10
     weight = torch.nn.Parameter(torch.zeros(1))
     [group] = config.optim.optimizer([weight]).param_groups
@@ -274,7 +275,7 @@ def test_overrides_change_one_key_or_a_whole_section(recipe):
     )
     assert (config.steps, config.init_from) == (9, "other")
     assert (config.data.train, config.data.max_seconds) == ("pool", 5)
-    assert config.model["d_model"] == 64
+    assert config.model.d_model == 64
     assert config.objective.mask_span == 4
 
 
@@ -288,13 +289,13 @@ def test_keys_of_an_included_file_are_overridden(recipe, tmp_path):
         path,
         "data_folder: x\nmodel: {heads: 4}\nobjective: {mask_span: 4}",
     )
-    assert config.model == {"stem": "gabor", "d_model": 32, "heads": 4}
+    assert config.model == ModelConfig(d_model=32, heads=4)
     assert config.objective.mask_span == 4
     assert config.objective.mask_share == 0.5
     config = load_run(
         path, "data_folder: x\nmodel: !include:wide.yaml {heads: 4}"
     )
-    assert config.model == {"stem": "gabor", "d_model": 64, "heads": 4}
+    assert config.model == ModelConfig(d_model=64, heads=4)
     assert config.objective.mask_span == 10
 
 
@@ -309,7 +310,7 @@ def test_keys_with_a_tag_take_the_place_of_what_is_there(recipe):
     inside = "model: !include:model.yaml\n   heads: 4\n"
     path = recipe("model: !include:model.yaml\n", inside)
     other = "data_folder: x\nmodel: !include:wide.yaml {heads: 8}"
-    assert load_run(path, other).model["d_model"] == 64
+    assert load_run(path, other).model.d_model == 64
 
 
 def test_the_resolved_yaml_gives_the_same_run(recipe, tmp_path):
@@ -321,7 +322,7 @@ def test_the_resolved_yaml_gives_the_same_run(recipe, tmp_path):
         (tmp_path / name).unlink()
     again = load_run(copy)
     assert (again.model, again.steps) == (config.model, config.steps)
-    assert again.model["heads"] == 4
+    assert again.model.heads == 4
 
 
 @pytest.fixture
@@ -359,7 +360,7 @@ def test_a_whole_file_is_included_and_its_keys_overridden(based):
     assert config.steps == 9
     assert (config.data.train, config.data.max_seconds) == ("007", 20)
     assert config.data.options == {"language": "x"}
-    assert config.model == {"stem": "gabor", "d_model": 32, "heads": 4}
+    assert config.model == ModelConfig(d_model=32, heads=4)
     assert config.optim.optimizer.keywords == {"weight_decay": 0.5}
 
 
@@ -389,9 +390,9 @@ def test_includes_are_found_from_any_folder(recipe, tmp_path, monkeypatch):
     path = recipe()
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert load_run(path, "data_folder: x").model["d_model"] == 32
+    assert load_run(path, "data_folder: x").model.d_model == 32
     config = load_run("../a.yaml", "data_folder: x")
-    assert config.model["d_model"] == 32
+    assert config.model.d_model == 32
 
 
 @pytest.mark.parametrize(

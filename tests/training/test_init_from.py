@@ -66,7 +66,7 @@ def test_it_is_asked_before_the_model_is_judged(checkpoint, tmp_path):
     values |= {"model": MINE, "init_from": checkpoint(THEIRS.to_dict())}
     (tmp_path / "a.yaml").write_text(json.dumps(values))
     config = load_run(tmp_path / "a.yaml")
-    assert config.model["encoder_layers"] == 9
+    assert config.model.encoder_layers == 9
     assert MINE == {
         "d_model": 64,
         "decoder_layers": 3,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from nar_asr_lobes.dataio.text.normalization import STYLES
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lobes.transformer_lm import LmSizes
 from nar_asr_lobes.schema import Checked, count, number, one_of
 from nar_asr_lobes.storage import FilePath
 from nar_asr_lobes.training.config import (
@@ -55,8 +56,8 @@ class LmRunConfig(Checked):
         For the scheduler, which refers to it.
     precision : str
         As in ``RunConfig``.
-    model : mapping
-        Sizes, see ``LmSizes``.
+    model : LmSizes
+        Its sizes.
     logging : LogConfig
         What is written while training.
     debug_sentences : int, optional
@@ -80,7 +81,7 @@ class LmRunConfig(Checked):
     global_batch: int = count(64, least=1)
     peak_lr: float = number(5e-4, above=0)
     precision: str = one_of(PRECISIONS, "fp32")
-    model: dict = field(default_factory=dict)
+    model: LmSizes = field(default_factory=LmSizes)
     logging: LogConfig = field(default_factory=LogConfig)
     debug_sentences: int | None = count(None, least=1)
 

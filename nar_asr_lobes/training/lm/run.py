@@ -88,7 +88,7 @@ class LmObjective:
 
 def make_lm_brain(config: LmRunConfig, run_opts: RunOptions) -> NarBrain:
     """Put the parts of a run together."""
-    sizes, tokenizer = LmSizes.from_dict(config.model), lm_tokenizer(config)
+    sizes, tokenizer = config.model, lm_tokenizer(config)
     torch.manual_seed(config.seed)
     objective = LmObjective(tokenizer.size)
     try_parts(config)
