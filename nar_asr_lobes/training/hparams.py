@@ -277,7 +277,7 @@ def _read_file(path: Path, place: tuple[str, ...] = ()) -> CommentedMap:
         ) from error
     except (ruamel.yaml.error.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: is not YAML; name a recipe's YAML") from error
-    if not isinstance(found, dict):
+    if not (isinstance(found, dict) or _tag(found).startswith(_INCLUDE)):
         raise UserError(f"{path}: holds no keys; name a recipe's YAML")
     _keep_texts(found, nodes, place)
     return _merged(None, found, path, place)

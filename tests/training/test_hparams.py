@@ -364,6 +364,11 @@ def test_a_whole_file_is_included_and_its_keys_overridden(based):
     assert config.optim.optimizer.keywords == {"weight_decay": 0.5}
 
 
+def test_a_file_may_include_another_and_no_more(based):
+    based.write_text("# As it is.\n!include:../base.yaml\n")
+    assert load_run(based, "data_folder: corpus").steps == 7
+
+
 def test_a_reference_in_a_fragment_is_to_a_key_of_the_run(based):
     def peak(given=""):
         return load_run(based, given).optim.scheduler(steps=9).peak_lr
