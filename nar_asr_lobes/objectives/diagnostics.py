@@ -8,11 +8,13 @@ over micro-batches, steps and ranks and become numbers when they are logged.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from speechbrain.utils.distributed import if_main_process
 
-from nar_asr_lobes.distributed import Totals, perplexities
+from nar_asr_lobes.distributed import gather_objects
 from nar_asr_lobes.lobes.lengths import valid_mask
 
 logger = logging.getLogger(__name__)
@@ -24,6 +26,81 @@ _REMEDIES = {
     "codes": "raise diversity_weight, lower peak_lr or gumbel_start",
     "targets": "look for silence or noise among the audio",
 }  # not of BEST-RQ's guesses, which are of the commonest codes for long
+
+
+@dataclass
+class Totals:
+    """Sums and counts by name, and counts of codes by name [G, V]."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)
+    codes: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def add(
+        self,
+        sums: Mapping[str, float | torch.Tensor],
+        counts: Mapping[str, float],
+    ) -> None:
+        """Add sums and their counts; a sum with dimensions is one of codes."""
+        for name, value in sums.items():
+            if getattr(value, "ndim", 0):
+                self.codes[name] = self.codes.get(name, 0) + value
+                continue
+            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+            self.counts[name] = self.counts.get(name, 0.0) + counts[name]
+
+    def add_step(self, averages: Mapping[str, float]) -> None:
+        """Add a step's averages; for a skipped step only lr and skipped."""
+        if averages["skipped"]:
+            averages = {key: averages[key] for key in ("lr", "skipped")}
+        self.add(averages, dict.fromkeys(averages, 1.0))
+
+    def add_codes(self, others: Iterable[Totals]) -> None:
+        """Add the codes alone, such as those of all ranks."""
+        for other in others:
+            self.add(other.codes, {})
+
+    def cpu(self) -> Totals:
+        """Copy, so that another rank can read it."""
+        return replace(self, codes={k: v.cpu() for k, v in self.codes.items()})
+
+    def of_all_ranks(self) -> Totals:
+        """Add up the totals of all ranks."""
+        everywhere = Totals()
+        for part in gather_objects(self.cpu()):
+            everywhere.add({**part.sums, **part.codes}, part.counts)
+        return everywhere
+
+    def ratios(self) -> dict[str, float]:
+        """Return sum / count of every name with a count.
+
+        Codes become ``<name>_perplexity`` and ``<name>_used``, the fraction
+        of codes that occurred; both are means over the codebooks.
+        """
+        numbers = {
+            name: self.sums[name] / count
+            for name, count in self.counts.items()
+            if count
+        }
+        for name, counts in self.codes.items():
+            if counts.any():
+                numbers[f"{name}_perplexity"] = (
+                    perplexities(counts).mean().item()
+                )
+                numbers[f"{name}_used"] = (counts > 0).float().mean().item()
+        return numbers
+
+
+def perplexities(counts: torch.Tensor) -> torch.Tensor:
+    """Compute the perplexity of each codebook [G] from code counts [G, V].
+
+    Example
+    -------
+    >>> perplexities(torch.tensor([[5.0, 5.0, 0.0], [9.0, 0.0, 0.0]])).tolist()
+    [2.0, 1.0]
+    """
+    probabilities = counts / counts.sum(-1, keepdim=True)
+    return torch.special.entr(probabilities).sum(-1).exp()
 
 
 def spread_sums(

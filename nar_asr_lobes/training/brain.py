@@ -22,13 +22,13 @@ from torch import nn
 
 from nar_asr_lobes.dataio.datasets import Batch, read_steps
 from nar_asr_lobes.distributed import (
-    Totals,
     gather_objects,
     on_main,
     sum_over_ranks,
     world,
 )
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.objectives.diagnostics import Totals
 from nar_asr_lobes.objectives.recognition import Objective, Prepared
 from nar_asr_lobes.training.checkpoint import (
     Checkpoint,

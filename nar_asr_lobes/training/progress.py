@@ -24,9 +24,9 @@ from speechbrain.utils.train_logger import (
 )
 from tqdm import tqdm
 
-from nar_asr_lobes.distributed import Totals, gather_objects
+from nar_asr_lobes.distributed import gather_objects
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.objectives.diagnostics import warn_of_collapse
+from nar_asr_lobes.objectives.diagnostics import Totals, warn_of_collapse
 from nar_asr_lobes.storage import cannot_write
 from nar_asr_lobes.training.config import LogConfig
 from nar_asr_lobes.training.scheduler import WarmupCosine
