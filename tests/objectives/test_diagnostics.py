@@ -166,13 +166,14 @@ def test_codes_of_all_steps_of_a_log_line_are_counted(tmp_path, tone_clips):
     brain = make_brain(
         "pretrain", tmp_path, 4, train_logger=recorder, log_interval=2
     )
-    met, report = [], brain._report
+    met, log = [], brain.train_log
+    line = log.line
 
-    def watched(line):
-        met.append(brain.met.codes["targets"].sum().item())
-        report(line)
+    def watched():
+        met.append(log.codes.codes["targets"].sum().item())
+        line()
 
-    brain._report = watched
+    log.line = watched
     hidden, make_step = [], brain.make_step
     brain.make_step = lambda items: (hidden.extend(items), make_step(items))[1]
     brain.fit(make_loader("pretrain", tone_clips, 4))
