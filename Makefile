@@ -1,17 +1,17 @@
 # make demo   the whole path on a corpus it makes itself (8 to 18 minutes on 2 cores)
 # make test   style, tests and doctests (at most 10 minutes)
-# Both first install what they need into .venv; a second call finds it there.
+# Each first installs what it needs into .venv; a second call finds it there.
 # Another Python than python3: make demo PYTHON=python3.12
 
-.PHONY: demo test install
+.PHONY: demo test
+INSTALL = PYTHON="$(PYTHON)" sh .ci/install
 ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-demo: install
+demo:
+	@$(INSTALL) demo
 	@.venv/bin/python recipes/Synthetic/demo.py
 
-test: install
+test:
+	@$(INSTALL) test
 	.venv/bin/ruff check .
 	$(ONE_THREAD) .venv/bin/python -m pytest
-
-install:
-	@PYTHON="$(PYTHON)" sh .ci/install

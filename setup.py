@@ -34,8 +34,8 @@ INSTALL = [
     "huggingface_hub>=0.30,<3",  # of speechbrain, which sets no upper limit
 ]
 EXTRAS = {
-    # KenLM, which tests compare language models with; built from source
-    # (cmake, C++). Nothing else needs it.
+    # KenLM, which only the tests need, to compare language models with; built
+    # from source (cmake, C++).
     "lm": ["kenlm==0.3.0"],
     # The synthetic corpus.
     "demo": ["espeakng-loader==0.2.4"],

@@ -28,7 +28,7 @@ from nar_asr_lobes.dataio.text.tokenizer import (
     train_tokenizer,
 )
 from nar_asr_lobes.decoding.encoded import posteriors
-from nar_asr_lobes.evaluation.wer import score
+from nar_asr_lobes.evaluation.metrics import score
 from nar_asr_lobes.inference.bundle import Bundle
 from nar_asr_lobes.lm.ngram.scorer import NgramLM
 from nar_asr_lobes.lm.ngram.training import train_ngram

@@ -82,7 +82,7 @@ def patch_of(variant: str) -> mock._patch:
     if variant == "even_slots":
         forward = NarDecoder.forward
 
-        def even(self, tokens, token_lens, states, lengths, slot_frames=None):
+        def even(self, tokens, token_lens, states, lengths, target_frames=None):
             return forward(self, tokens, token_lens, states, lengths)
 
         return mock.patch.object(NarDecoder, "forward", even)

@@ -86,7 +86,7 @@ class Ours(Model):
     def __init__(self, setting: Setting):
         from nar_asr_lobes.lobes.config import ModelConfig
         from nar_asr_lobes.lobes.masking import SpecAugment
-        from nar_asr_lobes.objectives.pretraining import BestRqObjective
+        from nar_asr_lobes.objectives.best_rq import BestRqObjective
         from nar_asr_lobes.training.brain import NarBrain
         from nar_asr_lobes.training.checkpoint import CheckpointFolder
         from nar_asr_lobes.training.config import OptimConfig

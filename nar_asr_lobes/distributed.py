@@ -1,4 +1,4 @@
-"""The few collective operations that training needs; no-ops alone."""
+"""The few collective operations of a training; no-ops in a single process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nar_asr_lobes.errors import UserError, describe_os_error
 
 
 def world() -> tuple[int, int]:
-    """Give (rank, number of processes)."""
+    """Return rank and number of processes."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
@@ -22,10 +22,7 @@ def world() -> tuple[int, int]:
 def sum_over_ranks(
     values: dict[str, float], device: torch.device | str
 ) -> dict[str, float]:
-    """Sum named numbers over all ranks, in float64.
-
-    Every rank must give the same names.
-    """
+    """Sum named numbers, the same names on all ranks, in float64."""
     if world()[1] == 1:
         return dict(values)
     names = sorted(values)
@@ -46,12 +43,16 @@ def gather_objects(value: Any) -> list[Any]:
     return gathered
 
 
-def on_main(work: Callable[[], None]) -> None:
-    """Do something on the main process; a mistake there stops all of them."""
+def on_main(task: Callable[[], None]) -> None:
+    """Run a task on the main process; its error stops all processes.
+
+    Every process gets the UserError, or one for an OSError, such as that of a
+    recipe's ``prepare`` in the wrong folder.
+    """
     message = None
     if if_main_process():
         try:
-            work()
+            task()
         except UserError as error:
             message = str(error)
         except OSError as error:

@@ -36,6 +36,22 @@ def tone_clips(tmp_path_factory) -> list[Utterance]:
     return clips
 
 
+@pytest.fixture
+def ragged():
+    """Make wavs [B, S], relative lengths [B]; the padding is loud noise."""
+
+    def make(samples, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        size = max(samples)
+        wavs = torch.randn(len(samples), size, generator=generator)
+        for row, count in enumerate(samples):
+            wavs[row, :count] *= 0.1
+            wavs[row, count:] *= 7.0
+        return wavs, torch.tensor(samples) / size
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of real speech; skips, saying so, where it is absent.

@@ -10,11 +10,9 @@ import pytest
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.masking import SpecAugment
-from nar_asr_lobes.objectives.pretraining import (
-    BestRqObjective,
-    Wav2Vec2Objective,
-)
+from nar_asr_lobes.objectives.best_rq import BestRqObjective
 from nar_asr_lobes.objectives.recognition import RecognitionObjective
+from nar_asr_lobes.objectives.wav2vec2 import Wav2Vec2Objective
 from nar_asr_lobes.schema import (
     Checked,
     count,

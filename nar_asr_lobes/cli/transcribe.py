@@ -57,10 +57,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write NAME.FORMAT for each file there instead of printing",
     )
     parser.add_argument(
+        "--device",
+        default="auto",
+        help="cpu, cuda or cuda:N; auto for a GPU where there is one (auto)",
+    )
+    parser.add_argument(
+        "--batch-seconds",
+        type=_seconds,
+        default=100.0,
+        metavar="S",
+        help="audio recognised at once; more is faster and takes more memory "
+        "(100)",
+    )
+    parser.add_argument(
         "--threads", type=_count, metavar="N", help="processor cores to use"
     )
     parser.add_argument(
-        "--max-seconds", type=_seconds, metavar="S", help="longest file (90000)"
+        "--max-seconds",
+        type=_seconds,
+        default=90000.0,
+        metavar="S",
+        help="longest file (90000)",
     )
 
 
@@ -87,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     targets = _targets(arguments)
     transcriber = _transcriber(arguments)
     failed = 0
-    for transcript in transcriber.transcribe(arguments.files):
+    for transcript in transcriber.stream(arguments.files):
         if transcript.error:
             failed += 1
             _print(transcript.error + "\n", sys.stderr)
@@ -128,7 +145,7 @@ def _transcriber(arguments: argparse.Namespace) -> Transcriber:
     import torch
 
     from nar_asr_lobes.inference.bundle import load_bundle
-    from nar_asr_lobes.inference.transcriber import MAX_SECONDS, Transcriber
+    from nar_asr_lobes.inference.transcriber import Transcriber
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -136,7 +153,9 @@ def _transcriber(arguments: argparse.Namespace) -> Transcriber:
     return Transcriber(
         bundle,
         arguments.mode,
-        max_seconds=arguments.max_seconds or MAX_SECONDS,
+        arguments.device,
+        arguments.max_seconds,
+        arguments.batch_seconds,
         hot_words=_hot_words(arguments, bundle),
     )
 

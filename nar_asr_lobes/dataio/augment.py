@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torchaudio.functional import resample
 
+from nar_asr_lobes.dataio.seeds import Stream, generator
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.schema import require_number
 
@@ -63,7 +64,7 @@ class WaveAugment:
 
     def __call__(self, wav: np.ndarray, seed: int) -> np.ndarray:
         """Augment wav [S]; gives float32 [S']."""
-        rng = np.random.default_rng([seed, 4])
+        rng = generator(seed, Stream.WAVE_AUGMENT)
         wav = change_speed(wav, float(rng.choice(self.speeds)))
         if rng.random() < self.noise_prob:
             wav = add_noise(wav, rng.uniform(*self.snr_db), rng)

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from nar_asr_lobes.dataio.seeds import Stream, derived_seed, generator
 from nar_asr_lobes.errors import UserError
 
 
@@ -105,7 +106,7 @@ class StepSampler:
     def _shuffle(self, epoch: int) -> np.ndarray:
         if epoch < self.sorted_epochs:
             return np.argsort(self.durations, kind="stable")
-        rng = np.random.default_rng([self.seed, 5, epoch])
+        rng = generator(self.seed, Stream.SHUFFLE, epoch)
         return rng.permutation(len(self.durations))
 
     def _plan_window(self, window: int) -> list[np.ndarray]:
@@ -116,7 +117,7 @@ class StepSampler:
         positions = first * self.global_batch + np.arange(size)
         lengths = self.durations[[self._index(p) for p in positions]]
         ordered = positions[np.argsort(lengths, kind="stable")]
-        rng = np.random.default_rng([self.seed, 6, window])
+        rng = generator(self.seed, Stream.BATCH_ORDER, window)
         batches = ordered.reshape(count, self.global_batch)
         return list(batches[rng.permutation(count)])
 
@@ -127,8 +128,8 @@ class StepSampler:
     def _sample(self, position: int) -> Sample:
         epoch = int(position) // len(self.durations)
         index = self._index(position)
-        state = np.random.SeedSequence([self.seed, 7, epoch, index])
-        return Sample(index, int(state.generate_state(1)[0]))
+        seed = derived_seed(self.seed, Stream.SAMPLE_SEED, epoch, index)
+        return Sample(index, seed)
 
     def _share(self, positions: np.ndarray) -> list[int]:
         """Deal sorted utterances to the ranks in turn, back and forth."""

@@ -23,7 +23,7 @@ from nar_asr_lobes.dataio.audio.margins import (
     target_fits,
 )
 from nar_asr_lobes.dataio.audio.reading import AudioStream, check_file
-from nar_asr_lobes.dataio.audio.resampling import SAMPLE_RATE
+from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 

@@ -21,7 +21,7 @@ from nar_asr_lobes.dataio.audio.margins import (
     with_silence,
 )
 from nar_asr_lobes.dataio.audio.reading import read_audio
-from nar_asr_lobes.dataio.audio.resampling import SAMPLE_RATE
+from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 from nar_asr_lobes.dataio.batching import Sample, StepPlan, StepSampler
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.text.tokenizer import (

@@ -1,4 +1,4 @@
-"""When each token and word was said: the best CTC path through given tokens.
+"""Times of tokens and words, from the best CTC path through given tokens.
 
 log_probs [T, V] + tokens [U] -> token spans [U] in frames
     -> words with times and confidences
@@ -10,21 +10,23 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-import torchaudio
 
-from nar_asr_lobes.dataio.text.pieces import SPACE, Tokenizer
-from nar_asr_lobes.dataio.text.scripts import (
+from nar_asr_lobes.dataio.text.normalization import (
     is_spaceless,
     may_break,
     text_width,
 )
-from nar_asr_lobes.decoding.validation import BLANK, as_log_probs
+from nar_asr_lobes.dataio.text.pieces import SPACE, Tokenizer
+from nar_asr_lobes.decoding.validation import as_log_probs
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lobes.alignment import best_states
 
 # No word of a language with spaces is longer, in columns and in seconds.
 _MAX_WIDTH = 42
 _MAX_SECONDS = 7.0
+_FLOOR = np.float32(-1e4)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class TokenSpan:
 
 @dataclass(frozen=True)
 class Word:
-    """One word, when it was said, and how sure of it the CTC layer is.
+    """One word with its time and the CTC layer's confidence.
 
     In scripts without spaces (Chinese, Japanese, Thai, …) it is a character or
     a token of a few.
@@ -102,7 +104,7 @@ def align(log_probs: torch.Tensor, tokens: Sequence[int]) -> list[TokenSpan]:
     >>> [(span.start, span.end) for span in align(frames, [1, 1])]
     [(0, 1), (2, 4)]
     """
-    values = torch.from_numpy(as_log_probs(log_probs)).float()
+    values = as_log_probs(log_probs)
     if not tokens:
         return []
     repeats = sum(a == b for a, b in zip(tokens, tokens[1:], strict=False))
@@ -112,25 +114,20 @@ def align(log_probs: torch.Tensor, tokens: Sequence[int]) -> list[TokenSpan]:
             f"to {len(values)} frames; CTC needs a frame for each token and "
             "one between equal neighbours"
         )
-    path, _ = torchaudio.functional.forced_align(
-        values[None],
-        torch.tensor([list(tokens)], dtype=torch.int32),
-        blank=BLANK,
+    labels = np.zeros((1, 2 * len(tokens) + 1), dtype=np.int64)
+    labels[0, 1::2] = tokens
+    emissions = values[:, labels[0]].astype(np.float32)  # [T, 2 U + 1]
+    emissions = np.maximum(emissions, _FLOOR)[None]  # some path always exists
+    (states,), _ = best_states(
+        emissions, np.array([len(values)]), labels, np.array([len(tokens)])
     )
-    scores = values.gather(1, path[0, :, None].long()).squeeze(1)
-    return _spans(path[0].tolist(), scores.tolist())
-
-
-def _spans(path: list[int], log_probs: list[float]) -> list[TokenSpan]:
-    """Turn a path [T] of labels into its runs of tokens."""
-    spans, start = [], 0
-    for frame in range(1, len(path) + 1):
-        if frame == len(path) or path[frame] != path[start]:
-            if path[start] != BLANK:
-                best = max(log_probs[start:frame])
-                spans.append(TokenSpan(path[start], start, frame, best))
-            start = frame
-    return spans
+    index = 2 * np.arange(len(tokens)) + 1  # the states of tokens
+    starts = np.searchsorted(states, index).tolist()
+    ends = np.searchsorted(states, index + 1).tolist()
+    return [
+        TokenSpan(token, start, end, float(values[start:end, token].max()))
+        for token, start, end in zip(tokens, starts, ends, strict=True)
+    ]
 
 
 def word_times(

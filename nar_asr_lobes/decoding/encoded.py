@@ -10,15 +10,15 @@ import torch
 from nar_asr_lobes.errors import UserError
 
 if TYPE_CHECKING:
-    from nar_asr_lobes.lobes.model import Encoded, NarAsr
+    from nar_asr_lobes.lobes.model import EncoderOutput, NarAsr
 
 
-def posteriors(encoded: Encoded) -> list[torch.Tensor]:
+def posteriors(encoded: EncoderOutput) -> list[torch.Tensor]:
     """Cut a batch into the CTC posteriors of its utterances.
 
     Arguments
     ---------
-    encoded : Encoded
+    encoded : EncoderOutput
         Encoder output with ``log_probs`` [B, T, V] and ``lengths`` [B].
 
     Returns
@@ -34,19 +34,19 @@ def posteriors(encoded: Encoded) -> list[torch.Tensor]:
     ]
 
 
-def take(encoded: Encoded, rows: torch.Tensor) -> Encoded:
+def take(encoded: EncoderOutput, rows: torch.Tensor) -> EncoderOutput:
     """Select utterances of a batch, in the order given; repeats allowed.
 
     Arguments
     ---------
-    encoded : Encoded
+    encoded : EncoderOutput
         Encoder output of B utterances.
     rows : torch.Tensor
         Their indices [R], at least one.
 
     Returns
     -------
-    Encoded
+    EncoderOutput
         Of R utterances, cut to the longest of them, without intermediate
         posteriors.
     """
@@ -63,10 +63,10 @@ def take(encoded: Encoded, rows: torch.Tensor) -> Encoded:
 
 def decode_slots(
     model: NarAsr,
-    encoded: Encoded,
+    encoded: EncoderOutput,
     tokens: torch.Tensor,
     token_lens: torch.Tensor,
-    slot_frames: torch.Tensor,
+    target_frames: torch.Tensor,
 ) -> torch.Tensor:
     """Run the NAR decoder and make sure of its output.
 
@@ -74,13 +74,13 @@ def decode_slots(
     ---------
     model : NarAsr
         The model whose decoder is asked.
-    encoded : Encoded
+    encoded : EncoderOutput
         Encoder output of B utterances.
     tokens : torch.Tensor
         Token or mask ids [B, U].
     token_lens : torch.Tensor
         Valid slots [B].
-    slot_frames : torch.Tensor
+    target_frames : torch.Tensor
         Frame at which each slot's token is spoken [B, U]; see
         ``lobes.alignment.token_frames``.
 
@@ -95,7 +95,7 @@ def decode_slots(
     UserError
         If a valid slot holds NaN.
     """
-    log_probs = model.decode(encoded, tokens, token_lens, slot_frames)
+    log_probs = model.decode(encoded, tokens, token_lens, target_frames)
     slots = torch.arange(tokens.shape[1], device=tokens.device)
     valid = slots < token_lens[:, None]
     if torch.isnan(log_probs).any(dim=-1).logical_and(valid).any():

@@ -25,7 +25,7 @@ from nar_asr_lobes.lobes.alignment import token_frames
 from nar_asr_lobes.schema import Checked, count, number
 
 if TYPE_CHECKING:
-    from nar_asr_lobes.lobes.model import Encoded, NarAsr
+    from nar_asr_lobes.lobes.model import EncoderOutput, NarAsr
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class _Slots:
 
 
 def mask_predict(
-    model: NarAsr, encoded: Encoded, options: MaskPredictOptions
+    model: NarAsr, encoded: EncoderOutput, options: MaskPredictOptions
 ) -> list[Hypothesis]:
     """Refine the CTC greedy result of each utterance with the NAR decoder.
 
@@ -84,7 +84,7 @@ def mask_predict(
     ---------
     model : NarAsr
         Gives the decoder, in evaluation mode.
-    encoded : Encoded
+    encoded : EncoderOutput
         Its encoder's output for B utterances.
     options : MaskPredictOptions
         What is masked, and in how many passes it is filled.
@@ -117,7 +117,7 @@ def mask_predict(
 
 
 def _masked_slots(
-    encoded: Encoded,
+    encoded: EncoderOutput,
     paths: list[GreedyPath],
     mask_id: int,
     options: MaskPredictOptions,
@@ -151,7 +151,7 @@ def _unsure(path: GreedyPath, options: MaskPredictOptions) -> np.ndarray:
     return np.exp(path.log_confidences) < options.threshold
 
 
-def _evidence(encoded: Encoded, paths: list[GreedyPath]) -> torch.Tensor:
+def _evidence(encoded: EncoderOutput, paths: list[GreedyPath]) -> torch.Tensor:
     """Gather each token's CTC posterior, without the blank: [B, U, V]."""
     peaks = torch.nn.utils.rnn.pad_sequence(
         [torch.from_numpy(path.peaks) for path in paths], batch_first=True
@@ -186,7 +186,7 @@ def _fill(model, encoded, slots, rows, quota, options, evidence) -> None:
 
 
 def _hypotheses(
-    encoded: Encoded,
+    encoded: EncoderOutput,
     paths: list[GreedyPath],
     slots: _Slots,
     options: MaskPredictOptions,

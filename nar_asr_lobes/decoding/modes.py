@@ -1,6 +1,6 @@
 """The modes of recognition: what each searches with, and what it needs.
 
-    Encoded, N-bests of the modes it builds on -> Mode.search -> N-best [B]
+    EncoderOutput, N-bests of the modes it builds on -> Mode.search -> N-best
 
 A new mode is a function of the recogniser and a line in ``_TABLE``. The beams
 are loaded when asked: greedy search takes neither n-grams nor numba.
@@ -24,7 +24,7 @@ from nar_asr_lobes.errors import UserError
 
 if TYPE_CHECKING:
     from nar_asr_lobes.decoding.recognizer import Recognizer
-    from nar_asr_lobes.lobes.model import Encoded
+    from nar_asr_lobes.lobes.model import EncoderOutput
 
 NBests = list[list[Hypothesis]]
 """The hypotheses of each utterance, best first."""
@@ -54,24 +54,24 @@ class Mode:
         Takes the options and lists modes.
     """
 
-    search: Callable[[Recognizer, Encoded, list[NBests]], NBests]
+    search: Callable[[Recognizer, EncoderOutput, list[NBests]], NBests]
     lm: str | None = None
     hot_words: bool = False
     builds_on: Callable[[DecodingOptions], list[str]] = lambda options: []
 
 
-def _greedy(recognizer: Recognizer, encoded: Encoded, _: list) -> NBests:
+def _greedy(recognizer: Recognizer, encoded: EncoderOutput, _: list) -> NBests:
     paths = greedy_paths(encoded.log_probs, encoded.lengths)
     return [[path.hypothesis()] for path in paths]
 
 
-def _nar(recognizer: Recognizer, encoded: Encoded, _: list) -> NBests:
+def _nar(recognizer: Recognizer, encoded: EncoderOutput, _: list) -> NBests:
     options = recognizer.options.mask_predict
     found = mask_predict(recognizer.model, encoded, options)
     return [[hypothesis] for hypothesis in found]
 
 
-def _beam(recognizer: Recognizer, encoded: Encoded, _: list) -> NBests:
+def _beam(recognizer: Recognizer, encoded: EncoderOutput, _: list) -> NBests:
     from nar_asr_lobes.decoding.beam.search import prefix_beam_search
 
     return prefix_beam_search(
@@ -81,7 +81,7 @@ def _beam(recognizer: Recognizer, encoded: Encoded, _: list) -> NBests:
     )
 
 
-def _beam_lm(recognizer: Recognizer, encoded: Encoded, _: list) -> NBests:
+def _beam_lm(recognizer: Recognizer, encoded: EncoderOutput, _: list) -> NBests:
     from nar_asr_lobes.decoding.beam.search import prefix_beam_search
 
     return prefix_beam_search(
@@ -93,7 +93,7 @@ def _beam_lm(recognizer: Recognizer, encoded: Encoded, _: list) -> NBests:
 
 
 def _nar_beam_lm(
-    recognizer: Recognizer, encoded: Encoded, before: list[NBests]
+    recognizer: Recognizer, encoded: EncoderOutput, before: list[NBests]
 ) -> NBests:
     candidates = [sum(lists, []) for lists in zip(*before, strict=True)]
     return rescore(
@@ -106,7 +106,9 @@ def _nar_beam_lm(
     )
 
 
-def _beam_neural(recognizer: Recognizer, encoded: Encoded, _: list) -> NBests:
+def _beam_neural(
+    recognizer: Recognizer, encoded: EncoderOutput, _: list
+) -> NBests:
     return neural_beam_search(
         encoded.log_probs,
         encoded.lengths,
@@ -117,7 +119,7 @@ def _beam_neural(recognizer: Recognizer, encoded: Encoded, _: list) -> NBests:
 
 
 def _nar_lm(
-    recognizer: Recognizer, encoded: Encoded, before: list[NBests]
+    recognizer: Recognizer, encoded: EncoderOutput, before: list[NBests]
 ) -> NBests:
     starts = [found[0].tokens for found in before[0]]
     return slot_beam_search(

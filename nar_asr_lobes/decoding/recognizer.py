@@ -25,7 +25,7 @@ from nar_asr_lobes.lm.models import LanguageModels
 if TYPE_CHECKING:
     from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
     from nar_asr_lobes.decoding.hotwords.tables import HotWords
-    from nar_asr_lobes.lobes.model import Encoded, NarAsr
+    from nar_asr_lobes.lobes.model import EncoderOutput, NarAsr
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class Recognition:
         The result of each mode requested.
     encoder_seconds : float
         Time of the encoder pass they share.
-    encoded : Encoded
+    encoded : EncoderOutput
         Its output, for alignments or for tuning.
     """
 
     modes: dict[str, ModeResult]
     encoder_seconds: float
-    encoded: Encoded
+    encoded: EncoderOutput
 
 
 class Recognizer:
@@ -163,13 +163,13 @@ class Recognizer:
 
     @torch.inference_mode()
     def search(
-        self, encoded: Encoded, modes: Iterable[str] | None = None
+        self, encoded: EncoderOutput, modes: Iterable[str] | None = None
     ) -> dict[str, ModeResult]:
         """Search a batch that is already encoded.
 
         Arguments
         ---------
-        encoded : Encoded
+        encoded : EncoderOutput
             The model's encoder output for B utterances.
         modes : iterable of str or None
             As for ``recognize``.
@@ -203,7 +203,7 @@ class Recognizer:
         return modes
 
     def _run(
-        self, name: str, encoded: Encoded, done: dict[str, ModeResult]
+        self, name: str, encoded: EncoderOutput, done: dict[str, ModeResult]
     ) -> ModeResult:
         """Put the result of a mode, and of those it builds on, in ``done``."""
         if name in done:

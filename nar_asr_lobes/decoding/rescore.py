@@ -34,7 +34,7 @@ from nar_asr_lobes.schema import Checked, count, number
 
 if TYPE_CHECKING:
     from nar_asr_lobes.decoding.hotwords.tables import HotWords
-    from nar_asr_lobes.lobes.model import Encoded, NarAsr
+    from nar_asr_lobes.lobes.model import EncoderOutput, NarAsr
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def ctc_scores(
 
 def pseudo_log_likelihoods(
     model: NarAsr,
-    encoded: Encoded,
+    encoded: EncoderOutput,
     row: int,
     sequences: Sequence[Sequence[int]],
     masks: int = 4,
@@ -136,7 +136,7 @@ def pseudo_log_likelihoods(
     ---------
     model : NarAsr
         Gives the decoder, in evaluation mode.
-    encoded : Encoded
+    encoded : EncoderOutput
         Its encoder's output for a batch.
     row : int
         The utterance in the batch.
@@ -187,7 +187,7 @@ def pseudo_log_likelihoods(
 
 def rescore(
     model: NarAsr,
-    encoded: Encoded,
+    encoded: EncoderOutput,
     nbest: Sequence[Sequence[Hypothesis]],
     options: RescoreOptions,
     lms: LanguageModels | None = None,
@@ -199,7 +199,7 @@ def rescore(
     ---------
     model : NarAsr
         Gives the decoder, in evaluation mode.
-    encoded : Encoded
+    encoded : EncoderOutput
         Its encoder's output for B utterances.
     nbest : sequence of sequences of Hypothesis
         The candidates of each utterance, at least one each; only their tokens

@@ -36,7 +36,7 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.schema import require_count, require_number
 
 if TYPE_CHECKING:
-    from nar_asr_lobes.lobes.model import Encoded, NarAsr
+    from nar_asr_lobes.lobes.model import EncoderOutput, NarAsr
 
 STARTS = ("ctc_greedy", "beam5_lm")
 
@@ -113,7 +113,7 @@ class _Slots:
 
 def slot_beam_search(
     model: NarAsr,
-    encoded: Encoded,
+    encoded: EncoderOutput,
     starts: Sequence[Sequence[int]],
     options: SlotBeamOptions,
     lm: LanguageModel,
@@ -124,7 +124,7 @@ def slot_beam_search(
     ---------
     model : NarAsr
         Gives the decoder, in evaluation mode.
-    encoded : Encoded
+    encoded : EncoderOutput
         Its encoder's output for B utterances.
     starts : sequence of sequences of int
         Token ids [U] of each utterance, such as those of the CTC best path.
@@ -187,7 +187,7 @@ def _masked(slots: _Slots, options: SlotBeamOptions) -> torch.Tensor:
 
 def _decode(
     model: NarAsr,
-    encoded: Encoded,
+    encoded: EncoderOutput,
     slots: list[_Slots],
     options: SlotBeamOptions,
 ) -> list[torch.Tensor | None]:

@@ -25,7 +25,7 @@ from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.decoding.rescore import RescoreOptions
 from nar_asr_lobes.decoding.tuning.grid import word_errors
-from nar_asr_lobes.lobes.model import Encoded
+from nar_asr_lobes.lobes.model import EncoderOutput
 
 NEURAL_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 TOKEN_BONUSES = (0.0, 0.5, 1.0, 1.5, 2.0)
@@ -34,7 +34,7 @@ LODR_WEIGHTS = (0.0, 0.1, 0.2, 0.3)
 
 def tune_neural(
     recognizer: Recognizer,
-    encoded: Sequence[Encoded],
+    encoded: Sequence[EncoderOutput],
     nbest: Sequence[Sequence[Hypothesis]],
     references: Sequence[str],
 ) -> tuple[DecodingOptions, dict[str, list[dict]]]:
@@ -44,7 +44,7 @@ def tune_neural(
     ---------
     recognizer : Recognizer
         With a neural language model; its options hold the other weights.
-    encoded : sequence of Encoded
+    encoded : sequence of EncoderOutput
         The development set.
     nbest : sequence of sequences of Hypothesis
         Its re-scored candidates, with ``ctc``, ``lm`` and ``decoder`` set.
@@ -68,7 +68,7 @@ def tune_neural(
 
 def _tune_beam(
     recognizer: Recognizer,
-    encoded: Sequence[Encoded],
+    encoded: Sequence[EncoderOutput],
     references: Sequence[str],
 ) -> tuple[NeuralBeamOptions, list[dict]]:
     """Try the weights and bonuses, then LODR on top of the best."""
@@ -92,7 +92,7 @@ def _tune_beam(
 
 def _search_errors(
     recognizer: Recognizer,
-    encoded: Sequence[Encoded],
+    encoded: Sequence[EncoderOutput],
     references: Sequence[str],
     grid: Sequence[NeuralBeamOptions],
 ) -> list[int]:

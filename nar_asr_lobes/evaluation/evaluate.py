@@ -24,9 +24,8 @@ from nar_asr_lobes.decoding.tuning.posteriors import (
     write_posteriors,
 )
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.evaluation.hot_recall import count_hot
+from nar_asr_lobes.evaluation.metrics import count_hot, write_alignments
 from nar_asr_lobes.evaluation.report import ModeResult
-from nar_asr_lobes.evaluation.wer import write_alignments
 from nar_asr_lobes.storage import write_text
 
 logger = logging.getLogger(__name__)

@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from nar_asr_lobes.evaluation.hot_recall import HotCounts
-from nar_asr_lobes.evaluation.wer import ErrorCounts
+from nar_asr_lobes.evaluation.metrics import ErrorCounts, HotCounts
 
 _HEADER = ("mode", "WER %", "S", "D", "I", "words", "CER %", "RTF")
 _CHARACTERS_HEADER = ("mode", "CER %", "errors", "characters", "WER %", "RTF")
@@ -35,7 +34,7 @@ class ModeResult:
 
     Example
     -------
-    >>> from nar_asr_lobes.evaluation.wer import score
+    >>> from nar_asr_lobes.evaluation.metrics import score
     >>> counts = score(["u1"], ["no chest pain"], ["no pain"])
     >>> ModeResult("nar", counts, seconds=0.5, audio_seconds=10.0).rtf
     0.05
@@ -82,7 +81,7 @@ def format_table(results: Sequence[ModeResult]) -> str:
 
     Example
     -------
-    >>> from nar_asr_lobes.evaluation.wer import score
+    >>> from nar_asr_lobes.evaluation.metrics import score
     >>> counts = score(["u1"], ["no chest pain"], ["no pain"])
     >>> print(format_table([ModeResult("nar", counts, 0.5, 10.0)]))
     mode  WER %  S  D  I  words  CER %    RTF
@@ -124,7 +123,7 @@ def to_dict(
 
     Example
     -------
-    >>> from nar_asr_lobes.evaluation.wer import score
+    >>> from nar_asr_lobes.evaluation.metrics import score
     >>> counts = score(["u1"], ["no chest pain"], ["no chest"])
     >>> numbers = to_dict([ModeResult("nar", counts, 0.5, 10.0)])["nar"]
     >>> round(numbers["wer"], 3), numbers["deletions"], numbers["rtf"]

@@ -1,6 +1,6 @@
 """A bundle: all that recognition needs, in one folder without code.
 
-    model.safetensors  tokenizer  inference.yaml  README.md (the card)
+    model.safetensors  tokenizer  inference.yaml  README.md
     [lm.ngram]  [lodr.ngram]  [lm.safetensors  lm.safetensors.json]
     bundle.json (SHA-256 of all the others)
 
@@ -27,22 +27,21 @@ from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle_files import (
     REMEDY,
+    BundleCard,
     verified_files,
     write_text,
     written_folder,
 )
-from nar_asr_lobes.inference.card import BundleCard
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lm.neural.scorer import WEIGHTS as NEURAL
 from nar_asr_lobes.lobes.model import NarAsr, build_model
 
-FORMAT_VERSION = 3  # raise it when older versions cannot read the folder
-_READABLE = (2, FORMAT_VERSION)  # 2 had no neural language model
+FORMAT_VERSION = 4
 
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer"
 SETTINGS = "inference.yaml"
-CARD = "README.md"
+README = "README.md"
 NGRAM = "lm.ngram"
 LODR = "lodr.ngram"
 
@@ -62,7 +61,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Bundle:
-    """A recogniser as it was when its training ended.
+    """A trained model with all that recognition needs.
 
     Arguments
     ---------
@@ -77,7 +76,7 @@ class Bundle:
     default_mode : str
         The mode to use when the user names none.
     text_style : str
-        How training transcripts were normalised; references must be too.
+        How the training transcripts were normalised; references must be too.
     """
 
     model: NarAsr
@@ -112,7 +111,7 @@ def write_bundle(
     options : DecodingOptions
         Of all modes.
     card : BundleCard
-        What its README says.
+        Its README.
     lm_files : LmFiles, optional
         The language models to copy.
     text_style : str
@@ -171,7 +170,7 @@ def write_bundle(
             lms.neural.save(temporary / NEURAL, tokenizer)
         content = yaml.safe_dump(settings, sort_keys=False)
         write_text(temporary / SETTINGS, content)
-        write_text(temporary / CARD, card.markdown())
+        write_text(temporary / README, card.markdown())
     return Path(folder)
 
 
@@ -250,7 +249,7 @@ def _write_weights(path: Path, model: NarAsr) -> None:
 def _verify(folder: Path) -> LmFiles:
     """Check that all files are there and whole; name the language models'."""
     names = verified_files(folder)
-    for name in (WEIGHTS, TOKENIZER, SETTINGS, CARD):
+    for name in (WEIGHTS, TOKENIZER, SETTINGS, README):
         if name not in names:
             raise UserError(f"{folder / name}: is missing; {REMEDY}")
 
@@ -269,11 +268,10 @@ def _read_settings(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: does not hold a bundle's settings; {REMEDY}"
         ) from error
-    if version not in _READABLE:
+    if version != FORMAT_VERSION:
         raise UserError(
-            f"{path}: format version {version} is unknown, this program reads "
-            f"{' and '.join(map(str, _READABLE))}; install a version that "
-            "reads it"
+            f"{path}: has format version {version}, but this program reads "
+            f"{FORMAT_VERSION}; install the program that wrote it"
         )
     if set(settings) != set(_SETTINGS):
         key = min(set(settings) ^ set(_SETTINGS), key=str)

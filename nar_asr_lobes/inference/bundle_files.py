@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all, and notices damage.
+"""The files of a bundle: written whole or not at all, checked, described.
 
 files -> flushed -> SHA-256 of each in bundle.json -> renamed into place
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nar_asr_lobes.errors import UserError
@@ -19,25 +20,74 @@ INDEX = "bundle.json"
 REMEDY = "copy or download the bundle again"
 
 
+@dataclass(frozen=True)
+class BundleCard:
+    """The README of a bundle: facts to know before trusting a model.
+
+    Arguments
+    ---------
+    title : str
+        Name of the model.
+    trained_on : str
+        Data sets and their hours, in Markdown.
+    tested_on : str
+        What the results were measured on.
+    results : mapping
+        For each mode its numbers as ``evaluation.report.to_dict`` gives them;
+        the error rates, the utterances scored and "rtf" are shown.
+    language_models : sequence of str
+        Which ones it has, and for what, a sentence each.
+    commands : sequence of str
+        What was run to make the model.
+    limits : sequence of str
+        What the model was not made for or not tested on, a sentence each.
+
+    Example
+    -------
+    >>> card = BundleCard("Demo", trained_on="1 h of synthetic speech")
+    >>> card.markdown().splitlines()[0]
+    '# Demo'
+    """
+
+    title: str
+    trained_on: str = ""
+    tested_on: str = ""
+    results: Mapping[str, Mapping[str, float | str]] = field(
+        default_factory=dict
+    )
+    language_models: Sequence[str] = ()
+    commands: Sequence[str] = ()
+    limits: Sequence[str] = ()
+
+    def markdown(self) -> str:
+        """Write the README; unknown facts are named as not stated."""
+        results = _table(self.results) if self.results else "Not measured."
+        if self.tested_on:
+            results = f"On {self.tested_on}:\n\n{results}"
+        parts = [
+            f"# {self.title}",
+            "## Use",
+            _code(["nar-asr transcribe FILE... --bundle THIS_FOLDER"]),
+            "## Trained on",
+            self.trained_on or "Not stated.",
+            "## Language models",
+            _list(self.language_models) or "None.",
+            "## Results",
+            results,
+            "## Made with",
+            _code(self.commands) if self.commands else "Not stated.",
+            "## Limits",
+            _list(self.limits) or "Not stated.",
+        ]
+        return "\n\n".join(parts) + "\n"
+
+
 @contextmanager
 def written_folder(folder: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary folder that takes the place of ``folder`` at the end.
 
-    Arguments
-    ---------
-    folder : str or path
-        Where it shall be; an older one with an index is replaced.
-
-    Yields
-    ------
-    Path
-        The folder to write files into. After an error it is removed, and the
-        older one stays.
-
-    Raises
-    ------
-    UserError
-        If ``folder`` holds something else, or cannot be written.
+    An older bundle there is replaced, and stays after an error; ``UserError``
+    if ``folder`` holds anything else or cannot be written.
 
     Example
     -------
@@ -56,22 +106,10 @@ def written_folder(folder: str | os.PathLike) -> Iterator[Path]:
 
 
 def verified_files(folder: Path) -> set[str]:
-    """Compare all files in the index with their SHA-256.
+    """Compare the files in the index with their SHA-256; give their names.
 
-    Arguments
-    ---------
-    folder : Path
-        Written by ``written_folder``.
-
-    Returns
-    -------
-    set of str
-        Their names. Files that the index does not list are ignored.
-
-    Raises
-    ------
-    UserError
-        If there is no index, or a file is missing or damaged.
+    Files that the index does not list are ignored. ``UserError`` if there is
+    no index, or a file is missing or damaged.
     """
     if not os.path.isfile(folder / INDEX):
         raise UserError(
@@ -136,3 +174,27 @@ def _read_index(path: Path) -> Mapping[str, str]:
         RecursionError,
     ) as error:
         raise UserError(f"{path}: is damaged; {REMEDY}") from error
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _code(commands: Sequence[str]) -> str:
+    return "\n".join(["```bash", *commands, "```"])
+
+
+def _table(results: Mapping[str, Mapping[str, float | str]]) -> str:
+    rates = ["wer", "cer"]
+    if any(numbers["headline"] == "cer" for numbers in results.values()):
+        rates.reverse()
+    names = " | ".join(f"{rate.upper()} %" for rate in rates)
+    rows = [
+        f"| mode | {names} | utterances scored | real-time factor |",
+        "|---|---|---|---|---|",
+    ]
+    for mode, numbers in results.items():
+        shown = " | ".join(f"{100 * numbers[rate]:.2f}" for rate in rates)
+        scored = f"{numbers['utterances']} of {numbers['utterances_in_all']}"
+        rows.append(f"| {mode} | {shown} | {scored} | {numbers['rtf']:.3f} |")
+    return "\n".join(rows)

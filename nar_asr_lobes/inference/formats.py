@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from nar_asr_lobes.dataio.text.scripts import may_break, text_width
+from nar_asr_lobes.dataio.text.normalization import may_break, text_width
 
 if TYPE_CHECKING:
     from nar_asr_lobes.decoding.alignment import Word

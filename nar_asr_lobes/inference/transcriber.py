@@ -1,15 +1,14 @@
-"""Files of any length and format to text with word times.
+"""Audio of any length and format to text with word times.
 
-files -> blocks -> pieces of <= 25 s -> batches of similar length
-      -> Recognizer -> words with times -> one Transcript per file, in order
+files or arrays -> blocks -> pieces of <= 25 s -> batches of similar length
+      -> Recognizer -> words with times -> one Transcript per input, in order
 
-Of a file only the pieces that wait for a batch are held, not the whole.
+Of an input only the pieces that wait for a batch are held, not the whole.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -21,10 +20,9 @@ import torch
 
 from nar_asr_lobes.dataio.audio.errors import AudioError
 from nar_asr_lobes.dataio.audio.margins import silence_before, with_silence
-from nar_asr_lobes.dataio.audio.reading import AudioStream
-from nar_asr_lobes.dataio.audio.resampling import SAMPLE_RATE
 from nar_asr_lobes.dataio.audio.silence import cut_at_quiet
-from nar_asr_lobes.dataio.text.scripts import is_spaceless
+from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
+from nar_asr_lobes.dataio.text.normalization import is_spaceless
 from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
 from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
@@ -32,33 +30,35 @@ from nar_asr_lobes.decoding.modes import find_mode, hot_word_modes
 from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import Bundle
-from nar_asr_lobes.inference.pipes import on_disk
+from nar_asr_lobes.inference.sources import (
+    Source,
+    open_source,
+    source_name,
+)
 
 if TYPE_CHECKING:
     from nar_asr_lobes.decoding.hotwords.tables import HotWords
 
-MAX_SECONDS = 90000.0  # a day and what a codec adds to it
-BATCH_SECONDS = 100.0  # of padded audio
 _POOL = 4  # batches read ahead, so that pieces of like length can meet
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """What was said in one file.
+    """The result for one input.
 
     Arguments
     ---------
     path : str
-        The file.
+        The file; "array" for an array.
     seconds : float
         Its length; 0 if it could not be read.
     text : str
-        What was said; empty if nothing was, or the file could not be read.
+        The recognised text; empty for silence, or if it could not be read.
     words : tuple of Word
-        The words of the text, in order, with their times in the file and
+        The words of the text, in order, with their times in the audio and
         confidences.
     error : str or None
-        One sentence on why the file could not be read.
+        One sentence on why it could not be read.
     warnings : tuple of str
         A sentence for each fault that did not keep it from being read.
     """
@@ -73,7 +73,7 @@ class Transcript:
 
 @dataclass(eq=False)
 class _Chunk:
-    """A piece of a file: where it starts, its samples, what was found."""
+    """A piece of an input: its start, samples and result."""
 
     start: float  # seconds
     wav: np.ndarray | None  # until it is recognised
@@ -106,7 +106,7 @@ class _File:
 
 
 class Transcriber:
-    """Turns audio files into text.
+    """Turns audio into text; ``nar_asr_lobes.load`` gives one.
 
     Arguments
     ---------
@@ -115,9 +115,10 @@ class Transcriber:
     mode : str or None
         Decoding mode; None for the bundle's own.
     device : str
-        Where the model runs, such as "cpu" or "cuda".
+        Where the model runs: "cpu", "cuda", "cuda:1", or "auto" for a GPU
+        where there is one.
     max_seconds : float
-        Longest file accepted.
+        Longest input accepted: a day and the padding of a codec.
     batch_seconds : float
         Audio recognised at once, padding included.
     hot_words : HotWords or None
@@ -140,8 +141,10 @@ class Transcriber:
     >>> options = DecodingOptions()
     >>> lms = LanguageModels()
     >>> bundle = Bundle(model, tokenizer, lms, options, "nar", "none")
-    >>> [found] = Transcriber(bundle).transcribe(["no.wav"])
-    >>> found.error
+    >>> transcriber = Transcriber(bundle)
+    >>> transcriber.transcribe(torch.zeros(4000), sample_rate=8000).seconds
+    0.5
+    >>> transcriber.transcribe(["no.wav"])[0].error
     'no.wav: is missing; check the path'
     """
 
@@ -149,9 +152,9 @@ class Transcriber:
         self,
         bundle: Bundle,
         mode: str | None = None,
-        device: str = "cpu",
-        max_seconds: float = MAX_SECONDS,
-        batch_seconds: float = BATCH_SECONDS,
+        device: str = "auto",
+        max_seconds: float = 90000.0,
+        batch_seconds: float = 100.0,
         hot_words: HotWords | None = None,
     ):
         self.mode = mode or bundle.default_mode
@@ -177,33 +180,59 @@ class Transcriber:
         self.batch_seconds = batch_seconds
 
     def transcribe(
-        self, paths: Iterable[str | os.PathLike]
-    ) -> Iterator[Transcript]:
-        """Transcribe files.
+        self,
+        source: Source | Iterable[Source],
+        sample_rate: int | None = None,
+    ) -> Transcript | list[Transcript]:
+        """Transcribe one input, or several.
 
         Arguments
         ---------
-        paths : iterable of str or path
-            Audio files of any format, rate, number of channels and length;
-            pipes, and "-" for standard input.
+        source : str, path, numpy.ndarray, torch.Tensor, or several of them
+            Audio files of any format, rate, number of channels and length,
+            pipes, "-" for standard input; or samples [S] or [S, channels],
+            floats from -1 to 1 or signed integers.
+        sample_rate : int, optional
+            Of the arrays, in Hz; needed for these only.
+
+        Returns
+        -------
+        Transcript or list of Transcript
+            One for one input, a list in order for several. Of several, one
+            that cannot be read has an ``error`` and does not keep the others
+            from being done.
+
+        Raises
+        ------
+        AudioError
+            If the only input cannot be read.
+        UserError
+            For an array without ``sample_rate``, or if the model's outputs
+            are not numbers (damaged weights).
+        """
+        if not isinstance(source, Source):
+            return list(self.stream(source, sample_rate))
+        [transcript] = self.stream([source], sample_rate)
+        if transcript.error:
+            raise AudioError(transcript.error)
+        return transcript
+
+    def stream(
+        self, sources: Iterable[Source], sample_rate: int | None = None
+    ) -> Iterator[Transcript]:
+        """Transcribe any number of inputs; see ``transcribe``.
 
         Yields
         ------
         Transcript
-            One per file, in order. A file that cannot be read has an
-            ``error`` and does not keep the others from being done.
-
-        Raises
-        ------
-        UserError
-            If the model's outputs are not numbers (damaged weights).
+            One per input, in order, while later ones are still to be read.
         """
         files: deque[_File] = deque()
         pool: list[_Chunk] = []
-        for path in paths:
-            file = _File(os.fspath(path))
+        for source in sources:
+            file = _File(source_name(source))
             files.append(file)
-            for chunk in self._read(file):
+            for chunk in self._read(file, source, sample_rate):
                 if self._is_full(pool):
                     yield from self._finish(pool, files)
                 file.chunks.append(chunk)
@@ -216,11 +245,13 @@ class Transcriber:
                 yield from self._finish(pool, files)
         yield from self._finish(pool, files)
 
-    def _read(self, file: _File) -> Iterator[_Chunk]:
+    def _read(
+        self, file: _File, source: Source, sample_rate: int | None
+    ) -> Iterator[_Chunk]:
         path = file.path
         try:
-            with on_disk(file.path) as path:
-                stream = AudioStream(path, self.max_seconds)
+            with open_source(source, sample_rate, self.max_seconds) as stream:
+                path = stream.path  # of a pipe's copy, which nobody knows
                 for start, wav in cut_at_quiet(stream):
                     file.seconds = (start + len(wav)) / SAMPLE_RATE
                     yield _chunk(start, wav)
@@ -238,7 +269,7 @@ class Transcriber:
     def _finish(
         self, pool: list[_Chunk], files: deque[_File]
     ) -> Iterator[Transcript]:
-        """Recognise all chunks and give the files that are complete."""
+        """Recognise all chunks; yield the files that are complete."""
         chunks = sorted(pool, key=lambda chunk: len(chunk.wav))
         pool.clear()
         for batch in _batches(chunks, int(self.batch_seconds * SAMPLE_RATE)):
@@ -303,17 +334,20 @@ def _chunk(first: int, wav: np.ndarray) -> _Chunk:
 
 
 def _inside(word: Word, seconds: float) -> Word:
-    """Move what was found in the silence around a short file to its edge."""
+    """Move a time in the silence added around short audio to its edge."""
     start, end = (min(max(t, 0.0), seconds) for t in (word.start, word.end))
     return replace(word, start=start, end=end)
 
 
 def _usable_device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as error:
         raise UserError(
-            f"device {name!r} cannot be used on this machine; use cpu"
+            f"device {name!r} cannot be used on this machine; choose auto, "
+            "cpu, cuda or cuda:N"
         ) from error
     return torch.device(name)
 

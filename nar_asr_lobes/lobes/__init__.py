@@ -1,1 +1,1 @@
-"""The network: frontend, encoder, decoder, masks, quantiser and the model."""
+"""The network: stems, encoders, decoder, masks, alignment, language model."""

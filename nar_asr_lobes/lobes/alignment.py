@@ -1,15 +1,77 @@
-"""Where each token is spoken, by the best CTC path, for a whole batch.
+"""The best CTC path through given tokens (Viterbi), for a whole batch.
 
-The decoder's slots query the encoder from these frames, so that its
-cross-attention does not have to discover time from little data.
+The decoder's queries start from the frames of its tokens, so that its
+cross-attention need not learn the alignment from little data.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
+from nar_asr_lobes.jit import outer
 from nar_asr_lobes.lobes.lengths import valid_mask
-from nar_asr_lobes.lobes.viterbi import best_states
+
+_NEG = np.float32(-1e30)
+
+
+@outer
+def best_states(
+    emissions: np.ndarray,
+    lengths: np.ndarray,
+    labels: np.ndarray,
+    token_lens: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the most probable CTC path through blanks and given tokens.
+
+    Arguments
+    ---------
+    emissions : numpy.ndarray
+        Log-probability of each state in each frame, shape [B, T, S], float32.
+    lengths : numpy.ndarray
+        Valid frames, shape [B].
+    labels : numpy.ndarray
+        Label of each state, blanks (0) and tokens in turn, shape [B, S].
+    token_lens : numpy.ndarray
+        Valid tokens, shape [B].
+
+    Returns
+    -------
+    states : numpy.ndarray
+        State of each frame, 0 in padding, shape [B, T], int64; token u is
+        state 2 u + 1.
+    reached : numpy.ndarray
+        Whether a path exists, shape [B].
+    """
+    batch, total, _ = emissions.shape
+    states = np.zeros((batch, total), dtype=np.int64)
+    reached = np.zeros(batch, dtype=np.bool_)
+    for b in range(batch):
+        frames, size = lengths[b], 2 * max(1, token_lens[b]) + 1
+        if frames == 0:
+            continue
+        moves = np.zeros((frames, size), dtype=np.uint8)
+        score = np.full(size, _NEG)
+        score[:2] = emissions[b, 0, :2]
+        for t in range(1, frames):
+            for s in range(size - 1, -1, -1):  # lower states are still at t - 1
+                best, move = score[s], 0
+                if s > 0 and score[s - 1] > best:
+                    best, move = score[s - 1], 1
+                label = labels[b, s]
+                if s > 1 and label != 0 and label != labels[b, s - 2]:
+                    if score[s - 2] > best:
+                        best, move = score[s - 2], 2
+                score[s] = max(_NEG, best + emissions[b, t, s])
+                moves[t, s] = move
+        state = size - 1
+        if score[state - 1] > score[state]:
+            state -= 1
+        reached[b] = score[state] > _NEG / 2
+        for t in range(frames - 1, -1, -1):
+            states[b, t] = state
+            state -= moves[t, state]
+    return states, reached
 
 
 @torch.no_grad()
@@ -28,15 +90,15 @@ def token_frames(
     lengths : torch.Tensor
         Valid frames, shape [B].
     tokens : torch.Tensor
-        Pieces, padded, shape [B, U].
+        Padded tokens, shape [B, U].
     token_lens : torch.Tensor
         Valid tokens, shape [B].
 
     Returns
     -------
     torch.Tensor
-        Middle of each token's run of frames, shape [B, U]; tokens that CTC
-        cannot align are spread evenly over the valid frames.
+        Middle of each token's run of frames, shape [B, U]; evenly spread over
+        the valid frames where CTC cannot align.
 
     Example
     -------
@@ -51,53 +113,44 @@ def token_frames(
     if tokens.shape[1] == 0 or log_probs.shape[1] == 0:
         return even
     labels = tokens.new_zeros(len(tokens), 2 * tokens.shape[1] + 1)
-    # What stands in the padding may be no piece at all.
+    # Padding may hold ids that are no labels.
     labels[:, 1::2] = tokens * valid_mask(token_lens, tokens.shape[1])
     emissions = log_probs.float().gather(
         2, labels[:, None].expand(-1, log_probs.shape[1], -1)
-    )
-    states, reached = _viterbi(emissions, lengths, labels, token_lens)
+    )  # [B, T, 2 U + 1]
+    inputs = (emissions, lengths, labels, token_lens)
+    # On the CPU even for a GPU: it takes less time than launching the dozen
+    # small operations of each frame.
+    paths = best_states(*(x.cpu().numpy() for x in inputs))
+    states, reached = (torch.from_numpy(x).to(log_probs.device) for x in paths)
     frames = _middles(states, lengths, tokens.shape[1])
     return torch.where(reached[:, None], frames, even)
 
 
 def even_frames(
-    slots: int, token_lens: torch.Tensor, lengths: torch.Tensor
+    size: int, token_lens: torch.Tensor, lengths: torch.Tensor
 ) -> torch.Tensor:
-    """Place slot i of U at frame (i + 0.5) T / U; shape [B, slots].
+    """Place token u of U at frame (u + 0.5) T / U; shape [B, size].
 
     Example
     -------
     >>> even_frames(2, torch.tensor([2]), torch.tensor([8])).tolist()
     [[2.0, 6.0]]
     """
-    index = torch.arange(slots, device=lengths.device) + 0.5
+    index = torch.arange(size, device=lengths.device) + 0.5
     return index[None] * (lengths / token_lens.clamp_min(1))[:, None]
 
 
-def _viterbi(
-    emissions: torch.Tensor,
-    lengths: torch.Tensor,
-    labels: torch.Tensor,
-    token_lens: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give the state of each frame [B, T] and whether an end was reached."""
-    inputs = (emissions, lengths, labels, token_lens)
-    found = best_states(*(x.cpu().numpy() for x in inputs))
-    states, reached = (torch.from_numpy(x).to(emissions.device) for x in found)
-    return states, reached
-
-
 def _middles(
-    states: torch.Tensor, lengths: torch.Tensor, slots: int
+    states: torch.Tensor, lengths: torch.Tensor, size: int
 ) -> torch.Tensor:
-    """Average the frames of each token's states; shape [B, slots]."""
+    """Average the frames of each token's states; shape [B, size]."""
     frames = torch.arange(states.shape[1], device=states.device)
-    spoken = (states % 2 == 1) & (frames < lengths[:, None])
-    slot = (states // 2).clamp_max(slots - 1)
-    weights = spoken.float()
-    sums = torch.zeros(len(states), slots, device=states.device)
+    in_token = (states % 2 == 1) & (frames < lengths[:, None])
+    index = (states // 2).clamp_max(size - 1)
+    weights = in_token.float()
+    sums = torch.zeros(len(states), size, device=states.device)
     counts = sums.clone()
-    sums.scatter_add_(1, slot, weights * frames)
-    counts.scatter_add_(1, slot, weights)
+    sums.scatter_add_(1, index, weights * frames)
+    counts.scatter_add_(1, index, weights)
     return sums / counts.clamp_min(1)

@@ -1,7 +1,7 @@
-"""Attention with rotary positions on scaled_dot_product_attention.
+"""The parts of Transformer layers: attention, feed-forward, dropout.
 
-Positions are given in frames, not in slots: a decoder slot i of U queries
-from frame (i + 0.5) T / U, so that cross-attention starts out monotonic.
+Rotary positions are in frames, also those of the decoder's tokens: token u of
+U queries from frame (u + 0.5) T / U, so that cross-attention starts monotonic.
 """
 
 from __future__ import annotations
@@ -14,23 +14,21 @@ from torch.nn import functional as F
 def rotary_angles(
     positions: torch.Tensor, head_dim: int, base: float = 10000.0
 ) -> torch.Tensor:
-    """Compute the angles of rotary position embedding.
-
-    Su et al., RoFormer, https://arxiv.org/abs/2104.09864.
+    """Compute rotary angles (Su et al., https://arxiv.org/abs/2104.09864).
 
     Arguments
     ---------
     positions : torch.Tensor
-        Positions in frames (may be fractions), shape [B or 1, N].
+        Positions in frames, possibly fractional, shape [B or 1, N].
     head_dim : int
         Width of a head, even.
     base : float
-        Longest wavelength is about 2 pi base frames.
+        The longest wavelength is about 2 pi base frames.
 
     Returns
     -------
     torch.Tensor
-        Angles, shape [B or 1, 1, N, head_dim / 2].
+        Shape [B or 1, 1, N, head_dim / 2].
 
     Example
     -------
@@ -42,14 +40,7 @@ def rotary_angles(
 
 
 def rotate(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
-    """Rotate the pairs of x [B, H, N, d] by angles [B, 1, N, d / 2].
-
-    Example
-    -------
-    >>> x = torch.randn(1, 1, 2, 4)
-    >>> torch.equal(rotate(x, torch.zeros(1, 1, 2, 2)), x)
-    True
-    """
+    """Rotate the pairs of x [B, H, N, d] by angles [B, 1, N, d / 2]."""
     first, second = x.chunk(2, dim=-1)
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     return torch.cat(
@@ -58,7 +49,7 @@ def rotate(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head attention of queries over a memory.
+    """Multi-head attention with rotary positions, without attention dropout.
 
     Arguments
     ---------
@@ -66,9 +57,6 @@ class Attention(nn.Module):
         Width D.
     heads : int
         Number of heads; divides D into even parts.
-
-    There is no dropout on the attention weights: it would rule out the fused
-    kernels, and the residual branches have theirs.
 
     Example
     -------
@@ -103,7 +91,7 @@ class Attention(nn.Module):
     ) -> torch.Tensor:
         """Attend from x [B, N, D] to memory [B, M, D].
 
-        ``mask`` [B, 1, 1, M] is True where memory is valid.
+        ``mask`` is that of ``attention_mask``.
         """
         key, value = self.key_value(memory).chunk(2, dim=-1)
         out = scaled_attention(
@@ -124,31 +112,11 @@ def scaled_attention(
 ) -> torch.Tensor:
     """Call scaled_dot_product_attention, in float32 on a CPU.
 
-    The CPU's fused kernel takes up to three times as long in bfloat16,
-    forward and backward, as in float32 with both conversions.
-
-    Arguments
-    ---------
-    query, key, value : torch.Tensor
-        Shape [B, H, N or M, d].
-    mask : torch.Tensor or None
-        True where memory is valid, shape [B, 1, 1, M], or what is added to
-        the scores, [B, H, N, M]; None for everywhere.
-    causal : bool
-        Whether query i sees keys 0 to i only; then without a mask.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape [B, H, N, d], of the query's type.
-
-    Example
-    -------
-    >>> x = torch.randn(1, 1, 3, 4, dtype=torch.bfloat16)
-    >>> mask = torch.ones(1, 1, 1, 3, dtype=torch.bool)
-    >>> scaled_attention(x, x, x, mask).dtype
-    torch.bfloat16
+    ``query``, ``key`` and ``value`` are [B, H, N or M, d]; ``mask`` is True
+    where memory is valid, [B, 1, 1, M], or added to the scores, [B, H, N, M].
     """
+    # The CPU's fused kernel takes up to three times as long in bfloat16,
+    # forward and backward, as in float32 with both conversions.
     if mask is not None and mask.is_floating_point():
         on_cpu = query.device.type == "cpu"
         mask = mask.to(torch.float32 if on_cpu else query.dtype)
@@ -180,16 +148,44 @@ class FeedForward(nn.Sequential):
         )
 
 
-def attention_mask(valid: torch.Tensor) -> torch.Tensor:
-    """Shape a validity mask [B, M] for attention, [B, 1, 1, M].
+class ByteDropout(nn.Module):
+    """Dropout from random bytes on a CPU, torch's own elsewhere.
 
-    An utterance without a valid frame attends to its padding: its output is
-    never read, and NaN would spread to the others' gradients.
+    torch draws one number for each element, which was 4 % of a training step;
+    here one draw serves eight elements, in probability steps of 1 / 256.
+
+    Arguments
+    ---------
+    p : float
+        Probability that an element becomes zero.
 
     Example
     -------
-    >>> attention_mask(torch.tensor([[True, False], [False, False]])).squeeze()
-    tensor([[ True, False],
-            [ True,  True]])
+    >>> out = ByteDropout(0.5)(torch.ones(1000))
+    >>> sorted(set(out.tolist()))
+    [0.0, 2.0]
     """
+
+    def __init__(self, p: float):
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"dropout is {p}; give 0 to below 1")
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Drop elements of x, of any shape, in training."""
+        on_cpu = x.device.type == "cpu" and not torch.compiler.is_compiling()
+        if not self.training or self.p == 0 or not on_cpu:
+            return F.dropout(x, self.p, self.training)
+        dropped = min(256 - 1, round(self.p * 256))
+        draws = torch.empty(-(-x.numel() // 8), dtype=torch.int64)
+        draws.random_(torch.iinfo(torch.int64).min, None)
+        kept = draws.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
+        return x * (kept * (256 / (256 - dropped))).to(x.dtype)
+
+
+def attention_mask(valid: torch.Tensor) -> torch.Tensor:
+    """Turn a validity mask [B, M] into one for attention, [B, 1, 1, M]."""
+    # An utterance without a valid frame attends to its padding: its output is
+    # never used, but NaN would spread to the gradients of the others.
     return (valid | ~valid.any(1, keepdim=True))[:, None, None, :]

@@ -3,26 +3,38 @@
 frames [B, T, D] -> N x (convolutional position, self-attention, feed-forward)
                  -> LayerNorm -> states [B, T, D]
 
-Every layer adds a short depthwise convolution before its attention: a local
-position signal that a small model learns from little data sooner than it
-learns to attend locally.
+A short depthwise convolution before each attention is a local position signal:
+from little data, a small model learns it sooner than to attend locally.
+
+Another encoder has the methods and attributes of this one, and a row in
+``lobes.config.ENCODERS``:
+
+- ``config_keys``: keys of ``ModelConfig`` that only this encoder has
+- ``takes_imports``: whether its sizes come from published weights
+- ``check_config``: raises UserError for sizes that it cannot have
+- ``output_norm``: the norm after the last layer, also for intermediate CTC
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.attention import (
     Attention,
+    ByteDropout,
     FeedForward,
     attention_mask,
     rotary_angles,
 )
-from nar_asr_lobes.lobes.dropout import ByteDropout
 from nar_asr_lobes.lobes.lengths import valid_mask
+
+if TYPE_CHECKING:
+    from nar_asr_lobes.lobes.config import ModelConfig
 
 LayerHook = Callable[[int, torch.Tensor], torch.Tensor]
 """Called after layer i (1-based) with x [B, T, D]; returns the new x."""
@@ -34,7 +46,7 @@ def run_layers(
     hook: LayerHook | None,
     *shared: torch.Tensor | None,
 ) -> torch.Tensor:
-    """Pass x [B, T, D] through layers, with what they all take beside it.
+    """Pass x [B, T, D] and shared arguments through layers.
 
     ``hook`` is called after each layer but the last, and may change x.
     """
@@ -45,22 +57,8 @@ def run_layers(
     return x
 
 
-class ConvPosition(nn.Module):
-    """Depthwise convolution over valid frames, gated.
-
-    Arguments
-    ---------
-    d_model : int
-        Width D.
-    kernel : int
-        Frames, odd.
-
-    Example
-    -------
-    >>> conv = ConvPosition(8, 5)
-    >>> conv(torch.randn(1, 6, 8), torch.ones(1, 6, 1)).shape
-    torch.Size([1, 6, 8])
-    """
+class _ConvPosition(nn.Module):
+    """Depthwise convolution over valid frames, gated; kernel odd."""
 
     def __init__(self, d_model: int, kernel: int):
         super().__init__()
@@ -76,8 +74,8 @@ class ConvPosition(nn.Module):
     def forward(self, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """Convolve x [B, T, D]; ``valid`` [B, T, 1] is 0 on padding."""
         x = nn.functional.glu(self.gate(x), dim=-1) * valid
-        # As a picture of one row: its channels lie side by side, so x needs no
-        # transposing, half the time of self.conv(x.mT).mT on a CPU.
+        # As an image of one row, whose channels are contiguous: half the time
+        # of self.conv(x.mT).mT on a CPU, which has to transpose.
         row = nn.functional.conv2d(
             x.mT.unsqueeze(2),
             self.conv.weight.squeeze(1)[:, None, None],
@@ -89,24 +87,10 @@ class ConvPosition(nn.Module):
         return self.output(nn.functional.silu(self.norm(x)))
 
 
-class EncoderLayer(nn.Module):
-    """Convolutional position, self-attention, feed-forward, all pre-norm.
+class _EncoderLayer(nn.Module):
+    """Convolutional position, self-attention, feed-forward, all pre-norm."""
 
-    Arguments
-    ---------
-    d_model, heads, ffn_dim, conv_kernel : int
-        Width, heads, inner width and convolution kernel in frames.
-    dropout : float
-        Dropout on every residual branch.
-
-    Example
-    -------
-    >>> layer = EncoderLayer(16, 2, 32, 5, 0.0)
-    >>> x, valid = torch.randn(1, 6, 16), torch.ones(1, 6, dtype=torch.bool)
-    >>> angles = rotary_angles(torch.arange(6.0)[None], 8)
-    >>> layer(x, valid, angles, attention_mask(valid)).shape
-    torch.Size([1, 6, 16])
-    """
+    repeated = True  # compiled as a unit
 
     def __init__(
         self,
@@ -118,7 +102,7 @@ class EncoderLayer(nn.Module):
     ):
         super().__init__()
         self.conv_norm = nn.LayerNorm(d_model)
-        self.conv = ConvPosition(d_model, conv_kernel)
+        self.conv = _ConvPosition(d_model, conv_kernel)
         self.attention_norm = nn.LayerNorm(d_model)
         self.attention = Attention(d_model, heads)
         self.ffn_norm = nn.LayerNorm(d_model)
@@ -132,10 +116,7 @@ class EncoderLayer(nn.Module):
         angles: torch.Tensor,
         mask: torch.Tensor,
     ) -> torch.Tensor:
-        """Update x [B, T, D].
-
-        ``valid`` [B, T], ``angles`` of the frames, ``attention_mask``.
-        """
+        """Update x [B, T, D]; ``valid`` is [B, T]."""
         x = x + self.dropout(self.conv(self.conv_norm(x), valid[..., None]))
         y = self.attention_norm(x)
         y = self.attention(y, y, angles, angles, mask)
@@ -151,7 +132,7 @@ class TransformerEncoder(nn.Module):
     layers : int
         Number of layers.
     d_model, heads, ffn_dim, conv_kernel : int
-        As in ``EncoderLayer``.
+        Width, heads, inner width, and convolution kernel in frames (odd).
     dropout : float
         Dropout on every residual branch.
 
@@ -161,6 +142,9 @@ class TransformerEncoder(nn.Module):
     >>> encoder(torch.randn(2, 6, 16), torch.tensor([6, 4])).shape
     torch.Size([2, 6, 16])
     """
+
+    config_keys: Sequence[str] = ()
+    takes_imports = False
 
     def __init__(
         self,
@@ -174,10 +158,33 @@ class TransformerEncoder(nn.Module):
         super().__init__()
         self.head_dim = d_model // heads
         self.layers = nn.ModuleList(
-            EncoderLayer(d_model, heads, ffn_dim, conv_kernel, dropout)
+            _EncoderLayer(d_model, heads, ffn_dim, conv_kernel, dropout)
             for _ in range(layers)
         )
         self.norm = nn.LayerNorm(d_model)
+
+    @classmethod
+    def from_config(cls, config: ModelConfig) -> TransformerEncoder:
+        """Build it from a model's sizes."""
+        return cls(
+            config.encoder_layers,
+            config.d_model,
+            config.heads,
+            config.ffn_dim,
+            config.conv_kernel,
+            config.dropout,
+        )
+
+    @staticmethod
+    def check_config(config: ModelConfig) -> None:
+        """Refuse heads of odd width and an even convolution."""
+        if config.d_model % (2 * config.heads):
+            raise UserError(
+                f"d_model {config.d_model} does not split into {config.heads} "
+                f"even heads; make it a multiple of {2 * config.heads}"
+            )
+        if config.conv_kernel % 2 == 0:
+            raise UserError(f"conv_kernel is {config.conv_kernel}; make it odd")
 
     def forward(
         self,
@@ -206,8 +213,8 @@ class TransformerEncoder(nn.Module):
         angles = rotary_angles(frames[None].float(), self.head_dim)
         mask = attention_mask(valid)
         x = run_layers(self.layers, x, hook, valid, angles, mask)
-        return self.read(x)
+        return self.output_norm(x)
 
-    def read(self, x: torch.Tensor) -> torch.Tensor:
-        """Make states of what some layer gives, x [B, T, D]."""
+    def output_norm(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise a layer's output x [B, T, D]."""
         return self.norm(x)

@@ -1,11 +1,11 @@
-"""Strided convolutions on the raw waveform, with exact lengths.
+"""From raw waveforms to encoder frames, with exact lengths.
 
 wav [B, S] -> stem.features [B, C, F] -> (masks) -> stem.subsample [B, C', T]
            -> LayerNorm, Linear -> [B, T, D]
 
-Convolutions have no padding, so a valid frame reads valid samples only, and
-every statistic over time counts valid frames only: a batch gives, utterance by
-utterance, what batch size one gives.
+Convolutions have no padding, so that a valid frame reads valid samples only,
+and every statistic over time counts valid frames only: an utterance's result
+does not depend on its batch.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nar_asr_lobes.lobes.dropout import ByteDropout
+from nar_asr_lobes.lobes.attention import ByteDropout
 from nar_asr_lobes.lobes.lengths import (
     absolute_lengths,
     conv_output_lengths,
     valid_mask,
 )
-from nar_asr_lobes.lobes.masking import FeatureMasker
-from nar_asr_lobes.lobes.stems import GaborStem, Wav2Vec2Stem
+from nar_asr_lobes.lobes.masking import MaskFn
 
 
 class WaveformFrontend(nn.Module):
@@ -30,9 +29,9 @@ class WaveformFrontend(nn.Module):
     Arguments
     ---------
     stem : torch.nn.Module
-        A ``GaborStem`` or ``Wav2Vec2Stem``.
+        Feature extractor, see ``lobes.stems``.
     stem_channels : int
-        Channels the stem gives.
+        The stem's output channels.
     d_model : int
         Width D of the frames.
     dropout : float
@@ -44,6 +43,7 @@ class WaveformFrontend(nn.Module):
 
     Example
     -------
+    >>> from nar_asr_lobes.lobes.stems import GaborStem
     >>> frontend = WaveformFrontend(GaborStem(8, 16), 16, d_model=32)
     >>> frames, lengths = frontend(
     ...     torch.randn(2, 16000), torch.tensor([1.0, 0.5])
@@ -54,7 +54,7 @@ class WaveformFrontend(nn.Module):
 
     def __init__(
         self,
-        stem: GaborStem | Wav2Vec2Stem,
+        stem: nn.Module,
         stem_channels: int,
         d_model: int,
         dropout: float = 0.0,
@@ -81,11 +81,11 @@ class WaveformFrontend(nn.Module):
         return int(counts[self.output_lengths(counts) > 0][0])
 
     def samples_for(self, frames: int) -> int:
-        """Count the samples that so many frames need."""
-        return self.min_samples() + (frames - 1) * self.stem.frame_stride
+        """Count the samples that ``frames`` frames need."""
+        return self.min_samples() + (frames - 1) * self.stem.hop_length
 
     def freeze(self, part: str) -> None:
-        """Take a part out of the training: filters or frontend, the whole."""
+        """Freeze the stem's filters, or the whole ``frontend``."""
         if part == "frontend":
             self.requires_grad_(False)
         else:
@@ -95,7 +95,7 @@ class WaveformFrontend(nn.Module):
         self,
         wavs: torch.Tensor,
         wav_lens: torch.Tensor,
-        masker: FeatureMasker | None = None,
+        mask_fn: MaskFn | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute frames.
 
@@ -105,9 +105,8 @@ class WaveformFrontend(nn.Module):
             Waveforms at 16 kHz, padded, shape [B, S].
         wav_lens : torch.Tensor
             Relative lengths in [0, 1], shape [B].
-        masker : callable, optional
-            Masks the stem's features, shape [B, C, F], in place of the
-            spectrogram that a raw-waveform model does not have.
+        mask_fn : callable, optional
+            Masks the stem's features, shape [B, C, F].
 
         Returns
         -------
@@ -122,8 +121,8 @@ class WaveformFrontend(nn.Module):
             wavs = normalize_wavs(wavs, samples)
         wavs = F.pad(wavs, (0, max(0, short)))
         features = self.stem.features(wavs, samples)
-        if masker is not None:
-            features = masker(features)
+        if mask_fn is not None:
+            features = mask_fn(features)
         frames = self.stem.subsample(features)
         frames = self.dropout(self.projection(self.norm(frames.mT)))
         lengths = self.output_lengths(samples)
@@ -131,19 +130,10 @@ class WaveformFrontend(nn.Module):
 
 
 def normalize_wavs(wavs: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
-    """Bring each waveform to zero mean and unit variance; padding stays zero.
+    """Give each waveform of wavs [B, S] zero mean and unit variance.
 
-    Arguments
-    ---------
-    wavs : torch.Tensor
-        Waveforms, shape [B, S].
-    samples : torch.Tensor
-        Valid samples, shape [B].
-
-    Returns
-    -------
-    torch.Tensor
-        Shape [B, S]. Digital silence stays silence.
+    ``samples`` [B] are the valid ones; padding stays zero, and digital silence
+    stays silence.
 
     Example
     -------

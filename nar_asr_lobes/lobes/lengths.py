@@ -10,19 +10,7 @@ import torch
 
 
 def absolute_lengths(wav_lens: torch.Tensor, size: int) -> torch.Tensor:
-    """Turn relative lengths into exact counts.
-
-    Arguments
-    ---------
-    wav_lens : torch.Tensor
-        Lengths in [0, 1] relative to the padded size, shape [B].
-    size : int
-        The padded size (samples or frames).
-
-    Returns
-    -------
-    torch.Tensor
-        Counts, rounded to the nearest integer, shape [B], int64.
+    """Turn lengths [B] relative to ``size`` into counts, int64.
 
     Example
     -------
@@ -34,19 +22,7 @@ def absolute_lengths(wav_lens: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def valid_mask(lengths: torch.Tensor, size: int) -> torch.Tensor:
-    """Mark the valid positions of a padded batch.
-
-    Arguments
-    ---------
-    lengths : torch.Tensor
-        Valid positions of each utterance, shape [B].
-    size : int
-        The padded size T.
-
-    Returns
-    -------
-    torch.Tensor
-        True where valid, shape [B, T].
+    """Mark the valid positions of a padded batch, shape [B, size].
 
     Example
     -------
@@ -61,20 +37,6 @@ def conv_output_lengths(
     lengths: torch.Tensor, kernel: int, stride: int
 ) -> torch.Tensor:
     """Count the outputs of a convolution without padding.
-
-    Arguments
-    ---------
-    lengths : torch.Tensor
-        Input lengths, any shape, int64.
-    kernel : int
-        Kernel size in inputs.
-    stride : int
-        Stride in inputs.
-
-    Returns
-    -------
-    torch.Tensor
-        Output lengths, never below zero.
 
     Example
     -------

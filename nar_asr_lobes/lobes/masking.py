@@ -1,16 +1,14 @@
-"""Masks drawn per utterance: SpecAugment and the spans of pre-training.
+"""Masks drawn per utterance: SpecAugment, masked frames, masked tokens.
 
-A raw-waveform model has no spectrogram, so its SpecAugment needs a place. We
-mask the normalised features of the stem, not bands and spans of the signal:
-the stem normalises every channel over the utterance, so a band taken out of
-the signal would come back as amplified leakage, while a zero here is the
-channel's mean (but for the bias that the norm learns). With the Gabor stem the
-channels lie in mel order, so a run of channels is a frequency band; with the
-wav2vec 2.0 stem it is a run of learned channels, as in that model's own channel
-masks.
+SpecAugment masks the normalised features of the stem, for a raw-waveform model
+has no spectrogram. Masking the waveform would not do: the stem normalises each
+channel over the utterance, so a band taken out of the signal would come back
+as amplified leakage, while a zero feature is the channel's mean. Channels of
+the Gabor stem lie in mel order, so that a run of channels is a frequency band;
+those of the wav2vec 2.0 stem are learned, as in that model's channel masks.
 
-Every draw comes from the utterance's own seed, never from a shared stream: the
-masks do not depend on the batch, the rank or the number of processes.
+All draws come from the utterance's own seed: masks depend neither on the batch
+nor on the rank.
 """
 
 from __future__ import annotations
@@ -22,10 +20,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from nar_asr_lobes.dataio.seeds import Stream, generator
 from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.schema import Checked, count, number
 
-FeatureMasker = Callable[[torch.Tensor], torch.Tensor]
+MaskFn = Callable[[torch.Tensor], torch.Tensor]
 """Masks features [B, C, F]."""
 
 
@@ -39,77 +38,44 @@ class SpecAugment(Checked):
     ---------
     freq_masks, time_masks : int
         Number of masks of each kind.
-    freq_share : float
-        Widest frequency mask, as a share of the channels.
-    time_share : float
-        Widest time mask, as a share of the utterance's valid frames.
+    freq_ratio : float
+        Widest frequency mask, relative to the number of channels.
+    time_ratio : float
+        Widest time mask, relative to the utterance's valid frames.
 
     Example
     -------
-    >>> masker = SpecAugment().masker([7], [100], 80)
-    >>> out = masker(torch.ones(1, 80, 100))
+    >>> mask_fn = SpecAugment().draw([7], [100], 80)
+    >>> out = mask_fn(torch.ones(1, 80, 100))
     >>> bool((out == 0).any()), out.shape
     (True, torch.Size([1, 80, 100]))
     """
 
     freq_masks: int = count(2)
     time_masks: int = count(2)
-    freq_share: float = number(0.3, 0.0, 1.0)
-    time_share: float = number(0.15, 0.0, 1.0)
+    freq_ratio: float = number(0.3, 0.0, 1.0)
+    time_ratio: float = number(0.15, 0.0, 1.0)
 
-    def spans(
+    def draw(
         self, seeds: Sequence[int], lengths: Sequence[int], channels: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Draw the masks.
+    ) -> SpanMask:
+        """Draw the masks of a batch, from a seed and a length an utterance.
 
-        Arguments
-        ---------
-        seeds : sequence of int
-            One for each utterance.
-        lengths : sequence of int
-            Valid frames of each utterance.
-        channels : int
-            Number of channels.
-
-        Returns
-        -------
-        freq, time : numpy.ndarray
-            [start, end) of each mask, shapes [B, freq_masks, 2] and
-            [B, time_masks, 2]; every mask is at least one wide and lies
-            inside the channels and the valid frames.
+        Each span is at least one wide and lies inside the channels and the
+        valid frames.
         """
         freq = np.zeros((len(seeds), self.freq_masks, 2), dtype=np.int64)
         time = np.zeros((len(seeds), self.time_masks, 2), dtype=np.int64)
         for i, (seed, length) in enumerate(zip(seeds, lengths, strict=True)):
-            rng = np.random.default_rng([int(seed), 1])
-            freq[i] = _draw(rng, self.freq_masks, channels, self.freq_share)
-            time[i] = _draw(rng, self.time_masks, int(length), self.time_share)
-        return freq, time
-
-    def masker(
-        self, seeds: Sequence[int], lengths: Sequence[int], channels: int
-    ) -> SpanMasker:
-        """Draw what hides spans of the features of these utterances.
-
-        Arguments
-        ---------
-        seeds, lengths, channels :
-            As for ``spans``.
-
-        Returns
-        -------
-        SpanMasker
-        """
-        freq, time = self.spans(seeds, lengths, channels)
-        return SpanMasker(torch.from_numpy(freq), torch.from_numpy(time))
+            rng = generator(seed, Stream.SPEC_AUGMENT)
+            freq[i] = _spans(rng, self.freq_masks, channels, self.freq_ratio)
+            time[i] = _spans(rng, self.time_masks, int(length), self.time_ratio)
+        return SpanMask(torch.from_numpy(freq), torch.from_numpy(time))
 
 
 @dataclass(frozen=True)
-class SpanMasker:
-    """Hide spans of channels and of frames.
-
-    Drawn before a batch goes to the device, which need not be asked for its
-    lengths then.
+class SpanMask:
+    """Zero spans of channels and of frames.
 
     Arguments
     ---------
@@ -119,8 +85,7 @@ class SpanMasker:
     Example
     -------
     >>> freq, time = torch.tensor([[[0, 1]]]), torch.tensor([[[1, 3]]])
-    >>> masker = SpanMasker(freq, time)
-    >>> masker(torch.ones(1, 2, 4)).int().tolist()
+    >>> SpanMask(freq, time)(torch.ones(1, 2, 4)).int().tolist()
     [[[0, 0, 0, 0], [1, 0, 0, 1]]]
     """
 
@@ -129,55 +94,38 @@ class SpanMasker:
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
         """Mask features [B, C, F]."""
-        channels = _cover(self.freq, features.shape[1])
-        frames = _cover(self.time, features.shape[2])
-        hidden = channels[..., None] | frames[:, None]
-        return features.masked_fill(hidden, 0.0)
+        channels = _cover(self.freq, features.shape[1])  # [B, C]
+        frames = _cover(self.time, features.shape[2])  # [B, F]
+        masked = channels[..., None] | frames[:, None]
+        return features.masked_fill(masked, 0.0)
 
 
-def _draw(
-    rng: np.random.Generator, masks: int, size: int, share: float
+def _spans(
+    rng: np.random.Generator, masks: int, size: int, ratio: float
 ) -> np.ndarray:
     if size == 0:
         return np.zeros((masks, 2), dtype=np.int64)
-    widths = rng.integers(1, max(1, int(share * size)), masks, endpoint=True)
+    widths = rng.integers(1, max(1, int(ratio * size)), masks, endpoint=True)
     starts = rng.integers(0, size - widths, endpoint=True)
     return np.stack([starts, starts + widths], axis=1)
 
 
 def _cover(spans: torch.Tensor, size: int) -> torch.Tensor:
-    """Mark positions inside any of the spans [B, N, 2]; gives [B, size]."""
+    """Mark positions inside any of the spans [B, N, 2]; shape [B, size]."""
     steps = torch.arange(size, device=spans.device)
     inside = (steps >= spans[..., :1]) & (steps < spans[..., 1:])
     return inside.any(dim=1)
 
 
 def draw_span_mask(
-    seeds: Sequence[int],
-    lengths: torch.Tensor,
-    share: float,
-    span: int,
+    seeds: Sequence[int], lengths: torch.Tensor, prob: float, span: int
 ) -> torch.Tensor:
-    """Draw the frames that pre-training hides, in spans, per utterance.
+    """Draw masked frames in spans, for pre-training; shape [B, T].
 
-    Arguments
-    ---------
-    seeds : sequence of int
-        One for each utterance.
-    lengths : torch.Tensor
-        Valid frames, shape [B].
-    share : float
-        Sum of the span lengths over the utterance's length; overlaps make the
-        hidden share 1 - exp(-share) or so.
-    span : int
-        Frames of a span; shorter utterances get a span of half their length.
-
-    Returns
-    -------
-    torch.Tensor
-        True where hidden, shape [B, max(lengths)], but with one column at
-        least, as the frontend gives; at least one span in each utterance of
-        two frames or more.
+    Span lengths add up to ``prob`` times the utterance's length (``lengths``
+    [B]); spans overlap: about 1 - exp(-prob) of the frames are masked. A span
+    has ``span`` frames, at most half the utterance, and each utterance of two
+    frames or more has one.
 
     Example
     -------
@@ -188,24 +136,24 @@ def draw_span_mask(
     size = max(1, int(lengths.max()))
     mask = np.zeros((len(lengths), size), dtype=bool)
     for row, seed, length in zip(mask, seeds, lengths.tolist(), strict=True):
-        rng = np.random.default_rng([int(seed), 2])
+        rng = generator(seed, Stream.SPAN_MASK)
         width = min(span, length // 2)
         if width == 0:
             continue
-        count = max(1, int(share * length / width + rng.random()))
+        count = max(1, int(prob * length / width + rng.random()))
         for start in rng.integers(0, length - width, count, endpoint=True):
             row[start : start + width] = True
     return torch.as_tensor(mask, device=lengths.device)
 
 
 @dataclass(frozen=True)
-class FrameMasker:
-    """Hide whole encoder frames: every feature that such a frame reads.
+class FrameMask:
+    """Zero every feature that a masked encoder frame reads.
 
     Arguments
     ---------
     mask : torch.Tensor
-        True where hidden, shape [B, T].
+        True where masked, shape [B, T].
     subsampling : sequence of (int, int)
         (kernel, stride) of the convolutions from features to frames.
     before : callable, optional
@@ -213,49 +161,33 @@ class FrameMasker:
 
     Example
     -------
-    >>> masker = FrameMasker(torch.tensor([[False, True]]), ((3, 2),))
-    >>> masker(torch.ones(1, 1, 6)).int().tolist()
+    >>> mask_fn = FrameMask(torch.tensor([[False, True]]), ((3, 2),))
+    >>> mask_fn(torch.ones(1, 1, 6)).int().tolist()
     [[[1, 1, 0, 0, 0, 1]]]
     """
 
     mask: torch.Tensor
     subsampling: Sequence[tuple[int, int]]
-    before: FeatureMasker | None = None
+    before: MaskFn | None = None
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
         """Mask features [B, C, F]."""
         if self.before is not None:
             features = self.before(features)
-        hidden = self.mask[:, None].to(features.dtype)
+        masked = self.mask[:, None].to(features.dtype)  # [B, 1, T]
         for kernel, stride in reversed(self.subsampling):
-            ones = hidden.new_ones(1, 1, kernel)
-            hidden = F.conv_transpose1d(hidden, ones, stride=stride)
-        short = features.shape[-1] - hidden.shape[-1]
-        return features.masked_fill(F.pad(hidden, (0, short)) > 0, 0.0)
+            ones = masked.new_ones(1, 1, kernel)
+            masked = F.conv_transpose1d(masked, ones, stride=stride)
+        short = features.shape[-1] - masked.shape[-1]
+        return features.masked_fill(F.pad(masked, (0, short)) > 0, 0.0)
 
 
 def draw_token_mask(
     seeds: Sequence[int], token_lens: torch.Tensor, size: int
 ) -> torch.Tensor:
-    """Draw the slots that masked-language-model training hides.
+    """Draw masked tokens: uniformly 1 to all, without replacement.
 
-    The number of masks is uniform in 1 .. U (all masked included), the places
-    are drawn without replacement (Ghazvininejad et al.,
-    https://arxiv.org/abs/1904.09324).
-
-    Arguments
-    ---------
-    seeds : sequence of int
-        One for each utterance.
-    token_lens : torch.Tensor
-        Tokens U of each utterance, shape [B].
-    size : int
-        Padded number of slots.
-
-    Returns
-    -------
-    torch.Tensor
-        True where masked, shape [B, size].
+    As in Mask-Predict (https://arxiv.org/abs/1904.09324); shape [B, size].
 
     Example
     -------
@@ -265,7 +197,7 @@ def draw_token_mask(
     """
     mask = np.zeros((len(token_lens), size), dtype=bool)
     for row, seed, length in zip(mask, seeds, token_lens.tolist(), strict=True):
-        rng = np.random.default_rng([int(seed), 3])
+        rng = generator(seed, Stream.TOKEN_MASK)
         if length:
             count = rng.integers(1, length, endpoint=True)
             row[rng.permutation(length)[:count]] = True

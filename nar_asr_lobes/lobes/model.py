@@ -15,22 +15,21 @@ import torch
 from torch import nn
 
 from nar_asr_lobes.lobes.alignment import token_frames
-from nar_asr_lobes.lobes.config import ModelConfig
-from nar_asr_lobes.lobes.encoder import LayerHook, TransformerEncoder
+from nar_asr_lobes.lobes.config import ENCODERS, STEMS, ModelConfig
+from nar_asr_lobes.lobes.encoder import LayerHook
 from nar_asr_lobes.lobes.frontend import WaveformFrontend
-from nar_asr_lobes.lobes.masking import FeatureMasker
+from nar_asr_lobes.lobes.masking import MaskFn
 from nar_asr_lobes.lobes.nar_decoder import NarDecoder
-from nar_asr_lobes.lobes.stems import SAMPLE_RATE, GaborStem, Wav2Vec2Stem
-from nar_asr_lobes.lobes.wav2vec2_encoder import Wav2Vec2Encoder
+from nar_asr_lobes.lobes.stems import SAMPLE_RATE
 
 
 @dataclass
-class Encoded:
-    """What the encoder knows of a batch.
+class EncoderOutput:
+    """Encoder states and CTC predictions of a batch.
 
     ``states`` [B, T, D]; ``lengths`` [B] valid frames; ``log_probs``
-    [B, T, V] of the CTC head; ``inter_log_probs``, the same read after the
-    intermediate layers.
+    [B, T, V] of the CTC head; ``inter_log_probs``, those of the intermediate
+    CTC layers.
     """
 
     states: torch.Tensor
@@ -57,41 +56,25 @@ class SpeechEncoder(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        if config.stem == "gabor":
-            stem = GaborStem(config.stem_filters, config.stem_channels)
-        else:
-            stem = Wav2Vec2Stem(
-                config.stem_channels, config.stem_norm, config.stem_bias
-            )
         self.frontend = WaveformFrontend(
-            stem,
+            STEMS[config.stem].from_config(config),
             config.stem_channels,
             config.d_model,
             config.dropout,
             config.frame_norm,
             config.normalize_audio,
         )
-        if config.encoder == "wav2vec2":
-            self.layers = Wav2Vec2Encoder(config)
-            return
-        self.layers = TransformerEncoder(
-            config.encoder_layers,
-            config.d_model,
-            config.heads,
-            config.ffn_dim,
-            config.conv_kernel,
-            config.dropout,
-        )
+        self.layers = ENCODERS[config.encoder].from_config(config)
 
     def forward(
         self,
         wavs: torch.Tensor,
         wav_lens: torch.Tensor,
-        masker: FeatureMasker | None = None,
+        mask_fn: MaskFn | None = None,
         hook: LayerHook | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Give states [B, T, D] and their valid lengths [B]."""
-        frames, lengths = self.frontend(wavs, wav_lens, masker)
+        """Return states [B, T, D] and their valid lengths [B]."""
+        frames, lengths = self.frontend(wavs, wav_lens, mask_fn)
         return self.layers(frames, lengths, hook), lengths
 
 
@@ -124,20 +107,20 @@ class NarAsr(nn.Module):
         self.encoder = SpeechEncoder(config)
         self.ctc_head = nn.Linear(config.d_model, vocab_size)
         self.inter_head = (
-            nn.Linear(config.d_model, config.inter_units)
-            if config.inter_units
+            nn.Linear(config.d_model, config.inter_vocab_size)
+            if config.inter_vocab_size
             else None
         )
         for head in (self.ctc_head, self.inter_head):
             if head is not None:
-                nn.init.zeros_(head.bias)  # what tells a new one
+                nn.init.zeros_(head.bias)  # marks a new head
         self.condition = (
-            nn.Linear(config.inter_units or vocab_size, config.d_model)
+            nn.Linear(config.inter_vocab_size or vocab_size, config.d_model)
             if config.self_condition
             else None
         )
         if self.condition is not None:
-            # Zero, so that a pre-trained encoder is untouched at the start.
+            # Zero, so that a pre-trained encoder starts unchanged.
             nn.init.zeros_(self.condition.weight)
             nn.init.zeros_(self.condition.bias)
         self.decoder = NarDecoder(
@@ -152,7 +135,7 @@ class NarAsr(nn.Module):
     @property
     def frame_seconds(self) -> float:
         """Seconds from one frame to the next."""
-        return self.encoder.frontend.stem.frame_stride / SAMPLE_RATE
+        return self.encoder.frontend.stem.hop_length / SAMPLE_RATE
 
     def output_lengths(self, samples: torch.Tensor) -> torch.Tensor:
         """Count the frames of utterances of ``samples`` samples."""
@@ -165,9 +148,9 @@ class NarAsr(nn.Module):
         self,
         wavs: torch.Tensor,
         wav_lens: torch.Tensor,
-        masker: FeatureMasker | None = None,
-    ) -> Encoded:
-        """Encode waveforms and read the CTC head.
+        mask_fn: MaskFn | None = None,
+    ) -> EncoderOutput:
+        """Encode waveforms and apply the CTC head.
 
         Arguments
         ---------
@@ -175,39 +158,40 @@ class NarAsr(nn.Module):
             16 kHz samples, shape [B, S].
         wav_lens : torch.Tensor
             Relative lengths in [0, 1], shape [B].
-        masker : callable, optional
+        mask_fn : callable, optional
             Masks the stem's features (training only).
 
         Returns
         -------
-        Encoded
+        EncoderOutput
             States, lengths and log-probabilities.
         """
         inter = []
         inter_head = self.inter_head or self.ctc_head
 
-        def read_ctc(number: int, x: torch.Tensor) -> torch.Tensor:
+        def inter_ctc(number: int, x: torch.Tensor) -> torch.Tensor:
             if number not in self.config.inter_ctc_layers:
                 return x
-            inter.append(self._ctc(self.encoder.layers.read(x), inter_head))
+            normed = self.encoder.layers.output_norm(x)
+            inter.append(self._ctc(normed, inter_head))
             if self.condition is None:
                 return x
             return x + self.condition(inter[-1].exp().to(x.dtype))
 
-        states, lengths = self.encoder(wavs, wav_lens, masker, read_ctc)
+        states, lengths = self.encoder(wavs, wav_lens, mask_fn, inter_ctc)
         log_probs = self._ctc(states, self.ctc_head)
-        return Encoded(states, lengths, log_probs, inter)
+        return EncoderOutput(states, lengths, log_probs, inter)
 
     def decode(
         self,
-        encoded: Encoded,
+        encoded: EncoderOutput,
         tokens: torch.Tensor,
         token_lens: torch.Tensor,
-        slot_frames: torch.Tensor | None = None,
+        target_frames: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Predict all slots in parallel; see ``NarDecoder.forward``."""
+        """Predict all tokens in parallel; see ``NarDecoder.forward``."""
         return self.decoder(
-            tokens, token_lens, encoded.states, encoded.lengths, slot_frames
+            tokens, token_lens, encoded.states, encoded.lengths, target_frames
         )
 
     def forward(
@@ -217,34 +201,33 @@ class NarAsr(nn.Module):
         tokens: torch.Tensor,
         token_lens: torch.Tensor,
         mask: torch.Tensor,
-        masker: FeatureMasker | None = None,
-    ) -> tuple[Encoded, torch.Tensor]:
+        mask_fn: MaskFn | None = None,
+    ) -> tuple[EncoderOutput, torch.Tensor]:
         """Encode and decode in one call, as training under DDP needs it.
 
         Arguments
         ---------
-        wavs, wav_lens, masker :
+        wavs, wav_lens, mask_fn :
             As for ``encode``.
         tokens : torch.Tensor
-            Reference pieces, shape [B, U].
+            Reference tokens, shape [B, U].
         token_lens : torch.Tensor
             Their number, shape [B].
         mask : torch.Tensor
-            True where the decoder does not see the piece, shape [B, U].
+            True where the token is masked for the decoder, shape [B, U].
 
         Returns
         -------
-        encoded : Encoded
-            Of the encoder.
+        encoded : EncoderOutput
         log_probs : torch.Tensor
-            Of the decoder, shape [B, U, V].
+            The decoder's, shape [B, U, V].
         """
-        encoded = self.encode(wavs, wav_lens, masker)
+        encoded = self.encode(wavs, wav_lens, mask_fn)
         frames = token_frames(
             encoded.log_probs, encoded.lengths, tokens, token_lens
         )
-        seen = tokens.masked_fill(mask, self.mask_id)
-        return encoded, self.decode(encoded, seen, token_lens, frames)
+        masked = tokens.masked_fill(mask, self.mask_id)
+        return encoded, self.decode(encoded, masked, token_lens, frames)
 
 
 def build_model(config: ModelConfig | dict, vocab_size: int) -> NarAsr:

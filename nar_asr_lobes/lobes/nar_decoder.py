@@ -1,11 +1,11 @@
 """A standard Transformer decoder without a causal mask.
 
-tokens [B, U] (pieces or mask) -> embedding -> N x (self-attention over all
-slots, cross-attention to the encoder, feed-forward) -> log-probs [B, U, V]
+tokens or masks [B, U] -> embedding -> N x (self-attention over all positions,
+cross-attention to the encoder, feed-forward) -> log-probs [B, U, V]
 
 Trained as a conditional masked language model (Ghazvininejad et al.,
 Mask-Predict, https://arxiv.org/abs/1904.09324; Higuchi et al., Mask CTC,
-https://arxiv.org/abs/2005.08700): all slots are written in parallel.
+https://arxiv.org/abs/2005.08700): all tokens are predicted in parallel.
 """
 
 from __future__ import annotations
@@ -16,33 +16,18 @@ from torch import nn
 from nar_asr_lobes.lobes.alignment import even_frames
 from nar_asr_lobes.lobes.attention import (
     Attention,
+    ByteDropout,
     FeedForward,
     attention_mask,
     rotary_angles,
 )
-from nar_asr_lobes.lobes.dropout import ByteDropout
 from nar_asr_lobes.lobes.lengths import valid_mask
 
 
-class DecoderLayer(nn.Module):
-    """Self-attention, cross-attention, feed-forward, all pre-norm.
+class _DecoderLayer(nn.Module):
+    """Self-attention, cross-attention, feed-forward, all pre-norm."""
 
-    Arguments
-    ---------
-    d_model, heads, ffn_dim : int
-        Width, heads and inner width.
-    dropout : float
-        Dropout on every residual branch.
-
-    Example
-    -------
-    >>> layer = DecoderLayer(16, 2, 32, 0.0)
-    >>> slots, frames = torch.randn(1, 3, 16), torch.randn(1, 6, 16)
-    >>> angles = [rotary_angles(torch.zeros(1, n), 8) for n in (3, 6)]
-    >>> masks = [torch.ones(1, 1, 1, n, dtype=torch.bool) for n in (3, 6)]
-    >>> layer(slots, frames, *angles, *masks).shape
-    torch.Size([1, 3, 16])
-    """
+    repeated = True  # compiled as a unit
 
     def __init__(self, d_model: int, heads: int, ffn_dim: int, dropout: float):
         super().__init__()
@@ -58,30 +43,30 @@ class DecoderLayer(nn.Module):
         self,
         x: torch.Tensor,
         memory: torch.Tensor,
-        slot_angles: torch.Tensor,
+        token_angles: torch.Tensor,
         frame_angles: torch.Tensor,
-        slot_mask: torch.Tensor,
+        token_mask: torch.Tensor,
         frame_mask: torch.Tensor,
     ) -> torch.Tensor:
-        """Update the slots x [B, U, D] from the memory [B, T, D]."""
+        """Update x [B, U, D] from the memory [B, T, D]."""
         y = self.self_norm(x)
-        y = self.self_attention(y, y, slot_angles, slot_angles, slot_mask)
+        y = self.self_attention(y, y, token_angles, token_angles, token_mask)
         x = x + self.dropout(y)
         y = self.cross_norm(x)
         y = self.cross_attention(
-            y, memory, slot_angles, frame_angles, frame_mask
+            y, memory, token_angles, frame_angles, frame_mask
         )
         x = x + self.dropout(y)
         return x + self.dropout(self.ffn(self.ffn_norm(x)))
 
 
 class NarDecoder(nn.Module):
-    """Fill masked slots given the other slots and the encoder.
+    """Predict masked tokens from the other tokens and the encoder.
 
     Arguments
     ---------
     vocab_size : int
-        V, with the blank at 0; the input knows one more token, the mask V.
+        V, with the blank at 0; the input has one more id, the mask V.
     layers, d_model, heads, ffn_dim : int
         Size of the stack.
     dropout : float
@@ -112,7 +97,7 @@ class NarDecoder(nn.Module):
         self.head_dim = d_model // heads
         self.embedding = nn.Embedding(vocab_size + 1, d_model)
         self.layers = nn.ModuleList(
-            DecoderLayer(d_model, heads, ffn_dim, dropout)
+            _DecoderLayer(d_model, heads, ffn_dim, dropout)
             for _ in range(layers)
         )
         self.norm = nn.LayerNorm(d_model)
@@ -125,23 +110,23 @@ class NarDecoder(nn.Module):
         token_lens: torch.Tensor,
         states: torch.Tensor,
         lengths: torch.Tensor,
-        slot_frames: torch.Tensor | None = None,
+        target_frames: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Predict every slot.
+        """Predict every token.
 
         Arguments
         ---------
         tokens : torch.Tensor
-            Pieces 1 .. V-1 or the mask V, shape [B, U].
+            Tokens 1 .. V-1 or the mask V, shape [B, U].
         token_lens : torch.Tensor
-            Valid slots, shape [B].
+            Valid tokens, shape [B].
         states : torch.Tensor
             Encoder states, shape [B, T, D].
         lengths : torch.Tensor
             Valid frames, shape [B].
-        slot_frames : torch.Tensor, optional
-            Frame from which each slot queries the encoder, shape [B, U];
-            see ``token_frames``. Spread evenly when not given.
+        target_frames : torch.Tensor, optional
+            Frame from which each token queries the encoder, shape [B, U];
+            see ``token_frames``. Default: evenly spread.
 
         Returns
         -------
@@ -150,16 +135,16 @@ class NarDecoder(nn.Module):
         """
         frames = torch.arange(states.shape[1], device=states.device)
         frame_angles = rotary_angles(frames[None].float(), self.head_dim)
-        if slot_frames is None:
-            slot_frames = even_frames(tokens.shape[1], token_lens, lengths)
-        slot_angles = rotary_angles(slot_frames, self.head_dim)
-        slot_mask = attention_mask(valid_mask(token_lens, tokens.shape[1]))
+        if target_frames is None:
+            target_frames = even_frames(tokens.shape[1], token_lens, lengths)
+        token_angles = rotary_angles(target_frames, self.head_dim)
+        token_mask = attention_mask(valid_mask(token_lens, tokens.shape[1]))
         frame_mask = attention_mask(valid_mask(lengths, states.shape[1]))
         x = self.dropout(self.embedding(tokens))
         for layer in self.layers:
             x = layer(
-                x, states, slot_angles, frame_angles, slot_mask, frame_mask
+                x, states, token_angles, frame_angles, token_mask, frame_mask
             )
         logits = self.output(self.norm(x)).float()
-        pieces = torch.log_softmax(logits[..., 1:], dim=-1)
-        return nn.functional.pad(pieces, (1, 0), value=float("-inf"))
+        log_probs = torch.log_softmax(logits[..., 1:], dim=-1)
+        return nn.functional.pad(log_probs, (1, 0), value=float("-inf"))

@@ -1,33 +1,46 @@
-"""The two convolution stems that read raw waveforms.
-
-``GaborStem`` (25 Hz, x640) starts as a bank of mel-spaced Gabor filters and
-stays learnable; it is what learns from a few hours. ``Wav2Vec2Stem`` (50 Hz,
-x320) is the stack of wav2vec 2.0 (Baevski et al.,
-https://arxiv.org/abs/2006.11477), so that published weights fit.
+"""The feature extractors of raw waveforms, called stems.
 
 wav [B, S] -> features [B, C, F] -> (masks) -> subsample -> [B, C', T]
+
+``GaborStem`` (25 Hz) starts as a bank of mel-spaced Gabor filters and stays
+trainable; it learns from a few hours. ``Wav2Vec2Stem`` (50 Hz) is the stack of
+wav2vec 2.0 (Baevski et al., https://arxiv.org/abs/2006.11477), for published
+weights. Another stem has their methods and attributes, and a row in
+``lobes.config.STEMS``:
+
+- ``hop_length``: samples from one frame to the next
+- ``subsampling``: (kernel, stride) of the convolutions after the features
+- ``feature_channels``: C
+- ``useful_at_init``: whether random weights give features to work with
+- ``check_config``: raises UserError for sizes that it cannot have
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.lengths import conv_output_lengths, valid_mask
+
+if TYPE_CHECKING:
+    from nar_asr_lobes.lobes.config import ModelConfig
 
 SAMPLE_RATE = 16000
 
-_SILENT = 1e-3  # log energy of 90 dB below the waveform's
+_SILENCE = 1e-3  # log energy, 90 dB below the waveform's
 
 
-class UtteranceNorm(nn.Module):
+class MaskedInstanceNorm(nn.Module):
     """Normalise each channel over the valid frames of its own utterance.
 
-    Group normalisation with one channel a group, as in wav2vec 2.0's first
-    layer, but blind to padding.
+    Instance normalisation as in wav2vec 2.0's first layer, but unlike that
+    independent of the padding.
 
     Arguments
     ---------
@@ -38,7 +51,7 @@ class UtteranceNorm(nn.Module):
 
     Example
     -------
-    >>> norm = UtteranceNorm(2)
+    >>> norm = MaskedInstanceNorm(2)
     >>> x = torch.randn(1, 2, 50)
     >>> y = norm(F.pad(x, (0, 7)), torch.tensor([50]))
     >>> torch.allclose(y[..., :50], norm(x, torch.tensor([50])), atol=1e-6)
@@ -59,7 +72,7 @@ class UtteranceNorm(nn.Module):
     ) -> torch.Tensor:
         """Normalise x [B, C, F]; frames beyond ``lengths`` become zero.
 
-        ``counted`` [B, 1, F] marks the frames that mean and variance are of.
+        ``counted`` [B, 1, F] marks the frames that mean and variance use.
         """
         valid = valid_mask(lengths, x.shape[-1]).unsqueeze(1)
         counted = valid if counted is None else valid & counted
@@ -75,21 +88,11 @@ class UtteranceNorm(nn.Module):
 def gabor_filters(filters: int, kernel: int) -> torch.Tensor:
     """Make mel-spaced Gabor filters, cosine and sine parts.
 
-    Each filter is a Gaussian-windowed sinusoid whose bandwidth is the width
-    of its mel triangle, as far as the kernel can hold it (Zeghidour et al.,
-    LEAF, https://arxiv.org/abs/2101.08596).
+    Gaussian-windowed sinusoids with the bandwidths of mel triangles, as far as
+    the kernel can hold them (LEAF, https://arxiv.org/abs/2101.08596).
 
-    Arguments
-    ---------
-    filters : int
-        Number of centre frequencies between 60 and 7800 Hz.
-    kernel : int
-        Filter length in samples.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape [2 * filters, 1, kernel]; unit energy for each pair.
+    ``filters`` centre frequencies lie between 60 and 7800 Hz; each pair has
+    unit energy. Shape [2 * filters, 1, kernel].
 
     Example
     -------
@@ -117,26 +120,19 @@ def gabor_filters(filters: int, kernel: int) -> torch.Tensor:
     return bank.unsqueeze(1).float()
 
 
-def without_rest(x: torch.Tensor, conv: nn.Conv1d) -> torch.Tensor:
-    """Cut the frames at the end of x [B, C, F] that ``conv`` does not reach.
-
-    With such a rest, oneDNN 3.10's bfloat16 kernel for the gradient of strided
-    filters reads what the memory behind x happens to hold: NaN, at times.
-
-    Example
-    -------
-    >>> without_rest(torch.zeros(1, 1, 8), nn.Conv1d(1, 1, 5, stride=2)).shape
-    torch.Size([1, 1, 7])
-    """
+def _trim_to_stride(x: torch.Tensor, conv: nn.Conv1d) -> torch.Tensor:
+    """Cut the frames at the end of x [B, C, F] that ``conv`` does not reach."""
+    # With such a remainder, oneDNN 3.10's bfloat16 kernel for the gradient of
+    # strided filters reads uninitialised memory behind x: NaN, at times.
     (kernel,), (stride,) = conv.kernel_size, conv.stride
     return x[..., : x.shape[-1] - (x.shape[-1] - kernel) % stride]
 
 
 class GaborStem(nn.Module):
-    """Learnable Gabor energies, then two strided convolutions: 25 Hz.
+    """Trainable Gabor energies, then two strided convolutions: 25 Hz.
 
     conv k400/s40 (quadrature pairs) -> squared modulus -> low-pass k10/s4 ->
-    log -> UtteranceNorm (100 Hz, ``filters`` channels in mel order) ->
+    log -> MaskedInstanceNorm (100 Hz, ``filters`` channels in mel order) ->
     conv k5/s2 -> conv k5/s2.
 
     Arguments
@@ -155,8 +151,9 @@ class GaborStem(nn.Module):
     True
     """
 
-    frame_stride = 640
-    subsampling = ((5, 2), (5, 2))
+    hop_length = 640
+    subsampling: Sequence[tuple[int, int]] = ((5, 2), (5, 2))
+    useful_at_init = True  # a filterbank
 
     def __init__(self, filters: int = 80, channels: int = 192):
         super().__init__()
@@ -170,9 +167,18 @@ class GaborStem(nn.Module):
         self.lowpass.weight.data = (
             (window / window.sum()).expand(filters, 1, 10).clone()
         )
-        self.norm = UtteranceNorm(filters)
+        self.norm = MaskedInstanceNorm(filters)
         self.conv1 = nn.Conv1d(filters, channels, 5, stride=2)
         self.conv2 = nn.Conv1d(channels, channels, 5, stride=2)
+
+    @classmethod
+    def from_config(cls, config: ModelConfig) -> GaborStem:
+        """Build it from a model's sizes."""
+        return cls(config.stem_filters, config.stem_channels)
+
+    @staticmethod
+    def check_config(config: ModelConfig) -> None:
+        """Accept all sizes."""
 
     def feature_lengths(self, samples: torch.Tensor) -> torch.Tensor:
         """Count the 100 Hz feature frames of ``samples``."""
@@ -183,24 +189,22 @@ class GaborStem(nn.Module):
         self, wavs: torch.Tensor, samples: torch.Tensor
     ) -> torch.Tensor:
         """Compute normalised log energies [B, filters, F] of wavs [B, S]."""
-        # Rounding to bfloat16 is noise at -50 dB: pauses would not be in
-        # training what they are in recognition.
+        # bfloat16 rounding is noise at -50 dB: pauses would differ between
+        # training and recognition.
         with torch.autocast(wavs.device.type, enabled=False):
             energy = self.lowpass(self._energies(wavs.float()))
-        # The waveform has unit variance, so the floor is 60 dB below it; it
-        # counts as zero, so that rounding cannot turn silence into features.
+        # The waveform has unit variance, so the floor is 60 dB below it; log1p
+        # is zero there, so that rounding cannot turn silence into features.
         log_energy = torch.log1p(1e6 * energy.clamp_min(0))
-        # Frames of digital silence, such as that around a short clip, do not
-        # count: speech looks the same with and without it.
-        heard = log_energy.amax(1, keepdim=True) > _SILENT
-        return self.norm(log_energy, self.feature_lengths(samples), heard)
+        # Statistics skip digital silence, such as that around a short clip:
+        # speech gives the same features with and without it.
+        audible = log_energy.amax(1, keepdim=True) > _SILENCE
+        return self.norm(log_energy, self.feature_lengths(samples), audible)
 
     def _energies(self, wavs: torch.Tensor) -> torch.Tensor:
-        """Sum the squares of each filter pair's outputs, [B, filters, P].
-
-        One matrix product instead of ``self.gabor(wavs.unsqueeze(1))``: the
-        same sums, forward and backward in three quarters of its time on a CPU.
-        """
+        """Sum the squares of each filter pair's outputs, [B, filters, P]."""
+        # A matrix product instead of self.gabor(wavs.unsqueeze(1)) takes three
+        # quarters of its time on a CPU, forward and backward.
         (kernel,), (stride,) = self.gabor.kernel_size, self.gabor.stride
         positions = wavs.unfold(1, kernel, stride)  # [B, P, kernel]
         weight = self.gabor.weight.squeeze(1)
@@ -210,15 +214,15 @@ class GaborStem(nn.Module):
         return energies.unflatten(1, positions.shape[:2]).transpose(0, 1)
 
     def freeze_filters(self) -> None:
-        """Take what reads the waveform out of the training."""
+        """Freeze the layers that read the waveform."""
         for part in (self.gabor, self.lowpass):
             part.requires_grad_(False)
 
     def subsample(self, features: torch.Tensor) -> torch.Tensor:
-        """Bring features [B, filters, F] to frames [B, channels, T]."""
+        """Subsample features [B, filters, F] to frames [B, channels, T]."""
         frames = features
         for conv in (self.conv1, self.conv2):
-            frames = F.gelu(conv(without_rest(frames, conv)))
+            frames = F.gelu(conv(_trim_to_stride(frames, conv)))
         return frames
 
 
@@ -242,8 +246,9 @@ class Wav2Vec2Stem(nn.Module):
     [1, 49]
     """
 
-    frame_stride = 320
-    subsampling = ()
+    hop_length = 320
+    subsampling: Sequence[tuple[int, int]] = ()
+    useful_at_init = False
     layout = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))
 
     def __init__(
@@ -258,10 +263,25 @@ class Wav2Vec2Stem(nn.Module):
         )
         for conv in self.convs:
             nn.init.kaiming_normal_(conv.weight)
-        self.first_norm = UtteranceNorm(channels) if norm == "group" else None
+        self.first_norm = (
+            MaskedInstanceNorm(channels) if norm == "group" else None
+        )
         self.layer_norms = nn.ModuleList(
             nn.LayerNorm(channels) for _ in self.layout if norm == "layer"
         )
+
+    @classmethod
+    def from_config(cls, config: ModelConfig) -> Wav2Vec2Stem:
+        """Build it from a model's sizes."""
+        return cls(config.stem_channels, config.stem_norm, config.stem_bias)
+
+    @staticmethod
+    def check_config(config: ModelConfig) -> None:
+        """Refuse an unknown norm."""
+        if config.stem_norm not in ("group", "layer"):
+            raise UserError(
+                f"stem_norm is {config.stem_norm!r}; choose group or layer"
+            )
 
     def feature_lengths(self, samples: torch.Tensor) -> torch.Tensor:
         """Count the 50 Hz frames of ``samples``."""
@@ -285,9 +305,9 @@ class Wav2Vec2Stem(nn.Module):
         return x
 
     def freeze_filters(self) -> None:
-        """Take the convolutions and their norms out of the training."""
+        """Freeze the convolutions and their norms."""
         self.requires_grad_(False)
 
     def subsample(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the features: they already are the frames."""
+        """Return the features, which are the frames."""
         return features

@@ -1,11 +1,11 @@
-"""A causal pre-norm Transformer language model over the tokenizer's pieces.
+"""A causal pre-norm Transformer language model over tokens.
 
 <s> + tokens [B, U] -> embedding -> N x (causal self-attention, feed-forward)
                     -> LayerNorm -> linear -> log-probs [B, U + 1, V]
 
-The blank's id 0 is no piece, so it is the sentence's start on the way in and
-its end on the way out. Padding lies behind what is causal: it reaches no valid
-position, so a sentence scores the same in a batch as alone.
+Id 0, the blank's, is not a token: it marks the sentence's start in the input
+and its end in the output. Attention is causal, so that padding reaches no valid
+position and a sentence's score does not depend on its batch.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from torch.nn import functional as F
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.attention import (
     Attention,
+    ByteDropout,
     FeedForward,
     attention_mask,
     rotary_angles,
     rotate,
     scaled_attention,
 )
-from nar_asr_lobes.lobes.dropout import ByteDropout
 from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.schema import Checked, count, number, parse
 
@@ -79,25 +79,24 @@ d_model, heads, ffn_dim, layers, dropout
         return parse(cls, values, "model")
 
     def to_dict(self) -> dict:
-        """Give the sizes as a plain dictionary."""
+        """Return the sizes as a plain dictionary."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What a step remembers of the tokens before, and writes its own to.
+    """Keys and values of earlier tokens, to which a step adds its own.
 
     Arguments
     ---------
     store : torch.Tensor
         Keys and values of R tokens in all layers, shape [L, R, 2, H, d].
     rows : slice
-        Where those of the B tokens that are read now are kept.
+        Rows for the B current tokens.
     paths : torch.Tensor
-        For each of them the rows of its sentence from <s> on, with its own as
-        the last one; shape [B, P].
+        Rows of each one's sentence from <s> on, its own last; shape [B, P].
     lengths : torch.Tensor
-        Tokens before it, at most P - 1; shape [B].
+        Number of earlier tokens, at most P - 1; shape [B].
     """
 
     store: torch.Tensor
@@ -108,25 +107,17 @@ class Memory:
     def add(
         self, layer: int, key: torch.Tensor, value: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keep a layer's [B, H, 1, d]; return the sentences' [B, H, P, d]."""
+        """Store a layer's [B, H, 1, d]; return the sentences' [B, H, P, d]."""
         kept = self.store[layer]
         kept[self.rows, 0], kept[self.rows, 1] = key[:, :, 0], value[:, :, 0]
-        found = kept.index_select(0, self.paths.flatten())
-        found = found.unflatten(0, self.paths.shape)  # [B, P, 2, H, d]
-        keys, values = found.transpose(1, 3).unbind(2)
+        taken = kept.index_select(0, self.paths.flatten())
+        taken = taken.unflatten(0, self.paths.shape)  # [B, P, 2, H, d]
+        keys, values = taken.transpose(1, 3).unbind(2)
         return keys, values
 
 
-class CausalAttention(Attention):
-    """Self-attention to what came before, and to what is remembered.
-
-    Example
-    -------
-    >>> attention = CausalAttention(16, 2)
-    >>> angles = rotary_angles(torch.arange(5.0)[None], 8)
-    >>> attention(torch.randn(1, 5, 16), angles).shape
-    torch.Size([1, 5, 16])
-    """
+class _CausalAttention(Attention):
+    """Causal self-attention, also over stored keys and values."""
 
     def forward(
         self,
@@ -135,11 +126,10 @@ class CausalAttention(Attention):
         remember: Callable | None = None,
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Attend from x [B, N, D] to itself, or N = 1 to its sentence.
+        """Attend from x [B, N, D] to itself, or with N = 1 to its sentence.
 
-        ``remember`` takes the key and the value of x and returns those of the
-        sentence [B, H, P, d]; ``mask`` [B, 1, 1, P] is True where they are
-        valid.
+        ``remember`` takes the key and value of x and returns those of the
+        sentence [B, H, P, d]; ``mask`` is [B, 1, 1, P].
         """
         key, value = self.key_value(x).chunk(2, dim=-1)
         key, value = rotate(self._split(key), angles), self._split(value)
@@ -151,26 +141,15 @@ class CausalAttention(Attention):
         return self.output(out.transpose(1, 2).flatten(2))
 
 
-class CausalLayer(nn.Module):
-    """Causal self-attention and feed-forward, both pre-norm.
+class _CausalLayer(nn.Module):
+    """Causal self-attention and feed-forward, both pre-norm."""
 
-    Arguments
-    ---------
-    sizes : LmSizes
-        Width, heads, inner width and dropout.
-
-    Example
-    -------
-    >>> layer = CausalLayer(LmSizes(16, 2, 32))
-    >>> angles = rotary_angles(torch.arange(5.0)[None], 8)
-    >>> layer(torch.randn(1, 5, 16), angles).shape
-    torch.Size([1, 5, 16])
-    """
+    repeated = True  # compiled as a unit
 
     def __init__(self, sizes: LmSizes):
         super().__init__()
         self.attention_norm = nn.LayerNorm(sizes.d_model)
-        self.attention = CausalAttention(sizes.d_model, sizes.heads)
+        self.attention = _CausalAttention(sizes.d_model, sizes.heads)
         self.ffn_norm = nn.LayerNorm(sizes.d_model)
         self.ffn = FeedForward(sizes.d_model, sizes.ffn_dim)
         self.dropout = ByteDropout(sizes.dropout)
@@ -182,14 +161,14 @@ class CausalLayer(nn.Module):
         remember: Callable | None = None,
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Update x [B, N, D]; arguments as in ``CausalAttention``."""
+        """Update x [B, N, D]; arguments as in ``_CausalAttention``."""
         y = self.attention(self.attention_norm(x), angles, remember, mask)
         x = x + self.dropout(y)
         return x + self.dropout(self.ffn(self.ffn_norm(x)))
 
 
 class TransformerLm(nn.Module):
-    """Predict each piece of a sentence from those before it, and its end.
+    """Predict each token of a sentence from those before it, and its end.
 
     Arguments
     ---------
@@ -213,7 +192,7 @@ class TransformerLm(nn.Module):
         self.head_dim = sizes.d_model // sizes.heads
         self.embedding = nn.Embedding(vocab_size, sizes.d_model)
         self.layers = nn.ModuleList(
-            CausalLayer(sizes) for _ in range(sizes.layers)
+            _CausalLayer(sizes) for _ in range(sizes.layers)
         )
         self.norm = nn.LayerNorm(sizes.d_model)
         self.output = nn.Linear(sizes.d_model, vocab_size)
@@ -222,19 +201,19 @@ class TransformerLm(nn.Module):
     def forward(
         self, tokens: torch.Tensor, token_lens: torch.Tensor
     ) -> torch.Tensor:
-        """Score sentences piece by piece.
+        """Score sentences token by token.
 
         Arguments
         ---------
         tokens : torch.Tensor
-            Pieces 1 .. V-1 padded with 0, shape [B, U].
+            Tokens 1 .. V-1 padded with 0, shape [B, U].
         token_lens : torch.Tensor
-            Valid pieces, shape [B].
+            Valid tokens, shape [B].
 
         Returns
         -------
         torch.Tensor
-            Natural log-probability of each piece, then of the end, then 0;
+            Natural log-probability of each token, then of the end, then 0;
             shape [B, U + 1].
         """
         targets = F.pad(tokens, (0, 1), value=BOUNDARY)
@@ -287,7 +266,7 @@ class TransformerLm(nn.Module):
         Returns
         -------
         torch.Tensor
-            Natural log-probabilities of what comes next, shape [B, V].
+            Natural log-probabilities of the next token, shape [B, V].
         """
         lengths = memory.lengths
         angles = rotary_angles(lengths[:, None].float(), self.head_dim)

@@ -6,47 +6,36 @@ frames [B, T, D] -> + grouped convolutional position [-> LayerNorm]
 
 Baevski et al., wav2vec 2.0, https://arxiv.org/abs/2006.11477; Hsu et al.,
 HuBERT, https://arxiv.org/abs/2106.07447; Chen et al., WavLM,
-https://arxiv.org/abs/2110.13900. Padding is blanked before the convolution and
-hidden from the attention, so a batch gives what batch size one gives. There is
+https://arxiv.org/abs/2110.13900. Padding is zeroed before the convolution and
+masked in the attention, so that results do not depend on the batch. There is
 no LayerDrop and no dropout on the attention weights.
 """
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.attention import (
+    ByteDropout,
     FeedForward,
     attention_mask,
     scaled_attention,
 )
-from nar_asr_lobes.lobes.config import ModelConfig
-from nar_asr_lobes.lobes.dropout import ByteDropout
 from nar_asr_lobes.lobes.encoder import LayerHook, run_layers
 from nar_asr_lobes.lobes.lengths import valid_mask
 
+if TYPE_CHECKING:
+    from nar_asr_lobes.lobes.config import ModelConfig
 
-class GroupedConvPosition(nn.Module):
-    """One wide grouped convolution as position signal.
 
-    Arguments
-    ---------
-    d_model : int
-        Width D.
-    kernel : int
-        Frames; with an even number the last output is cut.
-    groups : int
-        Groups of channels.
-
-    Example
-    -------
-    >>> GroupedConvPosition(8, 4, 2)(torch.randn(1, 6, 8)).shape
-    torch.Size([1, 6, 8])
-    """
+class _GroupedConvPosition(nn.Module):
+    """One wide grouped convolution as position signal; kernel in frames."""
 
     def __init__(self, d_model: int, kernel: int, groups: int):
         super().__init__()
@@ -56,27 +45,17 @@ class GroupedConvPosition(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Compute the signal of x [B, T, D], which is zero on padding."""
+        # An even kernel gives one output too many.
         return F.gelu(self.conv(x.mT)[..., : x.shape[1]]).mT
 
 
 def position_buckets(
     offsets: torch.Tensor, buckets: int, distance: int
 ) -> torch.Tensor:
-    """Sort offsets into WavLM's buckets: exact when near, logarithmic beyond.
+    """Sort offsets (key minus query, in frames) into WavLM's buckets.
 
-    Arguments
-    ---------
-    offsets : torch.Tensor
-        Key's frame minus query's frame, any shape, int64.
-    buckets : int
-        Number of buckets, half of them for offsets above 0.
-    distance : int
-        Offset in frames from which on all share a bucket.
-
-    Returns
-    -------
-    torch.Tensor
-        Bucket of each offset.
+    Half of the buckets are for offsets above 0; near ones are exact, distant
+    ones logarithmic up to ``distance``, where the last bucket starts.
 
     Example
     -------
@@ -86,27 +65,14 @@ def position_buckets(
     half = buckets // 2
     exact = half // 2
     far = offsets.abs()
-    # In this order of operations: another may round into another bucket.
+    # Another order of operations may round into another bucket.
     log = torch.log(far.float() / exact) / math.log(distance / exact)
     wide = (exact + log * (half - exact)).long().clamp_max(half - 1)
     return half * (offsets > 0) + torch.where(far < exact, far, wide)
 
 
-class RelativePositionBias(nn.Module):
-    """WavLM's score for each offset between query and key, shared by layers.
-
-    Arguments
-    ---------
-    buckets, distance : int
-        As in ``position_buckets``.
-    heads : int
-        Attention heads H.
-
-    Example
-    -------
-    >>> RelativePositionBias(8, 16, heads=2)(5).shape
-    torch.Size([2, 5, 5])
-    """
+class _RelativePositionBias(nn.Module):
+    """WavLM's score for each offset between query and key, shared by layers."""
 
     def __init__(self, buckets: int, distance: int, heads: int):
         super().__init__()
@@ -114,27 +80,16 @@ class RelativePositionBias(nn.Module):
         self.table = nn.Embedding(buckets, heads)
 
     def forward(self, frames: int) -> torch.Tensor:
-        """Give the bias of T frames, shape [H, T, T]."""
+        """Return the bias of T frames, shape [H, T, T]."""
         device = self.table.weight.device
         offsets = torch.arange(1 - frames, frames, device=device)
-        places = position_buckets(offsets, self.buckets, self.distance)
-        rows = self.table(places).mT  # [H, 2 T - 1], the least offset first
+        buckets = position_buckets(offsets, self.buckets, self.distance)
+        rows = self.table(buckets).mT  # [H, 2 T - 1], lowest offset first
         return rows.unfold(-1, frames, 1).flip(1)
 
 
-class PositionGate(nn.Module):
-    """WavLM's gate: how much a query heeds the relative positions.
-
-    Arguments
-    ---------
-    d_model, heads : int
-        Width and attention heads H.
-
-    Example
-    -------
-    >>> PositionGate(8, 2)(torch.randn(1, 6, 8)).shape
-    torch.Size([1, 2, 6, 1])
-    """
+class _PositionGate(nn.Module):
+    """WavLM's gate: the weight of the relative positions for each query."""
 
     def __init__(self, d_model: int, heads: int):
         super().__init__()
@@ -150,38 +105,20 @@ class PositionGate(nn.Module):
         return first * (second * self.scale - 1.0) + 2.0
 
 
-class SelfAttention(nn.Module):
-    """Self-attention without rotary positions.
-
-    Arguments
-    ---------
-    d_model, heads : int
-        Width and attention heads H.
-    gated : bool
-        Whether a relative position bias is added, through a gate.
-
-    Example
-    -------
-    >>> mask = torch.ones(1, 1, 1, 5, dtype=torch.bool)
-    >>> SelfAttention(16, 2, False)(torch.randn(1, 5, 16), mask, None).shape
-    torch.Size([1, 5, 16])
-    """
+class _SelfAttention(nn.Module):
+    """Self-attention, optionally with a gated relative position bias."""
 
     def __init__(self, d_model: int, heads: int, gated: bool):
         super().__init__()
         self.heads = heads
         self.query_key_value = nn.Linear(d_model, 3 * d_model)
         self.output = nn.Linear(d_model, d_model)
-        self.gate = PositionGate(d_model, heads) if gated else None
+        self.gate = _PositionGate(d_model, heads) if gated else None
 
     def forward(
         self, x: torch.Tensor, mask: torch.Tensor, bias: torch.Tensor | None
     ) -> torch.Tensor:
-        """Attend within x [B, T, D].
-
-        ``mask`` [B, 1, 1, T] is True where a frame is valid; ``bias`` is
-        [H, T, T].
-        """
+        """Attend within x [B, T, D]; mask [B, 1, 1, T], bias [H, T, T]."""
         parts = self.query_key_value(x).unflatten(-1, (3, self.heads, -1))
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         if self.gate is not None:
@@ -192,26 +129,15 @@ class SelfAttention(nn.Module):
         return self.output(out.transpose(1, 2).flatten(2))
 
 
-class Wav2Vec2Layer(nn.Module):
-    """Self-attention and feed-forward, normalised before or after.
+class _Wav2Vec2Layer(nn.Module):
+    """Self-attention and feed-forward, normalised before or after."""
 
-    Arguments
-    ---------
-    config : ModelConfig
-        The sizes.
-
-    Example
-    -------
-    >>> layer = Wav2Vec2Layer(ModelConfig(d_model=16, heads=2, ffn_dim=32))
-    >>> mask = torch.ones(1, 1, 1, 6, dtype=torch.bool)
-    >>> layer(torch.randn(1, 6, 16), mask, None).shape
-    torch.Size([1, 6, 16])
-    """
+    repeated = True  # compiled as a unit
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.norm_first = config.norm_first
-        self.attention = SelfAttention(
+        self.attention = _SelfAttention(
             config.d_model, config.heads, config.position_buckets > 0
         )
         self.attention_norm = nn.LayerNorm(config.d_model)
@@ -222,7 +148,7 @@ class Wav2Vec2Layer(nn.Module):
     def forward(
         self, x: torch.Tensor, mask: torch.Tensor, bias: torch.Tensor | None
     ) -> torch.Tensor:
-        """Update x [B, T, D]; mask and bias as in ``SelfAttention``."""
+        """Update x [B, T, D]; mask [B, 1, 1, T], bias [H, T, T]."""
         if self.norm_first:
             y = self.attention(self.attention_norm(x), mask, bias)
             x = x + self.dropout(y)
@@ -233,7 +159,7 @@ class Wav2Vec2Layer(nn.Module):
 
 
 class Wav2Vec2Encoder(nn.Module):
-    """A stack of such layers.
+    """A stack of these layers.
 
     Arguments
     ---------
@@ -244,6 +170,7 @@ class Wav2Vec2Encoder(nn.Module):
 
     Example
     -------
+    >>> from nar_asr_lobes.lobes.config import ModelConfig
     >>> encoder = Wav2Vec2Encoder(
     ...     ModelConfig(encoder="wav2vec2", d_model=16, heads=2, ffn_dim=32)
     ... )
@@ -251,22 +178,56 @@ class Wav2Vec2Encoder(nn.Module):
     torch.Size([2, 6, 16])
     """
 
+    config_keys = (
+        "norm_first",
+        "conv_groups",
+        "position_buckets",
+        "position_distance",
+    )
+    takes_imports = True
+
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.norm_first = config.norm_first
-        self.position = GroupedConvPosition(
+        self.position = _GroupedConvPosition(
             config.d_model, config.conv_kernel, config.conv_groups
         )
         self.bias = None
         if config.position_buckets:
-            self.bias = RelativePositionBias(
+            self.bias = _RelativePositionBias(
                 config.position_buckets, config.position_distance, config.heads
             )
         self.layers = nn.ModuleList(
-            Wav2Vec2Layer(config) for _ in range(config.encoder_layers)
+            _Wav2Vec2Layer(config) for _ in range(config.encoder_layers)
         )
         self.norm = nn.LayerNorm(config.d_model)
         self.dropout = ByteDropout(config.dropout)
+
+    @classmethod
+    def from_config(cls, config: ModelConfig) -> Wav2Vec2Encoder:
+        """Build it from a model's sizes."""
+        return cls(config)
+
+    @staticmethod
+    def check_config(config: ModelConfig) -> None:
+        """Refuse sizes that do not divide, and useless position buckets."""
+        if config.d_model % config.heads:
+            raise UserError(
+                f"d_model {config.d_model} does not split into {config.heads} "
+                f"heads; make it a multiple of {config.heads}"
+            )
+        if config.d_model % config.conv_groups:
+            raise UserError(
+                f"conv_groups {config.conv_groups} do not divide d_model "
+                f"{config.d_model}"
+            )
+        buckets, distance = config.position_buckets, config.position_distance
+        if buckets and (buckets < 4 or distance <= buckets // 4):
+            raise UserError(
+                f"position_buckets is {buckets} and position_distance "
+                f"{distance}; give no buckets, or 4 at least and a distance "
+                "of more than a quarter of them"
+            )
 
     def forward(
         self,
@@ -297,11 +258,10 @@ class Wav2Vec2Encoder(nn.Module):
             x = self.norm(x)
         x, mask = self.dropout(x), attention_mask(valid)
         bias = None if self.bias is None else self.bias(x.shape[1])
-        return self.read(run_layers(self.layers, x, hook, mask, bias))
+        x = run_layers(self.layers, x, hook, mask, bias)
+        return self.output_norm(x)
 
-    def read(self, x: torch.Tensor) -> torch.Tensor:
-        """Make states of what some layer gives, x [B, T, D].
-
-        Post-norm layers end in a norm of their own.
-        """
+    def output_norm(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise a layer's output x [B, T, D]."""
+        # Post-norm layers end in a norm of their own.
         return self.norm(x) if self.norm_first else x

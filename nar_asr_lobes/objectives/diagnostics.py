@@ -1,8 +1,9 @@
-"""Signs that pre-training is well: codes in use, states that differ.
+"""Statistics of a training and their collapse: codes in use, state spread.
 
-Objectives give two kinds of signs among their sums: numbers, which are divided
-by their counts as losses are, and counts of codes [G, V], which are added up
-over micro-batches, steps and ranks and become numbers when they are logged.
+Among their sums, objectives return scalars, which are divided by their counts
+as losses are, and counts of codes [G, V] of G codebooks with V codes, which
+are added up over micro-batches, steps and ranks and become numbers when
+logged.
 """
 
 from __future__ import annotations
@@ -19,13 +20,9 @@ from nar_asr_lobes.lobes.lengths import valid_mask
 
 logger = logging.getLogger(__name__)
 
-LOW_PERPLEXITY = 0.005  # of the codes that could be in use
-LOW_SPREAD = 0.03  # about 1 at the start
-LEAST_COUNTS = 20  # fewer say nothing of the codes in use
-_REMEDIES = {
-    "codes": "raise diversity_weight, lower peak_lr or gumbel_start",
-    "targets": "look for silence or noise among the audio",
-}  # not of BEST-RQ's guesses, which are of the commonest codes for long
+_LOW_PERPLEXITY = 0.005  # relative to the number of possible codes
+_LOW_SPREAD = 0.03  # about 1 at the start
+_MIN_COUNTS = 20  # fewer say nothing about the codes in use
 
 
 @dataclass
@@ -106,25 +103,14 @@ def perplexities(counts: torch.Tensor) -> torch.Tensor:
 def spread_sums(
     states: torch.Tensor, lengths: torch.Tensor
 ) -> dict[str, torch.Tensor]:
-    """Tell how much, and in how many directions, an utterance's states differ.
+    """Measure how much, and in how many directions, the states vary in time.
 
-    Arguments
-    ---------
-    states : torch.Tensor
-        Of the encoder, shape [B, T, D].
-    lengths : torch.Tensor
-        Valid frames, shape [B].
-
-    Returns
-    -------
-    dict
-        Scalars without gradient, to be divided by ``count_spread``.
-        ``feature_std``: the standard deviation over an utterance's frames,
-        averaged over D, as a share of the states' root mean square: 0 when all
-        frames are the same, at most 1. ``feature_rank``: the participation
-        ratio of the eigenvalues e of their covariance, (sum e)^2 / sum e^2:
-        1 when the states lie on a line, at most D, and less in utterances of
-        few frames.
+    ``feature_std`` is the standard deviation of states [B, T, D] over an
+    utterance's frames, averaged over D, relative to their root mean square:
+    0 when all frames are equal, at most 1. ``feature_rank`` is the
+    participation ratio of the eigenvalues e of their covariance,
+    (sum e)^2 / sum e^2: 1 on a line, at most D, lower in short utterances.
+    Both are without gradient, and to be divided by ``count_spread``.
 
     Example
     -------
@@ -139,8 +125,7 @@ def spread_sums(
     centred = (states - (states * valid).sum(1, keepdim=True) / count) * valid
     deviation = (centred.square().sum(1) / count[:, 0]).sqrt().mean(-1)
     size = ((states * valid).square().sum(1) / count[:, 0]).mean(-1).sqrt()
-    # Of whichever is smaller, the frames' products or the channels': the
-    # eigenvalues are the same.
+    # [T, T] and [D, D] products have the same eigenvalues: take the smaller.
     wide = centred.shape[1] < centred.shape[2]
     scatter = centred @ centred.mT if wide else centred.mT @ centred
     total = centred.square().sum((1, 2))
@@ -152,34 +137,16 @@ def spread_sums(
 
 
 def count_spread(valid: torch.Tensor) -> dict[str, float]:
-    """Count what ``spread_sums`` is divided by: valid frames [B, T].
-
-    Example
-    -------
-    >>> count_spread(torch.tensor([[True, True, False]]))
-    {'feature_std': 2.0, 'feature_rank': 2.0}
-    """
+    """Count the valid frames [B, T] that ``spread_sums`` is divided by."""
     return dict.fromkeys(("feature_std", "feature_rank"), float(valid.sum()))
 
 
 def count_codes(
     codes: torch.Tensor, size: int, counted: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Count how often each code was met.
+    """Count each of ``size`` codes V in codes [..., G], shape [G, V].
 
-    Arguments
-    ---------
-    codes : torch.Tensor
-        Below ``size``, shape [..., G].
-    size : int
-        V, the codes of a codebook.
-    counted : torch.Tensor, optional
-        True for the positions that count, shape [...]; all without it.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape [G, V], float32.
+    ``counted`` [...] marks the positions that count; default all.
 
     Example
     -------
@@ -194,61 +161,45 @@ def count_codes(
     return counts.scatter_add_(1, rows, ones)
 
 
-def warn_of_collapse(totals: Totals, step: int, warmup: float) -> None:
-    """Log ``signs_of_collapse`` on the main process, after the warm-up.
+def find_collapse(totals: Totals, remedies: Mapping[str, str]) -> str | None:
+    """Describe a collapsed codebook or collapsed states, with the remedy.
 
-    Arguments
-    ---------
-    totals : Totals
-        Of the last steps, or of a validation.
-    step : int
-        Where the run is.
-    warmup : float
-        Steps of the warm-up.
-    """
-    signs = signs_of_collapse(totals)
-    if signs and step >= warmup and if_main_process():
-        logger.warning("step %d: %s", step, signs)
-
-
-def signs_of_collapse(totals: Totals) -> str | None:
-    """Say what is wrong and what helps, when the learning has collapsed.
-
-    Arguments
-    ---------
-    totals : Totals
-        Of some steps after the warm-up.
-
-    Returns
-    -------
-    str or None
-        None when all is well, or when there is nothing to tell it by.
+    Only the statistics named in the objective's ``remedies`` are checked.
 
     Example
     -------
-    >>> signs_of_collapse(Totals(codes={"codes": torch.ones(2, 320)}))
+    >>> remedies = {"codes": "lower peak_lr"}
+    >>> find_collapse(Totals(codes={"codes": torch.ones(2, 320)}), remedies)
     >>> one = torch.eye(320)[:1] * 5000
-    >>> signs_of_collapse(Totals(codes={"codes": one}))
-    'codes: a perplexity of 1.0 where 320 are possible: raise \
-diversity_weight, lower peak_lr or gumbel_start'
+    >>> find_collapse(Totals(codes={"codes": one}), remedies)
+    'codes: a perplexity of 1.0 where 320 are possible: lower peak_lr'
     """
-    signs, numbers = [], totals.ratios()
-    for name in totals.codes.keys() & _REMEDIES.keys():
+    messages = []
+    for name in totals.codes.keys() & remedies.keys():
         counts = totals.codes[name]
-        met = int(counts[0].sum())
-        if met < LEAST_COUNTS:
+        total = int(counts[0].sum())
+        if total < _MIN_COUNTS:
             continue
-        possible = min(counts.shape[1], met)
+        possible = min(counts.shape[1], total)
         perplexity = perplexities(counts).min()  # one codebook is enough
-        if perplexity < 1 + LOW_PERPLEXITY * possible:
-            signs.append(
+        if perplexity < 1 + _LOW_PERPLEXITY * possible:
+            messages.append(
                 f"{name}: a perplexity of {perplexity:.1f} where {possible} "
-                f"are possible: {_REMEDIES[name]}"
+                f"are possible: {remedies[name]}"
             )
-    spread = numbers.get("feature_std", torch.inf)
-    if spread < LOW_SPREAD:
-        signs.append(
-            f"feature_std: the encoder gives nearly the same for every frame "
-            f"({spread:.1e}): lower peak_lr or lengthen the warm-up"
+    spread = totals.ratios().get("feature_std", torch.inf)
+    if spread < _LOW_SPREAD and "feature_std" in remedies:
+        messages.append(
+            f"feature_std: the encoder's states are nearly the same in every "
+            f"frame ({spread:.1e}): {remedies['feature_std']}"
         )
-    return "; ".join(signs) or None
+    return "; ".join(messages) or None
+
+
+def warn_of_collapse(
+    totals: Totals, remedies: Mapping[str, str], step: int, warmup: float
+) -> None:
+    """Log a collapse after the warm-up, on the main process."""
+    message = find_collapse(totals, remedies)
+    if message and step >= warmup and if_main_process():
+        logger.warning("step %d: %s", step, message)

@@ -1,110 +1,162 @@
-"""The model of wav2vec 2.0 pre-training: encoder and Gumbel quantiser.
+"""wav2vec 2.0: tell a masked frame's quantised features from other frames'.
 
-wavs [B, S] -> stem features -> hidden frames zeroed -> SpeechEncoder -> states
+wavs [B, S] -> stem features -> masked frames zeroed -> SpeechEncoder -> states
                     |                                         |
-                    +-> whole frames -> Gumbel quantiser      +-> contexts
+                    +-> unmasked frames -> Gumbel quantiser   +-> contexts
                                              -> targets           [B, N, P]
 
-Baevski et al., https://arxiv.org/abs/2006.11477. Hidden frames are hidden as
-for BEST-RQ: every stem feature that such a frame reads is zeroed, before the
-subsampling convolutions, where the paper puts a learned vector in the place of
-the finished frame. The frames of the Gabor stem overlap by 9 of their 13
-features: with the paper's way the seen neighbours would give the edges of a
-span away. What a frame of zeros becomes is learned too, by the biases of the
-convolutions and of the norm. The targets' frames take a second pass of the
-subsampling convolutions, a small part of the stem (and none for wav2vec 2.0's).
+Baevski et al., https://arxiv.org/abs/2006.11477. Letters: B utterances, N
+predicted frames of the longest of them, P width of the compared vectors, G
+groups of V codes.
+
+Unlike the paper, which replaces finished frames by a learned vector, masking
+zeroes every stem feature that a masked frame reads, before the subsampling
+convolutions: frames of the Gabor stem share 9 of their 13 features, so that
+unmasked neighbours would reveal the edges of a span. The targets need a second
+pass of the subsampling, a small part of the stem (none with wav2vec 2.0's).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
+from nar_asr_lobes.dataio.datasets import Batch
+from nar_asr_lobes.dataio.seeds import Stream, generator
 from nar_asr_lobes.lobes.lengths import valid_mask
-from nar_asr_lobes.lobes.masking import FeatureMasker, FrameMasker
-from nar_asr_lobes.lobes.model import ModelConfig, SpeechEncoder
+from nar_asr_lobes.lobes.masking import FrameMask, MaskFn, SpecAugment
+from nar_asr_lobes.lobes.model import ModelConfig
+from nar_asr_lobes.objectives.base import draw_spec_augment
+from nar_asr_lobes.objectives.diagnostics import (
+    count_codes,
+    count_spread,
+    spread_sums,
+)
+from nar_asr_lobes.objectives.masked_frames import (
+    MaskedFrames,
+    MaskedInputs,
+    MaskedModel,
+)
+from nar_asr_lobes.objectives.quantizer import GumbelQuantizer
+from nar_asr_lobes.schema import require_count, require_number
 
 
-@dataclass(frozen=True)
-class Quantized:
-    """Code vectors [..., G * code_dim], codes [..., G], softmax [..., G, V]."""
+def draw_distractors(
+    seeds: Sequence[int], counts: Sequence[int], number: int
+) -> torch.Tensor:
+    """Draw ``number`` distractors for each predicted frame.
 
-    vectors: torch.Tensor
-    codes: torch.Tensor
-    probabilities: torch.Tensor
-
-
-class GumbelQuantizer(nn.Module):
-    """Choose a code of each group, with a gradient for what was not chosen.
-
-    Forward the choice is hard; backward it is the softmax that it was drawn
-    from (Jang et al., https://arxiv.org/abs/1611.01144).
-
-    Arguments
-    ---------
-    width : int
-        Of the frames.
-    groups, codes : int
-        G codebooks of V codes each.
-    code_dim : int
-        Width of a group's code vectors.
+    They are other predicted frames of the same utterance (``counts`` [B], none
+    of them 1), drawn with replacement as in the paper's code. The result
+    [B, N, N] tells how often frame j was drawn for frame i.
 
     Example
     -------
-    >>> quantizer = GumbelQuantizer(16, groups=2, codes=8, code_dim=4)
-    >>> quantized = quantizer(torch.randn(1, 5, 16), temperature=2.0)
-    >>> quantized.vectors.shape, quantized.codes.shape
-    (torch.Size([1, 5, 8]), torch.Size([1, 5, 2]))
+    >>> draw_distractors([7, 8], [3, 2], 100).sum(2).tolist()
+    [[100, 100, 100], [100, 100, 0]]
     """
+    # Multiplicities are enough for the loss, without gathering similarities.
+    size = max(1, *counts)
+    table = np.zeros((len(counts), size, size), dtype=np.int16)
+    for rows, seed, count in zip(table, seeds, counts, strict=True):
+        if count == 0:
+            continue
+        rng = generator(seed, Stream.DISTRACTORS)
+        own = np.arange(count)[:, None]
+        drawn = rng.integers(0, count - 1, (count, number), dtype=np.int32)
+        pairs = own * count + drawn + (drawn >= own)  # never itself
+        times = np.bincount(pairs.ravel(), minlength=count * count)
+        rows[:count, :count] = times.reshape(count, count)
+    return torch.from_numpy(table)
 
-    def __init__(self, width: int, groups: int, codes: int, code_dim: int):
-        super().__init__()
-        self.groups = groups
-        self.scores = nn.Linear(width, groups * codes)
-        # A third of fairseq's: its softmax is so sure of itself that in short
-        # runs the diversity loss has no gradient, and few codes are left.
-        nn.init.normal_(self.scores.weight, std=0.3)
-        nn.init.zeros_(self.scores.bias)
-        self.book = nn.Parameter(torch.rand(groups, codes, code_dim))
 
-    def forward(
-        self, frames: torch.Tensor, temperature: float | None
-    ) -> Quantized:
-        """Quantise frames [..., width], in float32.
+def info_nce(
+    contexts: torch.Tensor,
+    targets: torch.Tensor,
+    codes: torch.Tensor,
+    distractors: torch.Tensor,
+    temperature: float = 0.1,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute -log softmax(cosine / temperature) of each frame's own target.
 
-        ``temperature`` is that of the Gumbel softmax, whose noise comes from
-        torch's global generator; None takes the best code, without noise.
-        """
-        with torch.autocast(frames.device.type, enabled=False):
-            scores = self.scores(frames.float())
-            scores = scores.unflatten(-1, (self.groups, -1))
-            noisy = scores
-            if temperature is not None:
-                waits = torch.empty_like(scores).exponential_()
-                noise = -waits.clamp_min(1e-30).log()  # a 0 may be drawn
-                noisy = (scores + noise) / temperature
-            codes = noisy.argmax(-1)
-            choice = torch.zeros_like(scores).scatter_(
-                -1, codes.unsqueeze(-1), 1.0
-            )
-            if temperature is not None:
-                soft = noisy.softmax(-1)
-                choice = choice + (soft - soft.detach())
-            vectors = torch.einsum("...gv,gvd->...gd", choice, self.book)
-            return Quantized(vectors.flatten(-2), codes, scores.softmax(-1))
+    Distractors with the codes of the true target are ignored. Codes are
+    compared, not vectors, which may differ by rounding.
+
+    Arguments
+    ---------
+    contexts, targets : torch.Tensor
+        Encoder outputs and quantised features, shape [B, N, P].
+    codes : torch.Tensor
+        Codes of the targets, shape [B, N, G].
+    distractors : torch.Tensor
+        From ``draw_distractors``, shape [B, N, N].
+    temperature : float
+        Temperature of the softmax.
+
+    Returns
+    -------
+    loss : torch.Tensor
+        In nats, shape [B, N]; 0 without distractors, such as for padding.
+    hits : torch.Tensor
+        Whether the target is nearer than every distractor, shape [B, N].
+
+    Example
+    -------
+    >>> frames = torch.eye(2)[None]
+    >>> codes, table = torch.tensor([[[0], [1]]]), 1 - torch.eye(2)[None].int()
+    >>> loss, hits = info_nce(frames, frames, codes, table, 1.0)
+    >>> round(loss[0, 0].item(), 4), hits.tolist()
+    (0.3133, [[True, True]])
+    """
+    with torch.autocast(contexts.device.type, enabled=False):
+        contexts = F.normalize(contexts.float(), dim=-1)
+        targets = F.normalize(targets.float(), dim=-1)
+        logits = contexts @ targets.mT / temperature  # [B, N, N]
+    same = (codes[:, :, None] == codes[:, None]).all(-1)
+    times = distractors.masked_fill(same, 0)
+    others = times > 0
+    own = logits.diagonal(dim1=1, dim2=2)
+    # A distractor drawn n times is n terms of the sum of exponentials.
+    weighted = logits + times.clamp_min(1).log()
+    kept = others | torch.eye(
+        logits.shape[1], dtype=torch.bool, device=logits.device
+    )
+    total = weighted.masked_fill(~kept, -torch.inf).logsumexp(-1)
+    best = logits.detach().masked_fill(~others, -torch.inf).amax(-1)
+    hits = (own.detach() > best) & others.any(-1)
+    return total - own, hits
+
+
+def diversity_loss(probabilities: torch.Tensor) -> torch.Tensor:
+    """Compute (G V - sum of the groups' perplexities) / (G V).
+
+    ``probabilities`` [G, V] are a softmax over the codes, averaged over frames.
+    The loss is 0 when all codes are used equally, 1 - 1/V when only one is.
+
+    Example
+    -------
+    >>> probabilities = torch.tensor([[0.5, 0.5], [1.0, 0.0]])
+    >>> round(diversity_loss(probabilities).item(), 4)
+    0.25
+    """
+    entropy = -torch.xlogy(probabilities, probabilities + 1e-7).sum(-1)
+    return 1 - entropy.exp().sum() / probabilities.numel()
 
 
 @dataclass(frozen=True)
 class Wav2Vec2Output:
-    """What the losses need of a batch.
+    """Contexts and targets of the predicted frames.
 
-    ``contexts`` and ``targets`` [B, N, P] of the frames asked for, ``codes``
-    [B, N, G] of the targets; ``probabilities`` [G, V], the softmax over the
-    codes averaged over the batch's hidden frames; ``penalty``, the mean square
-    of the stem's frames summed over valid ones; ``states`` [B, T, D] and their
-    ``lengths`` [B].
+    ``contexts`` and ``targets`` [B, N, P]; ``codes`` [B, N, G] of the targets;
+    ``probabilities`` [G, V], the softmax over the codes averaged over masked
+    frames; ``penalty``, the mean square of the stem's frames summed over valid
+    ones; ``states`` [B, T, D] and their ``lengths`` [B].
     """
 
     contexts: torch.Tensor
@@ -116,17 +168,17 @@ class Wav2Vec2Output:
     lengths: torch.Tensor
 
 
-class Wav2Vec2(nn.Module):
-    """Compare hidden frames with quantised ones.
+class Wav2Vec2(MaskedModel):
+    """Encoder and Gumbel quantiser of wav2vec 2.0.
 
     Arguments
     ---------
-    config : ModelConfig or dict
+    config : ModelConfig
         The encoder's sizes.
     groups, codes, code_dim : int
         As in ``GumbelQuantizer``.
     width : int
-        P, of the vectors that are compared.
+        P, width of the compared vectors.
 
     Example
     -------
@@ -141,37 +193,29 @@ class Wav2Vec2(nn.Module):
 
     def __init__(
         self,
-        config: ModelConfig | dict,
+        config: ModelConfig,
         groups: int = 2,
         codes: int = 320,
         code_dim: int = 128,
         width: int = 256,
     ):
-        super().__init__()
-        if isinstance(config, dict):
-            config = ModelConfig.from_dict(config)
-        self.config = config
-        self.encoder = SpeechEncoder(config)
+        super().__init__(config)
         self.quantizer = GumbelQuantizer(
             config.stem_channels, groups, codes, code_dim
         )
         self.target = nn.Linear(groups * code_dim, width)
         self.context = nn.Linear(config.d_model, width)
 
-    def output_lengths(self, samples: torch.Tensor) -> torch.Tensor:
-        """Count the frames of utterances of ``samples`` samples."""
-        return self.encoder.frontend.output_lengths(samples)
-
     def forward(
         self,
         wavs: torch.Tensor,
         wav_lens: torch.Tensor,
         mask: torch.Tensor,
-        places: torch.Tensor,
-        masker: FeatureMasker | None = None,
+        positions: torch.Tensor,
+        mask_fn: MaskFn | None = None,
         temperature: float | None = None,
     ) -> Wav2Vec2Output:
-        """Give contexts and targets of the frames asked for.
+        """Compute contexts and targets.
 
         Arguments
         ---------
@@ -180,11 +224,10 @@ class Wav2Vec2(nn.Module):
         wav_lens : torch.Tensor
             Relative lengths in [0, 1], shape [B].
         mask : torch.Tensor
-            True where a frame is hidden, shape [B, T].
-        places : torch.Tensor
-            The frames asked for of each utterance, shape [B, N], filled up with
-            others.
-        masker : callable, optional
+            True where a frame is masked, shape [B, T].
+        positions : torch.Tensor
+            The frames to predict, shape [B, N], padded with others.
+        mask_fn : callable, optional
             Masks the stem's features further (SpecAugment).
         temperature : float, optional
             See ``GumbelQuantizer``.
@@ -194,33 +237,204 @@ class Wav2Vec2(nn.Module):
         Wav2Vec2Output
         """
         frontend = self.encoder.frontend
-        hide = FrameMasker(mask, frontend.stem.subsampling, before=masker)
-        whole = []  # the stem's frames, with nothing hidden
+        frame_mask = FrameMask(mask, frontend.stem.subsampling, before=mask_fn)
+        unmasked = []
 
-        def keep_and_hide(features: torch.Tensor) -> torch.Tensor:
-            whole.append(frontend.stem.subsample(features).mT)
-            return hide(features)
+        def keep_and_mask(features: torch.Tensor) -> torch.Tensor:
+            unmasked.append(frontend.stem.subsample(features).mT)
+            return frame_mask(features)
 
-        states, lengths = self.encoder(wavs, wav_lens, keep_and_hide)
-        [frames] = whole
+        states, lengths = self.encoder(wavs, wav_lens, keep_and_mask)
+        [frames] = unmasked  # [B, T, C], without any mask
         quantized = self.quantizer(
-            frontend.norm(_take(frames, places)), temperature
+            frontend.norm(_take(frames, positions)), temperature
         )
-        hidden = mask.gather(1, places)
-        used = quantized.probabilities * hidden[..., None, None]
+        masked = mask.gather(1, positions)
+        used = quantized.probabilities * masked[..., None, None]
         squares = frames.float().square().mean(-1)
         return Wav2Vec2Output(
-            contexts=self.context(_take(states, places)),
+            contexts=self.context(_take(states, positions)),
             targets=self.target(quantized.vectors),
             codes=quantized.codes,
-            probabilities=used.sum((0, 1)) / hidden.sum().clamp_min(1),
+            probabilities=used.sum((0, 1)) / masked.sum().clamp_min(1),
             penalty=(squares * valid_mask(lengths, squares.shape[1])).sum(),
             states=states,
             lengths=lengths,
         )
 
 
-def _take(frames: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """Take frames [B, T, D] at places [B, N]."""
-    index = places.unsqueeze(-1).expand(-1, -1, frames.shape[-1])
+def _take(frames: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Take frames [B, T, D] at positions [B, N]."""
+    index = positions.unsqueeze(-1).expand(-1, -1, frames.shape[-1])
     return frames.gather(1, index)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastiveInputs(MaskedInputs):
+    """Masked frames, their distractors and the Gumbel temperature."""
+
+    distractors: torch.Tensor
+    temperature: float
+
+
+class Wav2Vec2Objective(MaskedFrames):
+    """Identify each masked frame's quantised features among distractors.
+
+    loss = contrastive + diversity_weight diversity + penalty_weight penalty,
+    each per masked frame (the penalty per valid frame). The diversity is that
+    of a micro-batch: it alone depends on how a step is split. fairseq also
+    scales the stem's gradient by 0.1 and gives the penalty a weight of 10 in
+    Base; here the stem has the learning rate of the rest.
+
+    A collapse to one code makes the contrastive loss, the score, 0: see
+    ``remedies`` and ``find_collapse``.
+
+    Arguments
+    ---------
+    mask_prob, mask_span :
+        As in ``MaskedFrames``.
+    negatives : int
+        Distractors of a masked frame, of the same utterance.
+    groups, codes, code_dim : int
+        Codebooks, codes of each, and the width of a code vector.
+    width : int
+        Width of the compared vectors.
+    temperature : float
+        Temperature of the contrastive softmax.
+    gumbel_start, gumbel_end, gumbel_ratio : float
+        The Gumbel temperature decays exponentially from start to end in this
+        fraction of the run (the paper's 0.999995 a step is 0.7 of its 400,000
+        steps). Validation has no noise.
+    diversity_weight : float
+        Weight of the diversity loss.
+    penalty_weight : float
+        Weight of the mean square of the stem's frames; 0 for none.
+    spec_augment : SpecAugment, optional
+        Further masks on the stem's features in training, not on the targets.
+    unmasked_loss_weight : float
+        As in ``MaskedFrames``. Above 0, all other frames of the utterance are
+        candidate distractors, not only masked ones.
+
+    Example
+    -------
+    >>> objective = Wav2Vec2Objective(0.65, 10)
+    >>> objective.weights
+    {'contrastive': 1.0, 'diversity': 0.1, 'penalty': 0.0}
+    >>> [round(objective.gumbel(x), 2) for x in (0.0, 0.35, 0.7, 1.0)]
+    [2.0, 1.0, 0.5, 0.5]
+    """
+
+    score = "contrastive"
+    remedies: ClassVar[Mapping[str, str]] = MaskedFrames.remedies | {
+        "codes": "raise diversity_weight, lower peak_lr or gumbel_start"
+    }
+
+    def __init__(
+        self,
+        mask_prob: float,
+        mask_span: int,
+        negatives: int = 100,
+        groups: int = 2,
+        codes: int = 320,
+        code_dim: int = 128,
+        width: int = 256,
+        temperature: float = 0.1,
+        gumbel_start: float = 2.0,
+        gumbel_end: float = 0.5,
+        gumbel_ratio: float = 0.7,
+        diversity_weight: float = 0.1,
+        penalty_weight: float = 0.0,
+        spec_augment: SpecAugment | None = None,
+        unmasked_loss_weight: float = 0.0,
+    ):
+        super().__init__(
+            mask_prob, mask_span, spec_augment, unmasked_loss_weight
+        )
+        require_count("negatives", negatives, 1, 10_000)
+        require_count("groups", groups)
+        require_count("codes", codes, 2)
+        require_count("code_dim", code_dim)
+        require_count("width", width)
+        require_number("temperature", temperature, 1e-3)
+        require_number("gumbel_end", gumbel_end, 1e-3)
+        require_number("gumbel_start", gumbel_start, gumbel_end)
+        require_number("gumbel_ratio", gumbel_ratio, 1e-3, 1.0)
+        require_number("diversity_weight", diversity_weight, 0.0)
+        require_number("penalty_weight", penalty_weight, 0.0)
+        self.negatives, self.temperature = negatives, temperature
+        self.sizes = (groups, codes, code_dim, width)
+        self.targets = f"wav2vec2 {groups}x{codes}x{code_dim} to {width}"
+        self.gumbel_start, self.gumbel_end = gumbel_start, gumbel_end
+        self.gumbel_ratio = gumbel_ratio
+        self.weights = {
+            "contrastive": 1.0,
+            "diversity": diversity_weight,
+            "penalty": penalty_weight,
+            **self.unmasked,
+        }
+
+    def build_model(self, config: ModelConfig) -> Wav2Vec2:
+        """Build the encoder with its quantiser."""
+        return Wav2Vec2(config, *self.sizes)
+
+    def gumbel(self, progress: float) -> float:
+        """Return the Gumbel temperature after a fraction of the run."""
+        decayed = min(1.0, progress / self.gumbel_ratio)
+        start, end = self.gumbel_start, self.gumbel_end
+        return start * (end / start) ** decayed
+
+    def make_inputs(
+        self, batch: Batch, model: Wav2Vec2, progress: float = 0.0
+    ) -> ContrastiveInputs:
+        """Draw masked spans and distractors."""
+        mask, valid = self.draw_masks(batch, model)
+        predicted = valid if self.unmasked else mask
+        # A single frame has no distractors.
+        predicted = predicted & (predicted.sum(1, keepdim=True) > 1)
+        mask = mask & predicted
+        table = draw_distractors(
+            batch.seeds, predicted.sum(1).tolist(), self.negatives
+        )
+        order = predicted.int() + mask.int()  # masked, unmasked, padding
+        positions = order.argsort(dim=1, descending=True, stable=True)
+        per_masked = ("contrastive", "diversity", "accuracy")
+        masked = float(mask.sum())
+        counts = dict.fromkeys(per_masked, masked) | count_spread(valid)
+        counts["penalty"] = float(valid.sum())
+        if self.unmasked:
+            counts["unmasked"] = float(predicted.sum()) - masked
+        return ContrastiveInputs(
+            batch,
+            mask,
+            counts,
+            draw_spec_augment(self.spec_augment, batch, model),
+            positions=positions[:, : table.shape[1]],
+            distractors=table,
+            temperature=self.gumbel(progress),
+        )
+
+    def losses(
+        self, model: Callable, inputs: ContrastiveInputs, training: bool
+    ) -> dict[str, torch.Tensor]:
+        """Sum the losses and the hits over frames."""
+        temperature = inputs.temperature if training else None
+        output = model(*inputs.model_args(training), temperature)
+        loss, hits = info_nce(
+            output.contexts,
+            output.targets,
+            output.codes,
+            inputs.distractors,
+            self.temperature,
+        )
+        diversity = diversity_loss(output.probabilities)
+        masked = inputs.mask.gather(1, inputs.positions)
+        sums = {
+            "contrastive": (loss * masked).sum(),
+            "diversity": diversity * inputs.counts["diversity"],
+            "penalty": output.penalty,
+            "accuracy": (hits & masked).sum(),
+            "codes": count_codes(output.codes, self.sizes[1], masked),
+        }
+        if self.unmasked:
+            sums["unmasked"] = (loss * ~masked).sum()
+        return sums | spread_sums(output.states, output.lengths)

@@ -5,22 +5,60 @@ SOURCE/{config.json, model.safetensors, ...} -> OUTPUT/checkpoints/step_00000000
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.pretrained.config import (
-    PublishedConfig,
-    read_published_config,
-)
+from nar_asr_lobes.lobes.config import ModelConfig
+from nar_asr_lobes.lobes.stems import SAMPLE_RATE, Wav2Vec2Stem
 from nar_asr_lobes.pretrained.weights import encoder_state, read_tensors
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
+
+_MODEL_TYPES = ("wav2vec2", "hubert", "wavlm")
+_KERNELS, _STRIDES = map(list, zip(*Wav2Vec2Stem.layout, strict=True))
+_FIXED = {  # the only values that our encoder supports, also the defaults
+    "conv_kernel": _KERNELS,
+    "conv_stride": _STRIDES,
+    "hidden_act": "gelu",
+    "feat_extract_activation": "gelu",
+    "layer_norm_eps": 1e-5,
+    "add_adapter": False,
+    "adapter_attn_dim": None,
+    "conv_pos_batch_norm": False,
+}
+_SIZES = {  # published key: our key, and the default if there is one
+    "hidden_size": ("d_model", None),
+    "num_hidden_layers": ("encoder_layers", None),
+    "num_attention_heads": ("heads", None),
+    "intermediate_size": ("ffn_dim", None),
+    "conv_dim": ("stem_channels", [512] * len(_KERNELS)),
+    "conv_bias": ("stem_bias", False),
+    "feat_extract_norm": ("stem_norm", "group"),
+    "feat_proj_layer_norm": ("frame_norm", True),
+    "do_stable_layer_norm": ("norm_first", False),
+    "num_conv_pos_embeddings": ("conv_kernel", 128),
+    "num_conv_pos_embedding_groups": ("conv_groups", 16),
+    "num_buckets": ("position_buckets", 320),
+    "max_bucket_distance": ("position_distance", 800),
+}
+
+
+@dataclass(frozen=True)
+class PublishedConfig:
+    """Sizes of a published model, and how its waveforms are normalised."""
+
+    model_type: str
+    model: ModelConfig
+    audio: str
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What was imported: where to, its sizes, and what was left out."""
+    """Output folder, sizes, parameters, and the names of skipped parts."""
 
     folder: Path
     published: PublishedConfig
@@ -40,9 +78,9 @@ def import_encoder(
     source : str or path
         Folder with ``config.json`` and the weights.
     output : str or path
-        Folder to make; ``init_from`` takes it.
+        Folder to create, for ``init_from``.
     normalize : bool, optional
-        Whether the model expects normalised waveforms; by default as its
+        Whether the model expects normalised waveforms. Default: as its
         ``preprocessor_config.json`` says, and True without one.
 
     Returns
@@ -52,8 +90,8 @@ def import_encoder(
     Raises
     ------
     UserError
-        When the source is of a kind that cannot be imported or not whole, or
-        the output is there already or cannot be written.
+        When the source is incomplete or of an unsupported kind, or the output
+        exists or cannot be written.
     """
     source, output = Path(source), Path(output)
     if output.is_file() or any(not p.is_dir() for p in output.rglob("*")):
@@ -74,3 +112,108 @@ def import_encoder(
     )
     parameters = sum(tensor.numel() for tensor in state.values())
     return ImportReport(output, published, parameters, dropped)
+
+
+def read_published_config(
+    folder: Path, normalize: bool | None = None
+) -> PublishedConfig:
+    """Read ``config.json`` and, if there is one, the preprocessor's.
+
+    ``normalize`` overrides the latter. Raises UserError for a file that cannot
+    be read, another kind of model, and a value that we do not support.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(
+            f"{folder}: holds no config.json; name a folder with a model in "
+            "the format of transformers"
+        )
+    values = _read_json(path)
+    kind = values.get("model_type")
+    if kind not in _MODEL_TYPES:
+        raise UserError(
+            f"{path}: model_type is {kind!r}; only "
+            f"{', '.join(_MODEL_TYPES)} can be imported"
+        )
+    for key, supported in _FIXED.items():
+        if values.get(key, supported) != supported:
+            raise UserError(
+                f"{path}: {key} is {values[key]!r}, but this encoder supports "
+                f"{supported!r} only; import another model"
+            )
+    normalized, audio = _read_audio(folder, normalize)
+    try:
+        model = ModelConfig(**_sizes(values, kind), normalize_audio=normalized)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    return PublishedConfig(kind, model, audio)
+
+
+def _sizes(values: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Translate the keys."""
+    sizes: dict[str, Any] = {"stem": "wav2vec2", "encoder": "wav2vec2"}
+    for key, (ours, default) in _SIZES.items():
+        value = values.get(key, default)
+        if value is None:
+            raise UserError(f"{key} is missing; download the file again")
+        if default is None or type(default) is int:
+            if type(value) is not int or value < 1:
+                raise UserError(f"{key} is {value!r}, no number above 0")
+        elif type(value) is not type(default):
+            raise UserError(f"{key} is {value!r}; download the file again")
+        sizes[ours] = value
+    widths = sizes["stem_channels"]
+    width = widths[0] if widths else 0
+    if type(width) is not int or width < 1 or widths != [width] * len(_KERNELS):
+        raise UserError(
+            f"conv_dim is {widths}, but this stem supports {len(_KERNELS)} "
+            "layers of equal width only"
+        )
+    if sizes["stem_norm"] not in ("group", "layer"):
+        raise UserError(
+            f"feat_extract_norm is {sizes['stem_norm']!r}, but this stem "
+            "supports 'group' and 'layer' only"
+        )
+    sizes["stem_channels"] = width
+    if kind != "wavlm":
+        sizes["position_buckets"] = 0
+    return sizes
+
+
+def _read_audio(folder: Path, normalize: bool | None) -> tuple[bool, str]:
+    """Find whether waveforms are normalised, and describe it."""
+    path, values = folder / "preprocessor_config.json", None
+    if path.is_file():
+        values = _read_json(path)
+    elif (folder / "processor_config.json").is_file():
+        path = folder / "processor_config.json"
+        values = _read_json(path).get("feature_extractor")
+    if not isinstance(values, Mapping):  # the default of transformers
+        values, origin = {}, "no preprocessor_config.json says otherwise"
+    else:
+        origin = path.name
+    rate = values.get("sampling_rate", SAMPLE_RATE)
+    if rate != SAMPLE_RATE:
+        raise UserError(
+            f"{path}: sampling_rate is {rate!r}, but this stem supports "
+            f"{SAMPLE_RATE} only; import another model"
+        )
+    normalized = values.get("do_normalize", True)
+    if not isinstance(normalized, bool):
+        raise UserError(f"{path}: do_normalize is {normalized!r}; correct it")
+    if normalize is not None:
+        normalized, origin = normalize, "--normalize"
+    state = "normalised" if normalized else "not normalised"
+    return normalized, f"{state} ({origin})"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{path}: cannot be read as JSON; download it again"
+        ) from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: holds no keys; download it again")
+    return values

@@ -1,4 +1,4 @@
-"""From the tensors of a published encoder to those of ours, each accounted for.
+"""From the tensors of a published encoder to those of ours, all accounted for.
 
 model.safetensors | its index and shards | pytorch_model.bin -> {name: tensor}
     -> without heads, weight norm folded -> the state of a ``SpeechEncoder``
@@ -19,8 +19,8 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.model import SpeechEncoder
 
-# What may stand beside the encoder where names have no prefix, and the vector
-# that replaces masked frames: here such features become zero instead.
+# Parts beside the encoder, where names have no prefix; the last one is the
+# vector that replaces masked frames, for which we have zeros.
 _HEADS = (
     "lm_head",
     "quantizer",
@@ -31,64 +31,45 @@ _HEADS = (
     "layer_weights",
     "masked_spec_embed",
 )
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_FILES = ("model.safetensors", "pytorch_model.bin")
 _POSITION = "encoder.pos_conv_embed.conv"
-_NORMED = (  # magnitude and direction, as torch named them before and since
+_WEIGHT_NORM = (  # magnitude and direction, in torch's old and new names
     (f"{_POSITION}.weight_g", f"{_POSITION}.weight_v"),
     tuple(f"{_POSITION}.parametrizations.weight.original{i}" for i in range(2)),
 )
 _CONV = r"feature_extractor.conv_layers.\1"
-_IN_LAYERS = {  # ours, theirs
-    "attention.gate.scale": "attention.gru_rel_pos_const",
-    "attention.gate.projection": "attention.gru_rel_pos_linear",
-    "attention.query_key_value": "attention.?_proj",
-    "attention.output": "attention.out_proj",
-    "attention_norm": "layer_norm",
-    "ffn.0": "feed_forward.intermediate_dense",
-    "ffn.2": "feed_forward.output_dense",
-    "ffn_norm": "final_layer_norm",
+_LAYER = r"encoder.layers.\1."
+_NAMES = {  # a pattern of ours: the published name; ? stands for q, k and v
+    r"frontend\.stem\.convs\.(\d+)": f"{_CONV}.conv",
+    r"frontend\.stem\.layer_norms\.(\d+)": f"{_CONV}.layer_norm",
+    r"frontend\.stem\.first_norm": _CONV.replace(r"\1", "0") + ".layer_norm",
+    r"frontend\.norm": "feature_projection.layer_norm",
+    r"frontend\.projection": "feature_projection.projection",
+    r"layers\.position\.conv": _POSITION,
+    r"layers\.norm": "encoder.layer_norm",
+    r"layers\.bias\.table": "encoder.layers.0.attention.rel_attn_embed",
+} | {
+    rf"layers\.layers\.(\d+)\.{re.escape(ours)}": _LAYER + published
+    for ours, published in (
+        ("attention.gate.scale", "attention.gru_rel_pos_const"),
+        ("attention.gate.projection", "attention.gru_rel_pos_linear"),
+        ("attention.query_key_value", "attention.?_proj"),
+        ("attention.output", "attention.out_proj"),
+        ("attention_norm", "layer_norm"),
+        ("ffn.0", "feed_forward.intermediate_dense"),
+        ("ffn.2", "feed_forward.output_dense"),
+        ("ffn_norm", "final_layer_norm"),
+    )
 }
-_NAMES = (  # a pattern of ours, theirs
-    (r"frontend\.stem\.convs\.(\d+)", f"{_CONV}.conv"),
-    (r"frontend\.stem\.layer_norms\.(\d+)", f"{_CONV}.layer_norm"),
-    (r"frontend\.stem\.first_norm", _CONV.replace(r"\1", "0") + ".layer_norm"),
-    (r"frontend\.norm", "feature_projection.layer_norm"),
-    (r"frontend\.projection", "feature_projection.projection"),
-    (r"layers\.position\.conv", _POSITION),
-    (r"layers\.norm", "encoder.layer_norm"),
-    (r"layers\.bias\.table", "encoder.layers.0.attention.rel_attn_embed"),
-    *(
-        (
-            r"layers\.layers\.(\d+)\." + re.escape(ours),
-            rf"encoder.layers.\1.{theirs}",
-        )
-        for ours, theirs in _IN_LAYERS.items()
-    ),
-)
 
 
 def read_tensors(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
-    """Read the weights of a model of transformers; no code is run.
+    """Read the weights of a model of transformers, without running code.
 
-    Arguments
-    ---------
-    folder : Path
-        Holds ``model.safetensors`` or ``pytorch_model.bin``, or one of them
-        in parts with its ``.index.json``.
-
-    Returns
-    -------
-    path : Path
-        The file, or the index.
-    tensors : dict
-        By their names there.
-
-    Raises
-    ------
-    UserError
-        When there is none, a part is missing, or a file is damaged.
+    Returns the file, or the index of a model in parts, and the tensors by
+    their names there.
     """
-    for name in _WEIGHTS:
+    for name in _FILES:
         for path in (folder / name, folder / f"{name}.index.json"):
             if path.is_file():
                 parts = [path] if path.name == name else _parts(path)
@@ -97,7 +78,7 @@ def read_tensors(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
                     tensors.update(_read_file(part))
                 return path, tensors
     raise UserError(
-        f"{folder}: holds neither {_WEIGHTS[0]} nor {_WEIGHTS[1]}; save the "
+        f"{folder}: holds neither {_FILES[0]} nor {_FILES[1]}; save the "
         "model there with save_pretrained of transformers"
     )
 
@@ -120,13 +101,13 @@ def _read_file(path: Path) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        values = torch.load(path, map_location="cpu", weights_only=True)
         if not all(
             isinstance(key, str) and torch.is_tensor(value)
-            for key, value in found.items()
+            for key, value in values.items()
         ):
-            raise ValueError("something else than tensors")
-        return dict(found)
+            raise ValueError("not only tensors")
+        return dict(values)
     except (
         safetensors.SafetensorError,
         pickle.UnpicklingError,
@@ -149,31 +130,10 @@ def encoder_state(
     model_type: str,
     where: str,
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """Give the state of a ``SpeechEncoder`` from a published model's tensors.
+    """Convert published tensors to the state of a ``SpeechEncoder``, float32.
 
-    Arguments
-    ---------
-    tensors : mapping
-        By their published names.
-    config : ModelConfig
-        The encoder's sizes.
-    model_type : str
-        ``wav2vec2``, ``hubert`` or ``wavlm``: the prefix in models with heads.
-    where : str
-        The file, for messages.
-
-    Returns
-    -------
-    state : dict
-        All tensors of the encoder, float32.
-    dropped : list of str
-        First names of what is no part of it.
-
-    Raises
-    ------
-    UserError
-        When a tensor is missing, unknown, of another shape or of a type that
-        is no float.
+    Also returns the first names of the dropped parts. Raises UserError, naming
+    the file ``where``, for missing, unknown and misshapen tensors.
     """
     kept, dropped = _without_heads(tensors, model_type)
     kept = _fold_weight_norm(kept, where)
@@ -183,7 +143,7 @@ def encoder_state(
     used = {source for names in sources.values() for source in names}
     for fault, names in (
         ("lacks", used - kept.keys()),
-        ("holds what this encoder does not know:", kept.keys() - used),
+        ("holds tensors unknown to this encoder:", kept.keys() - used),
     ):
         if names:
             raise UserError(
@@ -203,9 +163,10 @@ def encoder_state(
 def _without_heads(
     tensors: Mapping[str, torch.Tensor], model_type: str
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """Strip the prefix of models with heads, and leave the heads out.
+    """Drop the heads, and the prefix that models with heads have.
 
-    Beside that prefix all is head, even a ``feature_extractor``: x-vectors'.
+    Where there is a prefix, names without it belong to heads: x-vector models
+    have a second ``feature_extractor``.
     """
     prefix = f"{model_type}."
     prefixed = any(name.startswith(prefix) for name in tensors)
@@ -223,27 +184,26 @@ def _without_heads(
 def _fold_weight_norm(
     tensors: dict[str, torch.Tensor], where: str
 ) -> dict[str, torch.Tensor]:
-    """Replace magnitude and direction by the weight that they stand for."""
-    for magnitude, direction in _NORMED:
+    """Multiply magnitude and direction into a weight."""
+    for magnitude, direction in _WEIGHT_NORM:
         if magnitude in tensors and direction in tensors:
-            rest = dict(tensors)
-            size, weight = rest.pop(magnitude), rest.pop(direction)
+            tensors = dict(tensors)
+            size, weight = tensors.pop(magnitude), tensors.pop(direction)
             kernel = weight.shape[-1] if weight.ndim else 0
             _check_tensor(magnitude, size, [1, 1, kernel], where)
             weight = weight.float()
             norm = weight.norm(dim=(0, 1), keepdim=True)
-            rest[f"{_POSITION}.weight"] = weight * (size.float() / norm)
-            return rest
+            tensors[f"{_POSITION}.weight"] = weight * (size.float() / norm)
     return tensors
 
 
 def _source_names(name: str) -> list[str]:
-    """Name the published tensors that make one of ours."""
-    for pattern, theirs in _NAMES:
+    """Return the published names of the tensors that make one of ours."""
+    for pattern, published in _NAMES.items():
         if re.match(rf"{pattern}(\.|$)", name):
-            theirs = re.sub(f"^{pattern}", theirs, name)
-            kinds = "qkv" if "?" in theirs else "?"
-            return [theirs.replace("?", kind) for kind in kinds]
+            published = re.sub(f"^{pattern}", published, name)
+            kinds = "qkv" if "?" in published else "?"
+            return [published.replace("?", kind) for kind in kinds]
     raise ValueError(f"no published name for {name}")
 
 
@@ -259,7 +219,7 @@ def _check_tensor(
 
 
 def _listed(names: Iterable[str]) -> str:
-    """Name the first ten and count the rest."""
+    """Join the first ten names and count the rest."""
     names = sorted(names)
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     return ", ".join(names[:10]) + more

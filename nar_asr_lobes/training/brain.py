@@ -28,8 +28,8 @@ from nar_asr_lobes.distributed import (
     world,
 )
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.objectives.base import ModelInputs, Objective
 from nar_asr_lobes.objectives.diagnostics import Totals
-from nar_asr_lobes.objectives.recognition import Objective, Prepared
 from nar_asr_lobes.training.checkpoint import (
     Checkpoint,
     CheckpointFolder,
@@ -117,7 +117,11 @@ class NarBrain(sb.Brain):
         self.reinit_parts = reinit_parts
         self.metadata, self.progress = metadata or {}, Progress()
         self.train_log = TrainLog(
-            self.progress, self.scheduler, train_logger, not self.noprogressbar
+            self.progress,
+            self.scheduler,
+            train_logger,
+            not self.noprogressbar,
+            objective.remedies,
         )
         self.counts: dict[str, float] = {}  # of this step, over all ranks
         self.stop = False  # a signal asked some rank to, and all know
@@ -134,7 +138,7 @@ class NarBrain(sb.Brain):
         if self.compile:
             compile_layers(self.model, self.compile_mode)
 
-    def prepare(self, batch: Batch, step: int | None = None) -> Prepared:
+    def prepare(self, batch: Batch, step: int | None = None) -> ModelInputs:
         """Make a batch's draws and bring all to the device.
 
         ``step`` is the number of steps before, this moment's if left out.
@@ -142,26 +146,26 @@ class NarBrain(sb.Brain):
         if step is None:
             step = self.progress.step
         progress = step / self.scheduler.steps
-        prepared = self.objective.prepare(batch, self.model, progress)
+        prepared = self.objective.make_inputs(batch, self.model, progress)
         return move(prepared, self.device)
 
-    def steps(self, train_set: Iterable) -> Iterable[list[Prepared]]:
+    def steps(self, train_set: Iterable) -> Iterable[list[ModelInputs]]:
         """Prepare the batches of the steps to come, each a step ahead."""
 
-        def prepare(step: tuple[int, list[Batch]]) -> list[Prepared]:
+        def prepare(step: tuple[int, list[Batch]]) -> list[ModelInputs]:
             return [self.prepare(batch, step[0]) for batch in step[1]]
 
         numbered = enumerate(read_steps(train_set), start=self.progress.step)
         return prefetch(numbered, prepare, self.device)
 
-    def compute_forward(self, batch: Prepared, stage: sb.Stage) -> Sums:
+    def compute_forward(self, batch: ModelInputs, stage: sb.Stage) -> Sums:
         """Run the model on a micro-batch; sum losses and statistics."""
         training = stage == sb.Stage.TRAIN
         model = self.modules.model if training else self.model
-        return self.objective.sums(model, batch, training)
+        return self.objective.losses(model, batch, training)
 
     def compute_objectives(
-        self, predictions: Sums, batch: Prepared, stage: sb.Stage
+        self, predictions: Sums, batch: ModelInputs, stage: sb.Stage
     ) -> torch.Tensor:
         """Weigh the losses of a micro-batch, each divided by its count.
 
@@ -190,12 +194,12 @@ class NarBrain(sb.Brain):
         """Prepare micro-batches and make a step of them."""
         return self.make_step([self.prepare(b) for b in batch])
 
-    def make_step(self, prepared: list[Prepared]) -> dict[str, float]:
+    def make_step(self, prepared: list[ModelInputs]) -> dict[str, float]:
         """Make one optimiser step over micro-batches of this rank.
 
         Arguments
         ---------
-        prepared : list of Prepared
+        prepared : list of ModelInputs
             This rank's micro-batches of the step, any number above 0.
 
         Returns
@@ -206,7 +210,7 @@ class NarBrain(sb.Brain):
             any rank and no rank moved its weights).
         """
         if self.progress.step == 0:
-            self.objective.begin(self.model, prepared)
+            self.objective.init_from_batch(self.model, prepared)
         local = Totals()
         for item in prepared:
             local.add(item.counts, item.counts)
@@ -233,7 +237,7 @@ class NarBrain(sb.Brain):
         self.progress.count(skipped, ids, self.optim.max_skipped)
         return averages
 
-    def _backward(self, item: Prepared) -> Sums:
+    def _backward(self, item: ModelInputs) -> Sums:
         """Accumulate the gradient of a micro-batch."""
         with self.training_ctx:
             sums = self.compute_forward(item, sb.Stage.TRAIN)

@@ -1,4 +1,4 @@
-"""Keeping a GPU busy: batches prefetched, layers compiled.
+"""What keeps a GPU busy: batches made ahead, layers compiled.
 
 loader -> draws on the CPU -> copies on a stream of their own   (step n + 1)
                 forward, backward, clipping, optimiser          (step n)
@@ -14,14 +14,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from nar_asr_lobes.lobes.encoder import EncoderLayer
-from nar_asr_lobes.lobes.nar_decoder import DecoderLayer
-from nar_asr_lobes.lobes.stems import GaborStem, Wav2Vec2Stem
-from nar_asr_lobes.lobes.transformer_lm import CausalLayer
-from nar_asr_lobes.lobes.wav2vec2_encoder import Wav2Vec2Layer
+from nar_asr_lobes.lobes.config import STEMS
 
-_LAYERS = (EncoderLayer, Wav2Vec2Layer, DecoderLayer, CausalLayer)
-_STEMS = (GaborStem, Wav2Vec2Stem)
 _END = object()
 Item, Made = TypeVar("Item"), TypeVar("Made")
 
@@ -41,13 +35,7 @@ def prefetch(
     make: Callable[[Item], Made],
     device: torch.device | str,
 ) -> Iterator[Made]:
-    """Yield ``make(item)`` of each item, made while the one before is used.
-
-    Example
-    -------
-    >>> list(prefetch([1, 2, 3], str, "cpu"))
-    ['1', '2', '3']
-    """
+    """Yield ``make(item)`` of each item, made while the one before is used."""
     items = iter(items)
     gpu = torch.device(device).type == "cuda"
     stream = torch.cuda.Stream(device) if gpu else None
@@ -78,9 +66,9 @@ def compile_layers(model: nn.Module, mode: str = "default") -> None:
     graphs. One graph serves all layers, and batches of any size above 1.
     """
     for part in model.modules():
-        if isinstance(part, _LAYERS):
+        if getattr(part, "repeated", False):
             part.compile(mode=mode, dynamic=True)
-        elif isinstance(part, _STEMS):
+        elif isinstance(part, tuple(STEMS.values())):
             part.features = torch.compile(
                 part.features, mode=mode, dynamic=True
             )

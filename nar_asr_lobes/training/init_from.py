@@ -10,9 +10,8 @@ from pathlib import Path
 from torch import nn
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lobes.config import ENCODER_KEYS, ModelConfig
-from nar_asr_lobes.lobes.stems import Wav2Vec2Stem
-from nar_asr_lobes.objectives.recognition import Objective
+from nar_asr_lobes.lobes.config import ENCODER_KEYS, ENCODERS, ModelConfig
+from nar_asr_lobes.objectives.base import Objective
 from nar_asr_lobes.training.checkpoint import Checkpoint, CheckpointFolder
 from nar_asr_lobes.training.config import RunConfig
 
@@ -33,7 +32,7 @@ def with_imported_sizes(model: Mapping, *folders: str) -> dict:
     saved = next((metadata for metadata in found if metadata), {}).get(
         "model", {}
     )
-    if saved.get("encoder") != "wav2vec2":
+    if not saved or not ENCODERS[saved["encoder"]].takes_imports:
         return dict(model)
     sizes = ModelConfig.from_dict(saved)
     return {**model, **{key: getattr(sizes, key) for key in ENCODER_KEYS}}
@@ -212,7 +211,7 @@ def freeze_parts(
         return
     frontend = model.encoder.frontend
     recognises = config.freeze == "frontend" and config.task == "finetune"
-    noise = recognises or isinstance(frontend.stem, Wav2Vec2Stem)
+    noise = recognises or not frontend.stem.useful_at_init
     if noise and config.init_from is None:
         raise UserError(
             f"freeze: {config.freeze} would leave convolutions at random; set "

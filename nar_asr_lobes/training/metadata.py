@@ -20,7 +20,7 @@ from pathlib import Path
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.masking import SpecAugment
-from nar_asr_lobes.objectives.recognition import Objective
+from nar_asr_lobes.objectives.base import Objective
 from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import RunConfig

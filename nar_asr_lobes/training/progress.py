@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -129,9 +129,11 @@ class TrainLog:
         scheduler: WarmupCosine,
         writer: TrainLogger | None = None,
         bar: bool = False,
+        remedies: Mapping[str, str] | None = None,
     ):
         self.progress, self.scheduler = progress, scheduler
         self.writer, self.wants_bar = writer, bar
+        self.remedies = remedies or {}  # of a collapse, by statistic
         self.totals = Totals()  # of the steps since the last line
         self.codes = Totals()  # used on this rank since then
 
@@ -194,7 +196,8 @@ class TrainLog:
             meta = {"step": progress.step, "skipped_steps": progress.skipped}
             splits = (None, ratios) if valid else (ratios, None)
             self.writer.log_stats(meta, *splits)
-        warn_of_collapse(totals, progress.step, self.scheduler.warmup)
+        warmup = self.scheduler.warmup
+        warn_of_collapse(totals, self.remedies, progress.step, warmup)
 
 
 def describe_step(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import chain
 
-from nar_asr_lobes.dataio.text.sentences import read_sentences
+from nar_asr_lobes.dataio.manifest import read_sentences
 
 
 def prepare(texts: list[str], dev_texts: list[str]) -> dict[str, Iterable[str]]:

@@ -16,10 +16,9 @@ from pathlib import Path
 
 from synthetic_prepare import prepare
 
-from nar_asr_lobes.dataio.manifest import Utterance, read_manifest
+import nar_asr_lobes
+from nar_asr_lobes.dataio.manifest import read_manifest
 from nar_asr_lobes.errors import UserError, escape_unprintable
-from nar_asr_lobes.inference.bundle import load_bundle
-from nar_asr_lobes.inference.transcriber import Transcriber
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent.parent / "results" / "demo"
@@ -39,20 +38,16 @@ def main() -> int:
         started = time.time()
         status = run(task)
         if status:
-            say(f"stopped; to begin anew, delete {RESULTS}")
+            say(f"stopped; to start again, delete {RESULTS}")
             return status
         say(f"    {time.time() - started:.0f} s")
-        times = json.loads(
-            (RESULTS / task / "seconds.json").read_text(encoding="utf-8")
-        )
+        times = read_json(RESULTS / task / "seconds.json")
         prepared = times.pop("prepare")
         seconds = {**seconds, f"prepare_{task}": prepared, **times}
     bundle = RESULTS / "finetune" / "bundle"
-    test = json.loads(
-        (RESULTS / "finetune" / "results.json").read_text(encoding="utf-8")
-    )
+    results = read_json(RESULTS / "finetune" / "results.json")
     summary = {
-        "test": test["test"],
+        "test": results["test"],
         "seconds": seconds,
         "bundle": str(bundle),
     }
@@ -66,6 +61,11 @@ def main() -> int:
     say(f"    in all             {time.time() - start:6.1f} s")
     show_transcript(bundle)
     return 0
+
+
+def read_json(path: Path) -> dict:
+    """Read a file of a finished stage."""
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def run(task: str) -> int:
@@ -87,17 +87,15 @@ def run(task: str) -> int:
     try:
         return training.wait()
     except KeyboardInterrupt:
-        training.wait()  # it got the signal too, and saves its step
+        training.wait()  # it got the signal too, and saves its progress
         raise
 
 
 def show_transcript(bundle: Path) -> None:
     """Transcribe the first test file and name it."""
     manifest = RESULTS / "finetune" / "manifests" / "test.jsonl"
-    first: Utterance = read_manifest(manifest)[0]
-    transcript = next(
-        iter(Transcriber(load_bundle(bundle)).transcribe([first.audio]))
-    )
+    first = read_manifest(manifest)[0]
+    transcript = nar_asr_lobes.load(bundle).transcribe(first.audio)
     say(f"spoken:     {first.text}")
     say(f"recognised: {transcript.text}")
     say(f"nar-asr transcribe {first.audio} --bundle {bundle}")

@@ -7,7 +7,7 @@ import torch
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.inference.bundle import write_bundle
-from nar_asr_lobes.inference.card import BundleCard
+from nar_asr_lobes.inference.bundle_files import BundleCard
 from nar_asr_lobes.lobes.model import ModelConfig, build_model
 from tests.tones import TONE_TEXTS, tone_speech
 

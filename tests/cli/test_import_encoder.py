@@ -36,8 +36,8 @@ def test_it_says_what_it_took_and_what_to_do(source, tmp_path, capsys):
 @pytest.mark.parametrize("choice", ["yes", "no"])
 def test_the_audio_can_be_told(source, tmp_path, capsys, choice):
     assert convert(source, tmp_path / "out", "--normalize", choice) == 0
-    state = {"yes": "normalised", "no": "as it is"}[choice]
-    assert f"audio: {state} (as you say)" in capsys.readouterr().out
+    state = {"yes": "normalised", "no": "not normalised"}[choice]
+    assert f"audio: {state} (--normalize)" in capsys.readouterr().out
 
 
 def test_mistakes_are_told(source, tmp_path, capsys):

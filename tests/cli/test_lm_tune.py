@@ -21,7 +21,7 @@ from nar_asr_lobes.decoding.tuning.posteriors import (
     write_posteriors,
 )
 from nar_asr_lobes.inference.bundle import load_bundle, write_bundle
-from nar_asr_lobes.inference.card import BundleCard
+from nar_asr_lobes.inference.bundle_files import BundleCard
 from nar_asr_lobes.lm.ngram.scorer import NgramLM
 from nar_asr_lobes.lm.ngram.training import train_ngram
 

@@ -116,6 +116,26 @@ def test_mode_and_limit_reach_the_transcriber(
     assert status == 1 and "longer than the limit of 0.5 s" in err
 
 
+def test_device_and_size_of_batches_reach_the_transcriber(
+    transcribe, files, expected, monkeypatch
+):
+    made = []
+
+    class Watched(Transcriber):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            made.append(self)
+
+    monkeypatch.setattr(
+        "nar_asr_lobes.inference.transcriber.Transcriber", Watched
+    )
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for options in ([], ["--device", "cpu"], ["--batch-seconds", "0.5"]):
+        assert transcribe(files[0], *options)[1] == expected[0].text + "\n"
+    assert [str(each.device) for each in made] == ["cpu"] * 3
+    assert [each.batch_seconds for each in made] == [100, 100, 0.5]
+
+
 def test_threads(transcribe, files, monkeypatch):
     used = []
     monkeypatch.setattr(torch, "set_num_threads", used.append)
@@ -140,7 +160,9 @@ def test_hot_words_change_what_the_beam_finds(
     assert (status, err) == (0, "") and found != plain
 
 
-@pytest.mark.parametrize("option", ["--threads", "--max-seconds"])
+@pytest.mark.parametrize(
+    "option", ["--threads", "--max-seconds", "--batch-seconds"]
+)
 @pytest.mark.parametrize("wrong", ["0", "-1", "many", "nan", "inf"])
 def test_numbers_are_above_0(transcribe, files, option, wrong):
     with pytest.raises(SystemExit):
@@ -152,6 +174,8 @@ def test_numbers_are_above_0(transcribe, files, option, wrong):
     [
         (["--mode", "beam6"], "error: unknown decoding mode 'beam6'"),
         (["--mode", "beam5_lm"], "error: decoding mode beam5_lm needs"),
+        (["--device", "cuda:99"], "error: device 'cuda:99' cannot be used"),
+        (["--device", "abacus"], "error: device 'abacus' cannot be used on"),
         (["--output-dir", "{file}/out"], "error: {file}/out: cannot be writt"),
         (["--output-dir", "{file}"], "error: {file}: cannot be written"),
         (["--hot-words", "gone"], "error: gone: cannot read this list"),

@@ -1,12 +1,15 @@
 """The installer of `make demo` and `make test`, on machines made up here."""
 
 import os
+import re
 import shutil
 import stat
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests.consistency.tree_rules import python_files
 
 ROOT = Path(__file__).parents[2]
 UTILITIES = ("sh", "dirname", "cmp", "mkdir", "tail", "cp", "cat", "chmod")
@@ -33,6 +36,9 @@ BARE_PYTHON = """#!/bin/sh
 case "$2" in *version_info*) exit 0 ;; esac
 exit 1
 """
+WITHOUT_HEADERS = PYTHON.replace(
+    "[ ", 'case "$2" in *Python.h*) exit 1 ;; esac\n[ ', 1
+)
 TOOL = """#!/bin/sh
 exit 0
 """
@@ -57,14 +63,19 @@ def add(machine, name, script):
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
-def install(machine, **variables):
+def install(machine, *target, **variables):
     return subprocess.run(
-        [shutil.which("sh"), ".ci/install"],
+        [shutil.which("sh"), ".ci/install", *(target or ["test"])],
         cwd=machine / "repo",
         env={"PATH": str(machine / "bin"), **variables},
         capture_output=True,
         text=True,
     )
+
+
+def installed(machine):
+    """The sets of packages that were installed, in order."""
+    return (machine / "repo" / "installed.txt").read_text().split()
 
 
 def complete(machine):
@@ -124,17 +135,56 @@ def test_the_named_python_is_the_only_one_tried(machine):
     assert "missing: Python >= 3.10 (not python3.9);" in done.stderr
 
 
-def test_one_line_a_step_and_nothing_the_second_time(machine):
+def test_the_demo_needs_neither_compiler_nor_headers(machine):
+    first_line = (
+        "missing: Python >= 3.10; get it with: sudo apt install python3 "
+        "python3-venv"
+    )
+    assert install(machine, "demo").stderr.splitlines() == [first_line]
+    add(machine, "python3", BARE_PYTHON)
+    first_line = (
+        "missing: the venv module of python3; get it with: sudo apt install "
+        "python3-venv"
+    )
+    assert install(machine, "demo").stderr.splitlines() == [first_line]
+    add(machine, "python3", WITHOUT_HEADERS)
+    done = install(machine, "demo")
+    assert done.returncode == 0, done.stderr
+    assert [line[:5] for line in done.stdout.splitlines()] == ["[1/2]", "[2/2]"]
+    assert installed(machine) == [".[demo]"]
+    assert "missing: Python.h of python3, a C++ comp" in install(machine).stderr
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_one_line_a_step_and_nothing_the_second_time(machine, target):
     complete(machine)
-    first = install(machine)
+    first = install(machine, target)
     assert first.returncode == 0, first.stderr
-    steps = first.stdout.splitlines()
-    assert [line[:5] for line in steps] == [f"[{i}/5]" for i in range(1, 6)]
+    steps = {"demo": 2, "test": 4}[target]
+    lines = [line[:5] for line in first.stdout.splitlines()]
+    assert lines == [f"[{i}/{steps}]" for i in range(1, steps + 1)]
     log = (machine / "repo" / ".venv" / "install.log").read_text()
-    assert log.count("noise of pip") == 3
+    assert log.count("noise of pip") == steps - 1
     (machine / "bin" / "python3").unlink()
-    second = install(machine)
+    second = install(machine, target)
     assert (second.returncode, second.stdout + second.stderr) == (0, "")
+
+
+def test_the_tests_install_the_rest_and_the_demo_then_nothing(machine):
+    complete(machine)
+    install(machine, "demo")
+    assert "[4/4]" in install(machine, "test").stdout
+    assert installed(machine) == [".[demo]"] * 2 + [".[lm]", ".[lm,demo,dev]"]
+    for target in ("demo", "test"):
+        assert install(machine, target).stdout == ""
+
+
+@pytest.mark.parametrize("target", ["", "docs"])
+def test_an_unknown_target_is_refused(machine, target):
+    complete(machine)
+    done = install(machine, target)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "usage: sh .ci/install demo|test\n"
 
 
 def test_a_changed_setup_installs_again(machine):
@@ -142,21 +192,29 @@ def test_a_changed_setup_installs_again(machine):
     install(machine)
     with (machine / "repo" / "setup.py").open("a") as file:
         file.write("# another pin\n")
-    assert "[4/5]" in install(machine).stdout
+    assert "[2/2]" in install(machine, "demo").stdout
+    assert "[4/4]" in install(machine, "test").stdout
 
 
 def test_a_failed_step_shows_the_log_and_is_done_again(machine):
     complete(machine)
     failed = install(machine, FAIL_AT=".[lm]")
     assert failed.returncode != 0
-    assert "[4/5]" not in failed.stdout
+    assert "[4/4]" not in failed.stdout
     assert "this step failed; the end of .venv/install.log" in failed.stderr
     assert "noise of pip for .[lm]" in failed.stderr
     again = install(machine)
     assert again.returncode == 0
-    assert "[4/5]" in again.stdout
-    installed = (machine / "repo" / "installed.txt").read_text().split()
-    assert installed[-3:] == [".", ".[lm]", ".[lm,demo,dev]"]
+    assert "[4/4]" in again.stdout
+    assert installed(machine)[-3:] == [".[demo]", ".[lm]", ".[lm,demo,dev]"]
+
+
+def test_nothing_but_the_tests_imports_kenlm():
+    paths = python_files(ROOT, "nar_asr_lobes", "recipes")
+    assert len(paths) > 50
+    pattern = re.compile(r"^\s*(import|from) kenlm", re.MULTILINE)
+    texts = {path: path.read_text(encoding="utf-8") for path in paths}
+    assert [path for path in paths if pattern.search(texts[path])] == []
 
 
 def test_the_continuous_check_runs_make_test():
@@ -176,5 +234,5 @@ def test_targets_install_first(target):
         check=True,
     )
     lines = done.stdout.splitlines()
-    assert lines[0].endswith("sh .ci/install")
+    assert lines[0].endswith(f"sh .ci/install {target}")
     assert lines[1].startswith(".venv/bin/")

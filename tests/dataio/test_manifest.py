@@ -8,6 +8,7 @@ import pytest
 from nar_asr_lobes.dataio.manifest import (
     Utterance,
     read_manifest,
+    read_sentences,
     refuse,
     write_manifest,
 )
@@ -174,3 +175,18 @@ def test_refuse_counts():
     assert str(caught.value) == "5 faults: f0, f1, f2 and 2 more; correct them"
     with pytest.raises(UserError, match="^f0; correct it$"):
         refuse(["f0"], "correct it")
+
+
+def test_lines_and_transcripts_are_the_sentences(tmp_path):
+    sentences = ["good\u2028 morning", "no\x85 pain\rat all", "", "ten"]
+    path = tmp_path / "a.txt"
+    path.write_bytes(
+        "\r\n".join(["\ufeff" + sentences[0], *sentences[1:]]).encode()
+    )
+    assert list(read_sentences(path)) == sentences
+    rows = [
+        Utterance(str(i), "a.wav", 1.0, text or None)
+        for i, text in enumerate(sentences)
+    ]
+    write_manifest(tmp_path / "a.jsonl", rows, tmp_path)
+    assert list(read_sentences(tmp_path / "a.jsonl")) == sentences

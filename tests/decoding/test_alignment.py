@@ -48,6 +48,13 @@ def test_too_many_tokens_are_refused_counting_repeats():
         align(log_probs, [1, 1, 2])
 
 
+def test_tokens_of_probability_zero_have_spans_too():
+    log_probs = torch.tensor([[1.0, 0.0, 0.0]] * 4).log()
+    spans = align(log_probs, [1, 2])
+    assert [span.token for span in spans] == [1, 2]
+    assert all(span.log_prob == -torch.inf for span in spans)
+
+
 def test_nan_is_refused():
     with pytest.raises(UserError, match="NaN"):
         align(torch.full((3, 3), float("nan")), [1])

@@ -36,7 +36,7 @@ class ChainDecoder:
     def __init__(self):
         self.calls = []
 
-    def decode(self, encoded, tokens, token_lens, slot_frames):
+    def decode(self, encoded, tokens, token_lens, target_frames):
         self.calls.append(tokens.clone())
         probs = torch.full((*tokens.shape, VOCAB), 0.001)
         for row, slots in enumerate(tokens.tolist()):

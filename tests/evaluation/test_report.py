@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from nar_asr_lobes.evaluation.hot_recall import HotCounts
+from nar_asr_lobes.evaluation.metrics import HotCounts, score
 from nar_asr_lobes.evaluation.report import ModeResult, format_table, to_dict
-from nar_asr_lobes.evaluation.wer import score
 
 
 def result(mode, hypothesis, seconds=1.0):

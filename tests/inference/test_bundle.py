@@ -14,7 +14,7 @@ from nar_asr_lobes.decoding.hypotheses import BeamOptions
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import load_bundle, write_bundle
-from nar_asr_lobes.inference.card import BundleCard
+from nar_asr_lobes.inference.bundle_files import BundleCard
 from nar_asr_lobes.lm.models import LmFiles
 from nar_asr_lobes.lm.neural.scorer import NeuralLM
 from nar_asr_lobes.lm.ngram.scorer import NgramLM
@@ -202,12 +202,6 @@ def test_a_neural_model_of_another_tokenizer_is_refused(
         load_bundle(with_all)
 
 
-def test_a_bundle_of_version_2_is_read(edit, folder):
-    edit(format_version=2, decoding={"beam": {"beam_size": 3}})
-    options = load_bundle(folder).options
-    assert options == DecodingOptions(beam=BeamOptions(beam_size=3))
-
-
 @pytest.mark.parametrize(
     "name", ["model.safetensors", "tokenizer", "inference.yaml", "README.md"]
 )
@@ -249,7 +243,7 @@ def test_another_tokenizer_is_refused(folder, rehash):
     "changes, message",
     [
         ({"vocab_size": 7}, "vocab_size is 7, but the tokenizer has 6 pieces"),
-        ({"format_version": 1}, "format version 1 is unknown.*reads 2 and 3;"),
+        ({"format_version": 3}, "has format version 3, but .* reads 4; inst"),
         ({"format_version": None}, "does not hold a bundle's settings"),
         ({"text_style": None}, "key 'text_style' is missing"),
         ({"plugin": "x"}, "key 'plugin' is unknown"),

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import torch
 
+from nar_asr_lobes.dataio.audio.errors import AudioError
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding.alignment import Word
@@ -298,12 +299,70 @@ def test_results_come_before_all_files_are_read(bundle, clips):
             yield path
 
     transcriber = Transcriber(bundle, batch_seconds=0.1)
-    assert next(transcriber.transcribe(paths())).text == clips[0][0]
+    assert next(transcriber.stream(paths())).text == clips[0][0]
     assert len(read) < len(clips[1])
 
 
 def test_no_files_no_transcripts(bundle):
-    assert list(Transcriber(bundle).transcribe([])) == []
+    assert Transcriber(bundle).transcribe([]) == []
+
+
+def test_one_input_gives_one_transcript(bundle, clips):
+    texts, paths = clips
+    transcriber = Transcriber(bundle)
+    for path in (paths[0], str(paths[0])):
+        assert transcriber.transcribe(path).text == texts[0]
+    assert transcriber.transcribe(paths[:1])[0].text == texts[0]
+
+
+def test_the_only_input_that_cannot_be_read_is_an_error(bundle):
+    with pytest.raises(AudioError, match="^gone.wav: is missing; check the p"):
+        Transcriber(bundle).transcribe("gone.wav")
+
+
+def test_arrays_are_transcribed_as_their_files(bundle, clips):
+    texts, paths = clips
+    transcriber = Transcriber(bundle)
+    files = transcriber.transcribe(paths)
+    wavs = [soundfile.read(path)[0] for path in paths]
+    arrays = [*wavs[:3], *map(torch.from_numpy, wavs[3:])]
+    found = transcriber.transcribe(arrays, sample_rate=RATE)
+    assert [replace(t, path="array") for t in files] == found
+    mixed = transcriber.transcribe([wavs[0], paths[1]], sample_rate=RATE)
+    assert texts_of(mixed) == texts[:2]
+    [bad, good] = transcriber.transcribe([np.zeros(0), wavs[1]], RATE)
+    assert "holds no samples" in bad.error and good.text == texts[1]
+
+
+def test_an_array_at_8_khz_in_two_channels(bundle, tmp_path, speak):
+    wav = speak("bad cab dab", 0.001)
+    halved = torch.from_numpy(wav).reshape(-1, 2).mean(1)
+    wav = torch.stack([halved, halved], 1)
+    soundfile.write(tmp_path / "a.wav", wav, 8000, subtype="FLOAT")
+    transcriber = Transcriber(bundle)
+    found = transcriber.transcribe(wav, sample_rate=8000)
+    file = transcriber.transcribe(tmp_path / "a.wav")
+    assert found == replace(file, path="array")
+    assert found.text == "bad cab dab"
+
+
+def test_an_array_needs_its_sample_rate(bundle):
+    transcriber = Transcriber(bundle)
+    for source in (np.zeros(900), [torch.zeros(900)]):
+        with pytest.raises(UserError, match="give it in Hz"):
+            transcriber.transcribe(source)
+
+
+@pytest.mark.parametrize("has_gpu", [False, True])
+def test_auto_prefers_a_gpu(bundle, monkeypatch, has_gpu):
+    moved, zeros = [], torch.zeros
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setattr(torch, "zeros", lambda *_, device: zeros(1))
+    monkeypatch.setattr(
+        torch.nn.Module, "to", lambda self, to: moved.append(to) or self
+    )
+    device = Transcriber(bundle).device
+    assert moved == [device] and device.type == ["cpu", "cuda"][has_gpu]
 
 
 @pytest.mark.parametrize(
@@ -313,7 +372,8 @@ def test_no_files_no_transcripts(bundle):
         ({"mode": "beam5_lm"}, "bundle has none, so use beam5"),
         ({"mode": "beam5_neural"}, "a neural language model; this bundle has"),
         ({"mode": "nar", "hot_words": HOT}, "nar does not use hot words"),
-        ({"device": "abacus"}, "device 'abacus' cannot be used"),
+        ({"device": "abacus"}, "device 'abacus' cannot be used on this mach"),
+        ({"device": "cuda:99"}, "'cuda:99' cannot .*; choose auto, cpu, cuda"),
     ],
 )
 def test_what_cannot_be_used_is_one_sentence(bundle, arguments, message):

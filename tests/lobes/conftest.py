@@ -1,4 +1,4 @@
-"""Utterances of uneven length, and the comparison with batch size one."""
+"""Fixed seeds, random weights, and weights shared with torch's attention."""
 
 import pytest
 import torch
@@ -8,22 +8,6 @@ import torch
 def seed():
     """Draw the same numbers whichever tests run."""
     torch.manual_seed(5)
-
-
-@pytest.fixture
-def ragged():
-    """Make wavs [B, S], relative lengths [B]; the padding is loud noise."""
-
-    def make(samples, seed=0):
-        generator = torch.Generator().manual_seed(seed)
-        size = max(samples)
-        wavs = torch.randn(len(samples), size, generator=generator)
-        for row, count in enumerate(samples):
-            wavs[row, :count] *= 0.1
-            wavs[row, count:] *= 7.0
-        return wavs, torch.tensor(samples) / size
-
-    return make
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def test_what_a_shallower_encoder_gives_is_read(scramble):
         read = {}
 
         def hook(number, x, deep=deep, read=read):
-            read[number] = deep.read(x)
+            read[number] = deep.output_norm(x)
             return x
 
         x, lengths = torch.randn(1, 7, 16), torch.tensor([7])

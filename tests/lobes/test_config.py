@@ -1,10 +1,12 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lobes.config import ModelConfig
-from nar_asr_lobes.lobes.model import build_model
+from nar_asr_lobes.lobes.config import ENCODERS, STEMS, ModelConfig
+from nar_asr_lobes.lobes.model import SpeechEncoder, build_model
+from nar_asr_lobes.lobes.stems import GaborStem
 
 WAV2VEC2 = {"encoder": "wav2vec2"}
 
@@ -18,19 +20,14 @@ def test_a_configuration_survives_its_dictionary():
     assert tiny.to_dict() != other.to_dict()
 
 
-def test_young_keys_are_written_only_where_they_count():
-    """So that older programs read the other models, and go on with them."""
-    sizes = ModelConfig.tiny().to_dict()
-    assert len(sizes) == 14 and "encoder" not in sizes
-    other = replace(ModelConfig.tiny(), **WAV2VEC2, norm_first=False)
-    assert set(other.to_dict()) - set(sizes) == {"encoder", "norm_first"}
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"stem": "mfcc"}, "stem is 'mfcc'; choose gabor or wav2vec2"),
-        ({"stem_norm": "batch"}, "stem_norm is 'batch'; choose group or"),
+        (
+            {"stem": "wav2vec2", "stem_norm": "batch"},
+            "stem_norm is 'batch'; choose group or",
+        ),
         ({"d_model": 30}, "does not split into 4 even heads; .* of 8$"),
         ({"conv_kernel": 4}, "conv_kernel is 4; make it odd"),
         ({"inter_ctc_layers": [2, 6]}, "6 layers, choose from 1 to 5"),
@@ -60,3 +57,26 @@ def test_only_rotary_heads_must_be_even():
     with pytest.raises(UserError, match="^model: d_model 36 .* into 4 even .*"):
         build_model(sizes, 5)
     assert build_model(replace(sizes, decoder_heads=2), 5)
+
+
+def test_another_stem_and_encoder_are_a_row_each(monkeypatch):
+    class Half(GaborStem):
+        @staticmethod
+        def check_config(config):
+            if config.stem_filters % 2:
+                raise UserError(f"stem_filters is {config.stem_filters}")
+
+    class Deep(ENCODERS["rotary"]):
+        config_keys = ("conv_groups",)
+
+    monkeypatch.setitem(STEMS, "half", Half)
+    monkeypatch.setitem(ENCODERS, "deep", Deep)
+    config = replace(ModelConfig.tiny(), stem="half", encoder="deep")
+    encoder = SpeechEncoder(replace(config, conv_groups=2))
+    assert type(encoder.frontend.stem) is Half and type(encoder.layers) is Deep
+    states, lengths = encoder(torch.randn(1, 8000), torch.ones(1))
+    assert states.shape[1] == lengths.item() > 0
+    with pytest.raises(UserError, match="^model: stem_filters is 3$"):
+        replace(config, stem_filters=3)
+    with pytest.raises(UserError, match="choose gabor or wav2vec2 or half"):
+        replace(config, stem="mfcc")

@@ -4,9 +4,9 @@ from torch import nn
 
 from nar_asr_lobes.lobes.attention import attention_mask
 from nar_asr_lobes.lobes.encoder import (
-    ConvPosition,
-    EncoderLayer,
     TransformerEncoder,
+    _ConvPosition,
+    _EncoderLayer,
 )
 
 
@@ -41,14 +41,14 @@ def test_order_matters(encoder, part):
 
 def test_an_even_kernel_is_refused():
     with pytest.raises(ValueError, match="conv_kernel must be odd, not 4"):
-        ConvPosition(8, 4)
+        _ConvPosition(8, 4)
 
 
 def test_a_layer_is_that_of_torch_after_its_convolution(
     scramble, copy_attention
 ):
     """Where places do not count."""
-    ours = scramble(EncoderLayer(16, 2, 32, 5, 0.1))
+    ours = scramble(_EncoderLayer(16, 2, 32, 5, 0.1))
     theirs = nn.TransformerEncoderLayer(
         16, 2, 32, 0.1, "gelu", batch_first=True, norm_first=True
     ).eval()

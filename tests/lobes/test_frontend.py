@@ -92,7 +92,7 @@ def test_gradients_are_finite_where_there_is_no_signal(frontend, ragged):
 @pytest.mark.parametrize("name", STEMS)
 def test_output_lengths_are_the_real_sizes(name):
     frontend = WaveformFrontend(STEMS[name](), 16, 24)
-    shortest, stride = frontend.min_samples(), frontend.stem.frame_stride
+    shortest, stride = frontend.min_samples(), frontend.stem.hop_length
     starts = [shortest + count * stride for count in range(5)]
     sizes = [
         *(start + step for start in starts[1:] for step in (-2, -1, 0, 1)),
@@ -115,7 +115,7 @@ def test_output_lengths_are_the_real_sizes(name):
 @pytest.mark.parametrize("name", STEMS)
 def test_frames_are_a_stride_apart(name):
     frontend = WaveformFrontend(STEMS[name](), 16, 24)
-    shortest, stride = frontend.min_samples(), frontend.stem.frame_stride
+    shortest, stride = frontend.min_samples(), frontend.stem.hop_length
     sizes = shortest + stride * torch.arange(5)
     assert frontend.output_lengths(sizes).tolist() == [1, 2, 3, 4, 5]
     assert frontend.output_lengths(sizes - 1).tolist() == [0, 1, 2, 3, 4]

@@ -6,7 +6,7 @@ import torch
 
 from nar_asr_lobes.lobes.frontend import WaveformFrontend
 from nar_asr_lobes.lobes.masking import (
-    FrameMasker,
+    FrameMask,
     SpecAugment,
     draw_span_mask,
     draw_token_mask,
@@ -17,16 +17,16 @@ LENGTHS = [100, 61, 7, 2, 1]
 CHANNELS = 80
 
 
-def hidden_by(augment, seeds, lengths):
-    """What the masker hides, bool [B, C, F]."""
+def masked_by(augment, seeds, lengths):
+    """What the mask_fn hides, bool [B, C, F]."""
     features = torch.ones(len(lengths), CHANNELS, max(lengths))
-    masker = augment.masker(seeds, lengths, CHANNELS)
-    return masker(features) == 0
+    mask_fn = augment.draw(seeds, lengths, CHANNELS)
+    return mask_fn(features) == 0
 
 
-def runs(hidden):
+def runs(masked):
     """Count the runs of True."""
-    return sum(value for value, _ in itertools.groupby(hidden.tolist()))
+    return sum(value for value, _ in itertools.groupby(masked.tolist()))
 
 
 def test_two_masks_of_each_kind_for_every_utterance():
@@ -36,7 +36,7 @@ def test_two_masks_of_each_kind_for_every_utterance():
     for seed in range(200):
         seeds = [seed, seed + 1000, seed + 2000]
         for row, length in zip(
-            hidden_by(SpecAugment(), seeds, lengths), lengths, strict=True
+            masked_by(SpecAugment(), seeds, lengths), lengths, strict=True
         ):
             inside = row[:, :length]
             seen.append((runs(inside.all(1)), runs(inside.all(0))))
@@ -46,10 +46,11 @@ def test_two_masks_of_each_kind_for_every_utterance():
 
 @pytest.mark.parametrize("counts", [(2, 2), (1, 3), (0, 2)])
 def test_masks_are_drawn_and_painted_exactly(counts):
-    augment = SpecAugment(*counts, freq_share=0.25, time_share=0.2)
+    augment = SpecAugment(*counts, freq_ratio=0.25, time_ratio=0.2)
     for seed in range(100):
         seeds = range(seed, seed + len(LENGTHS))
-        freq, time = augment.spans(seeds, LENGTHS, CHANNELS)
+        mask = augment.draw(seeds, LENGTHS, CHANNELS)
+        freq, time = mask.freq.numpy(), mask.time.numpy()
         assert freq.shape == (len(LENGTHS), counts[0], 2)
         assert time.shape == (len(LENGTHS), counts[1], 2)
         painted = np.zeros((len(LENGTHS), CHANNELS, max(LENGTHS)), dtype=bool)
@@ -62,12 +63,13 @@ def test_masks_are_drawn_and_painted_exactly(counts):
                 assert 0 <= start < end <= length
                 assert end - start <= max(1, 0.2 * length)
                 painted[row, :, start:end] = True
-        hidden = hidden_by(augment, seeds, LENGTHS)
-        np.testing.assert_array_equal(hidden.numpy(), painted)
+        masked = masked_by(augment, seeds, LENGTHS)
+        np.testing.assert_array_equal(masked.numpy(), painted)
 
 
 def test_every_width_and_place_is_drawn():
-    drawn = SpecAugment().spans(range(3000), [40] * 3000, 20)
+    mask = SpecAugment().draw(range(3000), [40] * 3000, 20)
+    drawn = mask.freq.numpy(), mask.time.numpy()
     for spans, size, widest in zip(drawn, (20, 40), (6, 6), strict=True):
         widths = np.bincount((spans[..., 1] - spans[..., 0]).ravel())
         assert (widths[1:] > 0.8 * 6000 / widest).all()
@@ -76,36 +78,37 @@ def test_every_width_and_place_is_drawn():
 
 
 def test_an_utterance_without_frames_gets_no_time_mask():
-    freq, time = SpecAugment().spans([3], [0], CHANNELS)
+    mask = SpecAugment().draw([3], [0], CHANNELS)
+    freq, time = mask.freq.numpy(), mask.time.numpy()
     assert not time.any() and (freq[..., 1] > freq[..., 0]).all()
-    assert hidden_by(SpecAugment(), [3, 3], [0, 50])[0].all(0).sum() == 0
+    assert masked_by(SpecAugment(), [3, 3], [0, 50])[0].all(0).sum() == 0
 
 
 def test_masks_come_from_the_seed_whatever_the_batch():
     seeds = [11, 12, 13, 14, 15]
-    together = hidden_by(SpecAugment(), seeds, LENGTHS)
+    together = masked_by(SpecAugment(), seeds, LENGTHS)
     for row, length in enumerate(LENGTHS):
-        alone = hidden_by(SpecAugment(), [seeds[row]], [length])[0]
+        alone = masked_by(SpecAugment(), [seeds[row]], [length])[0]
         assert torch.equal(together[row, :, :length], alone)
-    again = hidden_by(SpecAugment(), seeds, LENGTHS)
-    other = hidden_by(SpecAugment(), [s + 1 for s in seeds], LENGTHS)
+    again = masked_by(SpecAugment(), seeds, LENGTHS)
+    other = masked_by(SpecAugment(), [s + 1 for s in seeds], LENGTHS)
     assert torch.equal(together, again) and not torch.equal(together, other)
 
 
-def test_hidden_features_are_the_mean_and_the_others_untouched():
+def test_masked_features_are_the_mean_and_the_others_untouched():
     features = torch.randn(2, CHANNELS, 50)
     lengths = torch.tensor([50, 30])
-    masker = SpecAugment().masker([1, 2], lengths.tolist(), CHANNELS)
-    out = masker(features)
-    hidden = hidden_by(SpecAugment(), [1, 2], [50, 30])
-    assert torch.equal(out, features.masked_fill(hidden, 0))
+    mask_fn = SpecAugment().draw([1, 2], lengths.tolist(), CHANNELS)
+    out = mask_fn(features)
+    masked = masked_by(SpecAugment(), [1, 2], [50, 30])
+    assert torch.equal(out, features.masked_fill(masked, 0))
 
 
 @pytest.mark.parametrize(
     ("subsampling", "reach", "stride"),
     [(GaborStem.subsampling, 13, 4), (((3, 2),), 3, 2), ((), 1, 1)],
 )
-def test_a_hidden_frame_hides_all_that_it_reads(subsampling, reach, stride):
+def test_a_masked_frame_hides_all_that_it_reads(subsampling, reach, stride):
     generator = torch.manual_seed(0)
     for spare in range(stride):
         mask = torch.rand(3, 9, generator=generator) < 0.3
@@ -113,34 +116,34 @@ def test_a_hidden_frame_hides_all_that_it_reads(subsampling, reach, stride):
         expected = torch.zeros(3, 1, size, dtype=torch.bool)
         for row, frame in mask.nonzero().tolist():
             expected[row, :, frame * stride : frame * stride + reach] = True
-        masker = FrameMasker(mask, subsampling)
-        out = masker(torch.ones(3, 1, size))
+        mask_fn = FrameMask(mask, subsampling)
+        out = mask_fn(torch.ones(3, 1, size))
         assert torch.equal(out == 0, expected)
 
 
 @pytest.mark.parametrize("stem", [GaborStem(20, 16), Wav2Vec2Stem(16)])
-def test_the_content_of_hidden_frames_does_not_reach_them(stem):
+def test_the_content_of_masked_frames_does_not_reach_them(stem):
     torch.manual_seed(0)
     frontend = WaveformFrontend(stem, 16, 24)
     lengths = frontend.output_lengths(torch.tensor([16000, 12000]))
     mask = torch.zeros(2, int(lengths[0]), dtype=torch.bool)
     mask[0, 3:7] = mask[0, 14] = mask[1, 9:12] = True
-    masker = FrameMasker(mask, stem.subsampling)
+    mask_fn = FrameMask(mask, stem.subsampling)
     wav_lens = torch.tensor([1.0, 0.75])
     one, two = (
-        frontend(torch.randn(2, 16000), wav_lens, masker)[0] for _ in "ab"
+        frontend(torch.randn(2, 16000), wav_lens, mask_fn)[0] for _ in "ab"
     )
     assert torch.equal(one[mask], two[mask])
     visible = ~mask & (torch.arange(mask.shape[1]) < lengths[:, None])
     assert (one - two).abs().amax(-1)[visible].min() > 1e-3
 
 
-def test_no_gradient_flows_from_a_hidden_frame_to_its_features():
+def test_no_gradient_flows_from_a_masked_frame_to_its_features():
     stem = GaborStem(20, 16)
     features = torch.randn(1, 20, 53, requires_grad=True)
     mask = torch.zeros(1, 11, dtype=torch.bool)
     mask[0, [2, 3, 9]] = True
-    seen = FrameMasker(mask, stem.subsampling)(features)
+    seen = FrameMask(mask, stem.subsampling)(features)
     frames = stem.subsample(seen)
     for frame in range(11):
         (gradient,) = torch.autograd.grad(
@@ -164,7 +167,7 @@ def expected_share(length, share, span):
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
 @pytest.mark.parametrize(("length", "span"), [(200, 10), (33, 10), (9, 10)])
-def test_the_hidden_share_is_as_expected(length, span, share):
+def test_the_masked_share_is_as_expected(length, span, share):
     draws = min(10_000, 400_000 // length)
     lengths = torch.full((draws,), length)
     mask = draw_span_mask(range(draws), lengths, share, span)
@@ -176,7 +179,7 @@ def test_the_hidden_share_is_as_expected(length, span, share):
 
 def test_spans_stay_inside_and_are_as_wide_as_asked():
     lengths = torch.tensor([50, 12, 3, 2, 1, 0])
-    hidden = np.zeros(6)
+    masked = np.zeros(6)
     for seed in range(100):
         seeds = range(seed, seed + 6)
         mask = draw_span_mask(seeds, lengths, 0.3, 8)
@@ -188,8 +191,8 @@ def test_spans_stay_inside_and_are_as_wide_as_asked():
                 len(list(g)) for v, g in itertools.groupby(mask[row]) if v
             ]
             assert all(w >= width for w in widths)
-            hidden[row] += mask[row].sum()
-    assert (hidden[:4] > 0).all() and not hidden[4:].any()
+            masked[row] += mask[row].sum()
+    assert (masked[:4] > 0).all() and not masked[4:].any()
 
 
 def test_spans_come_from_the_seed_whatever_the_batch():

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from nar_asr_lobes.lobes.nar_decoder import DecoderLayer, NarDecoder
+from nar_asr_lobes.lobes.nar_decoder import NarDecoder, _DecoderLayer
 
 VOCAB = 10
 TOKEN_LENS = [6, 3, 1, 2, 0]
@@ -137,7 +137,7 @@ def test_no_frames_and_no_tokens_give_finite_gradients(decoder, inputs):
 def test_a_layer_is_that_of_torch_where_places_do_not_count(
     scramble, copy_attention
 ):
-    ours = scramble(DecoderLayer(16, 2, 32, 0.1))
+    ours = scramble(_DecoderLayer(16, 2, 32, 0.1))
     theirs = nn.TransformerDecoderLayer(
         16, 2, 32, 0.1, "gelu", batch_first=True, norm_first=True
     ).eval()

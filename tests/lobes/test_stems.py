@@ -10,7 +10,7 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import (
 from nar_asr_lobes.lobes.stems import (
     SAMPLE_RATE,
     GaborStem,
-    UtteranceNorm,
+    MaskedInstanceNorm,
     Wav2Vec2Stem,
     gabor_filters,
 )
@@ -42,7 +42,7 @@ def test_the_wav2vec2_stem_is_that_of_transformers(norm, bias, scramble):
 
 
 def test_utterance_norm_is_group_norm_without_padding(scramble):
-    ours = scramble(UtteranceNorm(6), spread=1.0)
+    ours = scramble(MaskedInstanceNorm(6), spread=1.0)
     theirs = nn.GroupNorm(6, 6)
     theirs.load_state_dict(ours.state_dict())
     x = torch.randn(3, 6, 40) * 5 + 3

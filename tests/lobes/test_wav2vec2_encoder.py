@@ -3,9 +3,9 @@ import torch
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 from nar_asr_lobes.lobes.wav2vec2_encoder import (
-    GroupedConvPosition,
-    PositionGate,
-    RelativePositionBias,
+    _GroupedConvPosition,
+    _PositionGate,
+    _RelativePositionBias,
     position_buckets,
 )
 
@@ -13,7 +13,7 @@ from nar_asr_lobes.lobes.wav2vec2_encoder import (
 @pytest.mark.parametrize("kernel", [4, 5])
 def test_the_position_is_centred_and_order_matters(kernel):
     """An even kernel looks one frame further back."""
-    conv = GroupedConvPosition(8, kernel, 2)
+    conv = _GroupedConvPosition(8, kernel, 2)
     x = torch.randn(1, 20, 8, requires_grad=True)
     (gradient,) = torch.autograd.grad(conv(x)[0, 10].sum(), x)
     seen = gradient[0].abs().sum(-1).nonzero().flatten().tolist()
@@ -32,7 +32,7 @@ def test_buckets_and_bias_are_those_of_transformers(buckets, distance):
         position_buckets(offsets, buckets, distance),
         theirs._relative_positions_bucket(offsets),
     )
-    ours = RelativePositionBias(buckets, distance, 4)
+    ours = _RelativePositionBias(buckets, distance, 4)
     ours.table.load_state_dict(theirs.rel_attn_embed.state_dict())
     for frames in (1, 2, 31):
         assert torch.equal(ours(frames), theirs.compute_bias(frames, frames))
@@ -40,7 +40,7 @@ def test_buckets_and_bias_are_those_of_transformers(buckets, distance):
 
 def test_a_gate_that_is_undecided_lets_most_through():
     """With a projection of zero: 0.5 (0.5 - 1) + 2."""
-    gate = PositionGate(16, 4)
+    gate = _PositionGate(16, 4)
     torch.nn.init.zeros_(gate.projection.weight)
     torch.nn.init.zeros_(gate.projection.bias)
     out = gate(torch.randn(2, 5, 16))

@@ -25,10 +25,10 @@ def masks(model, samples, seed=0):
     return draw_span_mask(seeds, lengths, 0.5, 4)
 
 
-def run(model, wavs, wav_lens, mask, masker=None):
+def run(model, wavs, wav_lens, mask, mask_fn=None):
     """The output for a mask."""
     places = mask.flatten().nonzero().squeeze(1)
-    return model(wavs, wav_lens, mask, places, masker)
+    return model(wavs, wav_lens, mask, places, mask_fn)
 
 
 def test_batch_equals_one_by_one(model, ragged):
@@ -78,8 +78,8 @@ def test_soft_targets_are_sharper_when_colder_and_agree_with_the_hard(
     assert peaks[0] < peaks[1] / 2 and peaks[2] > 0.95
 
 
-def test_hidden_frames_are_guessed_from_the_others(model, ragged):
-    """All hidden: nothing is left to tell one utterance from another."""
+def test_masked_frames_are_guessed_from_the_others(model, ragged):
+    """All masked: nothing is left to tell one utterance from another."""
     wavs, wav_lens = ragged([8000, 8000])
     frames = int(model.output_lengths(torch.tensor(8000)))
     hide_all = torch.ones(2, frames, dtype=torch.bool)
@@ -95,12 +95,12 @@ def test_more_masks_change_the_guesses_and_not_the_targets(model, ragged):
     mask = masks(model, SAMPLES)
     plain = run(model, wavs, wav_lens, mask)
     stem = model.encoder.frontend.stem
-    masker = SpecAugment().masker(
+    mask_fn = SpecAugment().draw(
         range(len(SAMPLES)),
         stem.feature_lengths(torch.tensor(SAMPLES)).tolist(),
         stem.feature_channels,
     )
-    masked = run(model, wavs, wav_lens, mask, masker)
+    masked = run(model, wavs, wav_lens, mask, mask_fn)
     assert torch.equal(plain.targets, masked.targets)
     assert not torch.allclose(plain.logits, masked.logits)
 

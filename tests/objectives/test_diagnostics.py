@@ -4,12 +4,14 @@ from functools import partial
 import pytest
 import torch
 
+from nar_asr_lobes.objectives.best_rq import BestRqObjective
 from nar_asr_lobes.objectives.diagnostics import (
     Totals,
     count_codes,
-    signs_of_collapse,
+    find_collapse,
     spread_sums,
 )
+from nar_asr_lobes.objectives.wav2vec2 import Wav2Vec2Objective
 from nar_asr_lobes.training.scheduler import WarmupCosine
 from tests.training.runs import (
     Recorder,
@@ -73,31 +75,37 @@ def totals(perplexity=300, frames=10_000, spread=0.7, name="codes"):
     return Totals({"feature_std": spread}, {"feature_std": 1}, {name: counts})
 
 
+def collapse(totals):
+    """With the remedies of both objectives."""
+    remedies = BestRqObjective.remedies | Wav2Vec2Objective.remedies
+    return find_collapse(totals, remedies)
+
+
 def test_a_healthy_run_gives_no_signs():
-    assert signs_of_collapse(totals()) is None
-    assert signs_of_collapse(totals(perplexity=10)) is None
+    assert collapse(totals()) is None
+    assert collapse(totals(perplexity=10)) is None
     few = totals(perplexity=60, frames=60)
-    assert signs_of_collapse(few) is None  # all that were met differ
+    assert collapse(few) is None  # all that were met differ
     # Of a handful nothing is said: one alone is always of one code.
-    assert signs_of_collapse(totals(perplexity=1, frames=10)) is None
-    assert signs_of_collapse(totals(1, name="guesses")) is None
-    assert signs_of_collapse(Totals({"loss": 0.0}, {"loss": 1})) is None
-    assert signs_of_collapse(Totals(codes={"codes": torch.zeros(1, 8)})) is None
+    assert collapse(totals(perplexity=1, frames=10)) is None
+    assert collapse(totals(1, name="predictions")) is None
+    assert collapse(Totals({"loss": 0.0}, {"loss": 1})) is None
+    assert collapse(Totals(codes={"codes": torch.zeros(1, 8)})) is None
 
 
 def test_a_collapse_is_named_with_its_remedy():
-    few = signs_of_collapse(totals(perplexity=2))
+    few = collapse(totals(perplexity=2))
     assert few == (
         "codes: a perplexity of 2.0 where 320 are possible: raise "
         "diversity_weight, lower peak_lr or gumbel_start"
     )
-    assert "silence" in signs_of_collapse(totals(2, name="targets"))
+    assert "silence" in collapse(totals(2, name="targets"))
     half = totals()
     half.codes["codes"][1] = torch.eye(320)[0] * 10_000  # one codebook of two
-    assert "codes: a perplexity of 1.0 where" in signs_of_collapse(half)
-    flat = signs_of_collapse(totals(spread=1e-3))
-    assert "nearly the same for every frame (1.0e-03): lower" in flat
-    both = signs_of_collapse(totals(perplexity=2, spread=1e-3))
+    assert "codes: a perplexity of 1.0 where" in collapse(half)
+    flat = collapse(totals(spread=1e-3))
+    assert "nearly the same in every frame (1.0e-03): lower" in flat
+    both = collapse(totals(perplexity=2, spread=1e-3))
     assert "codes" in both and "feature_std" in both
 
 

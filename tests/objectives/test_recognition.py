@@ -10,11 +10,11 @@ from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.synthesis.phones import Lexicon
 from nar_asr_lobes.decoding.greedy import greedy_paths
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.evaluation.wer import score
+from nar_asr_lobes.evaluation.metrics import score
 from nar_asr_lobes.lobes.alignment import token_frames
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.masking import SpecAugment
-from nar_asr_lobes.lobes.model import Encoded
+from nar_asr_lobes.lobes.model import EncoderOutput
 from nar_asr_lobes.objectives.recognition import RecognitionObjective
 from tests.tones import TONE_TEXTS
 from tests.training.runs import (
@@ -30,10 +30,10 @@ TINY = ModelConfig.tiny()
 
 def sums_of(objective, model, batch, training=False):
     """Sums and counts of a batch, as numbers; codes are not among them."""
-    prepared = objective.prepare(batch, model)
-    sums = objective.sums(model, prepared, training)
+    inputs = objective.make_inputs(batch, model)
+    sums = objective.losses(model, inputs, training)
     numbers = {n: value.item() for n, value in sums.items() if not value.ndim}
-    return numbers, prepared.counts
+    return numbers, inputs.counts
 
 
 def built(kind, **options):
@@ -84,7 +84,7 @@ def test_masks_of_the_features_are_for_training_only(kind, tone_clips):
 def test_draws_come_from_the_seeds(kind, tone_clips):
     objective, model = built(kind)
     one, same, other = (
-        objective.prepare(make_batch(kind, tone_clips, [2, 3], seed), model)
+        objective.make_inputs(make_batch(kind, tone_clips, [2, 3], seed), model)
         for seed in (4, 4, 5)
     )
     assert torch.equal(one.mask, same.mask)
@@ -94,7 +94,7 @@ def test_draws_come_from_the_seeds(kind, tone_clips):
 def test_recognition_losses_are_what_the_model_says(tone_clips):
     objective, model = built("finetune")
     batch = make_batch("finetune", tone_clips, range(4))
-    prepared = objective.prepare(batch, model)
+    inputs = objective.make_inputs(batch, model)
     sums, counts = sums_of(objective, model, batch)
     encoded = model.encode(batch.wavs, batch.wav_lens)
 
@@ -114,10 +114,10 @@ def test_recognition_losses_are_what_the_model_says(tone_clips):
     frames = token_frames(
         encoded.log_probs, encoded.lengths, batch.tokens, batch.token_lens
     )
-    seen = batch.tokens.masked_fill(prepared.mask, model.mask_id)
+    seen = batch.tokens.masked_fill(inputs.mask, model.mask_id)
     filled = model.decode(encoded, seen, batch.token_lens, frames)
-    filled = filled[prepared.mask]
-    targets = batch.tokens[prepared.mask]
+    filled = filled[inputs.mask]
+    targets = batch.tokens[inputs.mask]
     cmlm = F.cross_entropy(
         filled[:, 1:], targets - 1, reduction="sum", label_smoothing=0.1
     )
@@ -125,7 +125,7 @@ def test_recognition_losses_are_what_the_model_says(tone_clips):
     assert sums["accuracy"] == (filled.argmax(-1) == targets).sum().item()
     pieces = batch.token_lens.sum().item()
     assert counts["ctc"] == counts["inter_ctc"] == pieces
-    assert counts["cmlm"] == counts["accuracy"] == prepared.mask.sum().item()
+    assert counts["cmlm"] == counts["accuracy"] == inputs.mask.sum().item()
 
 
 def test_inter_ctc_is_the_mean_over_its_layers(tone_clips):
@@ -147,8 +147,8 @@ def test_errors_are_counted_in_validation(tone_clips):
     sums, counts = sums_of(objective, model, batch)
     encoded = model.encode(batch.wavs, batch.wav_lens)
     paths = greedy_paths(encoded.log_probs, encoded.lengths)
-    guesses = [TOKENIZER.decode(path.tokens) for path in paths]
-    found = score(batch.ids, batch.texts, guesses)
+    hypotheses = [TOKENIZER.decode(path.tokens) for path in paths]
+    found = score(batch.ids, batch.texts, hypotheses)
     assert sums["wer"] == found.word_errors > 0
     assert sums["cer"] == found.character_errors > 0
     assert counts["cer"] == found.reference_characters
@@ -157,9 +157,9 @@ def test_errors_are_counted_in_validation(tone_clips):
     assert not {"wer", "cer"} & in_training.keys()
 
 
-def score_of(objective, prepared, texts):
+def score_of(objective, inputs, texts):
     """The score of a model whose best path spells these texts."""
-    batch = prepared.batch
+    batch = inputs.batch
     rows = [TOKENIZER.encode(text) for text in texts]
     frames = 1 + 2 * max(map(len, rows))
     labels = torch.zeros(len(rows), frames, dtype=torch.long)
@@ -167,21 +167,21 @@ def score_of(objective, prepared, texts):
         labels[row, 1 : 2 * len(tokens) : 2] = torch.tensor(tokens)
     scores = 9.0 * F.one_hot(labels, TOKENIZER.size)
     lengths = torch.full((len(rows),), frames)
-    encoded = Encoded(scores, lengths, scores.log_softmax(-1), [])
+    encoded = EncoderOutput(scores, lengths, scores.log_softmax(-1), [])
     slots = torch.zeros(*batch.tokens.shape, TOKENIZER.size)
-    sums = objective.sums(lambda *_: (encoded, slots), prepared, False)
-    return (sums[objective.score] / prepared.counts[objective.score]).item()
+    sums = objective.losses(lambda *_: (encoded, slots), inputs, False)
+    return (sums[objective.score] / inputs.counts[objective.score]).item()
 
 
 def test_letters_without_a_right_word_are_better_than_silence(tone_clips):
     objective, model = built("finetune")
     batch = make_batch("finetune", tone_clips, range(4))
-    prepared = objective.prepare(batch, model)
+    inputs = objective.make_inputs(batch, model)
     joined = [text.replace(" ", "") for text in batch.texts]
     assert score(batch.ids, batch.texts, joined).wer >= 1
-    assert score_of(objective, prepared, [""] * 4) == 1
-    assert score_of(objective, prepared, joined) < 0.5
-    assert score_of(objective, prepared, batch.texts) == 0
+    assert score_of(objective, inputs, [""] * 4) == 1
+    assert score_of(objective, inputs, joined) < 0.5
+    assert score_of(objective, inputs, batch.texts) == 0
 
 
 def with_phones():
@@ -243,7 +243,9 @@ def test_new_heads_begin_at_the_frequencies_of_their_units(tone_clips):
         dataset.batch([Sample(i, i) for i in part]) for part in ([0, 1], [2, 4])
     ]
     assert not model.ctc_head.bias.any() and not model.inter_head.bias.any()
-    objective.begin(model, [objective.prepare(b, model) for b in batches])
+    objective.init_from_batch(
+        model, [objective.make_inputs(b, model) for b in batches]
+    )
     texts = [clip.text for clip in tone_clips[:3]]  # not what CTC cannot align
     frames = torch.cat([model.output_lengths(b.samples) for b in batches])[:3]
     for head, encode in (
@@ -263,7 +265,7 @@ def test_a_head_that_was_trained_keeps_its_biases(tone_clips):
     model.ctc_head.bias.data[2] = 0.5
     before = model.ctc_head.bias.clone()
     batch = make_batch("finetune", tone_clips, range(4))
-    objective.begin(model, [objective.prepare(batch, model)])
+    objective.init_from_batch(model, [objective.make_inputs(batch, model)])
     assert torch.equal(model.ctc_head.bias, before)
     assert model.inter_head.bias.all()
 
@@ -297,8 +299,8 @@ def test_what_ctc_cannot_align_is_counted_and_adds_nothing(text, tone_clips):
     for name in ("ctc", "inter_ctc", "cmlm", "accuracy"):
         assert whole[name] == pytest.approx(kept[name], rel=1e-5), name
         assert whole_counts[name] == kept_counts[name]
-    assert (whole["left_out"], whole_counts["left_out"]) == (1, 4)
-    assert (kept["left_out"], kept_counts["left_out"]) == (0, 3)
+    assert (whole["ctc_skipped"], whole_counts["ctc_skipped"]) == (1, 4)
+    assert (kept["ctc_skipped"], kept_counts["ctc_skipped"]) == (0, 3)
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
@@ -316,8 +318,8 @@ def test_a_batch_of_scraps_gives_zero_and_every_gradient(
         wav_lens=torch.ones(2),
         samples=torch.tensor([samples] * 2),
     )
-    prepared = objective.prepare(batch, model)
-    sums = objective.sums(model, prepared, training=True)
+    inputs = objective.make_inputs(batch, model)
+    sums = objective.losses(model, inputs, training=True)
     loss = sum(sums[name] for name in objective.weights)
     loss.backward()
     assert loss.item() == 0
@@ -328,7 +330,7 @@ def test_a_batch_of_scraps_gives_zero_and_every_gradient(
 
 def test_weights_share_one_between_them(kind):
     weights = make_objective(kind).weights
-    weights.pop("visible", None)  # comes on top
+    weights.pop("unmasked", None)  # comes on top
     assert sum(weights.values()) == pytest.approx(1)
 
 

@@ -7,7 +7,8 @@ from torch.nn import functional as F
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.masking import SpecAugment, draw_span_mask
 from nar_asr_lobes.lobes.model import NarAsr
-from nar_asr_lobes.objectives.wav2vec2 import GumbelQuantizer, Wav2Vec2
+from nar_asr_lobes.objectives.quantizer import GumbelQuantizer
+from nar_asr_lobes.objectives.wav2vec2 import Wav2Vec2
 
 TINY = ModelConfig.tiny()
 SAMPLES = [12000, 8001, 5000, 4300]
@@ -20,7 +21,7 @@ def model(request):
     return Wav2Vec2(config, 2, 8, code_dim=4, width=12).eval()
 
 
-def hidden(model, samples, seed=0):
+def masked(model, samples, seed=0):
     """A mask, and its frames as the model takes them."""
     lengths = model.output_lengths(torch.tensor(samples))
     seeds = range(seed, seed + len(samples))
@@ -31,7 +32,7 @@ def hidden(model, samples, seed=0):
 
 def test_batch_equals_one_by_one(model, ragged):
     wavs, wav_lens = ragged(SAMPLES)
-    mask, places = hidden(model, SAMPLES)
+    mask, places = masked(model, SAMPLES)
     whole = model(wavs, wav_lens, mask, places)
     used, penalty = 0, 0
     for row, samples in enumerate(SAMPLES):
@@ -59,12 +60,12 @@ def test_batch_equals_one_by_one(model, ragged):
 def test_targets_are_of_the_frames_without_masks(model, ragged):
     """Other masks, and those of SpecAugment, change the contexts alone."""
     wavs, wav_lens = ragged(SAMPLES)
-    mask, places = hidden(model, SAMPLES)
+    mask, places = masked(model, SAMPLES)
     plain = model(wavs, wav_lens, mask, places)
     more = mask.clone()
     more[:, ::2] = True
     stem = model.encoder.frontend.stem
-    masker = SpecAugment().masker(
+    mask_fn = SpecAugment().draw(
         range(len(SAMPLES)),
         stem.feature_lengths(torch.tensor(SAMPLES)).tolist(),
         stem.feature_channels,
@@ -72,7 +73,7 @@ def test_targets_are_of_the_frames_without_masks(model, ragged):
     counted = mask.gather(1, places)
     for changed in (
         model(wavs, wav_lens, more, places),
-        model(wavs, wav_lens, mask, places, masker=masker),
+        model(wavs, wav_lens, mask, places, mask_fn=mask_fn),
     ):
         assert torch.equal(plain.targets, changed.targets)
         apart = (plain.contexts - changed.contexts)[counted].abs().amax(-1)
@@ -89,8 +90,8 @@ def test_targets_are_of_the_frames_without_masks(model, ragged):
     assert torch.equal(codes, plain.codes[counted])
 
 
-def test_hidden_frames_are_guessed_from_the_others(model, ragged):
-    """All hidden: nothing is left to tell one utterance from another."""
+def test_masked_frames_are_guessed_from_the_others(model, ragged):
+    """All masked: nothing is left to tell one utterance from another."""
     wavs, wav_lens = ragged([8000, 8000])
     frames = int(model.output_lengths(torch.tensor(8000)))
     mask = torch.ones(2, frames, dtype=torch.bool)

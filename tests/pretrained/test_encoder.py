@@ -88,7 +88,7 @@ def test_the_audio_can_be_told_apart(wavs, tmp_path):
     encoder, report = imported(source, tmp_path / "b")
     other, other_report = imported(source, tmp_path / "c", normalize=False)
     assert report.published.audio == "normalised (preprocessor_config.json)"
-    assert other_report.published.audio == "as it is (as you say)"
+    assert other_report.published.audio == "not normalised (--normalize)"
     mine, _ = states_of(encoder, wavs, torch.ones(4))
     theirs, _ = states_of(other, wavs, torch.ones(4))
     assert (mine[-1] - theirs[-1]).abs().max() > 1e-2

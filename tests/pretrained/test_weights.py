@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.pretrained.config import read_published_config
+from nar_asr_lobes.pretrained.encoder import read_published_config
 from nar_asr_lobes.pretrained.weights import encoder_state, read_tensors
 from tests.published_models import PUBLISHED, make_published, save_published
 
@@ -64,7 +64,8 @@ def test_missing_and_unknown_tensors_are_named(source, tensors):
     tensors[f"wavlm.{short}"] = bias
     for extra in ("encoder.layers.3.layer_norm.bias", "other.weight"):
         extra = f"wavlm.{extra}"
-        message = f"not know: {re.escape(extra.removeprefix('wavlm.'))}; take"
+        short = re.escape(extra.removeprefix("wavlm."))
+        message = f"unknown to this encoder: {short}; take"
         with pytest.raises(UserError, match=message):
             convert(source, {**tensors, extra: bias})
 

@@ -15,7 +15,7 @@ from torch.multiprocessing import spawn
 
 from nar_asr_lobes.distributed import gather_objects, sum_over_ranks
 from nar_asr_lobes.lobes.config import ModelConfig
-from nar_asr_lobes.objectives.pretraining import BestRqObjective
+from nar_asr_lobes.objectives.best_rq import BestRqObjective
 from nar_asr_lobes.training.signals import Interrupted
 from tests.training.runs import (
     ALL_KINDS,
@@ -82,7 +82,9 @@ def fitted(parts, clips):
     objective = BestRqObjective(0.5, 4, 1, 32, projection="whitened")
     model = objective.build_model(ModelConfig.tiny())
     batches = [make_batch("pretrain", clips, part) for part in parts]
-    objective.begin(model, [objective.prepare(b, model) for b in batches])
+    objective.init_from_batch(
+        model, [objective.make_inputs(b, model) for b in batches]
+    )
     return model.quantizer.projection
 
 

@@ -11,11 +11,9 @@ from nar_asr_lobes.dataio.datasets import SpeechDataset, step_loader
 from nar_asr_lobes.dataio.text.tokenizer import train_tokenizer
 from nar_asr_lobes.lobes.masking import SpecAugment
 from nar_asr_lobes.lobes.model import ModelConfig
-from nar_asr_lobes.objectives.pretraining import (
-    BestRqObjective,
-    Wav2Vec2Objective,
-)
+from nar_asr_lobes.objectives.best_rq import BestRqObjective
 from nar_asr_lobes.objectives.recognition import RecognitionObjective
+from nar_asr_lobes.objectives.wav2vec2 import Wav2Vec2Objective
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import LogConfig, OptimConfig
@@ -38,9 +36,9 @@ def make_objective(kind, spec_augment=None):
             codes=32,
             code_dim=16,
             width=32,
-            gumbel_share=0.5,
+            gumbel_ratio=0.5,
             spec_augment=spec_augment,
-            visible_weight=0.5,
+            unmasked_loss_weight=0.5,
         )
     if kind == "pretrain":
         return BestRqObjective(
@@ -49,7 +47,7 @@ def make_objective(kind, spec_augment=None):
             codebooks=2,
             codes=32,
             spec_augment=spec_augment,
-            visible_weight=0.5,
+            unmasked_loss_weight=0.5,
         )
     return RecognitionObjective(TOKENIZER, 0.3, 0.5, spec_augment=spec_augment)
 

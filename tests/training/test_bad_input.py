@@ -183,7 +183,7 @@ OPTIONS = [
         "--optim={scheduler: {warmup_ratio: 2}}",
         "optim: scheduler: warmup_ratio is 2; it must be a finite",
     ),
-    ("finetune", "--wave_augment=5", "wave_augment: .* not callable; name a"),
+    ("finetune", "--wave_augment=5", "wave_augment: .* not callable; correct"),
     (
         "finetune",
         "--objective={smoothness: 1}",
@@ -195,7 +195,7 @@ OPTIONS = [
     ("pretrain", "--objective=best_rq", "objective: pretrain needs !new:.*; "),
     ("pretrain", "--objective={spec_augment: True}", "spec_augment is True; n"),
     ("finetune", "--objective={spec_augment: 2}", "spec_augment is 2; name a"),
-    ("pretrain", "--objective={mask_share: 35}", "mask_share is 35; it must"),
+    ("pretrain", "--objective={mask_prob: 35}", "mask_prob is 35; it must"),
     ("finetune", "--reinit_layers=-1", "reinit_layers is -1; it must be a"),
     (
         "finetune",

@@ -106,10 +106,12 @@ def test_losses_are_sums_over_counts_of_the_whole_step(
     batches = [make_batch(kind, tone_clips, part) for part in ([0, 1], [5])]
     brain = ready(kind, tmp_path)
     sums, counts = {}, {}
-    parts = [brain.objective.prepare(batch, brain.model) for batch in batches]
-    brain.objective.begin(brain.model, parts)
+    parts = [
+        brain.objective.make_inputs(batch, brain.model) for batch in batches
+    ]
+    brain.objective.init_from_batch(brain.model, parts)
     for prepared in parts:
-        found = brain.objective.sums(brain.model, prepared, training=True)
+        found = brain.objective.losses(brain.model, prepared, training=True)
         found = {name: x for name, x in found.items() if not x.ndim}
         for name, value in found.items():
             sums[name] = sums.get(name, 0) + value.item()
@@ -184,7 +186,7 @@ def test_a_skipped_step_leaves_the_log_and_its_warnings_alone(
     assert train["skipped"] == 0.25 and len(numbers) == 4
     kept = [n["loss"] for n in numbers if not n["skipped"]]
     assert train["loss"] == pytest.approx(sum(kept) / 3)
-    assert "feature_std: the encoder gives nearly the same" in caplog.text
+    assert "feature_std: the encoder's states are nearly" in caplog.text
 
 
 def test_too_many_skipped_steps_in_a_row_end_the_run(tmp_path, tone_clips):
@@ -386,7 +388,7 @@ def test_evaluate_gives_the_loss_of_the_best_checkpoint(
     for batch in batches:
         item = brain.prepare(batch)
         with torch.no_grad():
-            sums = brain.objective.sums(brain.model, item, training=False)
+            sums = brain.objective.losses(brain.model, item, training=False)
         for name, weight in brain.objective.weights.items():
             share = float(sums[name]) / max(item.counts[name], 1.0)
             expected += weight * share / len(batches)

@@ -7,10 +7,10 @@ from torch._dynamo.testing import CompileCounter
 
 from nar_asr_lobes.lobes.attention import attention_mask, rotary_angles
 from nar_asr_lobes.lobes.config import ModelConfig
-from nar_asr_lobes.lobes.encoder import EncoderLayer
+from nar_asr_lobes.lobes.encoder import _EncoderLayer
 from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.lobes.stems import GaborStem, Wav2Vec2Stem
-from nar_asr_lobes.lobes.wav2vec2_encoder import Wav2Vec2Layer
+from nar_asr_lobes.lobes.wav2vec2_encoder import _Wav2Vec2Layer
 from nar_asr_lobes.objectives.best_rq import BestRq
 from nar_asr_lobes.training.device import compile_layers, move, prefetch
 
@@ -81,7 +81,7 @@ def compiled(part):
 
 def test_one_graph_serves_all_layers_and_lengths():
     torch.manual_seed(0)
-    layers = [EncoderLayer(16, 2, 32, 5, 0.0) for _ in range(3)]
+    layers = [_EncoderLayer(16, 2, 32, 5, 0.0) for _ in range(3)]
     counter = CompileCounter()
     torch._dynamo.reset()
     for shape in ((3, 7), (2, 12), (5, 4)):
@@ -100,7 +100,7 @@ def test_one_graph_serves_all_layers_and_lengths():
 
 def test_other_parts_are_one_graph_too():
     x, valid = torch.randn(2, 7, 16), valid_mask(torch.tensor([7, 4]), 7)
-    layer = Wav2Vec2Layer(ModelConfig(d_model=16, heads=2, ffn_dim=32)).eval()
+    layer = _Wav2Vec2Layer(ModelConfig(d_model=16, heads=2, ffn_dim=32)).eval()
     graph, counter = compiled(layer)
     mask = attention_mask(valid)
     torch.testing.assert_close(graph(x, mask, None), layer(x, mask, None))

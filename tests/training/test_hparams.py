@@ -10,7 +10,7 @@ from torch.distributed.run import get_args_parser
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.config import ModelConfig
-from nar_asr_lobes.objectives.pretraining import Wav2Vec2Objective
+from nar_asr_lobes.objectives.wav2vec2 import Wav2Vec2Objective
 from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.hparams import (
     load_run,
@@ -233,8 +233,8 @@ optim:
       weight_decay: 0.01
    scheduler: !name:nar_asr_lobes.training.scheduler.WarmupCosine
       peak_lr: !ref <peak_lr>
-objective: !new:nar_asr_lobes.objectives.pretraining.BestRqObjective
-   mask_share: 0.5
+objective: !new:nar_asr_lobes.objectives.best_rq.BestRqObjective
+   mask_prob: 0.5
    mask_span: 10
 """
 
@@ -291,7 +291,7 @@ def test_keys_of_an_included_file_are_overridden(recipe, tmp_path):
     )
     assert config.model == ModelConfig(d_model=32, heads=4)
     assert config.objective.mask_span == 4
-    assert config.objective.mask_share == 0.5
+    assert config.objective.mask_prob == 0.5
     config = load_run(
         path, "data_folder: x\nmodel: !include:wide.yaml {heads: 4}"
     )
@@ -300,10 +300,8 @@ def test_keys_of_an_included_file_are_overridden(recipe, tmp_path):
 
 
 def test_keys_with_a_tag_take_the_place_of_what_is_there(recipe):
-    tag = "!new:nar_asr_lobes.objectives.pretraining.Wav2Vec2Objective"
-    given = (
-        f"data_folder: x\nobjective: {tag} {{mask_share: 0.4, mask_span: 3}}"
-    )
+    tag = "!new:nar_asr_lobes.objectives.wav2vec2.Wav2Vec2Objective"
+    given = f"data_folder: x\nobjective: {tag} {{mask_prob: 0.4, mask_span: 3}}"
     config = load_run(recipe(), given)
     assert type(config.objective) is Wav2Vec2Objective
     assert config.objective.mask_span == 3

@@ -7,7 +7,7 @@ import torch
 from nar_asr_lobes.dataio.batching import Sample
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.config import ENCODER_KEYS, ModelConfig
-from nar_asr_lobes.objectives.pretraining import BestRqObjective
+from nar_asr_lobes.objectives.best_rq import BestRqObjective
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.hparams import load_run
 from nar_asr_lobes.training.init_from import (
@@ -188,11 +188,12 @@ def test_a_fitted_projection_is_not_fitted_again(tmp_path, tone_clips):
     model = objective.build_model(ModelConfig.tiny())
     dataset = make_dataset("pretrain", tone_clips)
     one, other = (
-        objective.prepare(dataset.batch([Sample(i, i)]), model) for i in (0, 1)
+        objective.make_inputs(dataset.batch([Sample(i, i)]), model)
+        for i in (0, 1)
     )
-    objective.begin(model, [one])
+    objective.init_from_batch(model, [one])
     before = model.quantizer.projection.clone()
-    objective.begin(model, [other])
+    objective.init_from_batch(model, [other])
     assert torch.equal(model.quantizer.projection, before)
 
 

@@ -32,7 +32,7 @@ def test_it_trains_goes_on_and_writes_a_bundle(folder):
     ]
     assert set(lexicon.words) == set(" ".join(texts).split())
     bundle = load_bundle(folder / "out" / "bundle")
-    assert bundle.model.config.inter_units == lexicon.size
+    assert bundle.model.config.inter_vocab_size == lexicon.size
     assert bundle.model.vocab_size == bundle.tokenizer.size
     assert run_tiny(folder, "finetune", PHONES, lm).code == 0  # from its end
 

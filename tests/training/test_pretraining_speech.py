@@ -10,10 +10,8 @@ from nar_asr_lobes.dataio.batching import Sample, StepSampler
 from nar_asr_lobes.dataio.datasets import SpeechDataset, step_loader
 from nar_asr_lobes.dataio.prepare import tsv_utterances
 from nar_asr_lobes.lobes.model import ModelConfig
-from nar_asr_lobes.objectives.pretraining import (
-    BestRqObjective,
-    Wav2Vec2Objective,
-)
+from nar_asr_lobes.objectives.best_rq import BestRqObjective
+from nar_asr_lobes.objectives.wav2vec2 import Wav2Vec2Objective
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import OptimConfig
@@ -31,7 +29,9 @@ SIZES = ModelConfig(
     dropout=0.0,
 )
 BEST_RQ = BestRqObjective(0.5, 6, codebooks=2, codes=256)
-VISIBLE = BestRqObjective(0.5, 6, codebooks=2, codes=256, visible_weight=1.0)
+VISIBLE = BestRqObjective(
+    0.5, 6, codebooks=2, codes=256, unmasked_loss_weight=1.0
+)
 WAV2VEC2 = Wav2Vec2Objective(
     0.5, 6, negatives=20, codes=64, code_dim=32, width=64
 )
@@ -99,6 +99,6 @@ def test_masked_accuracy_rises_well_above_chance(
     item = brain.prepare(batches[0])
     brain.modules.eval()
     with torch.no_grad():
-        sums = objective.sums(brain.model, item, training=False)
+        sums = objective.losses(brain.model, item, training=False)
     right = float(sums["accuracy"]) / item.counts["accuracy"]
     assert right > accuracy * guessed(objective, brain, item)

@@ -108,10 +108,10 @@ def test_dropout_masks_and_augmentation_are_really_on(unbroken, tone_clips):
     assert sum(b.seconds for b in plain) != sum(b.seconds for b in changed)
 
     def losses(objective, seed=None):
-        prepared = objective.prepare(changed[0], brain.model)
+        prepared = objective.make_inputs(changed[0], brain.model)
         if seed is not None:  # the same noise for wav2vec 2.0's codes
             torch.manual_seed(seed)
-        sums = objective.sums(brain.model, prepared, training=True)
+        sums = objective.losses(brain.model, prepared, training=True)
         return {n: x.item() for n, x in sums.items() if not x.ndim}
 
     brain.model.train()

@@ -139,8 +139,8 @@ def test_a_pretraining_may_freeze_the_frontend(folder):
 
 def test_what_is_frozen_has_no_penalty(folder):
     (folder / "objective.yaml").write_text(
-        "!new:nar_asr_lobes.objectives.pretraining.Wav2Vec2Objective\n"
-        "mask_share: 0.5\nmask_span: 4\npenalty_weight: 1.0\n"
+        "!new:nar_asr_lobes.objectives.wav2vec2.Wav2Vec2Objective\n"
+        "mask_prob: 0.5\nmask_span: 4\npenalty_weight: 1.0\n"
     )
     option = "--objective=!include:objective.yaml"
     outcome = run_tiny(folder, "pretrain", option, "--freeze=frontend")

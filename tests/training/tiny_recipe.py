@@ -52,8 +52,8 @@ logging:
 """
 _OBJECTIVES = {
     "pretrain": """\
-objective: !new:nar_asr_lobes.objectives.pretraining.BestRqObjective
-   mask_share: 0.5
+objective: !new:nar_asr_lobes.objectives.best_rq.BestRqObjective
+   mask_prob: 0.5
    mask_span: 4
    codebooks: 1
    codes: 16

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from nar_asr_lobes.dataio.audio.resampling import SAMPLE_RATE
+from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 
 # 16 frames at 25 Hz, which end at the last sample: 21 tokens a second. More
 # silence than that makes the learning slower.

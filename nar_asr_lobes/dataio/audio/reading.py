@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -18,9 +19,10 @@ import numpy as np
 
 from nar_asr_lobes.dataio.audio.errors import AudioError, audio_error
 from nar_asr_lobes.dataio.audio.media import Media, open_media, piece_frames
-from nar_asr_lobes.dataio.audio.mixing import join_to, mix
-from nar_asr_lobes.dataio.audio.resampling import (
+from nar_asr_lobes.dataio.audio.waveform import (
     SAMPLE_RATE,
+    join_to,
+    mix,
     rate_ratio,
     resample_blocks,
 )
@@ -207,9 +209,9 @@ class AudioStream:
         return bool(self._high - self._low < _SILENT)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        path = _checked(self.path)
+        path = self.path
         count = 0
-        with open_media(path, self.warnings) as media:
+        with self._open() as media:
             if self.end is None:
                 skipped = self.start / SAMPLE_RATE
                 _check_header(path, media, skipped, self.max_seconds)
@@ -229,6 +231,9 @@ class AudioStream:
                     break
         if not count:
             raise _no_samples(path)
+
+    def _open(self) -> AbstractContextManager[Media]:
+        return open_media(_checked(self.path), self.warnings)
 
     def _seek(self, media: Media) -> int:
         """Go near the start; return the first sample at 16 kHz behind it."""

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nar_asr_lobes.dataio.text.normalization import is_spaceless
 from nar_asr_lobes.dataio.text.pieces import SPACE, Tokenizer
-from nar_asr_lobes.dataio.text.scripts import is_spaceless
 from nar_asr_lobes.decoding.hotwords.closings import (
     AHEAD,
     NONE,

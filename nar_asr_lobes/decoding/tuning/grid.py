@@ -19,7 +19,7 @@ import jiwer
 import numpy as np
 import torch
 
-from nar_asr_lobes.dataio.text.scripts import has_no_words
+from nar_asr_lobes.dataio.text.normalization import has_no_words
 from nar_asr_lobes.decoding.beam.search import prefix_beam_search
 from nar_asr_lobes.decoding.hypotheses import (
     BeamOptions,

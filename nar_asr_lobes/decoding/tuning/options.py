@@ -29,7 +29,7 @@ from nar_asr_lobes.decoding.tuning.grid import (
     tune_rescoring,
     word_errors,
 )
-from nar_asr_lobes.lobes.model import Encoded
+from nar_asr_lobes.lobes.model import EncoderOutput
 
 THRESHOLDS = (0.0, 0.5, 0.7, 0.9, 0.97)
 FILL_CTC_WEIGHTS = (0.0, 0.3, 0.5, 0.7)
@@ -120,7 +120,7 @@ def tune_options(
 
 
 def _tune_mask_predict(
-    recognizer: Recognizer, encoded: list[Encoded], references: list[str]
+    recognizer: Recognizer, encoded: list[EncoderOutput], references: list[str]
 ) -> tuple[MaskPredictOptions, list[dict]]:
     """Try thresholds and CTC shares; threshold 0 is the greedy result."""
     surface = []
@@ -143,7 +143,9 @@ def _tune_mask_predict(
 
 
 def _rescored(
-    recognizer: Recognizer, encoded: list[Encoded], options: DecodingOptions
+    recognizer: Recognizer,
+    encoded: list[EncoderOutput],
+    options: DecodingOptions,
 ) -> list[list[Hypothesis]]:
     """Re-score the 5-best of every utterance with the decoder."""
     searcher = _with_options(recognizer, options)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class PreparedText:
+class TextInputs:
     """A batch of sentences and the number of tokens it predicts."""
 
     batch: TextBatch
@@ -57,6 +58,7 @@ class LmObjective:
     """
 
     score = "nats"
+    remedies: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, vocab_size: int):
         self.vocab_size = vocab_size
@@ -66,20 +68,20 @@ class LmObjective:
         """Build the language model."""
         return TransformerLm(sizes, self.vocab_size)
 
-    def begin(
-        self, model: TransformerLm, prepared: Sequence[PreparedText]
+    def init_from_batch(
+        self, model: TransformerLm, prepared: Sequence[TextInputs]
     ) -> None:
         """Fit nothing."""
 
-    def prepare(
-        self, batch: TextBatch, model: TransformerLm, done: float = 0.0
-    ) -> PreparedText:
+    def make_inputs(
+        self, batch: TextBatch, model: TransformerLm, progress: float = 0.0
+    ) -> TextInputs:
         """Count the tokens of a batch and its ends."""
         tokens = float(batch.token_lens.sum() + len(batch.token_lens))
-        return PreparedText(batch, {"nats": tokens})
+        return TextInputs(batch, {"nats": tokens})
 
-    def sums(
-        self, model: Callable, prepared: PreparedText, training: bool
+    def losses(
+        self, model: Callable, prepared: TextInputs, training: bool
     ) -> dict[str, torch.Tensor]:
         """Sum the negative log-probabilities."""
         batch = prepared.batch

@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
-from nar_asr_lobes.objectives.contrastive import (
-    contrast_frames,
+from nar_asr_lobes.objectives.wav2vec2 import (
+    diversity_loss,
     draw_distractors,
-    unused_share,
+    info_nce,
 )
 
 
@@ -48,7 +48,7 @@ def test_draws_come_from_the_seed_whatever_the_batch():
     assert not torch.equal(whole[0, :9, :9], other)
 
 
-def test_no_hidden_frames_give_a_table_of_zeros():
+def test_no_predicted_frames_give_a_table_of_zeros():
     assert draw_distractors([1, 2], [0, 0], 5).tolist() == [[[0]], [[0]]]
 
 
@@ -79,14 +79,14 @@ def test_the_loss_is_that_of_the_paper(kinds):
     contexts, targets = torch.randn(2, 3, 6, 8)
     codes = torch.randint(kinds, (3, 6, 2))
     table = draw_distractors([1, 2, 3], counts, 9)
-    found = contrast_frames(contexts, targets, codes, table, 0.3)
+    found_loss, found_hits = info_nce(contexts, targets, codes, table, 0.3)
     loss = hits = 0
     for row, count in enumerate(counts):
         rows = (x[row, :count] for x in (contexts, targets, codes, table))
         more = by_hand(*rows, 0.3)
         loss, hits = loss + more[0], hits + more[1]
-    assert found.loss.sum().item() == pytest.approx(loss, rel=1e-5, abs=1e-6)
-    assert found.hits.sum() == hits
+    assert found_loss.sum().item() == pytest.approx(loss, rel=1e-5, abs=1e-6)
+    assert found_hits.sum() == hits
     # Of one kind, all distractors are left out.
     assert (loss == pytest.approx(0, abs=1e-9)) == (kinds == 1)
 
@@ -97,11 +97,11 @@ def test_two_frames_by_hand():
     targets = torch.tensor([[[3.0, 4.0], [4.0, 3.0]]])
     table = torch.tensor([[[0, 2], [1, 0]]])
     codes = torch.tensor([[[0, 1], [1, 1]]])
-    found = contrast_frames(contexts, targets, codes, table, 0.5)
+    found_loss, found_hits = info_nce(contexts, targets, codes, table, 0.5)
     first = math.log(math.exp(1.2) + 2 * math.exp(1.6)) - 1.2
     second = math.log(math.exp(1.2) + math.exp(1.6)) - 1.2
-    assert found.loss[0].tolist() == pytest.approx([first, second], rel=1e-6)
-    assert not found.hits.any()
+    assert found_loss[0].tolist() == pytest.approx([first, second], rel=1e-6)
+    assert not found_hits.any()
 
 
 def test_padding_adds_nothing_to_the_gradient():
@@ -110,7 +110,7 @@ def test_padding_adds_nothing_to_the_gradient():
     table = torch.zeros(1, 5, 5, dtype=torch.int16)
     table[:, :3, :3] = draw_distractors([3], [3], 10)
     codes = torch.arange(5).view(1, 5, 1)
-    contrast_frames(contexts, targets, codes, table).loss.sum().backward()
+    info_nce(contexts, targets, codes, table)[0].sum().backward()
     for gradient in (contexts.grad, targets.grad):
         assert gradient[0, :3].any() and not gradient[0, 3:].any()
 
@@ -119,21 +119,21 @@ def test_the_loss_is_of_float32_in_mixed_precision():
     contexts, targets = torch.randn(2, 2, 6, 8)
     codes = torch.arange(12).view(2, 6, 1)
     table = draw_distractors([1, 2], [6, 6], 20)
-    plain = contrast_frames(contexts, targets, codes, table).loss
+    plain = info_nce(contexts, targets, codes, table)[0]
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = contrast_frames(contexts, targets, codes, table).loss
+        mixed = info_nce(contexts, targets, codes, table)[0]
     assert torch.equal(plain, mixed)
 
 
-def test_the_unused_share_is_zero_for_equal_use_and_pulls_towards_it():
-    assert unused_share(torch.full((2, 8), 1 / 8)).item() == pytest.approx(
+def test_the_diversity_loss_is_zero_for_equal_use_and_pulls_towards_it():
+    assert diversity_loss(torch.full((2, 8), 1 / 8)).item() == pytest.approx(
         0, abs=1e-5
     )
     one = torch.eye(8)[:2]
-    assert unused_share(one).item() == pytest.approx(7 / 8, abs=1e-5)
+    assert diversity_loss(one).item() == pytest.approx(7 / 8, abs=1e-5)
     scores = torch.tensor([[2.0, 0.0, -1.0]], requires_grad=True)
-    unused_share(scores.softmax(-1)).backward()
+    diversity_loss(scores.softmax(-1)).backward()
     assert scores.grad[0, 0] > 0 > scores.grad[0, 2]
     certain = torch.eye(3)[:1].requires_grad_()
-    unused_share(certain).backward()
+    diversity_loss(certain).backward()
     assert certain.grad.isfinite().all()

@@ -12,11 +12,8 @@ from nar_asr_lobes.dataio.audio.reading import SAMPLE_RATE
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.masking import draw_span_mask
-from nar_asr_lobes.objectives.contrastive import contrast_frames
-from nar_asr_lobes.objectives.pretraining import (
-    BestRqObjective,
-    Wav2Vec2Objective,
-)
+from nar_asr_lobes.objectives.best_rq import BestRqObjective
+from nar_asr_lobes.objectives.wav2vec2 import Wav2Vec2Objective, info_nce
 from tests.tones import tone_speech
 from tests.training.runs import (
     Recorder,
@@ -41,17 +38,17 @@ class Noiseless(Wav2Vec2Objective):
     def __init__(self):
         super().__init__(0.5, 4, **SIZES, diversity_weight=0.0)
 
-    def gumbel(self, done):
+    def gumbel(self, progress):
         """No temperature, no noise."""
         return None
 
 
-def run(objective, batch, done=0.0, training=False, **sizes):
+def run(objective, batch, progress=0.0, training=False, **sizes):
     """An objective's sums, counts and draws for a batch."""
     torch.manual_seed(0)
     model = objective.build_model(replace(TINY, **sizes)).eval()
-    prepared = objective.prepare(batch, model, done)
-    return objective.sums(model, prepared, training), prepared, model
+    inputs = objective.make_inputs(batch, model, progress)
+    return objective.losses(model, inputs, training), inputs, model
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -60,7 +57,7 @@ def test_a_batch_is_the_sum_of_its_utterances(kind, stem, tone_clips):
     """Targets, hits and losses are blind to padding."""
     objective = make_objective(kind)
     kept = {"stem": stem, "stem_channels": 16}
-    whole, prepared, _ = run(
+    whole, inputs, _ = run(
         objective, make_batch(kind, tone_clips, range(8)), **kept
     )
     total, counts = {}, {}
@@ -71,31 +68,31 @@ def test_a_batch_is_the_sum_of_its_utterances(kind, stem, tone_clips):
             total[name] = total.get(name, 0) + value
         for name, value in one.counts.items():
             counts[name] = counts.get(name, 0) + value
-    assert counts == prepared.counts
+    assert counts == inputs.counts
     whole.pop("diversity", None)  # of all codes together, as it says
     for name, value in whole.items():
         torch.testing.assert_close(value, total[name], rtol=1e-5, atol=1e-5)
 
 
-def test_best_rq_is_cross_entropy_over_the_hidden_frames(tone_clips):
+def test_best_rq_is_cross_entropy_over_the_masked_frames(tone_clips):
     objective = BestRqObjective(0.5, 4, 2, 32)
     batch = make_batch("pretrain", tone_clips, range(4))
-    sums, prepared, model = run(objective, batch)
+    sums, inputs, model = run(objective, batch)
     lengths = model.output_lengths(batch.samples)
     drawn = draw_span_mask(batch.seeds, lengths, 0.5, 4)
-    assert torch.equal(prepared.mask, drawn)
-    places = drawn.flatten().nonzero().squeeze(1)
-    out = model(batch.wavs, batch.wav_lens, drawn, places)
+    assert torch.equal(inputs.mask, drawn)
+    positions = drawn.flatten().nonzero().squeeze(1)
+    out = model(batch.wavs, batch.wav_lens, drawn, positions)
     loss = hits = 0.0
     for row, codes in zip(out.logits, out.targets, strict=True):
         for scores, code in zip(row, codes, strict=True):
             loss += F.cross_entropy(scores, code).item()
             hits += scores.argmax().item() == code.item()
-    guesses = out.targets.numel()
-    assert guesses == 2 * drawn.sum()
-    assert prepared.counts == {
-        "best_rq": guesses,
-        "accuracy": guesses,
+    predictions = out.targets.numel()
+    assert predictions == 2 * drawn.sum()
+    assert inputs.counts == {
+        "best_rq": predictions,
+        "accuracy": predictions,
         "feature_std": lengths.sum(),
         "feature_rank": lengths.sum(),
     }
@@ -106,32 +103,32 @@ def test_best_rq_is_cross_entropy_over_the_hidden_frames(tone_clips):
         assert torch.equal(sums["targets"][book].long(), met)
 
 
-def test_visible_frames_have_a_loss_of_their_own(tone_clips):
-    hidden_only = BestRqObjective(0.5, 4, 2, 32, soft_weight=0.25)
+def test_unmasked_frames_have_a_loss_of_their_own(tone_clips):
+    masked_only = BestRqObjective(0.5, 4, 2, 32, soft_weight=0.25)
     objective = BestRqObjective(
-        0.5, 4, 2, 32, soft_weight=0.25, visible_weight=0.5
+        0.5, 4, 2, 32, soft_weight=0.25, unmasked_loss_weight=0.5
     )
-    assert objective.weights == {"best_rq": 0.75, "kl": 0.25, "visible": 0.5}
+    assert objective.weights == {"best_rq": 0.75, "kl": 0.25, "unmasked": 0.5}
     batch = make_batch("pretrain", tone_clips, range(4))
-    before, plain, _ = run(hidden_only, batch)
-    sums, prepared, model = run(objective, batch)
+    before, plain, _ = run(masked_only, batch)
+    sums, inputs, model = run(objective, batch)
     for name, value in before.items():
         torch.testing.assert_close(sums[name], value)
-        assert prepared.counts.get(name) == plain.counts.get(name)
+        assert inputs.counts.get(name) == plain.counts.get(name)
     lengths = model.output_lengths(batch.samples)
-    loss, visible = 0.0, 0
+    loss, unmasked = 0.0, 0
     for row, length in enumerate(lengths.tolist()):
         for frame in range(length):
-            if prepared.mask[row, frame]:
+            if inputs.mask[row, frame]:
                 continue
-            place = torch.tensor([row * prepared.mask.shape[1] + frame])
-            out = model(batch.wavs, batch.wav_lens, prepared.mask, place)
+            place = torch.tensor([row * inputs.mask.shape[1] + frame])
+            out = model(batch.wavs, batch.wav_lens, inputs.mask, place)
             loss += F.cross_entropy(
                 out.logits.flatten(0, 1), out.targets.flatten(), reduction="sum"
             ).item()
-            visible += 1
-    assert prepared.counts["visible"] == 2 * visible
-    assert sums["visible"].item() == pytest.approx(loss, rel=1e-4)
+            unmasked += 1
+    assert inputs.counts["unmasked"] == 2 * unmasked
+    assert sums["unmasked"].item() == pytest.approx(loss, rel=1e-4)
 
 
 def test_soft_targets_add_a_divergence(tone_clips):
@@ -140,65 +137,67 @@ def test_soft_targets_add_a_divergence(tone_clips):
     assert soft.weights == {"best_rq": 0.75, "kl": 0.25}
     batch = make_batch("pretrain", tone_clips, range(4))
     before, _, _ = run(plain, batch)
-    sums, prepared, model = run(soft, batch)
+    sums, inputs, model = run(soft, batch)
     assert "kl" not in before
     assert torch.equal(before["best_rq"], sums["best_rq"])
-    out = model(batch.wavs, batch.wav_lens, prepared.mask, prepared.places)
+    out = model(batch.wavs, batch.wav_lens, inputs.mask, inputs.positions)
     projected = model.quantizer.project(batch.wavs, batch.wav_lens)
-    cosines = model.quantizer.similarities(projected[prepared.mask])
+    cosines = model.quantizer.similarities(projected[inputs.mask])
     wanted = (cosines / 0.2).softmax(-1)
     apart = wanted * (wanted.log() - out.logits.log_softmax(-1))
     assert sums["kl"].item() == pytest.approx(apart.sum().item(), rel=1e-4)
-    assert prepared.counts["kl"] == prepared.counts["best_rq"]
+    assert inputs.counts["kl"] == inputs.counts["best_rq"]
 
 
-@pytest.mark.parametrize("visible_weight", [0.0, 0.5])
-def test_wav2vec2_losses_are_what_the_model_says(visible_weight, tone_clips):
+@pytest.mark.parametrize("unmasked_loss_weight", [0.0, 0.5])
+def test_wav2vec2_losses_are_what_the_model_says(
+    unmasked_loss_weight, tone_clips
+):
     objective = Wav2Vec2Objective(
-        0.5, 4, **SIZES, visible_weight=visible_weight
+        0.5, 4, **SIZES, unmasked_loss_weight=unmasked_loss_weight
     )
     batch = make_batch("wav2vec2", tone_clips, range(4))
-    sums, prepared, model = run(objective, batch)
-    mask, places = prepared.mask, prepared.places
+    sums, inputs, model = run(objective, batch)
+    mask, positions = inputs.mask, inputs.positions
     lengths = model.output_lengths(batch.samples)
-    out = model(batch.wavs, batch.wav_lens, mask, places)
-    contrast = contrast_frames(
-        out.contexts, out.targets, out.codes, prepared.distractors
+    out = model(batch.wavs, batch.wav_lens, mask, positions)
+    all_losses, all_hits = info_nce(
+        out.contexts, out.targets, out.codes, inputs.distractors
     )
-    wanted = dict.fromkeys(["contrastive", "accuracy", "visible"], 0)
+    wanted = dict.fromkeys(["contrastive", "accuracy", "unmasked"], 0)
     for row, length in enumerate(lengths.tolist()):
         mine = mask[row].nonzero().squeeze(1)
         rest = (~mask[row, :length]).nonzero().squeeze(1)
-        if not visible_weight:
+        if not unmasked_loss_weight:
             rest = rest[:0]
         first, asked = len(mine), len(mine) + len(rest)
-        assert places[row, :asked].tolist() == [*mine, *rest]
-        drawn = prepared.distractors[row].sum(1)
+        assert positions[row, :asked].tolist() == [*mine, *rest]
+        drawn = inputs.distractors[row].sum(1)
         assert (drawn[:asked] == 20).all() and not drawn[asked:].any()
-        loss, hits = contrast.loss[row], contrast.hits[row]
+        loss, hits = all_losses[row], all_hits[row]
         wanted["contrastive"] += loss[:first].sum()
         wanted["accuracy"] += hits[:first].sum()
-        wanted["visible"] += loss[first:].sum()
-    if not visible_weight:
-        assert wanted.pop("visible") == 0
+        wanted["unmasked"] += loss[first:].sum()
+    if not unmasked_loss_weight:
+        assert wanted.pop("unmasked") == 0
     else:
-        assert objective.weights["visible"] == 0.5
-        assert prepared.counts["visible"] == (lengths.sum() - mask.sum())
+        assert objective.weights["unmasked"] == 0.5
+        assert inputs.counts["unmasked"] == (lengths.sum() - mask.sum())
     for name, value in wanted.items():
         torch.testing.assert_close(sums[name], value)
     entropy = torch.special.entr(out.probabilities).sum(-1)
     diversity = 1 - entropy.exp().sum() / 64
-    hidden = mask.sum().item()
+    masked = mask.sum().item()
     assert sums["diversity"].item() == pytest.approx(
-        diversity.item() * hidden, rel=1e-4
+        diversity.item() * masked, rel=1e-4
     )
-    assert sums["codes"].sum() == 2 * hidden == 2 * prepared.counts["accuracy"]
-    assert prepared.counts["contrastive"] == hidden
-    assert prepared.counts["penalty"] == lengths.sum()
+    assert sums["codes"].sum() == 2 * masked == 2 * inputs.counts["accuracy"]
+    assert inputs.counts["contrastive"] == masked
+    assert inputs.counts["penalty"] == lengths.sum()
 
 
-def test_a_frame_that_is_alone_is_not_hidden(tone_clips):
-    """Of two frames one is hidden by BEST-RQ, by wav2vec 2.0 if it sees."""
+def test_a_frame_that_is_alone_is_not_masked(tone_clips):
+    """Of two frames one is masked by BEST-RQ, by wav2vec 2.0 if it sees."""
     batch = make_batch("wav2vec2", tone_clips, [0])
 
     def cut(samples):
@@ -211,23 +210,23 @@ def test_a_frame_that_is_alone_is_not_hidden(tone_clips):
 
     blind = Wav2Vec2Objective(0.5, 4, **SIZES)
     seeing = make_objective("wav2vec2")
-    for objective, count, visible in (
+    for objective, count, unmasked in (
         (make_objective("pretrain"), 1, 2),  # of two codebooks
         (blind, 0, None),
         (seeing, 1, 1),
     ):
-        _, prepared, _ = run(objective, cut(3600))
-        assert prepared.mask.shape == (1, 2)
-        assert prepared.mask.sum() == count
-        assert prepared.counts.get("visible") == visible
-        assert prepared.counts["feature_std"] == 2
-    sums, prepared, _ = run(seeing, cut(3000))  # one frame in all
-    assert prepared.counts["feature_std"] == 1
-    assert prepared.counts["visible"] == sums["visible"] == 0
+        _, inputs, _ = run(objective, cut(3600))
+        assert inputs.mask.shape == (1, 2)
+        assert inputs.mask.sum() == count
+        assert inputs.counts.get("unmasked") == unmasked
+        assert inputs.counts["feature_std"] == 2
+    sums, inputs, _ = run(seeing, cut(3000))  # one frame in all
+    assert inputs.counts["feature_std"] == 1
+    assert inputs.counts["unmasked"] == sums["unmasked"] == 0
 
 
 def test_the_gumbel_temperature_falls_to_its_floor():
-    objective = Wav2Vec2Objective(0.5, 4, gumbel_share=0.5)
+    objective = Wav2Vec2Objective(0.5, 4, gumbel_ratio=0.5)
     found = [objective.gumbel(step / 8) for step in range(9)]
     falling = [2.0, 2**0.5, 1.0, 0.5**0.5, 0.5]
     assert found == pytest.approx(falling + 4 * [0.5])
@@ -240,12 +239,12 @@ def test_a_resumed_run_goes_on_with_the_temperature(tmp_path, tone_clips):
         brain = make_brain("wav2vec2", folder, 4, checkpoint_interval=2)
         seen, make_step = [], brain.make_step
 
-        def watched(prepared):
+        def watched(inputs):
             if brain.progress.step == steps_left:
                 raise KeyboardInterrupt
-            for item in prepared:
+            for item in inputs:
                 seen.append((brain.progress.step, item.temperature))
-            return make_step(prepared)
+            return make_step(inputs)
 
         brain.make_step = watched
         try:
@@ -289,7 +288,7 @@ def test_one_micro_batch_equals_four(tmp_path, tone_clips):
 
 @pytest.fixture(scope="module")
 def held_tones(tmp_path_factory):
-    """Long tones: what is hidden can be told from its neighbours."""
+    """Long tones: what is masked can be told from its neighbours."""
     folder, rng = tmp_path_factory.mktemp("held_tones"), random.Random(0)
     clips = []
     for number in range(8):
@@ -303,7 +302,7 @@ def held_tones(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_tiny_model_learns_what_is_hidden(kind, tmp_path, held_tones, caplog):
+def test_a_tiny_model_learns_what_is_masked(kind, tmp_path, held_tones, caplog):
     """Chance is the share of the commonest code, or 1 of 21 frames."""
     steps, recorder = 60, Recorder()
     torch.manual_seed(0)
@@ -332,7 +331,7 @@ def test_a_tiny_model_learns_what_is_hidden(kind, tmp_path, held_tones, caplog):
         assert losses[-1] < 0.9 * losses[0]
         batch = make_batch(kind, held_tones, range(8))
         item = brain.prepare(batch)
-        sums = brain.objective.sums(brain.model, item, training=False)
+        sums = brain.objective.losses(brain.model, item, training=False)
         commonest = sums["targets"].amax(1).sum() / sums["targets"].sum()
         assert valid["accuracy"] > 1.5 * commonest
 

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from nar_asr_lobes.objectives.ctc import (
+from nar_asr_lobes.objectives.recognition import (
+    CtcTargets,
+    _log_frequencies,
+    cmlm_loss_sum,
     ctc_feasible,
-    ctc_loss_sum,
-    log_frequencies,
 )
 
 
@@ -47,8 +48,8 @@ def test_loss_and_gradient_equal_all_paths():
     tokens, token_lens = pad(targets)
     keep = ctc_feasible(tokens, token_lens, lengths)
     assert keep.all()
-    loss = ctc_loss_sum(
-        logits.log_softmax(-1), lengths, tokens, token_lens, keep
+    loss = CtcTargets(tokens, token_lens, keep).loss_sum(
+        logits.log_softmax(-1), lengths
     )
     (gradient,) = torch.autograd.grad(loss, logits)
     torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-6)
@@ -76,7 +77,7 @@ def test_loss_equals_torch_one_by_one():
         for row, length, target in zip(log_probs, lengths, targets, strict=True)
     )
     keep = ctc_feasible(tokens, token_lens, lengths)
-    loss = ctc_loss_sum(log_probs, lengths, tokens, token_lens, keep)
+    loss = CtcTargets(tokens, token_lens, keep).loss_sum(log_probs, lengths)
     torch.testing.assert_close(loss, expected)
 
 
@@ -114,8 +115,8 @@ def test_what_cannot_be_aligned_is_nothing(target, frames):
     tokens, token_lens = pad([(1, 2), target])
     keep = ctc_feasible(tokens, token_lens, lengths)
     assert keep.tolist() == [True, False]
-    loss = ctc_loss_sum(
-        logits.log_softmax(-1), lengths, tokens, token_lens, keep
+    loss = CtcTargets(tokens, token_lens, keep).loss_sum(
+        logits.log_softmax(-1), lengths
     )
     loss.backward()
     alone = loss_by_paths(logits[0].log_softmax(-1), (1, 2))
@@ -127,12 +128,8 @@ def test_what_cannot_be_aligned_is_nothing(target, frames):
 def test_none_kept_is_zero_with_a_gradient_of_zero():
     logits = torch.randn(1, 3, 3, requires_grad=True)
     one = torch.tensor([1])
-    loss = ctc_loss_sum(
-        logits.log_softmax(-1),
-        torch.tensor([3]),
-        torch.tensor([[1]]),
-        one,
-        torch.tensor([False]),
+    loss = CtcTargets(torch.tensor([[1]]), one, torch.tensor([False])).loss_sum(
+        logits.log_softmax(-1), torch.tensor([3])
     )
     loss.backward()
     assert loss.item() == 0 and not logits.grad.any()
@@ -142,8 +139,8 @@ def test_padding_frames_get_no_gradient():
     logits = torch.randn(1, 6, 3, requires_grad=True)
     one = torch.tensor([1])
     keep = torch.tensor([True])
-    ctc_loss_sum(
-        logits.log_softmax(-1), torch.tensor([4]), one[None], one, keep
+    CtcTargets(one[None], one, keep).loss_sum(
+        logits.log_softmax(-1), torch.tensor([4])
     ).backward()
     assert logits.grad[0, :4].any() and not logits.grad[0, 4:].any()
 
@@ -151,8 +148,33 @@ def test_padding_frames_get_no_gradient():
 @pytest.mark.parametrize("counts", [[60, 30, 10], [0, 5, 0], [9, 0, 0]])
 def test_frequencies_are_a_distribution_without_zeros(counts):
     counts = torch.tensor(counts)
-    found = log_frequencies(counts).exp()
+    found = _log_frequencies(counts).exp()
     assert found.sum().item() == pytest.approx(1)
     assert (found > 0).all()
-    many = log_frequencies(counts * 10**6).exp()
+    many = _log_frequencies(counts * 10**6).exp()
     torch.testing.assert_close(many, counts / counts.sum(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
+def test_loss_and_gradient_equal_torch_on_the_pieces(smoothing):
+    torch.manual_seed(0)
+    logits = torch.randn(40, 8, requires_grad=True)  # of V - 1 pieces
+    targets = torch.randint(1, 9, (40,))
+    expected = F.cross_entropy(
+        logits, targets - 1, reduction="sum", label_smoothing=smoothing
+    )
+    (expected_gradient,) = torch.autograd.grad(expected, logits)
+    blank = torch.full((40, 1), -torch.inf)
+    log_probs = torch.cat([blank, logits.log_softmax(-1)], -1)
+    loss = cmlm_loss_sum(log_probs, targets, smoothing)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradient, expected_gradient, atol=1e-6, rtol=0)
+
+
+def test_no_masked_slot_is_zero_with_a_gradient():
+    log_probs = torch.zeros(0, 8, requires_grad=True)
+    targets = torch.zeros(0, dtype=torch.long)
+    loss = cmlm_loss_sum(log_probs, targets, 0.1)
+    loss.backward()
+    assert loss.item() == 0 and log_probs.grad.shape == (0, 8)

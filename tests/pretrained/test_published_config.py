@@ -5,7 +5,7 @@ import json
 import pytest
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.pretrained.config import read_published_config
+from nar_asr_lobes.pretrained.encoder import read_published_config
 from tests.published_models import PUBLISHED, SIZES
 
 SMALL = {
@@ -102,7 +102,7 @@ def test_the_audio_is_as_its_file_says(tmp_path):
     write(tmp_path, "processor_config.json", feature_extractor=inner)
     found = read(tmp_path)
     assert not found.model.normalize_audio
-    assert found.audio == "as it is (processor_config.json)"
+    assert found.audio == "not normalised (processor_config.json)"
     write(tmp_path, "preprocessor_config.json", do_normalize=True)
     found = read(tmp_path)
     assert found.model.normalize_audio

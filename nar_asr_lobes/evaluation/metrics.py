@@ -1,6 +1,6 @@
-"""Word and character error rates with their counts, and the alignments.
+"""Error rates with their counts and alignments, and recall of listed phrases.
 
-references [N], hypotheses [N] -> score -> ErrorCounts
+    references [N], hypotheses [N] -> alignment -> ErrorCounts, HotCounts
 
 N is the number of utterances. All counts are summed over the utterances before
 they are divided, so long utterances weigh more than short ones. The texts are
@@ -10,13 +10,16 @@ compared as given: bring both to one style with dataio.text first.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jiwer
 
-from nar_asr_lobes.dataio.text.scripts import mostly_without_words, text_width
+from nar_asr_lobes.dataio.text.normalization import (
+    mostly_without_words,
+    text_width,
+)
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.storage import write_text
 
@@ -272,3 +275,93 @@ def _columns(
         heard = heard or [_GAP] * length
         for pair in zip(said, heard, strict=True):
             yield (*pair, _MARKS[chunk.type])
+
+
+@dataclass(frozen=True)
+class HotCounts:
+    """Occurrences of listed phrases in a set of texts.
+
+    Arguments
+    ---------
+    said : int
+        In the references.
+    found : int
+        Those whose words are all right in the hypotheses.
+    inserted : int
+        In the hypotheses where the references have something else.
+
+    Example
+    -------
+    >>> count_hot(["no pain", "pain"], ["no pain", "pan pain"], ["pain"])
+    HotCounts(said=2, found=2, inserted=0)
+    >>> count_hot(["some pan"], ["no pain"], ["pain"]).recall is None
+    True
+    """
+
+    said: int
+    found: int
+    inserted: int
+
+    @property
+    def recall(self) -> float | None:
+        """Share of what was said that was found; None if nothing was."""
+        return self.found / self.said if self.said else None
+
+
+def count_hot(
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    phrases: Iterable[str],
+) -> HotCounts:
+    """Count the occurrences of phrases that were found and made up.
+
+    An occurrence counts as right where all its words are equal in an
+    alignment with the fewest errors and nothing stands between them. Where
+    there are no spaces, characters stand for words.
+
+    Arguments
+    ---------
+    references : sequence of str
+        What was said, [N]; at least one word each.
+    hypotheses : sequence of str
+        What was recognised, [N].
+    phrases : iterable of str
+        In the style of the references.
+
+    Returns
+    -------
+    HotCounts
+    """
+    split, align = str.split, jiwer.process_words
+    if mostly_without_words(references):
+        split, align = list, jiwer.process_characters
+    wanted = {tuple(split(phrase)) for phrase in phrases}
+    words = align(list(references), list(hypotheses))
+    said = found = inserted = 0
+    for reference, hypothesis, chunks in zip(
+        words.references, words.hypotheses, words.alignments, strict=True
+    ):
+        equal = [chunk for chunk in chunks if chunk.type == "equal"]
+        right = [(c.ref_start_idx, c.ref_end_idx) for c in equal]
+        heard = [(c.hyp_start_idx, c.hyp_end_idx) for c in equal]
+        for place in _places(reference, wanted):
+            said += 1
+            found += _inside(place, right)
+        for place in _places(hypothesis, wanted):
+            inserted += not _inside(place, heard)
+    return HotCounts(said, found, inserted)
+
+
+def _places(
+    words: list[str], wanted: set[tuple[str, ...]]
+) -> Iterator[tuple[int, int]]:
+    """Yield begin and end of each phrase among the words."""
+    for length in {len(phrase) for phrase in wanted}:
+        for begin in range(len(words) - length + 1):
+            if tuple(words[begin : begin + length]) in wanted:
+                yield begin, begin + length
+
+
+def _inside(place: tuple[int, int], runs: list[tuple[int, int]]) -> bool:
+    """Whether one run of equal words holds the place."""
+    return any(a <= place[0] and place[1] <= b for a, b in runs)

@@ -1,0 +1,56 @@
+"""`nar_asr_lobes.load`, the first lines that a user writes."""
+
+import subprocess
+import sys
+
+import pytest
+import soundfile
+
+import nar_asr_lobes
+from nar_asr_lobes.cli.main import main
+from nar_asr_lobes.errors import UserError
+
+
+@pytest.fixture
+def files(tmp_path, speak):
+    paths = [str(tmp_path / f"{name}.wav") for name in "ab"]
+    for path, text in zip(paths, ["bad cab", "dab"], strict=True):
+        soundfile.write(path, speak(text, 0.001), 16000)
+    return paths
+
+
+def test_path_list_and_array_equal_the_command(folder, files, capsys):
+    recognizer = nar_asr_lobes.load(folder)
+    assert main(["transcribe", *files, "--bundle", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    found = recognizer.transcribe(files)
+    assert printed == "".join(f"{t.path}: {t.text}\n" for t in found)
+    assert found == [recognizer.transcribe(path) for path in files]
+    wav = soundfile.read(files[0], dtype="int16")[0]
+    same = recognizer.transcribe(wav, sample_rate=16000)
+    assert (same.text, same.words) == (found[0].text, found[0].words)
+    assert same.text == "bad cab" and len(same.words) == 2
+
+
+def test_options_reach_the_transcriber(folder):
+    recognizer = nar_asr_lobes.load(folder, "cpu", mode="nar", batch_seconds=7)
+    assert (recognizer.mode, recognizer.batch_seconds) == ("nar", 7)
+    assert str(recognizer.device) == "cpu"
+
+
+def test_mistakes_are_one_sentence(folder, tmp_path):
+    with pytest.raises(UserError, match="is not a bundle"):
+        nar_asr_lobes.load(tmp_path)
+    with pytest.raises(UserError, match="device 'cuda:99' cannot be used"):
+        nar_asr_lobes.load(folder, device="cuda:99")
+
+
+def test_importing_the_package_imports_nothing_slow():
+    code = (
+        "import sys, nar_asr_lobes; nar_asr_lobes.load; "
+        "print({'torch', 'numpy', 'soundfile'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("set()\n", "")
