@@ -12,16 +12,20 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import partial
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.storage import expand_path
 
 Section = TypeVar("Section", bound="Checked")
 MAX_COUNT = 2**32 - 1  # the largest seed that every random generator takes
+FilePath = str
+"""Type of a configuration's field that names a file or folder."""
+_UNSET = re.compile(r"\$(?:[A-Za-z_]\w*|\{\w+\})")
 
 
 def require_count(
@@ -320,6 +324,33 @@ def sections(section: type) -> dict[str, type]:
             if is_dataclass(kind):
                 found[name] = kind
     return found
+
+
+def expand_path(path: str) -> str:
+    """Put the folders in for ``~`` and ``$VARIABLE``, as a shell does.
+
+    Raises
+    ------
+    UserError
+        For a variable that is not set, and a user who does not exist.
+
+    Example
+    -------
+    >>> expand_path("runs/exp #7")
+    'runs/exp #7'
+    """
+    expanded = os.path.expandvars(os.path.expanduser(path))
+    if unset := _UNSET.search(expanded):
+        raise UserError(
+            f"{path}: the variable {unset[0]} is not set; set it or write the "
+            "path out"
+        )
+    if expanded.startswith("~"):
+        raise UserError(
+            f"{path}: there is no such user; write ./{path} for a folder of "
+            "that name"
+        )
+    return expanded
 
 
 def _expanded(value: Any, where: str) -> Any:

@@ -1,4 +1,4 @@
-"""Paths as users write them; files and folders whole or not there; locks."""
+"""Files and folders that are whole or not there, hashes, locks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import errno
 import hashlib
 import logging
 import os
-import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -18,36 +17,6 @@ from nar_asr_lobes.errors import UserError
 
 logger = logging.getLogger(__name__)
 LOCK = "run.lock"
-FilePath = str
-"""Type of a configuration's field that names a file or folder."""
-_UNSET = re.compile(r"\$(?:[A-Za-z_]\w*|\{\w+\})")
-
-
-def expand_path(path: str) -> str:
-    """Put the folders in for ``~`` and ``$VARIABLE``, as a shell does.
-
-    Raises
-    ------
-    UserError
-        For a variable that is not set, and a user who does not exist.
-
-    Example
-    -------
-    >>> expand_path("runs/exp #7")
-    'runs/exp #7'
-    """
-    expanded = os.path.expandvars(os.path.expanduser(path))
-    if unset := _UNSET.search(expanded):
-        raise UserError(
-            f"{path}: the variable {unset[0]} is not set; set it or write the "
-            "path out"
-        )
-    if expanded.startswith("~"):
-        raise UserError(
-            f"{path}: there is no such user; write ./{path} for a folder of "
-            "that name"
-        )
-    return expanded
 
 
 @contextmanager

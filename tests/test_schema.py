@@ -15,6 +15,7 @@ from nar_asr_lobes.objectives.recognition import RecognitionObjective
 from nar_asr_lobes.objectives.wav2vec2 import Wav2Vec2Objective
 from nar_asr_lobes.schema import (
     Checked,
+    FilePath,
     count,
     number,
     one_of,
@@ -22,7 +23,6 @@ from nar_asr_lobes.schema import (
     require_count,
     require_number,
 )
-from nar_asr_lobes.storage import FilePath
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.0, True, "5", None])

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.neural.scorer import WEIGHTS, NeuralLM
-from nar_asr_lobes.schema import Checked
-from nar_asr_lobes.storage import FilePath
+from nar_asr_lobes.schema import Checked, FilePath
 
 if TYPE_CHECKING:
     from nar_asr_lobes.decoding.hypotheses import LanguageModel

@@ -12,8 +12,7 @@ from typing import Any
 
 from nar_asr_lobes.lm.models import LmFiles
 from nar_asr_lobes.lobes.config import ModelConfig
-from nar_asr_lobes.schema import Checked, count, number, one_of
-from nar_asr_lobes.storage import FilePath
+from nar_asr_lobes.schema import Checked, FilePath, count, number, one_of
 
 TASKS = ("pretrain", "finetune", "evaluate")
 PRECISIONS = ("auto", "fp32", "bf16")

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from nar_asr_lobes.dataio.text.normalization import STYLES
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.transformer_lm import LmSizes
-from nar_asr_lobes.schema import Checked, count, number, one_of
-from nar_asr_lobes.storage import FilePath
+from nar_asr_lobes.schema import Checked, FilePath, count, number, one_of
 from nar_asr_lobes.training.config import (
     PRECISIONS,
     LogConfig,
