@@ -41,18 +41,18 @@ def test_numbers_are_finite_and_inside_their_limits(value):
     ("make", "message"),
     [
         (lambda: SpecAugment(freq_masks=-1), "freq_masks is -1"),
-        (lambda: SpecAugment(time_share=1.5), "time_share is 1.5.* to 1"),
+        (lambda: SpecAugment(time_ratio=1.5), "time_ratio is 1.5.* to 1"),
         (lambda: BestRqObjective(0.5, 0), "mask_span is 0"),
         (lambda: BestRqObjective(0.5, 10, codes=1), "codes is 1"),
         (lambda: BestRqObjective(0.5, 9, soft_weight=2), "soft_weight is 2"),
         (
-            lambda: BestRqObjective(0.5, 9, visible_weight=-1),
-            "visible_weight is -1",
+            lambda: BestRqObjective(0.5, 9, unmasked_loss_weight=-1),
+            "unmasked_loss_weight is -1",
         ),
         (lambda: BestRqObjective(0.5, 9, projection="x"), "projection is .x"),
         (lambda: Wav2Vec2Objective(0.5, 9, negatives=0), "negatives is 0"),
         (lambda: Wav2Vec2Objective(0.5, 9, gumbel_start=0.1), "gumbel_start"),
-        (lambda: Wav2Vec2Objective(0.5, 9, gumbel_share=1.1), "gumbel_share"),
+        (lambda: Wav2Vec2Objective(0.5, 9, gumbel_ratio=1.1), "gumbel_ratio"),
         (lambda: RecognitionObjective(None, 1.5, 0.5), "decoder_weight is 1.5"),
     ],
 )
