@@ -89,7 +89,7 @@ class Ours(Model):
         from nar_asr_lobes.objectives.best_rq import BestRqObjective
         from nar_asr_lobes.training.brain import NarBrain
         from nar_asr_lobes.training.checkpoint import CheckpointFolder
-        from nar_asr_lobes.training.options import TrainOptions
+        from nar_asr_lobes.training.config import OptimConfig
         from nar_asr_lobes.training.scheduler import WarmupCosine
 
         super().__init__(setting)
@@ -107,11 +107,17 @@ class Ours(Model):
         self.brain = NarBrain(
             objective.build_model(config),
             objective,
-            partial(
-                torch.optim.AdamW, betas=BETAS, weight_decay=DECAY, fused=True
+            OptimConfig(
+                partial(
+                    torch.optim.AdamW,
+                    betas=BETAS,
+                    weight_decay=DECAY,
+                    fused=True,
+                ),
+                partial(WarmupCosine, RATE),
+                max_grad_norm=CLIP,
             ),
-            WarmupCosine(RATE, 1_000_000, 0.1, 1e-6),
-            TrainOptions(max_grad_norm=CLIP),
+            1_000_000,
             CheckpointFolder(Path(tempfile.gettempdir(), "not_written"), 2),
             run_opts=options,
             precision=setting.precision,

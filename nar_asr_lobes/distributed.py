@@ -13,13 +13,7 @@ from nar_asr_lobes.errors import UserError, describe_os_error
 
 
 def world() -> tuple[int, int]:
-    """Return rank and number of processes.
-
-    Example
-    -------
-    >>> world()
-    (0, 1)
-    """
+    """Return rank and number of processes."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
@@ -28,13 +22,7 @@ def world() -> tuple[int, int]:
 def sum_over_ranks(
     values: dict[str, float], device: torch.device | str
 ) -> dict[str, float]:
-    """Sum named numbers, the same names on all ranks, in float64.
-
-    Example
-    -------
-    >>> sum_over_ranks({"tokens": 3.0}, "cpu")
-    {'tokens': 3.0}
-    """
+    """Sum named numbers, the same names on all ranks, in float64."""
     if world()[1] == 1:
         return dict(values)
     names = sorted(values)
@@ -46,13 +34,7 @@ def sum_over_ranks(
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """Collect a picklable value from all ranks, on every rank.
-
-    Example
-    -------
-    >>> gather_objects("a")
-    ['a']
-    """
+    """Collect a picklable value from all ranks, on every rank."""
     ranks = world()[1]
     if ranks == 1:
         return [value]
@@ -66,11 +48,6 @@ def on_main(task: Callable[[], None]) -> None:
 
     Every process gets the UserError, or one for an OSError, such as that of a
     recipe's ``prepare`` in the wrong folder.
-
-    Example
-    -------
-    >>> on_main(lambda: print("prepared"))
-    prepared
     """
     message = None
     if if_main_process():

@@ -1,4 +1,4 @@
-"""Paths as users write them, files that are whole or not there, locks."""
+"""Files and folders that are whole or not there, hashes, locks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import errno
 import hashlib
 import logging
 import os
-import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -18,40 +17,10 @@ from nar_asr_lobes.errors import UserError
 
 logger = logging.getLogger(__name__)
 LOCK = "run.lock"
-FilePath = str
-"""Type of a configuration's field that names a file or folder."""
-_UNSET = re.compile(r"\$(?:[A-Za-z_]\w*|\{\w+\})")
-
-
-def expand_path(path: str) -> str:
-    """Put the folders in for ``~`` and ``$VARIABLE``, as a shell does.
-
-    Raises
-    ------
-    UserError
-        For a variable that is not set, and a user who does not exist.
-
-    Example
-    -------
-    >>> expand_path("runs/exp #7")
-    'runs/exp #7'
-    """
-    expanded = os.path.expandvars(os.path.expanduser(path))
-    if unset := _UNSET.search(expanded):
-        raise UserError(
-            f"{path}: the variable {unset[0]} is not set; set it or write the "
-            "path out"
-        )
-    if expanded.startswith("~"):
-        raise UserError(
-            f"{path}: there is no such user; write ./{path} for a folder of "
-            "that name"
-        )
-    return expanded
 
 
 @contextmanager
-def written_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
+def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """Give a temporary file that takes the place of ``path`` at the end.
 
     Arguments
@@ -76,7 +45,7 @@ def written_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     -------
     >>> import tempfile
     >>> path = tempfile.mkdtemp() + "/a.txt"
-    >>> with written_file(path) as file:
+    >>> with atomic_write(path) as file:
     ...     size = file.write(b"hello")
     >>> open(path).read(), os.listdir(os.path.dirname(path))
     ('hello', ['a.txt'])
@@ -97,13 +66,99 @@ def written_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
             os.unlink(temporary)
 
 
+@contextmanager
+def atomic_folder(folder: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary folder that takes the place of ``folder`` at the end.
+
+    Arguments
+    ---------
+    folder : str or path
+        Where it shall be; an older one is replaced.
+
+    Yields
+    ------
+    Path
+        The folder to write files into, which are flushed to disk before it
+        gets its name. After an error it is removed, and the older one stays.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "bundle"
+    >>> with atomic_folder(target) as temporary:
+    ...     write_text(temporary / "README.md", "hello")
+    >>> os.listdir(target)
+    ['README.md']
+    """
+    folder = Path(os.path.abspath(folder))
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)  # of a crashed run
+        temporary.mkdir()
+        yield temporary
+        for path in (*temporary.iterdir(), temporary):
+            _flush(path)
+        _move(temporary, folder)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _move(temporary: Path, folder: Path) -> None:
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.rename(folder, old)  # a folder cannot replace a full one
+    try:
+        os.rename(temporary, folder)
+    except OSError:
+        if old.exists():
+            os.rename(old, folder)
+        raise
+    _flush(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """Hash a file.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> file = tempfile.mkdtemp() + "/a"
+    >>> write_text(file, "abc")
+    >>> sha256(file)[:8]
+    'ba7816bf'
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Write a text file that appears whole or not at all, in UTF-8.
 
     Arguments
     ---------
     path : str or path
-        As for ``written_file``.
+        As for ``atomic_write``.
     text : str
         Line ends stay as they are; the bytes of a file name that is not UTF-8
         are written as escapes.
@@ -116,30 +171,12 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     >>> open(path).read()
     'hello'
     """
-    with written_file(path) as file:
+    with atomic_write(path) as file:
         file.write(text.encode(errors="backslashreplace"))
 
 
-def sha256(path: str | os.PathLike) -> str:
-    """Hash a file.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> file = tempfile.mkdtemp() + "/a"
-    >>> _ = Path(file).write_bytes(b"abc")
-    >>> sha256(file)[:8]
-    'ba7816bf'
-    """
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def cannot_write(
-    path: str | os.PathLike, error: Exception, what: str = ""
+    path: str | os.PathLike, error: Exception, part: str = ""
 ) -> UserError:
     """Say in a sentence why something cannot be written.
 
@@ -149,7 +186,7 @@ def cannot_write(
         The file or folder; the free space is that of its disk.
     error : Exception
         Of the attempt, as a rule an OSError.
-    what : str
+    part : str
         The part of it, followed by a space, where it is not all of it.
 
     Returns
@@ -168,7 +205,7 @@ def cannot_write(
     if free is not None:
         reason += f"; {describe_size(free)} free on that disk"
     return UserError(
-        f"{path}: {what}cannot be written ({reason}); check its permissions "
+        f"{path}: {part}cannot be written ({reason}); check its permissions "
         "and the free space"
     )
 

@@ -13,7 +13,7 @@ import safetensors
 import torch
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.storage import written_file
+from nar_asr_lobes.storage import atomic_write
 
 _DTYPES = {"<f4": "F32", "<i4": "I32", "<i8": "I64"}
 _ALIGNMENT = 64
@@ -67,7 +67,7 @@ def write_tensors(
         }
     text = json.dumps(header).encode()
     text += b" " * (-(8 + len(text)) % _ALIGNMENT)
-    with written_file(path) as file:
+    with atomic_write(path) as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for parts in tensors.values():
             file.writelines(parts)

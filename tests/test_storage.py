@@ -10,13 +10,13 @@ import signal
 import pytest
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.storage import lock_folder, write_text, written_file
+from nar_asr_lobes.storage import atomic_write, lock_folder, write_text
 
 
 def test_it_takes_the_place_of_the_older_one(tmp_path):
     (tmp_path / "a").write_bytes(b"old")
     with open(tmp_path / "a", "rb") as older:
-        with written_file(tmp_path / "a") as file:
+        with atomic_write(tmp_path / "a") as file:
             file.write(b"new")
             assert (tmp_path / "a").read_bytes() == b"old"
         assert older.read() == b"old"
@@ -29,7 +29,7 @@ def test_the_older_one_stays_after_an_error(tmp_path, error):
     (tmp_path / "a").write_bytes(b"old")
     with (
         pytest.raises((ValueError, UserError)) as caught,
-        written_file(tmp_path / "a") as file,
+        atomic_write(tmp_path / "a") as file,
     ):
         file.write(b"half")
         raise error
@@ -48,7 +48,7 @@ def test_what_cannot_be_written_is_told(tmp_path, monkeypatch, name):
     (tmp_path / "a").write_bytes(b"old")
     with (
         pytest.raises(UserError, match=r"cannot be written \(\w.*\); check"),
-        written_file(name) as file,
+        atomic_write(name) as file,
     ):
         file.write(b"new")
     assert os.listdir(tmp_path) == ["a"]

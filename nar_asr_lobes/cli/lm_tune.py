@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.storage import written_file
+from nar_asr_lobes.storage import atomic_write
 
 if TYPE_CHECKING:
     from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
         "beam5_lm": asdict(tuning.best),
         "surface": tuning.surface,
     }
-    with written_file(arguments.output) as file:
+    with atomic_write(arguments.output) as file:
         file.write(json.dumps(report, indent=1).encode())
     return 0
 

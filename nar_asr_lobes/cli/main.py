@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from nar_asr_lobes import __version__
-from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.streams import escape_unprintable
+from nar_asr_lobes.errors import UserError, escape_unprintable
 
 COMMANDS = {
     "transcribe": "turn audio files into text, JSON or subtitles",

@@ -16,7 +16,7 @@ from torchaudio.functional import resample
 
 from nar_asr_lobes.dataio.seeds import Stream, generator
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.limits import require_number
+from nar_asr_lobes.schema import require_number
 
 
 @dataclass(frozen=True)

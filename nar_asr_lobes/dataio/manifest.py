@@ -19,7 +19,7 @@ from pathlib import Path
 
 from nar_asr_lobes.dataio.text.files import read_lines
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.storage import written_file
+from nar_asr_lobes.storage import atomic_write
 
 _REQUIRED = ("id", "audio", "duration")
 _OPTIONAL = ("text", "speaker", "start")
@@ -195,7 +195,7 @@ def write_manifest(
     """
     path = Path(path)
     root = os.path.abspath(data_root)
-    with written_file(path) as file:
+    with atomic_write(path) as file:
         file.write(_dump({"data_root": root}).encode())
         return _write_rows(file, utterances, root, path)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.limits import require_count, require_number
+from nar_asr_lobes.schema import Checked, count, number
 
 
 class Hypothesis(NamedTuple):
@@ -53,7 +52,7 @@ class Hypothesis(NamedTuple):
 
 
 @dataclass(frozen=True)
-class BeamOptions:
+class BeamOptions(Checked):
     """Options of the CTC prefix beam search.
 
     ``None`` for the three limits of candidates and blanks, no recombination
@@ -94,25 +93,10 @@ class BeamOptions:
     0.0
     """
 
-    beam_size: int = 5
-    lm_weight: float = 0.0
+    beam_size: int = count(5, least=1, most=10**6)
+    lm_weight: float = number(0.0, least=0.0)
     token_bonus: float = 0.0
-    max_candidates: int | None = 20
-    min_log_prob: float | None = -8.0
-    blank_threshold: float | None = 0.999
+    max_candidates: int | None = count(20, least=1)
+    min_log_prob: float | None = number(-8.0, most=0.0)
+    blank_threshold: float | None = number(0.999, 0.5, 1.0)
     recombine: bool = True
-
-    def __post_init__(self):
-        require_count("beam_size", self.beam_size, maximum=10**6)
-        require_number("lm_weight", self.lm_weight, minimum=0.0)
-        require_number("token_bonus", self.token_bonus)
-        if self.max_candidates is not None:
-            require_count("max_candidates", self.max_candidates)
-        if self.min_log_prob is not None:
-            require_number("min_log_prob", self.min_log_prob, maximum=0.0)
-        if self.blank_threshold is not None:
-            require_number("blank_threshold", self.blank_threshold, 0.5, 1.0)
-        if not isinstance(self.recombine, bool):
-            raise UserError(
-                f"recombine is {self.recombine!r}; it must be true or false"
-            )

@@ -25,15 +25,15 @@ from nar_asr_lobes.decoding.encoded import (
 from nar_asr_lobes.decoding.greedy import GreedyPath, greedy_paths
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.rescore import ctc_scores
-from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.alignment import token_frames
+from nar_asr_lobes.schema import Checked, count, number
 
 if TYPE_CHECKING:
     from nar_asr_lobes.lobes.model import EncoderOutput, NarAsr
 
 
 @dataclass(frozen=True)
-class MaskPredictOptions:
+class MaskPredictOptions(Checked):
     """Options of mask-predict.
 
     Arguments
@@ -58,14 +58,9 @@ class MaskPredictOptions:
     10
     """
 
-    threshold: float = 0.99
-    passes: int = 10
-    ctc_weight: float = 0.0
-
-    def __post_init__(self):
-        require_number("threshold", self.threshold, 0.0, 1.0)
-        require_count("passes", self.passes)
-        require_number("ctc_weight", self.ctc_weight, 0.0, 1.0)
+    threshold: float = number(0.99, 0.0, 1.0)
+    passes: int = count(10, least=1)
+    ctc_weight: float = number(0.0, 0.0, 1.0)
 
 
 @dataclass

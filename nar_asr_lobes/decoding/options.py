@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields, make_dataclass, replace
-from typing import Any
 
 from nar_asr_lobes.decoding.modes import MODES
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import require_models
+from nar_asr_lobes.schema import refuse_unknown
 
 
 class _Options:
@@ -28,7 +28,7 @@ class _Options:
     (0.8, 5)
     >>> DecodingOptions.from_dict({"beam5": {"width": 5}})
     Traceback (most recent call last):
-    nar_asr_lobes.errors.UserError: decoding.beam5: unknown key width; known \
+    nar_asr_lobes.errors.UserError: decoding.beam5: unknown key 'width'; known \
 keys are beam_size, lm_weight, token_bonus, max_candidates, min_log_prob, \
 blank_threshold, recombine
     """
@@ -65,11 +65,11 @@ blank_threshold, recombine
 
     def updated(self, values: Mapping[str, Mapping]) -> DecodingOptions:
         """As ``from_dict``, but keys left out keep the values they have."""
-        _refuse_unknown("decoding", values, self)
+        refuse_unknown(type(self), values, "decoding")
         parts = {}
         for name, part in values.items():
             old = getattr(self, name)
-            _refuse_unknown(f"decoding.{name}", part, old)
+            refuse_unknown(type(old), part, f"decoding.{name}")
             parts[name] = replace(old, **part)
         return replace(self, **parts)
 
@@ -123,18 +123,3 @@ def check_weights(options: DecodingOptions, present: Collection[str]) -> None:
             require_models(getattr(options, part.name), {needed, *present})
         except UserError as error:
             raise UserError(f"decoding.{part.name}: {error}") from error
-
-
-def _refuse_unknown(where: str, values: Mapping, options: Any) -> None:
-    """Raise a UserError for a key that is no field of ``options``."""
-    known = ", ".join(f.name for f in fields(options))
-    if not isinstance(values, Mapping):
-        raise UserError(
-            f"{where}: {values!r} is given where keys with values belong; "
-            f"known keys are {known}"
-        )
-    for key in values:
-        if key not in known.split(", "):
-            raise UserError(
-                f"{where}: unknown key {key}; known keys are {known}"
-            )

@@ -29,14 +29,13 @@ from nar_asr_lobes.decoding.encoded import (
     take,
 )
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
-from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lm.models import (
     LanguageModel,
     LanguageModels,
     require_models,
 )
 from nar_asr_lobes.lobes.alignment import token_frames
+from nar_asr_lobes.schema import Checked, count, number
 
 if TYPE_CHECKING:
     from nar_asr_lobes.decoding.hotwords.tables import HotWords
@@ -47,7 +46,7 @@ _FRAMES = 1 << 16
 
 
 @dataclass(frozen=True)
-class RescoreOptions:
+class RescoreOptions(Checked):
     """Options of the re-scoring of an N-best.
 
     Arguments
@@ -81,25 +80,13 @@ class RescoreOptions:
     4
     """
 
-    ctc_weight: float = 0.3
-    lm_weight: float = 0.0
+    ctc_weight: float = number(0.3, 0.0, 1.0)
+    lm_weight: float = number(0.0, least=0.0)
     token_bonus: float = 0.0
-    masks: int = 4
+    masks: int = count(4, least=1)
     include_nar: bool = False
-    neural_weight: float = 0.0
-    nbest: int = 5
-
-    def __post_init__(self):
-        require_number("ctc_weight", self.ctc_weight, 0.0, 1.0)
-        require_number("lm_weight", self.lm_weight, minimum=0.0)
-        require_number("token_bonus", self.token_bonus)
-        require_count("masks", self.masks)
-        require_number("neural_weight", self.neural_weight, minimum=0.0)
-        require_count("nbest", self.nbest, 5, 100)
-        if not isinstance(self.include_nar, bool):
-            raise UserError(
-                f"include_nar is {self.include_nar!r}; give True or False"
-            )
+    neural_weight: float = number(0.0, least=0.0)
+    nbest: int = count(5, least=5, most=100)
 
 
 def ctc_scores(

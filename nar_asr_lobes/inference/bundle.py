@@ -28,9 +28,9 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle_files import (
     REMEDY,
     BundleCard,
+    sealed_folder,
     verified_files,
     write_text,
-    written_folder,
 )
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lm.neural import WEIGHTS as NEURAL
@@ -157,7 +157,7 @@ def write_bundle(
         "model": model.config.to_dict(),
         "decoding": options.to_dict(),
     }
-    with written_folder(folder) as temporary:
+    with sealed_folder(folder) as temporary:
         _write_weights(temporary / WEIGHTS, model)
         tokenizer.save(temporary / TOKENIZER)
         if files.ngram is not None:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.storage import cannot_write, sha256
+from nar_asr_lobes.storage import atomic_folder, sha256
 
 FORMAT = "nar-asr-bundle"
 INDEX = "bundle.json"
@@ -84,7 +83,7 @@ class BundleCard:
 
 
 @contextmanager
-def written_folder(folder: str | os.PathLike) -> Iterator[Path]:
+def sealed_folder(folder: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary folder that takes the place of ``folder`` at the end.
 
     An older bundle there is replaced, and stays after an error; ``UserError``
@@ -94,25 +93,16 @@ def written_folder(folder: str | os.PathLike) -> Iterator[Path]:
     -------
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "bundle"
-    >>> with written_folder(target) as temporary:
+    >>> with sealed_folder(target) as temporary:
     ...     write_text(temporary / "README.md", "hello")
     >>> verified_files(target)
     {'README.md'}
     """
     folder = Path(os.path.abspath(folder))
     _refuse_other_folder(folder)
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)  # of a crashed run
-        temporary.mkdir()
+    with atomic_folder(folder) as temporary:
         yield temporary
         _write_index(temporary)
-        _move(temporary, folder)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def verified_files(folder: Path) -> set[str]:
@@ -152,14 +142,9 @@ def _refuse_other_folder(folder: Path) -> None:
 
 
 def _write_index(folder: Path) -> None:
-    files = sorted(folder.iterdir())
-    for path in files:
-        _flush(path)
-    hashes = {path.name: sha256(path) for path in files}
+    hashes = {path.name: sha256(path) for path in sorted(folder.iterdir())}
     index = {"format": FORMAT, "sha256": hashes}
     write_text(folder / INDEX, json.dumps(index, indent=1) + "\n")
-    _flush(folder / INDEX)
-    _flush(folder)
 
 
 def _fault(folder: Path, name: str, digest: str) -> str | None:
@@ -189,29 +174,6 @@ def _read_index(path: Path) -> Mapping[str, str]:
         RecursionError,
     ) as error:
         raise UserError(f"{path}: is damaged; {REMEDY}") from error
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _move(temporary: Path, folder: Path) -> None:
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.rename(folder, old)  # a folder cannot replace a full one
-    try:
-        os.rename(temporary, folder)
-    except OSError:
-        if old.exists():
-            os.rename(old, folder)
-        raise
-    _flush(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _list(lines: Sequence[str]) -> str:

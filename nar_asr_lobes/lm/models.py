@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.neural import WEIGHTS, NeuralLM
-from nar_asr_lobes.storage import FilePath
+from nar_asr_lobes.schema import Checked, FilePath
 
 if TYPE_CHECKING:
     from nar_asr_lobes.lm.ngram.tables import NgramTables
@@ -87,7 +87,7 @@ def require_models(options: object, present: Container[str]) -> None:
 
 
 @dataclass(frozen=True)
-class LmFiles:
+class LmFiles(Checked):
     """Where language models are; also the section ``lm`` of an evaluation.
 
     Arguments

@@ -20,7 +20,7 @@ import torch
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.transformer_lm import LmSizes, TransformerLm
-from nar_asr_lobes.storage import written_file
+from nar_asr_lobes.storage import atomic_write
 
 WEIGHTS = "lm.safetensors"  # in the folder of a training
 
@@ -118,12 +118,12 @@ class NeuralLM:
         }
         record["seal"] = _seal(record)
         sidecar = json.dumps(record, indent=2) + "\n"
-        with written_file(path) as file:
+        with atomic_write(path) as file:
             file.write(content)
             file.flush()
             # An older model's JSON must not stand beside the new weights.
             _record_path(path).unlink(missing_ok=True)
-        with written_file(_record_path(path)) as file:
+        with atomic_write(_record_path(path)) as file:
             file.write(sidecar.encode())
 
     def to(self, device: torch.device | str) -> NeuralLM:

@@ -9,13 +9,14 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.encoder import TransformerEncoder
 from nar_asr_lobes.lobes.stems import GaborStem, Wav2Vec2Stem
 from nar_asr_lobes.lobes.wav2vec2_encoder import Wav2Vec2Encoder
+from nar_asr_lobes.schema import Checked, count, number, parse
 
 STEMS = {"gabor": GaborStem, "wav2vec2": Wav2Vec2Stem}
 ENCODERS = {"rotary": TransformerEncoder, "wav2vec2": Wav2Vec2Encoder}
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Checked):
     """The sizes of a model, plain numbers that a YAML or bundle can hold.
 
     Arguments
@@ -75,32 +76,33 @@ even heads; make it a multiple of 4
     """
 
     stem: str = "gabor"
-    stem_channels: int = 192
-    stem_filters: int = 80
+    stem_channels: int = count(192, least=1)
+    stem_filters: int = count(80, least=1)
     stem_norm: str = "group"
-    d_model: int = 192
-    heads: int = 4
-    ffn_dim: int = 768
-    encoder_layers: int = 6
-    decoder_layers: int = 2
-    conv_kernel: int = 15
+    d_model: int = count(192, least=1)
+    heads: int = count(4, least=1)
+    ffn_dim: int = count(768, least=1)
+    encoder_layers: int = count(6, least=1)
+    decoder_layers: int = count(2, least=1)
+    conv_kernel: int = count(15, least=1)
     inter_ctc_layers: list[int] = field(default_factory=list)
-    inter_vocab_size: int = 0
+    inter_vocab_size: int = count(0)
     self_condition: bool = False
-    dropout: float = 0.1
+    dropout: float = number(0.1, least=0, below=1)
     encoder: str = "rotary"
     stem_bias: bool = False
     frame_norm: bool = True
     normalize_audio: bool = True
     norm_first: bool = True
-    conv_groups: int = 16
-    position_buckets: int = 0
-    position_distance: int = 800
-    decoder_heads: int = 0
-    decoder_ffn_dim: int = 0
+    conv_groups: int = count(16, least=1)
+    position_buckets: int = count(0)
+    position_distance: int = count(800, least=1)
+    decoder_heads: int = count(0)
+    decoder_ffn_dim: int = count(0)
 
     def __post_init__(self):
         """Refuse sizes that do not fit together."""
+        super().__post_init__()
         try:
             for fault in self._faults():
                 raise UserError(fault)
@@ -156,14 +158,7 @@ even heads; make it a multiple of 4
     @classmethod
     def from_dict(cls, values: dict) -> ModelConfig:
         """Make a configuration; refuse unknown keys."""
-        known = [f.name for f in fields(cls)]
-        for key in values:
-            if key not in known:
-                raise UserError(
-                    f"model: unknown key {key}; known keys are "
-                    + ", ".join(known)
-                )
-        return cls(**values)
+        return parse(cls, values, "model")
 
     @classmethod
     def tiny(cls) -> ModelConfig:

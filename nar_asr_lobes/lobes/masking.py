@@ -21,15 +21,15 @@ import torch
 from torch.nn import functional as F
 
 from nar_asr_lobes.dataio.seeds import Stream, generator
-from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.lengths import valid_mask
+from nar_asr_lobes.schema import Checked, count, number
 
 MaskFn = Callable[[torch.Tensor], torch.Tensor]
 """Masks features [B, C, F]."""
 
 
 @dataclass(frozen=True)
-class SpecAugment:
+class SpecAugment(Checked):
     """SpecAugment with a fixed number of masks for every utterance.
 
     Park et al., https://arxiv.org/abs/1904.08779.
@@ -51,16 +51,10 @@ class SpecAugment:
     (True, torch.Size([1, 80, 100]))
     """
 
-    freq_masks: int = 2
-    time_masks: int = 2
-    freq_ratio: float = 0.3
-    time_ratio: float = 0.15
-
-    def __post_init__(self):
-        require_count("freq_masks", self.freq_masks, 0)
-        require_count("time_masks", self.time_masks, 0)
-        require_number("freq_ratio", self.freq_ratio, 0.0, 1.0)
-        require_number("time_ratio", self.time_ratio, 0.0, 1.0)
+    freq_masks: int = count(2)
+    time_masks: int = count(2)
+    freq_ratio: float = number(0.3, 0.0, 1.0)
+    time_ratio: float = number(0.15, 0.0, 1.0)
 
     def draw(
         self, seeds: Sequence[int], lengths: Sequence[int], channels: int

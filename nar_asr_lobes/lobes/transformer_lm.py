@@ -10,14 +10,13 @@ position and a sentence's score does not depend on its batch.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.attention import (
     Attention,
     ByteDropout,
@@ -27,12 +26,13 @@ from nar_asr_lobes.lobes.attention import (
     scaled_attention,
 )
 from nar_asr_lobes.lobes.lengths import valid_mask
+from nar_asr_lobes.schema import Checked, count, number, parse
 
 BOUNDARY = 0  # <s> as input, </s> as output
 
 
 @dataclass(frozen=True)
-class LmSizes:
+class LmSizes(Checked):
     """The sizes of a Transformer language model, plain numbers.
 
     Arguments
@@ -50,21 +50,19 @@ class LmSizes:
     6
     >>> LmSizes.from_dict({"width": 64})
     Traceback (most recent call last):
-    nar_asr_lobes.errors.UserError: model: unknown key width; known keys are \
+    nar_asr_lobes.errors.UserError: model: unknown key 'width'; known keys are \
 d_model, heads, ffn_dim, layers, dropout
     """
 
-    d_model: int = 384
-    heads: int = 6
-    ffn_dim: int = 1536
-    layers: int = 6
-    dropout: float = 0.1
+    d_model: int = count(384, least=1)
+    heads: int = count(6, least=1)
+    ffn_dim: int = count(1536, least=1)
+    layers: int = count(6, least=1)
+    dropout: float = number(0.1, least=0.0, below=1.0)
 
     def __post_init__(self):
         """Refuse sizes that do not fit together."""
-        for name in ("d_model", "heads", "ffn_dim", "layers"):
-            require_count(name, getattr(self, name))
-        require_number("dropout", self.dropout, 0.0, 0.99)
+        super().__post_init__()
         if self.d_model % (2 * self.heads):
             raise UserError(
                 f"model: d_model {self.d_model} does not split into "
@@ -75,14 +73,7 @@ d_model, heads, ffn_dim, layers, dropout
     @classmethod
     def from_dict(cls, values: dict) -> LmSizes:
         """Make sizes; refuse keys that are unknown."""
-        known = [f.name for f in fields(cls)]
-        for key in values:
-            if key not in known:
-                raise UserError(
-                    f"model: unknown key {key}; known keys are "
-                    + ", ".join(known)
-                )
-        return cls(**values)
+        return parse(cls, values, "model")
 
     def to_dict(self) -> dict:
         """Return the sizes as a plain dictionary."""

@@ -16,7 +16,6 @@ from torch.nn import functional as F
 from nar_asr_lobes.dataio.datasets import Batch
 from nar_asr_lobes.distributed import gather_objects
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.masking import FrameMask, MaskFn, SpecAugment
 from nar_asr_lobes.lobes.model import ModelConfig
 from nar_asr_lobes.objectives.base import draw_spec_augment
@@ -34,6 +33,7 @@ from nar_asr_lobes.objectives.quantizer import (
     PROJECTIONS,
     RandomProjectionQuantizer,
 )
+from nar_asr_lobes.schema import require_count, require_number
 
 
 @dataclass(frozen=True)

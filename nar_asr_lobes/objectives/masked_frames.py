@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from nar_asr_lobes.dataio.datasets import Batch
-from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.lobes.masking import SpecAugment, draw_span_mask
 from nar_asr_lobes.lobes.model import ModelConfig, SpeechEncoder
 from nar_asr_lobes.objectives.base import ModelInputs, check_spec_augment
+from nar_asr_lobes.schema import require_count, require_number
 
 
 @dataclass(frozen=True, kw_only=True)

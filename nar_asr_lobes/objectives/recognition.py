@@ -17,7 +17,6 @@ from nar_asr_lobes.decoding.greedy import greedy_paths
 from nar_asr_lobes.distributed import gather_objects
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.metrics import ErrorCounts, score
-from nar_asr_lobes.limits import require_number
 from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.lobes.masking import SpecAugment, draw_token_mask
 from nar_asr_lobes.lobes.model import (
@@ -31,6 +30,7 @@ from nar_asr_lobes.objectives.base import (
     check_spec_augment,
     draw_spec_augment,
 )
+from nar_asr_lobes.schema import require_number
 
 
 def ctc_feasible(

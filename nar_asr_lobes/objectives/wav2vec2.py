@@ -29,7 +29,6 @@ from torch.nn import functional as F
 
 from nar_asr_lobes.dataio.datasets import Batch
 from nar_asr_lobes.dataio.seeds import Stream, generator
-from nar_asr_lobes.limits import require_count, require_number
 from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.lobes.masking import FrameMask, MaskFn, SpecAugment
 from nar_asr_lobes.lobes.model import ModelConfig
@@ -45,6 +44,7 @@ from nar_asr_lobes.objectives.masked_frames import (
     MaskedModel,
 )
 from nar_asr_lobes.objectives.quantizer import GumbelQuantizer
+from nar_asr_lobes.schema import require_count, require_number
 
 
 def draw_distractors(

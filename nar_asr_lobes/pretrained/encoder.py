@@ -101,13 +101,15 @@ def import_encoder(
     state, dropped = encoder_state(
         tensors, published.model, published.model_type, str(path)
     )
-    facts = {
+    metadata = {
         "task": "import",
         "model": published.model.to_dict(),
         "source": f"{published.model_type} {source.resolve().name}",
     }
     weights = {f"encoder.{name}": tensor for name, tensor in state.items()}
-    CheckpointFolder(output / "checkpoints").save(0, {"model": weights}, facts)
+    CheckpointFolder(output / "checkpoints").save(
+        0, {"model": weights}, metadata
+    )
     parameters = sum(tensor.numel() for tensor in state.values())
     return ImportReport(output, published, parameters, dropped)
 

@@ -1,18 +1,18 @@
-"""The trainer: ``speechbrain.Brain``, right where the stock one is not.
+"""The trainer: a ``speechbrain.Brain`` with its own loop.
 
 Kept from Brain: modules on devices, run options, mixed precision, DDP
 wrapping, compilation. Replaced: the loop. A step is a list of micro-batches
 that holds ``global_batch`` utterances over all ranks, so accumulation loses no
 window; losses are divided by their global counts; the norm of all gradients is
-clipped; a NaN on any rank reaches all through the gradient sum, so that all
-skip the step; and a checkpoint holds what an exact continuation needs.
+clipped; a NaN on any rank reaches all ranks through the gradient sum, so that
+all skip the step; and a checkpoint holds all that an exact resume needs.
 """
 
 from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 import speechbrain as sb
@@ -29,51 +29,57 @@ from nar_asr_lobes.distributed import (
 )
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.objectives.base import ModelInputs, Objective
-from nar_asr_lobes.objectives.diagnostics import Totals, warn_of_collapse
-from nar_asr_lobes.training.checkpoint import Checkpoint, CheckpointFolder
-from nar_asr_lobes.training.console import StepDisplay, log_validation
-from nar_asr_lobes.training.device import ahead, compile_layers, move
-from nar_asr_lobes.training.options import TrainOptions
-from nar_asr_lobes.training.progress import (
-    Progress,
+from nar_asr_lobes.objectives.diagnostics import Totals
+from nar_asr_lobes.training.checkpoint import (
+    Checkpoint,
+    CheckpointFolder,
     random_state,
-    take_random_state,
 )
+from nar_asr_lobes.training.config import LogConfig, OptimConfig
+from nar_asr_lobes.training.device import compile_layers, move, prefetch
+from nar_asr_lobes.training.progress import Progress, TrainLog
 from nar_asr_lobes.training.scheduler import (
-    WarmupCosine,
     is_pretrained,
-    load_optimizer,
     parameter_groups,
 )
 from nar_asr_lobes.training.signals import Interrupted, deferred, pending
 
 logger = logging.getLogger(__name__)
+Sums = dict[str, torch.Tensor]
 
 
 class NarBrain(sb.Brain):
     """Train one model on one objective.
 
+    A step follows the gradient of ``compute_objectives``, summed over its
+    micro-batches on all ranks. A subclass may override that and
+    ``compute_forward`` as in any Brain; ``evaluate`` uses both.
+
     Arguments
     ---------
     model : torch.nn.Module
-        What is trained; its ``encoder`` is the shared part.
+        To be trained; its ``encoder`` is the shared part.
     objective : Objective
         Losses and their weights.
-    optimizer : callable
-        Takes parameter groups, such as a partial ``torch.optim.AdamW``.
-    scheduler : WarmupCosine
-        Learning rate by step.
-    options : TrainOptions
-        How to train.
+    optim : OptimConfig
+        Optimiser, schedule, clipping.
+    steps : int
+        Optimiser steps of the whole run.
     checkpoints : CheckpointFolder
-        Where to save and from where to go on.
+        Where to save and to resume from.
+    log : LogConfig, optional
+        When to log, validate and save.
+    seed : int
+        Rank r draws its dropout from seed + r.
+    reinit_parts : tuple of str
+        Re-initialised parts of a pre-trained encoder, which learn as heads.
     train_logger : speechbrain TrainLogger, optional
         Gets a line every ``log_interval`` steps.
-    facts : dict, optional
+    metadata : dict, optional
         Plain values stored in every checkpoint and compared on resume, such
         as the tokenizer's hash.
     run_opts : dict, optional
-        SpeechBrain's run options (device, precision, …).
+        SpeechBrain's run options (device, precision, ...).
     precision : str
         Where the run options do not say: fp32 or bf16.
     """
@@ -82,17 +88,22 @@ class NarBrain(sb.Brain):
         self,
         model: nn.Module,
         objective: Objective,
-        optimizer: Callable,
-        scheduler: WarmupCosine,
-        options: TrainOptions,
+        optim: OptimConfig,
+        steps: int,
         checkpoints: CheckpointFolder,
+        log: LogConfig | None = None,
+        seed: int = 0,
+        reinit_parts: tuple[str, ...] = (),
         train_logger: TrainLogger | None = None,
-        facts: dict | None = None,
+        metadata: dict | None = None,
         run_opts: dict | None = None,
         precision: str = "fp32",
     ):
         super().__init__(
-            {"model": model}, optimizer, {"precision": precision}, run_opts
+            {"model": model},
+            optim.optimizer,
+            {"precision": precision},
+            run_opts,
         )
         if self.precision == "fp16":
             raise UserError(
@@ -100,20 +111,27 @@ class NarBrain(sb.Brain):
                 "loss scaling, or fp32"
             )
         self.model = self.modules["model"]  # not wrapped by DDP
-        self.objective, self.scheduler = objective, scheduler
-        self.options, self.checkpoints = options, checkpoints
-        self.train_logger, self.facts = train_logger, facts or {}
-        self.progress = Progress()
+        self.objective, self.optim = objective, optim
+        self.scheduler = optim.scheduler(steps=steps)
+        self.checkpoints, self.intervals = checkpoints, log or LogConfig()
+        self.reinit_parts = reinit_parts
+        self.metadata, self.progress = metadata or {}, Progress()
+        self.train_log = TrainLog(
+            self.progress,
+            self.scheduler,
+            train_logger,
+            not self.noprogressbar,
+            objective.remedies,
+        )
+        self.counts: dict[str, float] = {}  # of this step, over all ranks
         self.stop = False  # a signal asked some rank to, and all know
-        self.met = Totals()  # codes of this rank since the last log line
-        torch.manual_seed(options.seed + world()[0])
+        torch.manual_seed(seed + world()[0])
 
     def init_optimizers(self):
         """Give the optimiser the model's parameters in groups."""
-        scale, reinit = self.options.head_lr_scale, self.options.reinit_parts
-        self.optimizer = self.opt_class(
-            parameter_groups(self.model, scale, reinit)
-        )
+        scale = self.optim.head_lr_scale
+        groups = parameter_groups(self.model, scale, self.reinit_parts)
+        self.optimizer = self.opt_class(groups)
         self.optimizers_dict = {"opt_class": self.optimizer}
 
     def _compile(self):
@@ -127,8 +145,8 @@ class NarBrain(sb.Brain):
         """
         if step is None:
             step = self.progress.step
-        done = step / self.scheduler.steps
-        prepared = self.objective.make_inputs(batch, self.model, done)
+        progress = step / self.scheduler.steps
+        prepared = self.objective.make_inputs(batch, self.model, progress)
         return move(prepared, self.device)
 
     def steps(self, train_set: Iterable) -> Iterable[list[ModelInputs]]:
@@ -138,7 +156,39 @@ class NarBrain(sb.Brain):
             return [self.prepare(batch, step[0]) for batch in step[1]]
 
         numbered = enumerate(read_steps(train_set), start=self.progress.step)
-        return ahead(numbered, prepare, self.device)
+        return prefetch(numbered, prepare, self.device)
+
+    def compute_forward(self, batch: ModelInputs, stage: sb.Stage) -> Sums:
+        """Run the model on a micro-batch; sum losses and statistics."""
+        training = stage == sb.Stage.TRAIN
+        model = self.modules.model if training else self.model
+        return self.objective.losses(model, batch, training)
+
+    def compute_objectives(
+        self, predictions: Sums, batch: ModelInputs, stage: sb.Stage
+    ) -> torch.Tensor:
+        """Weigh the losses of a micro-batch, each divided by its count.
+
+        In training the counts are those of the whole step, so that the losses
+        of its micro-batches on all ranks add up to the step's.
+        """
+        counts = self.counts if stage == sb.Stage.TRAIN else batch.counts
+        return sum(
+            predictions[name] * (weight / max(counts[name], 1.0))
+            for name, weight in self.objective.weights.items()
+        )
+
+    def make_dataloader(self, dataset: Iterable, stage: sb.Stage, **_):
+        """Take any iterable of batches as it is."""
+        return dataset
+
+    def evaluate_batch(self, batch: Batch, stage: sb.Stage) -> torch.Tensor:
+        """Give the loss of a batch."""
+        return super().evaluate_batch(self.prepare(batch), stage)
+
+    def on_evaluate_start(self, **_):
+        """Load the best checkpoint, if there is one."""
+        self.load_best()
 
     def fit_batch(self, batch: list[Batch]) -> dict[str, float]:
         """Prepare micro-batches and make a step of them."""
@@ -159,63 +209,52 @@ class NarBrain(sb.Brain):
             ``lr`` and ``skipped`` (1.0 when a NaN or infinity was found on
             any rank and no rank moved its weights).
         """
-        batches = [item.batch for item in prepared]
         if self.progress.step == 0:
             self.objective.init_from_batch(self.model, prepared)
         local = Totals()
         for item in prepared:
             local.add(item.counts, item.counts)
-        counts = sum_over_ranks(local.counts, self.device)
+        self.counts = sum_over_ranks(local.counts, self.device)
         found = []
         for number, item in enumerate(prepared, start=1):
             with self.no_sync(number < len(prepared)):
-                found.append(self._backward(item, counts))
+                found.append(self._backward(item))
         norm = self._clip()  # before the host waits for any of the numbers
-        local = Totals()
+        local, ids = Totals(), [i for item in prepared for i in item.batch.ids]
         for sums, item in zip(found, prepared, strict=True):
-            local.add(sums, item.counts)
-        local.sums["audio_seconds"] = sum(b.seconds for b in batches)
+            local.add(sums, {**item.counts, "loss": 1.0})
+        local.sums["audio_seconds"] = sum(x.batch.seconds for x in prepared)
         local.sums["stop"] = float(pending())
         sums = sum_over_ranks(local.sums, self.device)
         self.stop = sums.pop("stop") > 0
         self.progress.audio_seconds += sums.pop("audio_seconds")
+        loss, counts = sums.pop("loss"), self.counts
         averages = {n: s / counts[n] for n, s in sums.items() if counts[n]}
-        averages["loss"] = sum(
-            weight * averages.get(name, 0.0)
-            for name, weight in self.objective.weights.items()
-        )
-        averages.update(self._update(norm.item(), averages["loss"]))
-        skipped, ids = averages["skipped"], [i for b in batches for i in b.ids]
-        if not skipped:
-            self.met.add_codes([local])
-        self.progress.count(bool(skipped), ids, self.options.max_skipped)
+        averages |= {"loss": loss, **self._update(norm.item(), loss)}
+        if not averages["skipped"]:
+            self.train_log.codes.add_codes([local])
+        skipped = bool(averages["skipped"])
+        self.progress.count(skipped, ids, self.optim.max_skipped)
         return averages
 
-    def _backward(
-        self, item: ModelInputs, counts: dict[str, float]
-    ) -> dict[str, torch.Tensor]:
-        """Accumulate the gradient of (weight x global sum) / global count."""
+    def _backward(self, item: ModelInputs) -> Sums:
+        """Accumulate the gradient of a micro-batch."""
         with self.training_ctx:
-            sums = self.objective.losses(
-                self.modules.model, item, training=True
-            )
-        ranks = world()[1]  # DDP averages over ranks; we want the sum
-        loss = sum(
-            sums[name] * (weight * ranks / max(counts[name], 1.0))
-            for name, weight in self.objective.weights.items()
-        )
-        loss.backward()
-        return {name: value.detach() for name, value in sums.items()}
+            sums = self.compute_forward(item, sb.Stage.TRAIN)
+        loss = self.compute_objectives(sums, item, sb.Stage.TRAIN)
+        (loss * world()[1]).backward()  # DDP averages over ranks; we want sums
+        return {
+            n: value.detach() for n, value in {**sums, "loss": loss}.items()
+        }
 
     def _clip(self) -> torch.Tensor:
         """Clip the gradients; give their norm."""
-        if self.progress.step < self.options.freeze_encoder_steps:
-            for name, parameter in self.model.named_parameters():
-                if is_pretrained(name, self.options.reinit_parts):
+        model, optim = self.model, self.optim
+        if self.progress.step < optim.freeze_encoder_steps:
+            for name, parameter in model.named_parameters():
+                if is_pretrained(name, self.reinit_parts):
                     parameter.grad = None
-        return nn.utils.clip_grad_norm_(
-            self.model.parameters(), self.options.max_grad_norm
-        )
+        return nn.utils.clip_grad_norm_(model.parameters(), optim.max_grad_norm)
 
     def _update(self, norm: float, loss: float) -> dict[str, float]:
         """Step, unless something is not finite."""
@@ -228,7 +267,7 @@ class NarBrain(sb.Brain):
         return {"grad_norm": norm, "lr": lr, "skipped": float(skipped)}
 
     def fit(self, train_set: Iterable, valid_set: Iterable | None = None):
-        """Train to the scheduler's last step, going on where a run stopped.
+        """Train to the last step, resuming where a run stopped.
 
         Arguments
         ---------
@@ -247,24 +286,18 @@ class NarBrain(sb.Brain):
         train_set.sampler.start_step = self.progress.step
         self.modules.train()
         with deferred():
-            # A validation that was broken off is made up for.
-            broken_off = checkpoint and "score" not in checkpoint.facts
-            if broken_off and self._is_due(self.options.valid_interval):
+            # Repeat a validation that a signal interrupted.
+            broken_off = checkpoint and "score" not in checkpoint.metadata
+            if broken_off and self._is_due(self.intervals.valid_interval):
                 self._save_where_due(valid_set)
             self._train(train_set, valid_set)
 
     def _train(self, train_set: Iterable, valid_set: Iterable | None) -> None:
-        progress, totals = self.progress, Totals()
-        steps, bar = self.scheduler.steps, not self.noprogressbar
-        with StepDisplay(progress, steps, bar) as display:
+        with self.train_log as log:
             for prepared in self.steps(train_set):
-                averages = self.make_step(prepared)
-                totals.add_step(averages)
-                display.step(averages)
-                if self._is_due(self.options.log_interval):
-                    display.line(totals.ratios())
-                    self._report(totals)
-                    totals = Totals()
+                log.step(self.make_step(prepared))
+                if self._is_due(self.intervals.log_interval):
+                    log.line()
                 self._save_where_due(valid_set)
 
     def _is_due(self, interval: int) -> bool:
@@ -274,34 +307,15 @@ class NarBrain(sb.Brain):
     def _save_where_due(self, valid_set: Iterable | None) -> None:
         """Validate and save after a step; end where a signal asked to."""
         step, score = self.progress.step, None
-        validate = self._is_due(self.options.valid_interval)
+        validate = self._is_due(self.intervals.valid_interval)
         if validate and valid_set is not None and not self.stop:
             score = self.validate(valid_set)
-        save = validate or step % self.options.checkpoint_interval == 0
+        save = validate or step % self.intervals.checkpoint_interval == 0
         if save or self.stop:
             self.save(score)
         if self.stop:
             # Without one of its own, this rank stops by another's.
             raise Interrupted(pending() or signal.SIGTERM, step)
-
-    def _report(self, totals: Totals) -> None:
-        """Log the last steps, and warn when the learning has collapsed."""
-        totals.add_codes(gather_objects(self.met.cpu()))
-        self.met = Totals()
-        self._log(totals.ratios(), None)
-        self._warn_of_collapse(totals)
-
-    def _warn_of_collapse(self, totals: Totals) -> None:
-        step, warmup = self.progress.step, self.scheduler.warmup
-        warn_of_collapse(totals, self.objective.remedies, step, warmup)
-
-    def _log(self, train: dict | None, valid: dict | None) -> None:
-        progress = self.progress
-        if self.train_logger is not None:
-            meta = {"step": progress.step, "skipped_steps": progress.skipped}
-            self.train_logger.log_stats(meta, train, valid)
-        if valid is not None:
-            log_validation(progress.step, valid)
 
     def validate(self, valid_set: Iterable[Batch]) -> float | None:
         """Average over the dev split, shared by the ranks; give the score.
@@ -315,7 +329,7 @@ class NarBrain(sb.Brain):
                 if pending():
                     break
                 item = self.prepare(batch)
-                sums = self.objective.losses(self.model, item, training=False)
+                sums = self.compute_forward(item, sb.Stage.VALID)
                 totals.add(sums, item.counts)
         self.modules.train()
         totals.add({"stop": pending()}, {"stop": 0.0})  # 0: gives no ratio
@@ -323,23 +337,21 @@ class NarBrain(sb.Brain):
         self.stop = everywhere.sums["stop"] > 0
         if self.stop:
             return None
-        ratios = everywhere.ratios()
-        self._log(None, ratios)
-        # The codes are without the noise that training has.
-        self._warn_of_collapse(everywhere)
-        if self.objective.score not in ratios:
+        self.train_log.validation(everywhere)
+        name, ratios = self.objective.score, everywhere.ratios()
+        if name not in ratios:
             raise UserError(
-                f"the dev split has nothing to count {self.objective.score} "
-                "on; give it longer utterances with transcripts"
+                f"the dev split has nothing to count {name} on; give it "
+                "longer utterances with transcripts"
             )
-        return ratios[self.objective.score]
+        return ratios[name]
 
     def save(self, score: float | None = None) -> None:
         """Write a checkpoint from rank 0, with every rank's random state.
 
         ``score`` is that of a validation of these very weights.
         """
-        facts = self.facts | ({} if score is None else {"score": score})
+        metadata = self.metadata | ({} if score is None else {"score": score})
         parts = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -347,26 +359,27 @@ class NarBrain(sb.Brain):
             "progress": vars(self.progress),
             "random": gather_objects(random_state()),
         }
+        step = self.progress.step
         # No rank runs on before the checkpoint is there.
-        on_main(lambda: self.checkpoints.save(self.progress.step, parts, facts))
+        on_main(lambda: self.checkpoints.save(step, parts, metadata))
 
     def resume(self) -> Checkpoint | None:
-        """Go on from the newest whole checkpoint, if there is one; give it."""
+        """Load the newest undamaged checkpoint, if there is one; return it."""
         checkpoint = self.checkpoints.newest()
         if checkpoint is None:
             return None
-        checkpoint.require(self.facts)
-        try:
-            self.model.load_state_dict(checkpoint.load("model", self.device))
-            state = checkpoint.load("optimizer", self.device)
-            load_optimizer(self.optimizer, state, str(checkpoint.path))
-        except (RuntimeError, ValueError) as error:
-            raise UserError(
-                f"{checkpoint.path}: was made with another objective; "
-                "give the old one or a new output_folder"
-            ) from error
-        self.scheduler.load_state_dict(checkpoint.load("scheduler"))
-        self.progress = Progress(**checkpoint.load("progress"))
-        take_random_state(checkpoint.load("random"), checkpoint.path)
-        logger.info("going on from %s", checkpoint.path)
+        checkpoint.require(self.metadata)
+        checkpoint.restore(self.model, self.optimizer, self.scheduler)
+        vars(self.progress).update(checkpoint.load("progress"))
+        logger.info("resuming from %s", checkpoint.path)
         return checkpoint
+
+    def load_best(self) -> None:
+        """Load the checkpoint with the lowest score on the dev split."""
+        best = self.checkpoints.best() or self.checkpoints.newest()
+        if best is not None:
+            self.model.load_state_dict(best.load("model", self.device))
+            self.model.eval()
+            score = best.metadata.get("score", float("nan"))
+            name = self.objective.score
+            logger.info("best checkpoint: %s (%s %.3f)", best.path, name, score)

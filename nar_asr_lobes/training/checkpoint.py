@@ -1,7 +1,7 @@
 """Checkpoints that a crash cannot damage, and that notice damage.
 
 A checkpoint is a directory ``step_N`` with files and ``checkpoint.json``,
-which holds their SHA-256, some facts and a digest of itself. It is written
+which holds their SHA-256, some metadata and a digest of itself. It is written
 under a temporary name, flushed to disk and renamed, so it is there whole or
 not at all; a damaged one is passed over with a warning, and the one before it
 is used.
@@ -14,20 +14,30 @@ import json
 import logging
 import math
 import os
+import random
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import nn
 
+from nar_asr_lobes.distributed import world
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.storage import cannot_write, sha256
+from nar_asr_lobes.storage import (
+    atomic_folder,
+    cannot_write,
+    sha256,
+    write_text,
+)
+from nar_asr_lobes.training.scheduler import load_optimizer
 
 logger = logging.getLogger(__name__)
 META = "checkpoint.json"
-NOTED = "noted"  # facts that may change from one start to the next
+MAY_CHANGE = "may_change"  # metadata that may change from one start to the next
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class Checkpoint:
 
     path: Path
     step: int
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
 
     def load(self, name: str, device: str = "cpu") -> Any:
         """Load one of its parts; no code from the file is run."""
@@ -44,33 +54,53 @@ class Checkpoint:
             self.path / f"{name}.pt", map_location=device, weights_only=True
         )
 
-    def require(self, facts: Mapping[str, Any]) -> None:
+    def restore(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: Any,
+    ) -> None:
+        """Load the states of a run, and this rank's random state."""
+        device = next(model.parameters()).device
+        try:
+            model.load_state_dict(self.load("model", device))
+            state = self.load("optimizer", device)
+            load_optimizer(optimizer, state, str(self.path))
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"{self.path}: was made with another objective; "
+                "give the old one or a new output_folder"
+            ) from error
+        scheduler.load_state_dict(self.load("scheduler"))
+        take_random_state(self.load("random"), self.path)
+
+    def require(self, metadata: Mapping[str, Any]) -> None:
         """Refuse to go on where a fact is another now (``UserError``).
 
-        Those below ``NOTED`` may change; that is told in the log.
+        Those below ``MAY_CHANGE`` may change; that is told in the log.
         """
-        for key, value in facts.items():
-            theirs = self.facts.get(key)
-            if theirs == value:
+        for key, value in metadata.items():
+            saved = self.metadata.get(key)
+            if saved == value:
                 continue
-            if key == NOTED:
-                self._warn(theirs or {}, value)
+            if key == MAY_CHANGE:
+                self._warn(saved or {}, value)
                 continue
-            if isinstance(theirs, dict) and isinstance(value, dict):
-                theirs, value = _without_common(theirs, value)
+            if isinstance(saved, dict) and isinstance(value, dict):
+                saved, value = _without_common(saved, value)
             raise UserError(
-                f"{self.path}: was made with {key} {theirs}, now it is "
+                f"{self.path}: was made with {key} {saved}, now it is "
                 f"{value}; give the old one or a new output_folder"
             )
 
-    def _warn(self, theirs: dict, mine: dict) -> None:
-        theirs, mine = _without_common(theirs, mine)
-        for key, value in mine.items():
+    def _warn(self, saved: dict, current: dict) -> None:
+        saved, current = _without_common(saved, current)
+        for key, value in current.items():
             logger.warning(
                 "%s: was made with %s %s; from here on it is %s",
                 self.path,
                 key,
-                theirs.get(key),
+                saved.get(key),
                 value,
             )
 
@@ -98,12 +128,21 @@ def _read_meta(path: Path) -> dict[str, Any]:
     return meta
 
 
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _write(
+    folder: Path,
+    step: int,
+    parts: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+) -> None:
+    hashes = {}
+    for name, value in parts.items():
+        path = folder / f"{name}.pt"
+        with open(path, "wb") as file:  # a path would hide the reason
+            torch.save(value, file)
+        hashes[path.name] = sha256(path)
+    meta = {"step": step, "metadata": dict(metadata), "sha256": hashes}
+    meta["digest"] = _digest(meta)
+    write_text(folder / META, json.dumps(meta, indent=1))
 
 
 class CheckpointFolder:
@@ -136,74 +175,19 @@ class CheckpointFolder:
         self.keep = keep
 
     def save(
-        self, step: int, parts: Mapping[str, Any], facts: Mapping[str, Any]
+        self, step: int, parts: Mapping[str, Any], metadata: Mapping[str, Any]
     ) -> Path:
-        """Write a checkpoint, then remove those no longer needed.
-
-        Arguments
-        ---------
-        step : int
-            Names the checkpoint.
-        parts : mapping
-            Name to what ``torch.save`` writes and ``weights_only`` loads.
-        facts : mapping
-            Plain values for ``checkpoint.json``; ``"score"``, where given,
-            marks the best checkpoint (lowest), which is kept.
-
-        Returns
-        -------
-        Path
-            Of the checkpoint.
-
-        Raises
-        ------
-        UserError
-            When it cannot be written; what was written of it is removed.
-        """
-        temporary = self.folder / f".tmp_step_{step}"
-        try:
-            self._remove_unfinished()
-            temporary.mkdir(parents=True)
-            final = self._write(temporary, step, parts, facts)
-        except (OSError, RuntimeError) as error:  # torch has its own
-            what = f"the checkpoint of step {step} "
-            told = cannot_write(self.folder, error, what)
-            self._remove_unfinished()
-            raise told from error
+        """Write a checkpoint, then remove those no longer needed."""
+        final = self.folder / f"step_{step:08d}"
+        for stale in self.folder.glob(".step_*"):  # of a crashed run
+            shutil.rmtree(stale, ignore_errors=True)
+        with atomic_folder(final) as temporary:
+            try:
+                _write(temporary, step, parts, metadata)
+            except RuntimeError as error:  # torch's own, of a full disk
+                raise cannot_write(final, error) from error
         self._remove_old()
         return final
-
-    def _write(
-        self,
-        temporary: Path,
-        step: int,
-        parts: Mapping[str, Any],
-        facts: Mapping[str, Any],
-    ) -> Path:
-        """Write all of it into a folder, then give that its name."""
-        hashes = {}
-        for name, value in parts.items():
-            path = temporary / f"{name}.pt"
-            with open(path, "wb") as file:  # a path would hide the reason
-                torch.save(value, file)
-            _fsync(path)
-            hashes[path.name] = sha256(path)
-        meta = {"step": step, "facts": dict(facts), "sha256": hashes}
-        meta["digest"] = _digest(meta)
-        (temporary / META).write_text(
-            json.dumps(meta, indent=1), encoding="utf-8"
-        )
-        _fsync(temporary / META)
-        _fsync(temporary)
-        final = self.folder / f"step_{step:08d}"
-        shutil.rmtree(final, ignore_errors=True)
-        os.rename(temporary, final)
-        _fsync(self.folder)
-        return final
-
-    def _remove_unfinished(self) -> None:
-        for stale in self.folder.glob(".tmp_*"):
-            shutil.rmtree(stale, ignore_errors=True)
 
     def _paths(self) -> list[Path]:
         """List the checkpoints, newest first."""
@@ -222,7 +206,7 @@ class CheckpointFolder:
             for name, digest in meta["sha256"].items():
                 if sha256(path / name) != digest:
                     raise ValueError(f"{name} does not match its SHA-256")
-            return Checkpoint(path, meta["step"], meta["facts"])
+            return Checkpoint(path, meta["step"], meta["metadata"])
         except (OSError, ValueError) as error:
             logger.warning(
                 "checkpoint %s is damaged (%s); the one before it is used",
@@ -231,11 +215,11 @@ class CheckpointFolder:
             )
             return None
 
-    def facts(self) -> dict[str, Any] | None:
-        """Read the newest readable facts; no other file is looked at."""
+    def metadata(self) -> dict[str, Any] | None:
+        """Read the newest readable metadata; no other file is looked at."""
         for path in self._paths():
             try:
-                return _read_meta(path)["facts"]
+                return _read_meta(path)["metadata"]
             except (OSError, ValueError, KeyError):
                 continue
         return None
@@ -253,7 +237,7 @@ class CheckpointFolder:
         scored = []
         for path in self._paths():
             try:
-                score = _read_meta(path)["facts"].get("score")
+                score = _read_meta(path)["metadata"].get("score")
             except (OSError, ValueError):
                 continue
             # A NaN would sort anywhere.
@@ -264,3 +248,40 @@ class CheckpointFolder:
             if checkpoint is not None:
                 return checkpoint
         return None
+
+
+def random_state() -> dict:
+    """Collect this process's random states in what weights_only loads."""
+    name, keys, position, has_gauss, gauss = np.random.get_state()
+    state = {
+        "python": random.getstate(),
+        "numpy": (name, keys.tolist(), position, has_gauss, gauss),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(state: dict) -> None:
+    """Take up what ``random_state`` gave."""
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def take_random_state(states: Sequence[dict], source: object) -> None:
+    """Take up this rank's of the states that a checkpoint holds."""
+    rank, ranks = world()
+    if len(states) == ranks:
+        set_random_state(states[rank])
+        return
+    logger.warning(
+        "%s was written by %d processes and is continued by %d: the data order "
+        "is the same, dropout draws are new",
+        source,
+        len(states),
+        ranks,
+    )

@@ -1,24 +1,18 @@
-"""What a recipe's YAML may say, and reading it.
+"""The keys of a recipe's YAML; ``hparams`` reads it.
 
-The YAML is HyperPyYAML: fragments come in with ``!include:``, keys are
-overridden on the command line with ``--key=value``, those of a section with
-``--section='{key: value}'``. Every key has a field here; a key without one is
+Every key has a field here that states its limits; a key without one is
 refused, so none can do nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.limits import require_count
 from nar_asr_lobes.lm.models import LmFiles
-from nar_asr_lobes.lobes.model import ModelConfig
-from nar_asr_lobes.storage import FilePath
-from nar_asr_lobes.training.fields import fill
-from nar_asr_lobes.training.init_from import with_imported_sizes
+from nar_asr_lobes.lobes.config import ModelConfig
+from nar_asr_lobes.schema import Checked, FilePath, count, number, one_of
 
 TASKS = ("pretrain", "finetune", "evaluate")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -26,8 +20,8 @@ FREEZE = ("none", "filters", "frontend")
 
 
 @dataclass(frozen=True)
-class DataConfig:
-    """Which data, and how it is fed.
+class DataConfig(Checked):
+    """Which data, and how it is batched.
 
     Arguments
     ---------
@@ -62,44 +56,48 @@ class DataConfig:
     test: list[str] = field(default_factory=lambda: ["test"])
     options: dict = field(default_factory=dict)
     text_style: str = "none"
-    min_seconds: float = 0.0
-    max_seconds: float = 30.0
+    min_seconds: float = number(0.0, least=0)
+    max_seconds: float = number(30.0, above=0)
     check_audio: bool = True
     cache: bool = False
-    workers: int = 0
-    max_batch_seconds: float = 240.0
-    bucket_steps: int = 16
-    sorted_epochs: int = 0
+    workers: int = count(0)
+    max_batch_seconds: float = number(240.0, above=0)
+    bucket_steps: int = count(16, least=1)
+    sorted_epochs: int = count(0)
 
 
 @dataclass(frozen=True)
-class OptimConfig:
-    """How weights are updated; the numbers are those of ``TrainOptions``.
+class OptimConfig(Checked):
+    """How weights are updated.
 
     Arguments
     ---------
     optimizer : callable
         Takes parameter groups, such as ``!name:torch.optim.AdamW``.
-    final_lr, warmup_ratio : float
-        See ``WarmupCosine``.
-    max_grad_norm, head_lr_scale : float
-        See ``TrainOptions``.
-    freeze_encoder_steps, max_skipped : int
-        See ``TrainOptions``.
+    scheduler : callable
+        Takes ``steps``, such as ``!name:`` of a ``WarmupCosine``; what it
+        makes is like that.
+    max_grad_norm : float
+        L2 norm to which the gradient of all parameters is clipped.
+    head_lr_scale : float
+        Learning rate of all but the encoder, relative to the encoder's.
+    freeze_encoder_steps : int
+        First steps in which a pre-trained encoder does not move.
+    max_skipped : int
+        Steps in a row that may be skipped for a NaN before training stops.
     """
 
     optimizer: Callable
-    final_lr: float = 1e-6
-    warmup_ratio: float = 0.1
-    max_grad_norm: float = 1.0
-    head_lr_scale: float = 1.0
-    freeze_encoder_steps: int = 0
-    max_skipped: int = 20
+    scheduler: Callable
+    max_grad_norm: float = number(1.0, above=0)
+    head_lr_scale: float = number(1.0, above=0)
+    freeze_encoder_steps: int = count(0)
+    max_skipped: int = count(20)
 
 
 @dataclass(frozen=True)
-class LogConfig:
-    """What is written while training.
+class LogConfig(Checked):
+    """When training logs, validates and saves.
 
     Arguments
     ---------
@@ -111,16 +109,16 @@ class LogConfig:
         TensorBoard events instead of SpeechBrain's text file.
     """
 
-    log_interval: int = 50
-    valid_interval: int = 500
-    checkpoint_interval: int = 500
+    log_interval: int = count(50, least=1)
+    valid_interval: int = count(500, least=1)
+    checkpoint_interval: int = count(500, least=1)
     keep_checkpoints: int = 2
     tensorboard: bool = False
 
 
 @dataclass(frozen=True)
-class TokenizerConfig:
-    """What the model writes, and what its intermediate layers hear.
+class TokenizerConfig(Checked):
+    """The tokens of the model, and of its intermediate layers.
 
     Arguments
     ---------
@@ -139,7 +137,7 @@ class TokenizerConfig:
 
 
 @dataclass(frozen=True)
-class LmConfig:
+class LmConfig(Checked):
     """The language models; all predict the tokenizer's pieces.
 
     Arguments
@@ -158,7 +156,7 @@ class LmConfig:
         Folder of a neural language model, as ``recipes/LM`` writes it.
     """
 
-    order: int = 6
+    order: int = count(6, least=1)
     unit: str = "pieces"
     texts: list[FilePath] = field(default_factory=list)
     tune: bool = True
@@ -166,7 +164,7 @@ class LmConfig:
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Checked):
     """One run of a recipe.
 
     Arguments
@@ -181,23 +179,22 @@ class RunConfig:
         Output folder of a run, or of ``nar-asr import-encoder``, whose
         encoder is taken over; see ``with_imported_sizes``.
     reinit_layers : int
-        The last encoder layers that are not; see ``load_pretrained``.
+        The last encoder layers that stay random; see ``load_pretrained``.
     freeze : str
-        What keeps its start all through, of ``FREEZE``: none, filters (what
-        reads the waveform) or frontend (all in front of the layers).
+        What is frozen, of ``FREEZE``: none, filters (which read the waveform)
+        or frontend (all in front of the layers).
     bundle : str, optional
         What ``evaluate`` evaluates.
     steps, global_batch : int
         Optimiser steps, and utterances of a step over all processes.
     peak_lr : float
-        Learning rate at the end of the warm-up.
+        For the scheduler, which refers to it.
     precision : str
         ``fp32``, ``bf16``, or ``auto``: bf16 where the processor has
         instructions for it. ``--precision`` goes before it.
     data, tokenizer, model, optim, logging, lm, decoding : mapping
         Sections; see their classes (``ModelConfig``, ``DecodingOptions``).
-        For ``evaluate`` lm is an ``LmFiles``, and both lm and decoding go
-        before what the bundle has.
+        For ``evaluate``, lm and decoding go before what the bundle has.
     modes : list of str, optional
         Decoding modes to evaluate; all where not given.
     save_posteriors : bool
@@ -212,24 +209,24 @@ class RunConfig:
         Use only so many of each split, for a quick check of a recipe.
     """
 
-    task: str
+    task: str = one_of(TASKS)
     data_folder: FilePath
     output_folder: FilePath
-    seed: int = 1
+    seed: int = count(1)
     init_from: FilePath | None = None
-    reinit_layers: int = 0
-    freeze: str = "none"
+    reinit_layers: int = count(0)
+    freeze: str = one_of(FREEZE, "none")
     bundle: FilePath | None = None
-    steps: int = 1000
-    global_batch: int = 16
-    peak_lr: float = 5e-4
-    precision: str = "fp32"
+    steps: int = count(1000, least=1)
+    global_batch: int = count(16, least=1)
+    peak_lr: float = number(5e-4, above=0)
+    precision: str = one_of(PRECISIONS, "fp32")
     data: DataConfig = field(default_factory=DataConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
-    model: dict = field(default_factory=dict)
+    model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig | None = None
     logging: LogConfig = field(default_factory=LogConfig)
-    lm: LmConfig | LmFiles | None = None
+    lm: LmConfig | None = None
     decoding: dict = field(default_factory=dict)
     modes: list[str] | None = None
     save_posteriors: bool = False
@@ -237,72 +234,11 @@ class RunConfig:
     hot_boost: float = 1.0
     objective: Any = None
     wave_augment: Any = None
-    debug_utterances: int | None = None
+    debug_utterances: int | None = count(None, least=1)
 
 
-SECTIONS = {
-    "data": DataConfig,
-    "tokenizer": TokenizerConfig,
-    "optim": OptimConfig,
-    "logging": LogConfig,
-    "lm": LmConfig,
-}
+@dataclass(frozen=True)
+class EvaluationConfig(RunConfig):
+    """A run of the task ``evaluate``, whose section lm names files."""
 
-
-def task_sections(task: object) -> dict[str, type]:
-    """Give the class of each section that a task has.
-
-    Example
-    -------
-    >>> task_sections("evaluate")["lm"].__name__
-    'LmFiles'
-    """
-    return SECTIONS | ({"lm": LmFiles} if task == "evaluate" else {})
-
-
-def parse_config(values: dict, where: str) -> RunConfig:
-    """Turn the mapping of a YAML into a ``RunConfig``.
-
-    Arguments
-    ---------
-    values : dict
-        What HyperPyYAML gave.
-    where : str
-        The file's name, for messages.
-
-    Returns
-    -------
-    RunConfig
-
-    Example
-    -------
-    >>> parse_config({"task": "pretrain", "stepps": 3}, "a.yaml")
-    Traceback (most recent call last):
-    nar_asr_lobes.errors.UserError: a.yaml: unknown key 'stepps'; did you \
-mean 'steps'?
-    """
-    values = dict(values)
-    for name, section in task_sections(values.get("task")).items():
-        if values.get(name) is not None:
-            values[name] = fill(section, values[name], f"{where}: {name}")
-    known = {"task": TASKS, "precision": PRECISIONS, "freeze": FREEZE}
-    for name, choices in known.items():
-        if name in values and values[name] not in choices:
-            raise UserError(
-                f"{where}: {name} is {values[name]!r}; choose from "
-                + ", ".join(choices)
-            )
-    config = fill(RunConfig, values, where)
-    if config.init_from is not None:
-        model = with_imported_sizes(
-            config.model, config.init_from, config.output_folder
-        )
-        config = replace(config, model=model)
-    sizes = fill(ModelConfig, config.model, f"{where}: model")
-    require_count(
-        f"{where}: reinit_layers",
-        config.reinit_layers,
-        0,
-        sizes.encoder_layers,
-    )
-    return config
+    lm: LmFiles | None = None

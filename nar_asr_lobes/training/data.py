@@ -41,11 +41,11 @@ from nar_asr_lobes.distributed import world
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.evaluate import check_test_set
 from nar_asr_lobes.lobes.frontend import WaveformFrontend
-from nar_asr_lobes.lobes.model import ModelConfig, SpeechEncoder
+from nar_asr_lobes.lobes.model import SpeechEncoder
 from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import RunConfig
-from nar_asr_lobes.training.fingerprint import (
+from nar_asr_lobes.training.metadata import (
     hash_utterances,
     keep_hashes,
     write_digests,
@@ -58,20 +58,7 @@ Prepare = Callable[..., dict[str, Iterable[Utterance]]]
 
 
 def prepare_data(config: RunConfig, prepare: Prepare) -> None:
-    """Write everything that a run reads; call it on one process.
-
-    Arguments
-    ---------
-    config : RunConfig
-        The run.
-    prepare : callable
-        The recipe's parser.
-
-    Raises
-    ------
-    UserError
-        For a missing split, or when no utterance is usable.
-    """
+    """Write everything that a run reads; call it on one process."""
     output = Path(config.output_folder)
     splits = _call_prepare(config, prepare)
     wanted = _wanted_splits(config)
@@ -213,7 +200,7 @@ def _check(config: RunConfig, splits: list[str]) -> None:
 def _frontend(config: RunConfig) -> WaveformFrontend:
     """Build what counts frames, without weights."""
     with torch.device("meta"):
-        return SpeechEncoder(ModelConfig.from_dict(config.model)).frontend
+        return SpeechEncoder(config.model).frontend
 
 
 def read_split(
@@ -239,7 +226,7 @@ def run_tokenizer(config: RunConfig) -> Tokenizer:
     path = tokenizer_path(config)
     if path is None:
         raise UserError(
-            f"{config.output_folder}: holds no tokenizer; start the run anew"
+            f"{config.output_folder}: holds no tokenizer; start the run again"
         )
     return load_tokenizer(path)
 
@@ -282,15 +269,7 @@ def train_loader(config: RunConfig, tokenizer: Tokenizer | None) -> DataLoader:
 
 
 class ValidationSet:
-    """This rank's batches of the dev split, read anew in each pass.
-
-    Arguments
-    ---------
-    config : RunConfig
-        The run.
-    tokenizer : Tokenizer, optional
-        For labelled data.
-    """
+    """This rank's batches of the dev split, read again in each pass."""
 
     def __init__(self, config: RunConfig, tokenizer: Tokenizer | None):
         utterances = read_split(config, config.data.dev, checked=True)

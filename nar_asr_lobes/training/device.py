@@ -21,27 +21,7 @@ Item, Made = TypeVar("Item"), TypeVar("Made")
 
 
 def move(value: Any, device: torch.device | str) -> Any:
-    """Copy the tensors of a dataclass, and of those inside it, to a device.
-
-    Arguments
-    ---------
-    value : dataclass, tensor or anything
-        What is neither of the first two stays as it is.
-    device : torch.device or str
-        Where to.
-
-    Returns
-    -------
-    dataclass, tensor or anything
-        Of the same type.
-
-    Example
-    -------
-    >>> from nar_asr_lobes.lobes.masking import FrameMask
-    >>> moved = move(FrameMask(torch.ones(1, 2).bool(), ()), "meta")
-    >>> moved.mask.device, moved.subsampling
-    (device(type='meta'), ())
-    """
+    """Copy the tensors of a dataclass, and of those inside it, to a device."""
     if isinstance(value, torch.Tensor):
         return value.to(device, non_blocking=True)
     if not is_dataclass(value):
@@ -50,33 +30,12 @@ def move(value: Any, device: torch.device | str) -> Any:
     return replace(value, **{k: move(v, device) for k, v in found.items()})
 
 
-def ahead(
+def prefetch(
     items: Iterable[Item],
     make: Callable[[Item], Made],
     device: torch.device | str,
 ) -> Iterator[Made]:
-    """Yield ``make(item)`` of each item, made while the one before is used.
-
-    Arguments
-    ---------
-    items : iterable
-        Read in a thread of its own, one item further than was asked for.
-    make : callable
-        Called in that thread; on a GPU what it copies there does not wait for
-        what is being computed.
-    device : torch.device or str
-        Where it copies to.
-
-    Returns
-    -------
-    iterator
-        Errors of ``items`` and ``make`` are raised here, in their turn.
-
-    Example
-    -------
-    >>> list(ahead([1, 2, 3], str, "cpu"))
-    ['1', '2', '3']
-    """
+    """Yield ``make(item)`` of each item, made while the one before is used."""
     items = iter(items)
     gpu = torch.device(device).type == "cuda"
     stream = torch.cuda.Stream(device) if gpu else None
@@ -105,13 +64,6 @@ def compile_layers(model: nn.Module, mode: str = "default") -> None:
 
     Not the whole model: masks of any number of frames would cut it into many
     graphs. One graph serves all layers, and batches of any size above 1.
-
-    Arguments
-    ---------
-    model : torch.nn.Module
-        Its names and weights stay as they are.
-    mode : str
-        Of ``torch.compile``.
     """
     for part in model.modules():
         if getattr(part, "repeated", False):

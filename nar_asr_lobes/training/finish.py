@@ -1,9 +1,10 @@
-"""What follows a fine-tuning: language model, tuning, evaluation, bundle."""
+"""The end of a fine-tuning: language model, tuning, evaluation, bundle."""
 
 from __future__ import annotations
 
 import json
 import logging
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +29,6 @@ from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lobes.model import NarAsr
 from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.config import RunConfig
-from nar_asr_lobes.training.console import describe_tuning
 from nar_asr_lobes.training.data import read_split
 from nar_asr_lobes.training.evaluation import (
     check_modes,
@@ -41,7 +41,7 @@ from nar_asr_lobes.training.language_models import (
     describe,
     make_language_models,
 )
-from nar_asr_lobes.training.stages import Stage
+from nar_asr_lobes.training.progress import Timer
 
 logger = logging.getLogger(__name__)
 # a weight without its language model would be refused
@@ -49,14 +49,7 @@ _WITHOUT_LM = {"nar_beam5_lm": {"neural_weight": 0.0}}
 
 
 def check_finish(config: RunConfig) -> None:
-    """Find mistakes in what comes last before the training starts.
-
-    Raises
-    ------
-    UserError
-        For decoding options or modes that cannot work, and texts or language
-        models that are not there.
-    """
+    """Find mistakes in the last stages before the training starts."""
     if config.hot_words is not None and config.task != "evaluate":
         raise UserError(
             f"hot_words: has no effect when the task is {config.task}; give "
@@ -82,42 +75,23 @@ def finish(
     device: torch.device | str,
     seconds: dict[str, float],
 ) -> None:
-    """Train and tune the LM, write the bundle, evaluate; on one process.
-
-    Arguments
-    ---------
-    config : RunConfig
-        The run.
-    model : NarAsr
-        The best checkpoint.
-    tokenizer : Tokenizer
-        Its tokenizer.
-    device : torch.device or str
-        Where the model is.
-    seconds : dict
-        Gets the time of each stage.
-
-    Raises
-    ------
-    UserError
-        At the end, for what failed; the rest was done.
-    """
+    """Train and tune the LM, write the bundle, evaluate; on one process."""
     faults: list[str] = []
     options = DecodingOptions.from_dict(config.decoding)
     recognizer, files = Recognizer(model, tokenizer, options), LmFiles()
     if config.lm is not None:
-        with noted(faults, "language model"), Stage("lm", seconds):
+        with noted(faults, "language model"), Timer("lm", seconds):
             made = make_language_models(config, tokenizer)
             recognizer.lms, files = made.load(tokenizer), made
         if faults:
             recognizer.options = options.updated(_WITHOUT_LM)
         elif config.lm.tune:
-            with noted(faults, "tuning"), Stage("tune", seconds):
+            with noted(faults, "tuning"), Timer("tune", seconds):
                 recognizer.options = tune(config, recognizer, device)
     write = partial(_write_bundle, config, recognizer, files)
     with noted(faults, "bundle"):
         write({})  # before the evaluation, whatever becomes of that
-    with Stage("evaluate", seconds):
+    with Timer("evaluate", seconds):
         results = evaluate_splits(config, recognizer, device, faults)
     with noted(faults, "bundle"):
         write(results)
@@ -158,7 +132,7 @@ def tune(
     tuned = tune_options(recognizer, batches)
     output = Path(config.output_folder)
     write_text(output / "tuning.json", json.dumps(tuned.report, indent=1))
-    heard = SavedPosteriors(
+    posteriors = SavedPosteriors(
         ids=[name for batch in batches for name in batch.ids],
         references=[text for batch in batches for text in batch.texts],
         log_probs=tuned.log_probs,
@@ -166,7 +140,7 @@ def tune(
         frame_seconds=recognizer.model.frame_seconds,
         audio_seconds=sum(batch.seconds for batch in batches),
     )
-    write_posteriors(output / f"{config.data.dev}{SUFFIX}", heard)
+    write_posteriors(output / f"{config.data.dev}{SUFFIX}", posteriors)
     changes = describe_tuning(recognizer.options, tuned.options)
     logger.info("tuned on %s:\n%s", config.data.dev, changes)
     return tuned.options
@@ -203,4 +177,30 @@ def make_card(
             "Not tested on other speakers, microphones or topics than those "
             "of the data set."
         ],
+    )
+
+
+def describe_tuning(before: DecodingOptions, after: DecodingOptions) -> str:
+    """Write the options that a tuning changed, one a line.
+
+    Example
+    -------
+    >>> tuned = DecodingOptions().updated({"beam_lm": {"lm_weight": 0.25}})
+    >>> describe_tuning(DecodingOptions(), tuned)
+    '  beam_lm.lm_weight  0.5 -> 0.25'
+    """
+    changes = {}
+    for part in fields(before):
+        old, new = getattr(before, part.name), getattr(after, part.name)
+        for option in fields(old):
+            values = getattr(old, option.name), getattr(new, option.name)
+            if values[0] != values[1]:
+                changes[f"{part.name}.{option.name}"] = values
+    width = max(map(len, changes), default=0)
+    return (
+        "\n".join(
+            f"  {name:{width}}  {old} -> {new}"
+            for name, (old, new) in changes.items()
+        )
+        or "  nothing is better than what was set"
     )

@@ -1,16 +1,19 @@
-"""What a run takes over from the one it starts from: sizes and weights."""
+"""Starting from another run: its sizes and weights, and frozen parts."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.config import ENCODER_KEYS, ENCODERS, ModelConfig
+from nar_asr_lobes.objectives.base import Objective
 from nar_asr_lobes.training.checkpoint import Checkpoint, CheckpointFolder
+from nar_asr_lobes.training.config import RunConfig
 
 logger = logging.getLogger(__name__)
 # What no tensor's shape would tell.
@@ -24,31 +27,14 @@ def with_imported_sizes(model: Mapping, *folders: str) -> dict:
     what that says of the rest (decoder, intermediate layers, dropout) stays.
     So a YAML needs no other ``model`` section to start from published weights,
     nor does one that starts from what was trained on from them.
-
-    Arguments
-    ---------
-    model : mapping
-        The YAML's section.
-    *folders : str
-        What ``init_from`` names, and where the run itself writes, should that
-        be there no more. The first that holds a checkpoint counts.
-
-    Returns
-    -------
-    dict
-        The section; unchanged where no folder holds a checkpoint, or one
-        whose encoder is our own.
-
-    Example
-    -------
-    >>> with_imported_sizes({"decoder_layers": 3}, "nowhere")
-    {'decoder_layers': 3}
     """
-    found = (_checkpoints(folder).facts() for folder in folders)
-    theirs = next((facts for facts in found if facts), {}).get("model", {})
-    if not theirs or not ENCODERS[theirs["encoder"]].takes_imports:
+    found = (_checkpoints(folder).metadata() for folder in folders)
+    saved = next((metadata for metadata in found if metadata), {}).get(
+        "model", {}
+    )
+    if not saved or not ENCODERS[saved["encoder"]].takes_imports:
         return dict(model)
-    sizes = ModelConfig.from_dict(theirs)
+    sizes = ModelConfig.from_dict(saved)
     return {**model, **{key: getattr(sizes, key) for key in ENCODER_KEYS}}
 
 
@@ -60,23 +46,6 @@ def check_start(init_from: str | None, output_folder: str) -> None:
     """Refuse an ``init_from`` that a run cannot start from.
 
     A run that is under way does not look there again.
-
-    Arguments
-    ---------
-    init_from, output_folder : str or None, and str
-        As in the YAML.
-
-    Raises
-    ------
-    UserError
-        When it holds no checkpoint, or is the output folder.
-
-    Example
-    -------
-    >>> check_start("results/a", "results/../results/a")
-    Traceback (most recent call last):
-    nar_asr_lobes.errors.UserError: results/a: is both init_from and \
-output_folder; give another output_folder
     """
     if init_from is None:
         return
@@ -86,7 +55,8 @@ output_folder; give another output_folder
             "output_folder"
         )
     if not (
-        _checkpoints(output_folder).facts() or _checkpoints(init_from).facts()
+        _checkpoints(output_folder).metadata()
+        or _checkpoints(init_from).metadata()
     ):
         raise _no_start(init_from)
 
@@ -103,34 +73,17 @@ def _no_start(folder: str) -> UserError:
 
 
 def describe_start(folder: str) -> str:
-    """Say in a sentence what a model card should tell of an ``init_from``.
-
-    Example
-    -------
-    >>> describe_start("results/moved")
-    'It started from moved.'
-    """
-    facts = _checkpoints(folder).facts() or {}
-    if facts.get("task") == "pretrain":
+    """Say in a sentence what a model card should tell of an ``init_from``."""
+    metadata = _checkpoints(folder).metadata() or {}
+    if metadata.get("task") == "pretrain":
         return "The encoder was pre-trained on unlabelled speech."
-    if "source" in facts:
-        return f"The encoder is imported from {facts['source']}."
+    if "source" in metadata:
+        return f"The encoder is imported from {metadata['source']}."
     return f"It started from {Path(folder).name}."
 
 
 def reinit_parts(number: int, layers: int) -> tuple[str, ...]:
-    """Give what the names of the last encoder layers begin with.
-
-    Arguments
-    ---------
-    number, layers : int
-        So many of the encoder's.
-
-    Example
-    -------
-    >>> reinit_parts(1, 4)
-    ('encoder.layers.layers.3.',)
-    """
+    """Give what the names of the last encoder layers begin with."""
     last = range(layers - number, layers)
     return tuple(f"encoder.layers.layers.{layer}." for layer in last)
 
@@ -138,7 +91,7 @@ def reinit_parts(number: int, layers: int) -> tuple[str, ...]:
 def load_pretrained(
     model: nn.Module,
     folder: str,
-    facts: Mapping[str, object],
+    metadata: Mapping[str, object],
     reinit: tuple[str, ...] = (),
 ) -> None:
     """Take over the encoder of another run, and what else means the same.
@@ -149,45 +102,27 @@ def load_pretrained(
     last layers of a pre-trained encoder know its targets best and learn others
     slowest; from random weights they may learn sooner (Pasad et al.,
     https://arxiv.org/abs/2107.04734).
-
-    Arguments
-    ---------
-    model : torch.nn.Module
-        Has an ``encoder`` of the same sizes.
-    folder : str
-        The run's output folder.
-    facts : mapping
-        Of the run that begins: its ``tokenizer`` and ``phones``, if any, or
-        the ``targets`` of its pre-training.
-    reinit : tuple of str
-        The parts of the encoder that stay as they are; see ``reinit_parts``.
-
-    Raises
-    ------
-    UserError
-        When there is no whole checkpoint, its encoder's sizes differ, or
-        parts shall be fresh though the targets are those it was trained on.
     """
     checkpoint = _checkpoints(folder).newest()
     if checkpoint is None:
         raise _no_start(folder)
-    theirs, mine = checkpoint.load("model"), model.state_dict()
-    _check_fit(checkpoint, theirs, model)
+    saved, current = checkpoint.load("model"), model.state_dict()
+    _check_fit(checkpoint, saved, model)
     parts = ["encoder."]
-    if "targets" in facts:
-        if _same(checkpoint.facts, facts, "targets"):
-            others = {name.partition(".")[0] + "." for name in mine}
+    if "targets" in metadata:
+        if _same(checkpoint.metadata, metadata, "targets"):
+            others = {name.partition(".")[0] + "." for name in current}
             parts += sorted(others - {"encoder."})
-    elif _same(checkpoint.facts, facts, "tokenizer"):
+    elif _same(checkpoint.metadata, metadata, "tokenizer"):
         parts += ["ctc_head.", "decoder."]
-        if _same(checkpoint.facts, facts, "phones"):
+        if _same(checkpoint.metadata, metadata, "phones"):
             parts += ["inter_head.", "condition."]
     taken = [
         part
         for part in parts
-        if not _misfits(theirs, mine, part)
+        if not _misfits(saved, current, part)
         and (part != "decoder." or _same_heads(checkpoint, model))
-        and any(name.startswith(part) for name in theirs)
+        and any(name.startswith(part) for name in saved)
     ]
     if reinit and len(taken) > 1:
         raise UserError(
@@ -197,28 +132,28 @@ def load_pretrained(
         )
     shared = {
         name: tensor
-        for name, tensor in theirs.items()
+        for name, tensor in saved.items()
         if name.startswith(tuple(taken)) and not name.startswith(reinit)
     }
-    model.load_state_dict({**mine, **shared})
+    model.load_state_dict({**current, **shared})
     logger.info("taken from %s: %s", checkpoint.path, " ".join(taken))
     if reinit:
         logger.info("from random weights: the last %d layers", len(reinit))
-    if "source" in checkpoint.facts:
-        logger.info("imported from %s", checkpoint.facts["source"])
+    if "source" in checkpoint.metadata:
+        logger.info("imported from %s", checkpoint.metadata["source"])
 
 
 def _check_fit(
-    checkpoint: Checkpoint, theirs: Mapping, model: nn.Module
+    checkpoint: Checkpoint, saved: Mapping, model: nn.Module
 ) -> None:
-    wrong = _misfits(theirs, model.state_dict(), "encoder.")
+    wrong = _misfits(saved, model.state_dict(), "encoder.")
     if wrong:
         raise UserError(
             f"{checkpoint.path}: its encoder has other sizes than this "
             f"model's ({len(wrong)} tensors differ, the first is {wrong[0]}); "
             "use the same model section in both YAMLs"
         )
-    sizes = ModelConfig.from_dict(checkpoint.facts["model"])
+    sizes = ModelConfig.from_dict(checkpoint.metadata["model"])
     for key in _SHAPELESS:
         wanted, found = getattr(model.config, key), getattr(sizes, key)
         if wanted != found:
@@ -230,22 +165,62 @@ def _check_fit(
 
 def _same_heads(checkpoint: Checkpoint, model: nn.Module) -> bool:
     """Compare the decoders' heads, which no tensor's shape would tell."""
-    sizes = (ModelConfig.from_dict(checkpoint.facts["model"]), model.config)
+    sizes = (ModelConfig.from_dict(checkpoint.metadata["model"]), model.config)
     heads = {size.decoder_heads or size.heads for size in sizes}
     return len(heads) == 1
 
 
-def _same(theirs: Mapping, mine: Mapping, name: str) -> bool:
-    return theirs.get(name) == mine.get(name)
+def _same(saved: Mapping, current: Mapping, name: str) -> bool:
+    return saved.get(name) == current.get(name)
 
 
-def _misfits(theirs: Mapping, mine: Mapping, part: str) -> list[str]:
+def _misfits(saved: Mapping, current: Mapping, part: str) -> list[str]:
     """Name the tensors of a part that only one has, or in another shape."""
-    names = sorted(k for k in theirs.keys() | mine.keys() if k.startswith(part))
+    names = sorted(
+        k for k in saved.keys() | current.keys() if k.startswith(part)
+    )
     return [
         name
         for name in names
-        if name not in theirs
-        or name not in mine
-        or theirs[name].shape != mine[name].shape
+        if name not in saved
+        or name not in current
+        or saved[name].shape != current[name].shape
     ]
+
+
+def without_idle_keys(config: RunConfig) -> RunConfig:
+    """Reset, and log, options for a pre-trained encoder where there is none."""
+    steps = config.optim.freeze_encoder_steps
+    if config.init_from is not None or not (steps or config.reinit_layers):
+        return config
+    logger.info(
+        "freeze_encoder_steps (%d) and reinit_layers (%d) need an init_from: "
+        "not used",
+        steps,
+        config.reinit_layers,
+    )
+    optim = replace(config.optim, freeze_encoder_steps=0)
+    return replace(config, optim=optim, reinit_layers=0)
+
+
+def freeze_parts(
+    model: nn.Module, objective: Objective, config: RunConfig
+) -> None:
+    """Freeze what the run says."""
+    if config.freeze == "none":
+        return
+    frontend = model.encoder.frontend
+    recognises = config.freeze == "frontend" and config.task == "finetune"
+    noise = recognises or not frontend.stem.useful_at_init
+    if noise and config.init_from is None:
+        raise UserError(
+            f"freeze: {config.freeze} would leave convolutions at random; set "
+            "it to none, or name an init_from"
+        )
+    frontend.freeze(config.freeze)
+    learns = any(p.requires_grad for p in frontend.stem.parameters())
+    if objective.weights.get("penalty") and not learns:
+        raise UserError(
+            f"objective: penalty_weight does nothing with freeze: "
+            f"{config.freeze}; set it to 0"
+        )

@@ -1,24 +1,42 @@
-"""How far a run is: counters, running averages, random states."""
+"""How far a run is: counters, timers, console and train logs.
+
+step 50 of 2000: loss 2.000 lr 1.0e-03 norm 0.50, 4 steps/s, 0:08:07 left
+"""
 
 from __future__ import annotations
 
 import logging
-import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
 
-import numpy as np
-import torch
+from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.logger import TqdmCompatibleStreamHandler
+from speechbrain.utils.train_logger import (
+    FileTrainLogger,
+    TensorboardLogger,
+    TrainLogger,
+)
+from tqdm import tqdm
 
-from nar_asr_lobes.distributed import world
+from nar_asr_lobes.distributed import gather_objects
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.objectives.diagnostics import Totals, warn_of_collapse
+from nar_asr_lobes.storage import cannot_write
+from nar_asr_lobes.training.config import LogConfig
+from nar_asr_lobes.training.scheduler import WarmupCosine
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Progress:
-    """What was done so far; saved in every checkpoint."""
+    """Steps and audio trained on; saved in every checkpoint."""
 
     step: int = 0
     skipped: int = 0
@@ -26,22 +44,7 @@ class Progress:
     audio_seconds: float = 0.0
 
     def count(self, skipped: bool, ids: Sequence[str], most: int) -> None:
-        """Count a step, and tell of one that was skipped.
-
-        Arguments
-        ---------
-        skipped : bool
-            Whether its gradient was not finite.
-        ids : sequence of str
-            Its utterances on this rank.
-        most : int
-            Skipped steps in a row that are borne.
-
-        Raises
-        ------
-        UserError
-            When there were more.
-        """
+        """Count a step, and tell of one that was skipped."""
         self.step += 1
         self.skipped += skipped
         self.skipped_in_a_row = skipped * (self.skipped_in_a_row + 1)
@@ -60,46 +63,206 @@ class Progress:
             )
 
 
-def random_state() -> dict:
-    """Collect this process's random states in what weights_only loads."""
-    name, keys, position, has_gauss, gauss = np.random.get_state()
-    state = {
-        "python": random.getstate(),
-        "numpy": (name, keys.tolist(), position, has_gauss, gauss),
-        "torch": torch.get_rng_state(),
-    }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
+class Timer:
+    """Time a stage and say when it starts and ends."""
+
+    def __init__(self, name: str, seconds: dict[str, float]):
+        self.name, self.seconds = name, seconds
+
+    def __enter__(self):
+        """Start the clock."""
+        logger.info("%s: start", self.name)
+        self.start = time.time()
+
+    def __exit__(self, kind, value, traceback):
+        """Stop the clock."""
+        taken = time.time() - self.start
+        self.seconds[self.name] = round(taken, 1)
+        if kind is None:
+            logger.info("%s: done in %.1f s", self.name, taken)
 
 
-def set_random_state(state: dict) -> None:
-    """Take up what ``random_state`` gave."""
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])
-    torch.set_rng_state(state["torch"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
+class _PlainLines(logging.Formatter):
+    """The message alone, with its level where it is a warning or worse."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        if record.levelno < logging.WARNING:
+            return text
+        return f"{record.levelname.lower()}: {text}"
 
 
-def take_random_state(states: Sequence[dict], source: object) -> None:
-    """Take up this rank's of the states that a checkpoint holds.
+def quiet_libraries() -> None:
+    """Keep what SpeechBrain and numba tell of themselves out of the log."""
+    names = ["numba", *logging.root.manager.loggerDict]
+    for name in names:  # SpeechBrain gives each module's logger its own level
+        if name.startswith(("speechbrain", "numba")):
+            logging.getLogger(name).setLevel(logging.WARNING)
 
-    Arguments
-    ---------
-    states : sequence of dict
-        What ``random_state`` gave on each rank.
-    source : object
-        Named in the warning when they are of another number of processes.
-    """
-    rank, ranks = world()
-    if len(states) == ranks:
-        set_random_state(states[rank])
-        return
-    logger.warning(
-        "%s was written by %d processes and is continued by %d: the data order "
-        "is the same, dropout draws are new",
-        source,
-        len(states),
-        ranks,
+
+def plain_console() -> None:
+    """Show messages without their module; ``log.txt`` has it."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, TqdmCompatibleStreamHandler):
+            handler.setFormatter(_PlainLines())
+
+
+def tell_lost_lines() -> None:
+    """Say once that a log file takes no more lines, without a stack."""
+
+    def tell(handler: logging.FileHandler, record: logging.LogRecord) -> None:
+        handler.handleError = lambda record: None
+        error = cannot_write(handler.baseFilename, sys.exc_info()[1])
+        print(f"warning: {error}", file=sys.stderr)
+
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handleError = partial(tell, handler)
+
+
+class TrainLog:
+    """Show how a training goes, write its numbers, warn of a collapse."""
+
+    def __init__(
+        self,
+        progress: Progress,
+        scheduler: WarmupCosine,
+        writer: TrainLogger | None = None,
+        bar: bool = False,
+        remedies: Mapping[str, str] | None = None,
+    ):
+        self.progress, self.scheduler = progress, scheduler
+        self.writer, self.wants_bar = writer, bar
+        self.remedies = remedies or {}  # of a collapse, by statistic
+        self.totals = Totals()  # of the steps since the last line
+        self.codes = Totals()  # used on this rank since then
+
+    def __enter__(self) -> TrainLog:
+        """Start the clock and the bar."""
+        self.first, self.start = replace(self.progress), time.time()
+        self.bar = tqdm(
+            initial=self.progress.step,
+            total=self.scheduler.steps,
+            unit="step",
+            dynamic_ncols=True,
+            disable=not (
+                self.wants_bar and sys.stderr.isatty() and if_main_process()
+            ),
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the bar as it is."""
+        self.bar.close()
+
+    def step(self, averages: dict[str, float]) -> None:
+        """Add a step; move the bar."""
+        self.totals.add_step(averages)
+        self.bar.set_postfix_str(self._describe(averages))
+        self.bar.update()
+
+    def _describe(self, averages: dict[str, float]) -> str:
+        audio_seconds = self.progress.audio_seconds - self.first.audio_seconds
+        return describe_step(averages, audio_seconds, time.time() - self.start)
+
+    def line(self) -> None:
+        """Show and write the averages since the last line; on every rank."""
+        if self.bar.disable:
+            step, steps = self.progress.step, self.scheduler.steps
+            taken = max(1e-9, time.time() - self.start)
+            rate = (step - self.first.step) / taken
+            logger.info(
+                "step %d of %d: %s, %.3g steps/s, %s left",
+                step,
+                steps,
+                self._describe(self.totals.ratios()),
+                rate,
+                timedelta(seconds=round((steps - step) / rate)),
+            )
+        self.totals.add_codes(gather_objects(self.codes.cpu()))
+        self._write(self.totals)
+        self.totals, self.codes = Totals(), Totals()
+
+    def validation(self, totals: Totals) -> None:
+        """Show and write the averages of a validation."""
+        shown = (f"{n} {value:.3f}" for n, value in totals.ratios().items())
+        step = self.progress.step
+        logger.info("step %d, dev split: %s", step, ", ".join(shown))
+        self._write(totals, valid=True)
+
+    def _write(self, totals: Totals, valid: bool = False) -> None:
+        progress, ratios = self.progress, totals.ratios()
+        if self.writer is not None:
+            meta = {"step": progress.step, "skipped_steps": progress.skipped}
+            splits = (None, ratios) if valid else (ratios, None)
+            self.writer.log_stats(meta, *splits)
+        warmup = self.scheduler.warmup
+        warn_of_collapse(totals, self.remedies, progress.step, warmup)
+
+
+def describe_step(
+    averages: dict[str, float], audio_seconds: float, seconds: float
+) -> str:
+    """Say how steps went and how fast the run is."""
+    nan = float("nan")
+    speed = f" {audio_seconds / max(1e-9, seconds):.0f} audio-h/h"
+    return (  # text has no hours
+        f"loss {averages.get('loss', nan):.3f} lr {averages['lr']:.1e} "
+        f"norm {averages.get('grad_norm', nan):.2f}"
+        f"{speed if audio_seconds else ''}"
     )
+
+
+class StepTensorboard(TensorboardLogger):
+    """TensorBoard with the optimiser's step as x-axis.
+
+    SpeechBrain's logger counts its calls, from 1 again after a resume.
+    """
+
+    def log_stats(
+        self,
+        stats_meta: dict[str, float],
+        train_stats: dict[str, float] | None = None,
+        valid_stats: dict[str, float] | None = None,
+        test_stats: dict[str, float] | None = None,
+        verbose: bool = False,
+    ) -> None:
+        """Write numbers, ``stats_meta["step"]`` among them."""
+        if self.writer is None:  # not the main process
+            return
+        found = {"train": train_stats, "valid": valid_stats, "test": test_stats}
+        for split, stats in found.items():
+            for name, value in (stats or {}).items():
+                self.writer.add_scalar(
+                    f"{name}/{split}", value, stats_meta["step"]
+                )
+
+
+class LenientLogger(TrainLogger):
+    """A train logger that loses a line rather than the training."""
+
+    def __init__(self, inner: TrainLogger, place: str | os.PathLike):
+        self.inner, self.place = inner, place
+
+    def log_stats(self, stats_meta: dict[str, float], *stats, **more) -> None:
+        """Write numbers; warn where the disk does not take them."""
+        try:
+            self.inner.log_stats(stats_meta, *stats, **more)
+        except OSError as error:
+            what = f"the losses of step {stats_meta['step']} "
+            logger.warning("%s", cannot_write(self.place, error, what))
+
+
+def make_logger(log: LogConfig, output: Path) -> TrainLogger:
+    """Choose where losses are written."""
+    if not log.tensorboard:
+        path = str(output / "train_log.txt")
+        return LenientLogger(FileTrainLogger(path, precision=3), path)
+    try:
+        path = output / "tensorboard"
+        return LenientLogger(StepTensorboard(path), path)
+    except ImportError as error:
+        raise UserError(
+            "logging: tensorboard is not installed; run "
+            "`pip install tensorboard` or set logging.tensorboard to False"
+        ) from error

@@ -28,17 +28,10 @@ from speechbrain.utils.distributed import (
 from speechbrain.utils.run_opts import RunOptions
 
 from nar_asr_lobes.distributed import on_main
-from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.errors import UserError, escape_unprintable
 from nar_asr_lobes.storage import cannot_write, lock_folder, write_text
-from nar_asr_lobes.streams import escape_unprintable
-from nar_asr_lobes.training.arguments import HELP, parse_arguments
-from nar_asr_lobes.training.build import load_best, make_brain
+from nar_asr_lobes.training.build import make_brain, warn_of_space
 from nar_asr_lobes.training.config import RunConfig
-from nar_asr_lobes.training.console import (
-    plain_console,
-    quiet_libraries,
-    tell_lost_lines,
-)
 from nar_asr_lobes.training.data import (
     Prepare,
     ValidationSet,
@@ -48,6 +41,11 @@ from nar_asr_lobes.training.data import (
 )
 from nar_asr_lobes.training.evaluation import evaluate_bundle
 from nar_asr_lobes.training.finish import check_finish, finish
+from nar_asr_lobes.training.hparams import (
+    load_run,
+    parse_arguments,
+    resolve_yaml,
+)
 from nar_asr_lobes.training.init_from import check_start
 from nar_asr_lobes.training.lm.config import LmRunConfig
 from nar_asr_lobes.training.lm.data import (
@@ -57,10 +55,36 @@ from nar_asr_lobes.training.lm.data import (
     text_loader,
 )
 from nar_asr_lobes.training.lm.run import finish_lm, make_lm_brain
+from nar_asr_lobes.training.progress import (
+    Timer,
+    plain_console,
+    quiet_libraries,
+    tell_lost_lines,
+)
 from nar_asr_lobes.training.signals import Interrupted, handled
-from nar_asr_lobes.training.space import warn_of_space
-from nar_asr_lobes.training.stages import Stage
-from nar_asr_lobes.training.yaml_file import load_run, resolve_yaml
+
+HELP = """\
+usage: python train.py hparams/FILE.yaml [--KEY=VALUE ...] [OPTION ...]
+       torchrun --nproc_per_node=8 train.py hparams/FILE.yaml ...
+
+--KEY=VALUE overrides a key of the YAML; a path or text is taken as it is, any
+other VALUE is YAML too:
+  --steps=100
+  --data='{max_seconds: 20, workers: 2}'             keys inside a section
+  --model='{dropout: 0.2}'                           or of a file it includes
+  --model='!include:../../../hparams/model/tiny.yaml'  a whole section
+
+Options of SpeechBrain:
+  --device=cpu|cuda            where to run; a GPU when there is one
+  --precision=fp32|bf16        of the training, instead of the YAML's
+  --eval_precision=fp32|bf16   of the validation
+  --distributed_backend=nccl|gloo
+  --noprogressbar
+  --find_unused_parameters
+  --compile                    fuse the layers' arithmetic, for a GPU; takes a
+                               minute at the start
+  --compile_mode=default|reduce-overhead|max-autotune
+"""
 
 
 def main(arguments: Sequence[str], prepare: Prepare | PrepareTexts) -> int:
@@ -138,24 +162,24 @@ def run_stages(
     if isinstance(config, LmRunConfig):
         train_lm(config, prepare, run_opts, seconds)
         return
-    with Stage("prepare", seconds):
+    with Timer("prepare", seconds):
         on_main(lambda: check_start(config.init_from, config.output_folder))
         on_main(lambda: prepare_data(config, prepare))
         on_main(lambda: check_finish(config))
     if config.task == "evaluate":
         device = run_opts.device or infer_device()
-        with Stage("evaluate", seconds):
+        with Timer("evaluate", seconds):
             on_main(lambda: evaluate_bundle(config, device))
         return
     tokenizer = run_tokenizer(config) if config.task == "finetune" else None
     brain = make_brain(config, tokenizer, run_opts)
     on_main(lambda: warn_of_space(config, brain.model))
-    with Stage(config.task, seconds):
+    with Timer(config.task, seconds):
         brain.fit(
             train_loader(config, tokenizer), ValidationSet(config, tokenizer)
         )
     if tokenizer is not None:
-        load_best(brain)
+        brain.load_best()
     if if_main_process():
         try:
             if tokenizer is not None:
@@ -170,28 +194,16 @@ def train_lm(
     run_opts: RunOptions,
     seconds: dict[str, float],
 ) -> None:
-    """Do the stages of a neural language model.
-
-    Arguments
-    ---------
-    config : LmRunConfig
-        The run.
-    prepare : callable
-        The recipe's parser.
-    run_opts : RunOptions
-        SpeechBrain's options.
-    seconds : dict
-        Gets the time of each stage.
-    """
-    with Stage("prepare", seconds):
+    """Do the stages of a neural language model."""
+    with Timer("prepare", seconds):
         on_main(lambda: prepare_texts(config, prepare))
     brain = make_lm_brain(config, run_opts)
     on_main(lambda: warn_of_space(config, brain.model))
-    with Stage(config.task, seconds):
+    with Timer(config.task, seconds):
         brain.fit(text_loader(config), TextValidation(config))
-    load_best(brain)
+    brain.load_best()
     if if_main_process():
-        with Stage("evaluate", seconds):
+        with Timer("evaluate", seconds):
             finish_lm(config, brain.model)
         write_seconds(config, seconds)
 

@@ -9,27 +9,14 @@ import torch
 from torch import nn
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.schema import require_count, require_number
 
 # Of an optimiser: set at every step, or ways to the same weights.
 _NOT_COMPARED = {"params", "lr", "fused", "foreach", "capturable"}
 
 
 def is_pretrained(name: str, reinit_parts: Sequence[str] = ()) -> bool:
-    """Tell a parameter of the encoder's, but for the parts that begin anew.
-
-    Arguments
-    ---------
-    name : str
-        As ``named_parameters`` gives it.
-    reinit_parts : sequence of str
-        What the names of those parts begin with.
-
-    Example
-    -------
-    >>> name = "encoder.layers.layers.3.norm.weight"
-    >>> is_pretrained(name), is_pretrained(name, ["encoder.layers.layers.3."])
-    (True, False)
-    """
+    """Tell whether a parameter is the encoder's and not re-initialised."""
     return name.startswith("encoder.") and not name.startswith(
         tuple(reinit_parts)
     )
@@ -82,36 +69,23 @@ def load_optimizer(
     """Take up a saved state; refuse that of other options.
 
     Loading alone would silently put the old options in place of the new ones.
-
-    Arguments
-    ---------
-    optimizer : torch.optim.Optimizer
-        With the options of today.
-    state : dict
-        What its ``state_dict`` gave.
-    where : str
-        The file, for messages.
-
-    Raises
-    ------
-    UserError
-        When an option that decides on the weights is another.
-    ValueError
-        When it is of other parameters.
     """
-    mine = [dict(group) for group in optimizer.param_groups]
+    current = [dict(group) for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
-    for group, theirs in zip(mine, optimizer.param_groups, strict=True):
+    for group, saved in zip(current, optimizer.param_groups, strict=True):
         for key in sorted(group.keys() - _NOT_COMPARED):
-            if theirs[key] != group[key]:
+            if saved[key] != group[key]:
                 raise UserError(
-                    f"{where}: was made with {key} {theirs[key]}, now it is "
+                    f"{where}: was made with {key} {saved[key]}, now it is "
                     f"{group[key]}; give the old one or a new output_folder"
                 )
 
 
 class WarmupCosine:
     """Learning rate by step: linear warm-up, cosine decay to a floor.
+
+    A class of another schedule that a YAML names takes ``steps`` too and has
+    ``steps``, ``warmup``, ``step``, ``state_dict`` and ``load_state_dict``.
 
     Arguments
     ---------
@@ -138,13 +112,10 @@ class WarmupCosine:
         warmup_ratio: float = 0.1,
         final_lr: float = 1e-6,
     ):
-        if not 0 <= warmup_ratio < 1:
-            raise UserError(
-                f"warmup_ratio is {warmup_ratio}; it is a share of the steps, "
-                "from 0 to below 1"
-            )
-        if steps < 1:
-            raise UserError(f"steps is {steps}; train for at least one step")
+        require_number("peak_lr", peak_lr, above=0)
+        require_number("warmup_ratio", warmup_ratio, 0, below=1)
+        require_number("final_lr", final_lr, 0)
+        require_count("steps", steps)
         self.peak_lr, self.final_lr = peak_lr, final_lr
         self.steps, self.warmup_ratio = steps, warmup_ratio
         self.step_count = 0
@@ -181,8 +152,8 @@ class WarmupCosine:
 
     def load_state_dict(self, state: dict) -> None:
         """Take up a saved position; refuse another schedule's."""
-        mine = {k: v for k, v in vars(self).items() if k != "step_count"}
-        for key, value in mine.items():
+        current = {k: v for k, v in vars(self).items() if k != "step_count"}
+        for key, value in current.items():
             if state[key] != value:
                 raise UserError(
                     f"checkpoint was made with {key} {state[key]}, now it is "

@@ -54,13 +54,7 @@ class _State:
 
 
 def pending() -> int:
-    """Give the number of the signal that came, 0 for none.
-
-    Example
-    -------
-    >>> pending()
-    0
-    """
+    """Give the number of the signal that came, 0 for none."""
     return _State.number
 
 

@@ -34,13 +34,12 @@ from lowresource_prepare import prepare
 from lowresource_report import RESULTS, Cell, write_report
 
 from nar_asr_lobes.errors import UserError, describe_os_error
-from nar_asr_lobes.limits import require_count
-from nar_asr_lobes.storage import written_file
-from nar_asr_lobes.training.arguments import parse_arguments
-from nar_asr_lobes.training.yaml_file import load_run
+from nar_asr_lobes.schema import require_count
+from nar_asr_lobes.storage import atomic_write
+from nar_asr_lobes.training.hparams import load_run, parse_arguments
 
 HERE = Path(__file__).resolve().parent
-FRAGMENTS = "../../../hparams/pretrain"
+FRAGMENTS = "../../../hparams/objective"
 STARTS = ("scratch", "best_rq", "wav2vec2")
 # The frontend's frames are what wav2vec 2.0 guesses; they must not drift.
 _OF_OBJECTIVE = {"best_rq": (), "wav2vec2": ("--freeze=frontend",)}
@@ -93,7 +92,7 @@ class Training:
                 f"now it is {' '.join(new) or 'left out'}; give the old "
                 "options or another output_folder"
             )
-        with written_file(note) as file:
+        with atomic_write(note) as file:
             file.write(json.dumps(options).encode())
 
     def run(self) -> bool:

@@ -19,7 +19,7 @@ from nar_asr_lobes.dataio.prepare import tsv_utterances
 from nar_asr_lobes.dataio.synthesis.corpus import speak_texts
 from nar_asr_lobes.dataio.text.normalization import normalize_text
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.limits import require_count
+from nar_asr_lobes.schema import require_count
 
 _SIBLINGS = ("arabic_commands", "kathleen_en", "swahili", "yoruba")
 

@@ -18,8 +18,7 @@ from synthetic_prepare import prepare
 
 import nar_asr_lobes
 from nar_asr_lobes.dataio.manifest import read_manifest
-from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.streams import escape_unprintable
+from nar_asr_lobes.errors import UserError, escape_unprintable
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent.parent / "results" / "demo"

@@ -27,6 +27,7 @@ from nar_asr_lobes.dataio.synthesis.corpus import (
     write_lines,
 )
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.schema import Checked, count
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ _VOICES = {
 
 
 @dataclass(frozen=True)
-class CorpusOptions:
+class CorpusOptions(Checked):
     """What the corpus holds; every number may be given as a recipe option.
 
     Arguments
@@ -67,20 +68,17 @@ class CorpusOptions:
         Another seed gives other sentences, voices and noise.
     """
 
-    train: int = 900
-    dev: int = 100
-    test: int = 200
-    extra: int = 150
-    lm_sentences: int = 20000
+    train: int = count(900, least=1)
+    dev: int = count(100, least=1)
+    test: int = count(200, least=1)
+    extra: int = count(150)
+    lm_sentences: int = count(20000, least=1)
     snr_low: float = 10.0
     snr_high: float = 30.0
-    seed: int = 1234
+    seed: int = count(1234)
 
     def __post_init__(self) -> None:
-        for name in ("train", "dev", "test", "lm_sentences", "extra"):
-            least = int(name != "extra")
-            if getattr(self, name) < least:
-                raise UserError(f"option {name} is below {least}; raise it")
+        super().__post_init__()
         if not self.snr_low <= self.snr_high:
             raise UserError("snr_low is above snr_high; exchange the two")
 

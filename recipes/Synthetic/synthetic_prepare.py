@@ -10,7 +10,7 @@ from synthetic_corpus import CorpusOptions, make_corpus
 
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.prepare import tsv_utterances
-from nar_asr_lobes.training.fields import fill
+from nar_asr_lobes.schema import parse
 
 
 def prepare(data_folder: str, **options) -> dict[str, Iterable[Utterance]]:
@@ -31,7 +31,7 @@ def prepare(data_folder: str, **options) -> dict[str, Iterable[Utterance]]:
         UserError for an unknown option, a folder made with other options,
         and when espeakng-loader is not installed.
     """
-    corpus = fill(CorpusOptions, options, "data.options")
+    corpus = parse(CorpusOptions, options, "data.options")
     make_corpus(Path(data_folder), corpus)
     splits = tsv_utterances(data_folder)
     pool = [*splits["train"], *splits.pop("extra", [])]

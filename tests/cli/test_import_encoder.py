@@ -20,10 +20,10 @@ def convert(source, output, *options):
 def test_it_says_what_it_took_and_what_to_do(source, tmp_path, capsys):
     folder = tmp_path / "out"
     assert convert(source, folder) == 0
-    facts = CheckpointFolder(folder / "checkpoints").newest().facts
-    assert facts["task"] == "import"
-    assert facts["source"] == "wavlm some-wavlm"
-    assert not facts["model"]["normalize_audio"]
+    metadata = CheckpointFolder(folder / "checkpoints").newest().metadata
+    assert metadata["task"] == "import"
+    assert metadata["source"] == "wavlm some-wavlm"
+    assert not metadata["model"]["normalize_audio"]
     first, *others = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{folder}: wavlm, 3 layers of 32, 0.0 M param")
     assert others == [

@@ -11,6 +11,7 @@ PACKAGE = "nar_asr_lobes"
 LEVELS = (
     ("errors", "jit", "streams"),
     ("schema", "storage", "distributed"),
+    ("tensors",),
     ("dataio",),
     ("lobes",),
     ("lm",),

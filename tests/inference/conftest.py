@@ -16,7 +16,7 @@ from nar_asr_lobes.lm.neural import WEIGHTS, NeuralLM
 from nar_asr_lobes.lm.ngram.training import train_ngram
 from nar_asr_lobes.lobes.model import ModelConfig, build_model
 from nar_asr_lobes.lobes.transformer_lm import LmSizes, TransformerLm
-from nar_asr_lobes.training.checkpoint import sha256
+from nar_asr_lobes.storage import sha256
 from tests.tones import tone_speech
 
 CARD = BundleCard("Tones", trained_on="sine waves")

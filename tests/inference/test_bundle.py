@@ -248,10 +248,10 @@ def test_another_tokenizer_is_refused(folder, rehash):
         ({"plugin": "x"}, "key 'plugin' is unknown"),
         ({"default_mode": "beam5_lm"}, "yaml: .*beam5_lm needs a language"),
         ({"normalizer_version": "1"}, "'normalizer_version' is no int"),
-        ({"decoding": {"beam5": {"width": 5}}}, "yaml: .*unknown key width"),
-        ({"model": {"wide": 5}}, "yaml: .*unknown key wide"),
+        ({"decoding": {"beam5": {"width": 5}}}, "yaml: .*unknown key 'width'"),
+        ({"model": {"wide": 5}}, "yaml: .*unknown key 'wide'"),
         ({"model": {}}, "weights do not fit the sizes"),
-        ({"model": {"d_model": "big"}}, "weights do not fit the sizes"),
+        ({"model": {"d_model": "big"}}, "d_model is 'big'; it must be a whole"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(edit, folder, changes, message):

@@ -11,16 +11,16 @@ from nar_asr_lobes.evaluation.report import ModeResult, to_dict
 from nar_asr_lobes.inference.bundle_files import (
     INDEX,
     BundleCard,
+    sealed_folder,
     verified_files,
     write_text,
-    written_folder,
 )
 
 
 @pytest.fixture
 def target(tmp_path):
     target = tmp_path / "new" / "bundle"
-    with written_folder(target) as temporary:
+    with sealed_folder(target) as temporary:
         write_text(temporary / "a", "one")
         write_text(temporary / "b", "two")
     return target
@@ -32,7 +32,7 @@ def test_it_lists_what_was_written_and_leaves_nothing_else(target):
 
 
 def test_a_new_one_replaces_the_old_one(target):
-    with written_folder(target) as temporary:
+    with sealed_folder(target) as temporary:
         write_text(temporary / "c", "three")
     assert {path.name for path in target.iterdir()} == {"c", INDEX}
     assert [path.name for path in target.parent.iterdir()] == ["bundle"]
@@ -40,7 +40,7 @@ def test_a_new_one_replaces_the_old_one(target):
 
 def test_after_an_error_the_old_one_is_still_whole(target):
     with pytest.raises(RuntimeError):
-        with written_folder(target) as temporary:
+        with sealed_folder(target) as temporary:
             write_text(temporary / "a", "new")
             raise RuntimeError
     assert verified_files(target) == {"a", "b"}
@@ -59,7 +59,7 @@ def test_a_new_one_without_its_name_leaves_the_old_one(target, monkeypatch):
     monkeypatch.setattr(os, "rename", fail)
     told = "bundle: cannot be written .No space left on device; .* free on"
     with pytest.raises(UserError, match=told):
-        with written_folder(target) as temporary:
+        with sealed_folder(target) as temporary:
             write_text(temporary / "a", "new")
     assert verified_files(target) == {"a", "b"}
     assert [path.name for path in target.parent.iterdir()] == ["bundle"]
@@ -69,7 +69,7 @@ def test_what_a_crash_left_behind_is_no_hindrance(target):
     for name in (".bundle.tmp", ".bundle.old"):
         (target.parent / name).mkdir()
         (target.parent / name / "half").touch()
-    with written_folder(target) as temporary:
+    with sealed_folder(target) as temporary:
         write_text(temporary / "c", "three")
     assert verified_files(target) == {"c"}
     assert [path.name for path in target.parent.iterdir()] == ["bundle"]
@@ -80,7 +80,7 @@ def test_something_else_is_never_replaced(tmp_path):
     thesis.write_text("years of work")
     for target in (tmp_path, thesis):
         with pytest.raises(UserError, match="is not a bundle, so it is not"):
-            with written_folder(target):
+            with sealed_folder(target):
                 pass
     assert thesis.read_text() == "years of work"
 
@@ -88,7 +88,7 @@ def test_something_else_is_never_replaced(tmp_path):
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="bundle: cannot be written"):
-        with written_folder(tmp_path / "file" / "bundle"):
+        with sealed_folder(tmp_path / "file" / "bundle"):
             pass
 
 

@@ -44,7 +44,7 @@ def test_a_configuration_survives_its_dictionary():
         ),
         ({"d_model": 36, "heads": 8} | WAV2VEC2, "into 8 heads; .* of 8$"),
         ({"decoder_heads": 5}, "d_model 192 does not split into 5 even dec"),
-        ({"layers": 3}, "unknown key layers; known keys are stem,"),
+        ({"layers": 3}, "unknown key 'layers'; did you mean 'encoder_layers'"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(values, message):

@@ -71,7 +71,10 @@ def test_gradients_reach_every_weight(model):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"d_modle": 4}, "model: unknown key d_modle; known keys are d_model"),
+        (
+            {"d_modle": 4},
+            "model: unknown key 'd_modle'; did you mean",
+        ),
         ({"d_model": 10, "heads": 2}, "d_model 10 does not split into 2 even"),
         ({"layers": 0}, "layers is 0"),
         ({"dropout": 1.0}, "dropout is 1.0"),

@@ -1,4 +1,5 @@
 import logging
+from functools import partial
 
 import pytest
 import torch
@@ -119,7 +120,7 @@ def test_the_trainer_warns_once_a_log_line_after_the_warm_up(
         "wav2vec2",
         tmp_path,
         8,
-        scheduler=WarmupCosine(1e-9, 8, warmup_ratio=0.5),
+        scheduler=partial(WarmupCosine, 1e-9, warmup_ratio=0.5),
         train_logger=recorder,
         log_interval=2,
         valid_interval=8,
@@ -153,7 +154,7 @@ def test_validation_sees_through_the_noise(tmp_path, tone_clips, caplog):
         "wav2vec2",
         tmp_path,
         4,
-        scheduler=WarmupCosine(1e-9, 4, warmup_ratio=0.0),
+        scheduler=partial(WarmupCosine, 1e-9, warmup_ratio=0.0),
     )
     with torch.no_grad():
         brain.model.quantizer.scores.weight.zero_()
@@ -173,13 +174,14 @@ def test_codes_of_all_steps_of_a_log_line_are_counted(tmp_path, tone_clips):
     brain = make_brain(
         "pretrain", tmp_path, 4, train_logger=recorder, log_interval=2
     )
-    met, report = [], brain._report
+    met, log = [], brain.train_log
+    line = log.line
 
-    def watched(line):
-        met.append(brain.met.codes["targets"].sum().item())
-        report(line)
+    def watched():
+        met.append(log.codes.codes["targets"].sum().item())
+        line()
 
-    brain._report = watched
+    log.line = watched
     masked, make_step = [], brain.make_step
     brain.make_step = lambda items: (masked.extend(items), make_step(items))[1]
     brain.fit(make_loader("pretrain", tone_clips, 4))

@@ -138,10 +138,10 @@ def test_half_precision_becomes_single(tmp_path):
 def test_a_run_takes_it_over(kind, tmp_path):
     source = save_published(make_published("wavlm-large"), tmp_path / "a")
     encoder, report = imported(source, tmp_path / "b")
-    facts = CheckpointFolder(tmp_path / "b" / "checkpoints").facts()
-    sizes = ModelConfig.from_dict(facts["model"])
+    metadata = CheckpointFolder(tmp_path / "b" / "checkpoints").metadata()
+    sizes = ModelConfig.from_dict(metadata["model"])
     assert sizes == report.published.model
-    assert facts["source"] == "wavlm a"
+    assert metadata["source"] == "wavlm a"
     if kind == "recogniser":
         model = build_model(sizes, 12)
     else:

@@ -72,6 +72,6 @@ def test_finetuning_starts_from_the_import_alone(folder):
         train(folder, "finetune", "encoder") / "checkpoints"
     ).newest()
     assert newest.step == STEPS
-    assert newest.facts["model"]["encoder"] == "wav2vec2"
+    assert newest.metadata["model"]["encoder"] == "wav2vec2"
     weights = newest.load("model").values()
     assert all(torch.isfinite(weight).all() for weight in weights)

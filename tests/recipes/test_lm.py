@@ -9,7 +9,7 @@ from nar_asr_lobes.dataio.manifest import Utterance, write_manifest
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer, load_tokenizer
 from nar_asr_lobes.lm.neural import NeuralLM
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from nar_asr_lobes.training.yaml_file import load_run
+from nar_asr_lobes.training.hparams import load_run
 from tests.recipes.running import RECIPES, run
 
 SENTENCES = [
@@ -99,7 +99,7 @@ def test_the_end_is_told_in_numbers(memorised):
         math.exp(nats * tokens / words)
     )
     assert 2 < results["unigram_nats_per_token"] < math.log(20)
-    score = CheckpointFolder(folder / "checkpoints").best().facts["score"]
+    score = CheckpointFolder(folder / "checkpoints").best().metadata["score"]
     assert score == pytest.approx(nats, abs=1e-4)
     assert f"{nats:.3f} nats per token on dev" in log_text(folder)
     assert "audio-h/h" not in outcome.err
@@ -129,7 +129,7 @@ def test_a_stopped_run_ends_in_the_same_weights(texts, tmp_path):
         path.unlink()  # as if it had stopped before its end
     last.path.rmdir()
     assert train(parts, texts, *options, log).code == 0
-    assert "going on from" in log_text(parts)
+    assert "resuming from" in log_text(parts)
     for name in ("lm.safetensors", "results.json"):
         assert (whole / name).read_bytes() == (parts / name).read_bytes()
 

@@ -205,7 +205,7 @@ def call(data, tmp_path, *options):
     ("options", "said"),
     [
         (["--finetune_stepps=3"], "unknown key 'stepps'; did you mean 'steps'"),
-        (["--pretrain_model={heads: 0}"], "model: heads is 0; give at least 1"),
+        (["--pretrain_model={heads: 0}"], "model: heads is 0; it must be a"),
         (
             ["--finetune_reinit_layers=99"],
             "reinit_layers is 99; it must be at m",

@@ -123,10 +123,10 @@ def test_mistakes_are_named(prepare, tmp_path):
         prepare(tmp_path / "made", **{**SMALL, "test": 8})
     for options, message in (
         ({"trian": 3}, "unknown key 'trian'; did you mean 'train'"),
-        ({"train": "many"}, "train is 'many'; give a whole number"),
-        ({"test": 0}, "option test is below 1"),
-        ({"extra": -1}, "option extra is below 0"),
-        ({"seed": -1}, "seed is -1; give at least 0"),
+        ({"train": "many"}, "train is 'many'; it must be a whole number"),
+        ({"test": 0}, "test is 0; it must be a whole number of at least 1"),
+        ({"extra": -1}, "extra is -1; it must be a whole number of at least 0"),
+        ({"seed": -1}, "seed is -1; it must be a whole number of at least 0"),
     ):
         with pytest.raises(UserError, match=message):
             prepare(tmp_path / "other", **options)

@@ -95,7 +95,7 @@ def test_a_complete_run_is_not_trained_again(finished):
     script = RECIPES / "LibriSpeech" / "train.py"
     done = start(finished.parent, script, *FINETUNE, *COMMON)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert f"going on from {before.path.relative_to(finished.parent)}" in (
+    assert f"resuming from {before.path.relative_to(finished.parent)}" in (
         done.stdout
     )
     assert "loss" not in done.stdout

@@ -1,5 +1,6 @@
 """Tiny training runs, for tests in one process and in several."""
 
+from dataclasses import fields
 from functools import partial
 
 import torch
@@ -15,7 +16,7 @@ from nar_asr_lobes.objectives.recognition import RecognitionObjective
 from nar_asr_lobes.objectives.wav2vec2 import Wav2Vec2Objective
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from nar_asr_lobes.training.options import TrainOptions
+from nar_asr_lobes.training.config import LogConfig, OptimConfig
 from nar_asr_lobes.training.scheduler import WarmupCosine
 from tests.tones import TONE_TEXTS
 
@@ -53,25 +54,31 @@ def make_objective(kind, spec_augment=None):
 
 def make_brain(kind, folder, steps, dropout=0.0, spec=False, **changes):
     """A brain whose weights come from the global random stream."""
+    brain_class = changes.pop("brain_class", NarBrain)
     objective = changes.pop("objective", None) or make_objective(
         kind, SpecAugment() if spec else None
     )
     sizes = ModelConfig.tiny().to_dict() | {"dropout": dropout}
-    parts = {
-        "optimizer": partial(torch.optim.AdamW, betas=(0.9, 0.98)),
-        "scheduler": WarmupCosine(changes.pop("peak_lr", 1e-3), steps),
-        "train_logger": None,
-        "facts": None,
-        "precision": "fp32",
+    parts = {"train_logger": None, "metadata": None, "precision": "fp32"}
+    parts |= {"seed": 0, "reinit_parts": ()}
+    parts = {name: changes.pop(name, value) for name, value in parts.items()}
+    log = {
+        f.name: changes.pop(f.name)
+        for f in fields(LogConfig)
+        if f.name in changes
     }
-    for name in list(parts):
-        if name in changes:
-            parts[name] = changes.pop(name)
-    return NarBrain(
+    optim = {
+        "optimizer": partial(torch.optim.AdamW, betas=(0.9, 0.98)),
+        "scheduler": partial(WarmupCosine, changes.pop("peak_lr", 1e-3)),
+        **changes,
+    }
+    return brain_class(
         objective.build_model(ModelConfig.from_dict(sizes)),
         objective,
-        options=TrainOptions(**changes),
-        checkpoints=CheckpointFolder(folder),
+        OptimConfig(**optim),
+        steps,
+        CheckpointFolder(folder),
+        LogConfig(**log),
         run_opts={
             "device": "cpu",
             "noprogressbar": True,

@@ -119,8 +119,8 @@ def test_why_no_utterance_is_usable_stands_in_a_file(folder):
 OPTIONS = [
     ("no", "", "no.yaml: no such file; name one of the recipe's YAMLs"),
     ("finetune", "--stepps=3", "'stepps'; did you mean 'steps'"),
-    ("finetune", "--steps=0", "steps is 0; give at least 1"),
-    ("finetune", "--global_batch=0", "global_batch is 0; give at least 1"),
+    ("finetune", "--steps=0", "steps is 0; it must be a whole"),
+    ("finetune", "--global_batch=0", "global_batch is 0; it must be a"),
     ("finetune", "--max_grad_norm=1", "--max_grad_norm: .* no effect here"),
     (
         "finetune",
@@ -178,8 +178,12 @@ OPTIONS = [
         "--optim={optimizer: {momentum: 1}}",
         "optim: optimizer: .*'momentum'; correct it",
     ),
-    ("finetune", "--optim={warmup_ratio: 2}", "warmup_ratio is 2; give a sh"),
-    ("finetune", "--wave_augment=5", "wave_augment: .* not callable; name a"),
+    (
+        "finetune",
+        "--optim={scheduler: {warmup_ratio: 2}}",
+        "optim: scheduler: warmup_ratio is 2; it must be a finite",
+    ),
+    ("finetune", "--wave_augment=5", "wave_augment: .* not callable; correct"),
     (
         "finetune",
         "--objective={smoothness: 1}",

@@ -3,8 +3,10 @@ from functools import partial
 
 import pytest
 import torch
+from speechbrain import Stage
 
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.init_from import reinit_parts
 from nar_asr_lobes.training.scheduler import WarmupCosine, is_pretrained
 from tests.training.runs import (
@@ -162,7 +164,7 @@ def test_a_skipped_step_leaves_the_log_and_its_warnings_alone(
         "wav2vec2",
         tmp_path,
         4,
-        scheduler=WarmupCosine(1e-9, 4, warmup_ratio=0.0),
+        scheduler=partial(WarmupCosine, 1e-9, warmup_ratio=0.0),
         train_logger=recorder,
         log_interval=4,
     )
@@ -198,37 +200,37 @@ def test_too_many_skipped_steps_in_a_row_end_the_run(tmp_path, tone_clips):
     assert brain.progress.skipped == 5
 
 
-@pytest.mark.parametrize("reinit", [(), reinit_parts(1, 2)])
+@pytest.mark.parametrize("fresh", [(), reinit_parts(1, 2)])
 def test_heads_have_their_rate_and_vectors_no_decay(
-    tmp_path, tone_clips, reinit
+    tmp_path, tone_clips, fresh
 ):
     """Fresh layers of the encoder count as heads."""
-    brain = ready("finetune", tmp_path, head_lr_scale=3.0, reinit_parts=reinit)
+    brain = ready("finetune", tmp_path, head_lr_scale=3.0, reinit_parts=fresh)
     lr = brain.fit_batch([make_batch("finetune", tone_clips, [0])])["lr"]
     names = {p: name for name, p in brain.model.named_parameters()}
     seen = 0
     for group in brain.optimizer.param_groups:
         for parameter in group["params"]:
-            known = is_pretrained(names[parameter], reinit)
+            known = is_pretrained(names[parameter], fresh)
             assert group["lr"] == (lr if known else 3 * lr)
             assert (group["weight_decay"] == 0) == (parameter.ndim == 1)
             seen += 1
     assert seen == len(names)
 
 
-@pytest.mark.parametrize("reinit", [(), reinit_parts(1, 2)])
-def test_a_resting_encoder_rests_and_then_moves(tmp_path, tone_clips, reinit):
+@pytest.mark.parametrize("fresh", [(), reinit_parts(1, 2)])
+def test_a_resting_encoder_rests_and_then_moves(tmp_path, tone_clips, fresh):
     brain = ready(
-        "finetune", tmp_path, freeze_encoder_steps=2, reinit_parts=reinit
+        "finetune", tmp_path, freeze_encoder_steps=2, reinit_parts=fresh
     )
     start = weights(brain)
     for step in range(3):
         brain.fit_batch([make_batch("finetune", tone_clips, [0, step])])
         now = weights(brain)
         moved = {k for k, v in now.items() if not torch.equal(v, start[k])}
-        assert any(is_pretrained(k, reinit) for k in moved) == (step == 2)
+        assert any(is_pretrained(k, fresh) for k in moved) == (step == 2)
         assert "ctc_head.weight" in moved
-        assert not reinit or any(k.startswith(reinit) for k in moved)
+        assert not fresh or any(k.startswith(fresh) for k in moved)
 
 
 def test_intervals_of_logs_validations_and_checkpoints(tmp_path, tone_clips):
@@ -258,7 +260,7 @@ def test_intervals_of_logs_validations_and_checkpoints(tmp_path, tone_clips):
         (6, scores[1]),
         (7, scores[2]),
     ]
-    assert brain.checkpoints.best().facts["score"] == min(scores)
+    assert brain.checkpoints.best().metadata["score"] == min(scores)
     train = recorder.lines[-2][1]
     assert {"loss", "lr", "grad_norm", "skipped"} <= train.keys()
 
@@ -305,8 +307,10 @@ def test_bf16_trains_like_fp32_on_the_same_targets(kind, tmp_path, tone_clips):
 
 def test_a_run_of_another_kind_is_not_continued(tmp_path, tone_clips):
     steps = make_loader("finetune", tone_clips, 1)
-    make_brain("finetune", tmp_path, 1, facts={"tokenizer": "ab12"}).fit(steps)
-    other = make_brain("finetune", tmp_path, 1, facts={"tokenizer": "cd34"})
+    make_brain("finetune", tmp_path, 1, metadata={"tokenizer": "ab12"}).fit(
+        steps
+    )
+    other = make_brain("finetune", tmp_path, 1, metadata={"tokenizer": "cd34"})
     with pytest.raises(UserError, match="made with tokenizer ab12, now it is"):
         other.fit(steps)
 
@@ -336,3 +340,91 @@ def test_a_tiny_model_memorises_eight_clips(tmp_path, tone_clips):
     assert valid["ctc"] < 0.1
     losses = [line[1]["loss"] for line in recorder.lines if line[1]]
     assert losses[-1] < losses[0] / 5
+
+
+class CtcAlone(NarBrain):
+    """Overrides what a Brain of SpeechBrain overrides."""
+
+    stages = ()
+
+    def compute_forward(self, batch, stage):
+        self.stages = (*self.stages, stage)
+        return super().compute_forward(batch, stage)
+
+    def compute_objectives(self, predictions, batch, stage):
+        counts = self.counts if stage == Stage.TRAIN else batch.counts
+        return predictions["ctc"] / counts["ctc"]
+
+
+def test_a_subclass_trains_on_its_own_loss(tmp_path, tone_clips):
+    brain = ready("finetune", tmp_path, brain_class=CtcAlone)
+    before = weights(brain)
+    batches = [make_batch("finetune", tone_clips, x) for x in ([0, 1], [2])]
+    averages = brain.fit_batch(batches)
+    assert averages["loss"] == pytest.approx(averages["ctc"], rel=1e-6)
+    now = weights(brain)
+    moved = {k for k, v in now.items() if not torch.equal(v, before[k])}
+    assert "ctc_head.weight" in moved
+    assert not any(name.startswith("decoder.") for name in moved)
+    brain.validate(batches)
+    assert brain.stages == (*[Stage.TRAIN] * 2, *[Stage.VALID] * 2)
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_evaluate_gives_the_loss_of_the_best_checkpoint(
+    kind, tmp_path, tone_clips
+):
+    batches = [make_batch(kind, tone_clips, part) for part in ([0, 1, 2], [3])]
+    brain = make_brain(kind, tmp_path, 2, valid_interval=1)
+    assert brain.evaluate(batches) > 0  # of its first weights
+    brain.fit(make_loader(kind, tone_clips, 2), batches)
+    best = brain.checkpoints.best().load("model")
+    with torch.no_grad():
+        brain.model.encoder.layers.norm.weight.zero_()
+    loss = brain.evaluate(batches)
+    assert_same_weights(weights(brain), best)
+    assert not brain.model.training
+    expected = 0.0
+    for batch in batches:
+        item = brain.prepare(batch)
+        with torch.no_grad():
+            sums = brain.objective.losses(brain.model, item, training=False)
+        for name, weight in brain.objective.weights.items():
+            share = float(sums[name]) / max(item.counts[name], 1.0)
+            expected += weight * share / len(batches)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+class Constant:
+    """The least that a schedule needs."""
+
+    warmup = 0.0
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def step(self, optimizer):
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3
+        return 1e-3
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        assert state == {}
+
+
+def test_a_schedule_and_an_optimiser_may_be_others(tmp_path, tone_clips):
+    recorder = Recorder()
+    changes = {"scheduler": Constant, "optimizer": torch.optim.RAdam}
+    brain = make_brain(
+        "pretrain", tmp_path, 3, train_logger=recorder, **changes
+    )
+    brain.fit(make_loader("pretrain", tone_clips, 3))
+    [(_, train, _)] = recorder.lines
+    assert train["lr"] == 1e-3
+    again = make_brain("pretrain", tmp_path, 3, **changes)
+    again.on_fit_start()
+    assert again.resume().step == 3
+    assert_same_weights(weights(again), weights(brain))

@@ -10,11 +10,17 @@ import shutil
 import signal
 import time
 
+import numpy as np
 import pytest
 import torch
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.training.checkpoint import NOTED, CheckpointFolder
+from nar_asr_lobes.training.checkpoint import (
+    MAY_CHANGE,
+    CheckpointFolder,
+    random_state,
+    set_random_state,
+)
 
 SIZE = 30_000
 
@@ -34,7 +40,7 @@ def assert_whole(checkpoint):
     assert (model["w"] == checkpoint.step).all() and len(model["w"]) == SIZE
     state = checkpoint.load("optimizer")["state"][0]
     assert state["step"] == checkpoint.step
-    assert checkpoint.facts == {"score": 1.0 / checkpoint.step}
+    assert checkpoint.metadata == {"score": 1.0 / checkpoint.step}
     assert torch.is_tensor(checkpoint.load("random")[0])
 
 
@@ -72,14 +78,14 @@ def test_the_newest_and_the_best_are_kept(tmp_path):
 
 
 def test_facts_are_read_without_the_other_files(folder):
-    assert folder.facts() is None
+    assert folder.metadata() is None
     for step in (1, 2):
         folder.save(step, parts(step), {"step": step})
     for file in folder.folder.glob("*/*.pt"):
         file.unlink()
-    assert folder.facts() == {"step": 2}
+    assert folder.metadata() == {"step": 2}
     (folder.folder / "step_00000002" / "checkpoint.json").write_text("{}")
-    assert folder.facts() == {"step": 1}
+    assert folder.metadata() == {"step": 1}
 
 
 def test_a_tie_goes_to_the_newer(folder):
@@ -207,7 +213,7 @@ def test_kill_9_at_random_moments_leaves_a_whole_checkpoint(folder):
         assert newest.step >= reached
         assert_whole(newest)
         reached = newest.step
-        unfinished += any(name.startswith(".tmp") for name in names(folder))
+        unfinished += any(name.startswith(".step") for name in names(folder))
     assert reached > 1  # saves came to their end, and
     assert unfinished > 0  # others were cut short
     save(folder, reached + 1)
@@ -309,7 +315,7 @@ def test_a_failed_save_is_told_and_leaves_nothing(
     save(folder, 1)
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", fail)
-        with pytest.raises(UserError, match=rf"step 2 cannot .* \({reason}"):
+        with pytest.raises(UserError, match=rf"step_0*2: cannot .* \({reason}"):
             save(folder, 2)
     assert names(folder) == ["step_00000001"]
     assert_whole(folder.newest())
@@ -332,16 +338,19 @@ def test_the_reason_is_the_systems_though_torch_has_another(
 
 
 def test_a_noted_fact_may_be_another(folder, caplog):
-    folder.save(1, parts(1), {NOTED: {"precision": "fp32", "clip": 1.0}})
-    folder.newest().require({NOTED: {"precision": "bf16", "clip": 1.0}})
+    folder.save(1, parts(1), {MAY_CHANGE: {"precision": "fp32", "clip": 1.0}})
+    folder.newest().require({MAY_CHANGE: {"precision": "bf16", "clip": 1.0}})
     [record] = caplog.records
     told = "step_00000001: was made with precision fp32; from here on it is bf"
     assert told in record.getMessage()
 
 
 def test_a_fact_that_is_another_is_named_and_only_that(folder):
-    save_facts = {"seed": 1, "model": {"heads": 2, "d_model": 8, "taps": [1]}}
-    folder.save(1, parts(1), save_facts)
+    save_metadata = {
+        "seed": 1,
+        "model": {"heads": 2, "d_model": 8, "taps": [1]},
+    }
+    folder.save(1, parts(1), save_metadata)
     newest = folder.newest()
     newest.require({"seed": 1})
     with pytest.raises(UserError, match="made with seed 1, now it is 2; give"):
@@ -353,3 +362,16 @@ def test_a_fact_that_is_another_is_named_and_only_that(folder):
         newest.require(other)
     with pytest.raises(UserError, match="with init_from None, now it is a"):
         newest.require({"init_from": "a"})
+
+
+def draw():
+    return random.random(), np.random.random(), torch.rand(1).item()
+
+
+def test_random_streams_go_on_where_they_were(tmp_path):
+    torch.save(random_state(), tmp_path / "random.pt")
+    first = draw()
+    assert draw() != first
+    random.seed(9), np.random.seed(9), torch.manual_seed(9)
+    set_random_state(torch.load(tmp_path / "random.pt", weights_only=True))
+    assert draw() == first

@@ -12,7 +12,7 @@ from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.lobes.stems import GaborStem, Wav2Vec2Stem
 from nar_asr_lobes.lobes.wav2vec2_encoder import _Wav2Vec2Layer
 from nar_asr_lobes.objectives.best_rq import BestRq
-from nar_asr_lobes.training.device import ahead, compile_layers, move
+from nar_asr_lobes.training.device import compile_layers, move, prefetch
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def test_one_item_is_made_ahead_in_a_thread_of_its_own():
             second.set()
         return -item
 
-    items = ahead(range(1, 5), make, "cpu")
+    items = prefetch(range(1, 5), make, "cpu")
     assert made == []
     assert next(items) == -1
     assert second.wait(10)  # made while the first is in use
@@ -65,7 +65,7 @@ def test_an_error_comes_in_its_turn():
 
     found = []
     with pytest.raises(ValueError, match="three"):
-        for item in ahead([1, 2, 3, 4], make, "cpu"):
+        for item in prefetch([1, 2, 3, 4], make, "cpu"):
             found.append(item)
     assert found == [1, 2]
 

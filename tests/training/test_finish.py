@@ -21,8 +21,8 @@ from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.inference.bundle_files import INDEX
 from nar_asr_lobes.lm.ngram.scorer import NgramLM
 from nar_asr_lobes.lm.ngram.training import train_ngram
+from nar_asr_lobes.storage import sha256
 from nar_asr_lobes.training import finish
-from nar_asr_lobes.training.checkpoint import sha256
 from tests.training.tiny_recipe import (
     TEXT,
     copy_of,

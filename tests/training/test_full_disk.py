@@ -10,9 +10,8 @@ import pytest
 from speechbrain.utils.train_logger import FileTrainLogger
 
 from nar_asr_lobes.inference.bundle import load_bundle
-from nar_asr_lobes.training.build import LenientLogger
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from nar_asr_lobes.training.run import tell_lost_lines
+from nar_asr_lobes.training.progress import LenientLogger, tell_lost_lines
 from tests.recipes.running import RECIPES
 from tests.training.runs import make_brain, make_loader
 from tests.training.tiny_recipe import copy_of, finished_runs, run_tiny
@@ -58,7 +57,7 @@ def assert_whole(out):
     [
         (8, "out"),
         (40, "(left_out.txt|tokenizer.json|manifests/.*|checked/.*)"),
-        (100, "checkpoints: the checkpoint of step 2"),
+        (100, "checkpoints/step_00000002"),
         (1100, "bundle"),
     ],
 )

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.config import ENCODER_KEYS, ModelConfig
 from nar_asr_lobes.objectives.best_rq import BestRqObjective
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from nar_asr_lobes.training.config import parse_config
+from nar_asr_lobes.training.hparams import load_run
 from nar_asr_lobes.training.init_from import (
     check_start,
     describe_start,
@@ -38,8 +39,8 @@ def checkpoint(tmp_path):
 
     def make(sizes):
         folder = CheckpointFolder(tmp_path / "checkpoints")
-        parts, facts = {"model": {"a": torch.ones(1)}}, {"model": sizes}
-        folder.save(1, parts, facts)
+        parts, metadata = {"model": {"a": torch.ones(1)}}, {"model": sizes}
+        folder.save(1, parts, metadata)
         return str(tmp_path)
 
     return make
@@ -59,12 +60,13 @@ def test_an_encoder_of_our_own_stays_what_the_yaml_says(checkpoint, tmp_path):
     assert with_imported_sizes(MINE, folder) == MINE
 
 
-def test_it_is_asked_before_the_model_is_judged(checkpoint):
+def test_it_is_asked_before_the_model_is_judged(checkpoint, tmp_path):
     """Layer 8 is one of theirs; without them there are 6 layers."""
     values = {"task": "finetune", "data_folder": "a", "output_folder": "b"}
     values |= {"model": MINE, "init_from": checkpoint(THEIRS.to_dict())}
-    config = parse_config(values, "a.yaml")
-    assert config.model["encoder_layers"] == 9
+    (tmp_path / "a.yaml").write_text(json.dumps(values))
+    config = load_run(tmp_path / "a.yaml")
+    assert config.model.encoder_layers == 9
     assert MINE == {
         "d_model": 64,
         "decoder_layers": 3,
@@ -75,9 +77,9 @@ def test_it_is_asked_before_the_model_is_judged(checkpoint):
 @pytest.fixture
 def pretrained(tmp_path):
     """A pre-training's output folder, and its weights."""
-    facts = {"model": ModelConfig.tiny().to_dict()}
+    metadata = {"model": ModelConfig.tiny().to_dict()}
     folder = tmp_path / "checkpoints"
-    brain = tiny_brain("pretrain", folder, 1, facts=facts)
+    brain = tiny_brain("pretrain", folder, 1, metadata=metadata)
     brain.on_fit_start()
     brain.save()
     return tmp_path, weights(brain)
@@ -124,27 +126,27 @@ def test_reinit_layers_under_heads_that_are_not_are_refused(tmp_path):
 
 def save_finetuned(folder):
     """Save a recogniser whose tokenizer is "a"; give its brain."""
-    facts = {"model": ModelConfig.tiny().to_dict(), "tokenizer": "a"}
-    brain = tiny_brain("finetune", folder / "checkpoints", 1, facts=facts)
+    metadata = {"model": ModelConfig.tiny().to_dict(), "tokenizer": "a"}
+    brain = tiny_brain("finetune", folder / "checkpoints", 1, metadata=metadata)
     brain.on_fit_start()
     brain.save()
     return brain
 
 
 @pytest.mark.parametrize(
-    ("facts", "parts"),
+    ("metadata", "parts"),
     [
         ({"tokenizer": "a"}, ("encoder.", "ctc_head.", "decoder.")),
         ({"tokenizer": "b"}, ("encoder.",)),
         ({"tokenizer": "a", "phones": "p t"}, ("encoder.", "ctc_", "decoder.")),
     ],
 )
-def test_what_means_the_same_comes_along(facts, parts, tmp_path):
+def test_what_means_the_same_comes_along(metadata, parts, tmp_path):
     brain = save_finetuned(tmp_path)
     torch.manual_seed(99)
     model = recogniser()
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    load_pretrained(model, str(tmp_path), facts)
+    load_pretrained(model, str(tmp_path), metadata)
     for name, value in model.state_dict().items():
         wanted = weights(brain) if name.startswith(parts) else before
         assert torch.equal(value, wanted[name]), name
@@ -154,13 +156,13 @@ def test_what_means_the_same_comes_along(facts, parts, tmp_path):
 def test_a_pretraining_goes_on_with_the_same_targets(
     targets, all_of_it, tmp_path
 ):
-    facts = {"model": ModelConfig.tiny().to_dict(), "targets": "a"}
+    metadata = {"model": ModelConfig.tiny().to_dict(), "targets": "a"}
     objective = BestRqObjective(0.5, 4, 2, 32, projection="whitened")
     brain = tiny_brain(
         "pretrain",
         tmp_path / "checkpoints",
         1,
-        facts=facts,
+        metadata=metadata,
         objective=objective,
     )
     brain.on_fit_start()
@@ -254,16 +256,16 @@ def test_what_a_run_can_start_from(pretrained, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("facts", "told"),
+    ("metadata", "told"),
     [
         ({"task": "pretrain"}, "was pre-trained on unlabelled speech."),
         ({"task": "import", "source": "wavlm x"}, "imported from wavlm x."),
         ({"task": "finetune"}, "It started from here."),
     ],
 )
-def test_a_card_tells_what_a_run_started_from(tmp_path, facts, told):
+def test_a_card_tells_what_a_run_started_from(tmp_path, metadata, told):
     parts = {"model": {"a": torch.ones(1)}}
-    CheckpointFolder(tmp_path / "here" / "checkpoints").save(1, parts, facts)
+    CheckpointFolder(tmp_path / "here" / "checkpoints").save(1, parts, metadata)
     assert describe_start(str(tmp_path / "here")).endswith(told)
 
 

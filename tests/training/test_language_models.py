@@ -128,7 +128,7 @@ EVALUATE = [
     ("--lm={ngram: no.ngram}", "no.ngram: there is no file of n-gram tables"),
     ("--lm={order: 3}", "lm: unknown key 'order'; "),
     ("--lm={neural: [3]}", "lm: neural is .*3.*; give a path"),
-    ("--decoding={beam9: {}}", "decoding: unknown key beam9"),
+    ("--decoding={beam9: {}}", "decoding: unknown key 'beam9'"),
     (
         "--decoding={nar_beam5_lm: {neural_weight: 0.1}}",
         "decoding.nar_beam5_lm: neural_weight is 0.1 but there is no languag",

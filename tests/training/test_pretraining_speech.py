@@ -14,7 +14,7 @@ from nar_asr_lobes.objectives.best_rq import BestRqObjective
 from nar_asr_lobes.objectives.wav2vec2 import Wav2Vec2Objective
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from nar_asr_lobes.training.options import TrainOptions
+from nar_asr_lobes.training.config import OptimConfig
 from nar_asr_lobes.training.scheduler import WarmupCosine
 
 STEPS = 70
@@ -82,9 +82,10 @@ def test_masked_accuracy_rises_well_above_chance(
     brain = NarBrain(
         objective.build_model(SIZES),
         objective,
-        partial(torch.optim.AdamW, fused=True),
-        WarmupCosine(2e-3, STEPS),
-        TrainOptions(),
+        OptimConfig(
+            partial(torch.optim.AdamW, fused=True), partial(WarmupCosine, 2e-3)
+        ),
+        STEPS,
         CheckpointFolder(tmp_path),
         run_opts={"device": "cpu", "noprogressbar": True},
     )

@@ -155,7 +155,7 @@ def test_another_number_of_processes_is_told(tmp_path, tone_clips, caplog):
         for name in ("model", "optimizer", "scheduler", "progress", "random")
     }
     parts["random"] *= 2
-    brain.checkpoints.save(checkpoint.step, parts, checkpoint.facts)
+    brain.checkpoints.save(checkpoint.step, parts, checkpoint.metadata)
     with caplog.at_level(logging.WARNING):
         _, losses = run("pretrain", tmp_path, tone_clips)
     assert "was written by 2 processes and is continued by 1" in caplog.text

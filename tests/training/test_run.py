@@ -177,7 +177,7 @@ def test_a_complete_run_is_evaluated_but_not_trained_again(started):
     (started / "out" / "results.json").unlink()
     outcome = run_tiny(started, "finetune")
     assert outcome.code == 0 and not outcome.losses
-    assert f"going on from {before.path}" in outcome.out
+    assert f"resuming from {before.path}" in outcome.out
     assert checkpoints.newest() == before
     assert {path: path.read_bytes() for path in before.path.iterdir()} == kept
     assert (started / "out" / "results.json").is_file()
@@ -249,7 +249,7 @@ def change_text(out):
     ("damage", "option", "message"),
     [
         (change_tokenizer, "", "step_00000002: was made with tokenizer .*; gi"),
-        (change_text, "", r"split 'train' is not .* began with \(1 changed\)"),
+        (change_text, "", r"split 'train' is not .* started with \(1 ch"),
         (cut_tokenizer, "", "tokenizer.json: this tokenizer file is damaged"),
         (
             keep_all,

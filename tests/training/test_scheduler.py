@@ -92,8 +92,8 @@ def test_another_schedule_is_refused(other):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((PEAK, 0), "steps is 0; train for at least one step"),
-        ((PEAK, 10, 1.0), "warmup_ratio is 1.0; it is a share"),
+        ((PEAK, 0), "steps is 0; it must be a whole number"),
+        ((PEAK, 10, 1.0), "warmup_ratio is 1.0; it must be a .* below 1"),
         ((PEAK, 10, -0.1), "warmup_ratio is -0.1"),
         ((PEAK, 10, math.nan), "warmup_ratio is nan"),
     ],

@@ -73,7 +73,7 @@ def test_a_training_saves_its_step_and_goes_on_bit_for_bit(
     assert_same_weights(
         newest(tmp_path).load("model"), newest(whole / "out").load("model")
     )
-    assert newest(tmp_path).facts == newest(whole / "out").facts
+    assert newest(tmp_path).metadata == newest(whole / "out").metadata
 
 
 def test_a_validation_that_is_broken_off_is_made_up_for(
@@ -83,10 +83,10 @@ def test_a_validation_that_is_broken_off_is_made_up_for(
     output = f"--output_folder={tmp_path}"
     outcome = run_tiny(whole, "pretrain", *STEPS, output)
     assert outcome.code == 143 and "saved at step 5" in outcome.err
-    assert "score" not in newest(tmp_path).facts
+    assert "score" not in newest(tmp_path).metadata
     outcome = run_tiny(whole, "pretrain", *STEPS, output)
     assert outcome.code == 0 and not outcome.losses
-    assert newest(tmp_path).facts == newest(whole / "out").facts
+    assert newest(tmp_path).metadata == newest(whole / "out").metadata
 
 
 @BOTH

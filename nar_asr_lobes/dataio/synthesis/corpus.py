@@ -28,7 +28,7 @@ from nar_asr_lobes.dataio.synthesis.espeak import (
     mix_noise,
 )
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.storage import cannot_write, written_file
+from nar_asr_lobes.storage import atomic_write, cannot_write
 
 ENGLISH_VOICES = (
     "en-us+m1",
@@ -213,7 +213,7 @@ def speak_plan(
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:
     """Write a text file so that it is either whole or not there."""
-    with written_file(path) as file:
+    with atomic_write(path) as file:
         file.write(("\n".join(lines) + "\n").encode())
 
 

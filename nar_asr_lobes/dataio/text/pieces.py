@@ -19,7 +19,7 @@ import sentencepiece
 
 from nar_asr_lobes.dataio.text.normalization import SPACE, normalize_text
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.storage import written_file
+from nar_asr_lobes.storage import atomic_write
 
 BLANK = "<blank>"
 CHARACTER_FORMAT = "nar-asr-characters-1"
@@ -174,7 +174,7 @@ class Tokenizer(ABC):
         path : str or path
             Read by `load_tokenizer`, whatever its extension.
         """
-        with written_file(path) as file:
+        with atomic_write(path) as file:
             file.write(self._content())
 
     @abstractmethod

@@ -25,9 +25,9 @@ from nar_asr_lobes.decoding.hotwords.matching import (
     compile_phrases,
 )
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.limits import require_number
 from nar_asr_lobes.lm.ngram.lookup import fill_rows
 from nar_asr_lobes.lm.ngram.tables import NgramTables
+from nar_asr_lobes.schema import require_number
 
 DEFAULT_BOOST = 1.0
 MAX_BOOST = 5.0  # e^5: a token 148 times as probable

@@ -25,7 +25,7 @@ from nar_asr_lobes.decoding.encoded import (
     require_log_probs,
 )
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.limits import require_number
+from nar_asr_lobes.schema import require_number
 from nar_asr_lobes.tensors import damaged, open_tensors, write_tensors
 
 SUFFIX = ".posteriors.safetensors"

@@ -21,7 +21,7 @@ from nar_asr_lobes.lm.ngram.arpa import read_arpa, write_arpa
 from nar_asr_lobes.lm.ngram.kneser_ney import NgramModel, estimate
 from nar_asr_lobes.lm.ngram.states import build_tables
 from nar_asr_lobes.lm.ngram.storage import NgramInfo, write_ngram
-from nar_asr_lobes.storage import written_file
+from nar_asr_lobes.storage import atomic_write
 
 MAX_ORDER = 64  # far more than helps; each order is a pass over the text
 # lmplz's default, 80 % of the machine, is touched even for a ten-line text.
@@ -130,7 +130,7 @@ def train_ngram(
         lines_left_out=corpus.lines_left_out,
         estimator="lmplz" if lmplz else "numpy",
     )
-    with written_file(path) as file:
+    with atomic_write(path) as file:
         progress(f"n-gram: order {order} of {len(corpus.tokens)} pieces")
         model = estimate_corpus(corpus, words, order, prune, lmplz, path)
         progress("n-gram: making and writing the tables")

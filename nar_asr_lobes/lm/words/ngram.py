@@ -32,7 +32,6 @@ import numpy as np
 from nar_asr_lobes.dataio.text.pieces import SPACE
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.limits import require_count
 from nar_asr_lobes.lm.corpus import encode_words, lm_words
 from nar_asr_lobes.lm.ngram.arpa import read_arpa, read_words, write_arpa
 from nar_asr_lobes.lm.ngram.kneser_ney import (
@@ -59,7 +58,8 @@ from nar_asr_lobes.lm.ngram.vocabulary import (
 )
 from nar_asr_lobes.lm.words.lexicon import Lexicon, find_word_ends, make_lexicon
 from nar_asr_lobes.lm.words.tables import spell_words
-from nar_asr_lobes.storage import written_file
+from nar_asr_lobes.schema import require_count
+from nar_asr_lobes.storage import atomic_write
 
 SPELLING_ORDER = 3  # 2.25 nats a piece on new words; 5: 2.18, 1: 2.94
 _SPECIAL = len(SPECIAL_WORDS)
@@ -130,7 +130,7 @@ def train_word_ngram(
         estimator="lmplz" if lmplz else "numpy",
         unit="words",
     )
-    with written_file(path) as file:
+    with atomic_write(path) as file:
         progress(f"n-gram: order {order} of {len(corpus.tokens)} words")
         model = estimate_corpus(corpus, words, order, prune, lmplz, path)
         model = renumber(model, number[model.vocabulary])

@@ -1,0 +1,1 @@
+"""Training of a neural language model."""

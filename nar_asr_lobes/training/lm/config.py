@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from nar_asr_lobes.dataio.text.normalization import STYLES
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.limits import require_count
-from nar_asr_lobes.storage import FilePath
+from nar_asr_lobes.lobes.transformer_lm import LmSizes
+from nar_asr_lobes.schema import Checked, FilePath, count, number, one_of
 from nar_asr_lobes.training.config import (
     PRECISIONS,
     LogConfig,
@@ -18,11 +18,10 @@ from nar_asr_lobes.training.config import (
 )
 
 TASK = "lm"
-SECTIONS = {"optim": OptimConfig, "logging": LogConfig}
 
 
 @dataclass(frozen=True)
-class LmRunConfig:
+class LmRunConfig(Checked):
     """One training of a Transformer language model.
 
     Arguments
@@ -53,11 +52,11 @@ class LmRunConfig:
     steps, global_batch : int
         Optimiser steps, and sentences of a step over all processes.
     peak_lr : float
-        Learning rate at the end of the warm-up.
+        For the scheduler, which refers to it.
     precision : str
         As in ``RunConfig``.
-    model : mapping
-        Sizes, see ``LmSizes``.
+    model : LmSizes
+        Its sizes.
     logging : LogConfig
         What is written while training.
     debug_sentences : int, optional
@@ -70,38 +69,30 @@ class LmRunConfig:
     output_folder: FilePath
     optim: OptimConfig
     dev_texts: list[FilePath] = field(default_factory=list)
-    dev_ratio: float = 0.01
-    text_style: str = "none"
-    max_tokens: int = 512
-    max_batch_tokens: int = 16384
-    bucket_steps: int = 16
-    workers: int = 0
-    seed: int = 1
-    steps: int = 1000
-    global_batch: int = 64
-    peak_lr: float = 5e-4
-    precision: str = "fp32"
-    model: dict = field(default_factory=dict)
+    dev_ratio: float = number(0.01, least=0)
+    text_style: str = one_of(STYLES, "none")
+    max_tokens: int = count(512, least=1)
+    max_batch_tokens: int = count(16384, least=1)
+    bucket_steps: int = count(16, least=1)
+    workers: int = count(0)
+    seed: int = count(1)
+    steps: int = count(1000, least=1)
+    global_batch: int = count(64, least=1)
+    peak_lr: float = number(5e-4, above=0)
+    precision: str = one_of(PRECISIONS, "fp32")
+    model: LmSizes = field(default_factory=LmSizes)
     logging: LogConfig = field(default_factory=LogConfig)
-    debug_sentences: int | None = None
+    debug_sentences: int | None = count(None, least=1)
 
     def __post_init__(self):
+        super().__post_init__()
         if not self.texts:
             raise UserError("texts is empty; name a manifest or a text file")
-        for name in ("max_tokens", "max_batch_tokens"):
-            require_count(name, getattr(self, name))
         if not self.dev_texts and not 0 < self.dev_ratio < 1:
             raise UserError(
                 f"dev_ratio is {self.dev_ratio}; give a share between 0 and 1,"
                 " or dev_texts"
             )
-        choices = {"precision": PRECISIONS, "text_style": STYLES}
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise UserError(
-                    f"{name} is {getattr(self, name)!r}; choose from "
-                    + ", ".join(known)
-                )
         optim = self.optim
         if optim.freeze_encoder_steps or optim.head_lr_scale != 1:
             raise UserError(

@@ -31,13 +31,13 @@ from nar_asr_lobes.dataio.text.tokenizer import Tokenizer, load_tokenizer
 from nar_asr_lobes.distributed import world
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.corpus import Corpus, encode_corpus
-from nar_asr_lobes.storage import write_text, written_file
-from nar_asr_lobes.training.fingerprint import (
+from nar_asr_lobes.storage import atomic_write, write_text
+from nar_asr_lobes.training.lm.config import LmRunConfig
+from nar_asr_lobes.training.metadata import (
     refuse_changes,
     sentence_difference,
     write_digests,
 )
-from nar_asr_lobes.training.lm.config import LmRunConfig
 
 logger = logging.getLogger(__name__)
 
@@ -129,20 +129,7 @@ def lm_tokenizer(config: LmRunConfig) -> Tokenizer:
 
 
 def prepare_texts(config: LmRunConfig, prepare: PrepareTexts) -> None:
-    """Encode the sentences and hold some out; call it on one process.
-
-    Arguments
-    ---------
-    config : LmRunConfig
-        The run.
-    prepare : callable
-        The recipe's parser.
-
-    Raises
-    ------
-    UserError
-        For texts that cannot be read, or none that can be used.
-    """
+    """Encode the sentences and hold some out; call it on one process."""
     tokenizer = lm_tokenizer(config)
     found = prepare(config.texts, config.dev_texts)
     splits, left_out = {}, []
@@ -178,7 +165,7 @@ def prepare_texts(config: LmRunConfig, prepare: PrepareTexts) -> None:
     for name, corpus in splits.items():
         for part in ("tokens", "lengths"):
             path = output / "texts" / f"{name}.{part}.npy"
-            with written_file(path) as file:
+            with atomic_write(path) as file:
                 np.save(file, getattr(corpus, part))
         logger.info(
             "%s: %d sentences, %d tokens",
@@ -271,13 +258,7 @@ def text_loader(config: LmRunConfig) -> DataLoader:
 
 
 class TextValidation:
-    """This rank's batches of the dev split.
-
-    Arguments
-    ---------
-    config : LmRunConfig
-        The run.
-    """
+    """This rank's batches of the dev split."""
 
     def __init__(self, config: LmRunConfig):
         self.dataset = text_dataset(config, "dev")

@@ -22,8 +22,7 @@ from nar_asr_lobes.lm.neural import WEIGHTS, NeuralLM
 from nar_asr_lobes.lobes.transformer_lm import BOUNDARY, LmSizes, TransformerLm
 from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.brain import NarBrain
-from nar_asr_lobes.training.build import check_optimizer, wrap_brain
-from nar_asr_lobes.training.facts import run_facts
+from nar_asr_lobes.training.build import try_parts, wrap_brain
 from nar_asr_lobes.training.lm.config import LmRunConfig
 from nar_asr_lobes.training.lm.data import (
     TextBatch,
@@ -31,6 +30,7 @@ from nar_asr_lobes.training.lm.data import (
     lm_tokenizer,
     text_dataset,
 )
+from nar_asr_lobes.training.metadata import run_metadata
 
 logger = logging.getLogger(__name__)
 
@@ -89,48 +89,22 @@ class LmObjective:
 
 
 def make_lm_brain(config: LmRunConfig, run_opts: RunOptions) -> NarBrain:
-    """Put the parts of a run together.
-
-    Arguments
-    ---------
-    config : LmRunConfig
-        The run.
-    run_opts : RunOptions
-        SpeechBrain's options.
-
-    Returns
-    -------
-    NarBrain
-        Ready to fit.
-
-    Raises
-    ------
-    UserError
-        When the sizes, the tokenizer or the optimiser cannot be used.
-    """
-    sizes, tokenizer = LmSizes.from_dict(config.model), lm_tokenizer(config)
+    """Put the parts of a run together."""
+    sizes, tokenizer = config.model, lm_tokenizer(config)
     torch.manual_seed(config.seed)
     objective = LmObjective(tokenizer.size)
-    check_optimizer(config.optim.optimizer)
-    facts = run_facts(config, sizes.to_dict())
-    facts |= {
+    try_parts(config)
+    metadata = run_metadata(config, sizes.to_dict())
+    metadata |= {
         "bucket_steps": config.bucket_steps,
         "tokenizer": tokenizer.fingerprint,
     }
     model = objective.build_model(sizes)
-    return wrap_brain(config, model, objective, facts, run_opts)
+    return wrap_brain(config, model, objective, metadata, run_opts)
 
 
 def finish_lm(config: LmRunConfig, model: TransformerLm) -> None:
-    """Write the language model and what it scores; on one process.
-
-    Arguments
-    ---------
-    config : LmRunConfig
-        The run.
-    model : TransformerLm
-        The best checkpoint, on any device.
-    """
+    """Write the language model and what it scores; on one process."""
     tokenizer = lm_tokenizer(config)
     lm, output = NeuralLM(model), Path(config.output_folder)
     lm.save(output / WEIGHTS, tokenizer)
@@ -151,23 +125,7 @@ def finish_lm(config: LmRunConfig, model: TransformerLm) -> None:
 def evaluate_lm(
     lm: NeuralLM, tokenizer: Tokenizer, dev: TextDataset
 ) -> dict[str, float]:
-    """Score a split.
-
-    Arguments
-    ---------
-    lm : NeuralLM
-        The language model.
-    tokenizer : Tokenizer
-        Its tokenizer, to count words.
-    dev : TextDataset
-        The sentences.
-
-    Returns
-    -------
-    dict
-        ``sentences``, ``nats_per_token`` and ``perplexity_per_word``; a
-        sentence's end counts as a token and as a word.
-    """
+    """Score a split."""
     sentences = [dev.sentence(index).tolist() for index in range(len(dev))]
     nats = -math.fsum(lm.sentences(sentences))
     words = sum(len(tokenizer.decode(ids).split()) + 1 for ids in sentences)
@@ -180,18 +138,6 @@ def evaluate_lm(
 
 def unigram_nats(train: TextDataset, dev: TextDataset, size: int) -> float:
     """Cross-entropy of dev under train's piece frequencies, plus one each.
-
-    Arguments
-    ---------
-    train, dev : TextDataset
-        The splits; a sentence's end counts as a piece.
-    size : int
-        The tokenizer's size; its blank stands for the end.
-
-    Returns
-    -------
-    float
-        Nats per token: what a model that ignores all context can reach.
 
     Example
     -------

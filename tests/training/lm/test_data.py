@@ -1,7 +1,5 @@
 """Sentences held out, left out and batched for a neural language model."""
 
-from functools import partial
-
 import pytest
 import torch
 
@@ -9,7 +7,6 @@ from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import OptimConfig
-from nar_asr_lobes.training.fingerprint import read_digests
 from nar_asr_lobes.training.lm.config import LmRunConfig
 from nar_asr_lobes.training.lm.data import (
     TextValidation,
@@ -17,6 +14,8 @@ from nar_asr_lobes.training.lm.data import (
     text_dataset,
     text_loader,
 )
+from nar_asr_lobes.training.metadata import read_digests
+from nar_asr_lobes.training.scheduler import WarmupCosine
 
 LINES = [f"{a}{b}{c}" for a in "abcd" for b in "abcd" for c in " abc"]
 
@@ -32,7 +31,7 @@ def make(tmp_path):
             tokenizer=str(tmp_path / "tokenizer.json"),
             texts=["any"],
             output_folder=str(tmp_path),
-            optim=OptimConfig(partial(torch.optim.AdamW)),
+            optim=OptimConfig(torch.optim.AdamW, WarmupCosine),
             **values,
         )
         found = {"train": lines, "dev": dev} if dev else {"train": lines}
@@ -108,7 +107,7 @@ def test_batches_hold_every_sentence_within_the_bound(make):
     ],
 )
 def test_what_would_do_nothing_is_refused(values, message):
-    optim = OptimConfig(torch.optim.AdamW, **values)
+    optim = OptimConfig(torch.optim.AdamW, WarmupCosine, **values)
     with pytest.raises(UserError, match=message):
         LmRunConfig("lm", "t", ["a"], "out", optim)
 
@@ -118,8 +117,8 @@ def test_other_sentences_are_refused_where_there_is_a_checkpoint(
 ):
     make(LINES[1:], dev=["a"], dev_texts=["any"])  # none yet
     config = make(LINES, dev=["a"], dev_texts=["any"])
-    facts = {"data": read_digests(config.output_folder)}
-    CheckpointFolder(tmp_path / "checkpoints").save(1, {}, facts)
+    metadata = {"data": read_digests(config.output_folder)}
+    CheckpointFolder(tmp_path / "checkpoints").save(1, {}, metadata)
     for lines, dev, told in (
         (LINES[1:] + ["d"] * 2, ["a"], "'train' .* .2 added, 1 removed.; bri"),
         (LINES[::-1], ["a"], "'train' .* .in another order."),

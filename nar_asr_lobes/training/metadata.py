@@ -1,6 +1,7 @@
-"""The data a run is trained on, told from others when it is resumed.
+"""Metadata of a run, which every checkpoint holds and a resume compares.
 
-    split -> digest -> data.json -> facts of every checkpoint
+configuration, objective -> run metadata
+split -> hash of each utterance -> digest -> data.json -> run metadata
 
 Only the main process looks at the data; the others read the digests.
 """
@@ -18,12 +19,60 @@ from pathlib import Path
 
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lobes.masking import SpecAugment
+from nar_asr_lobes.objectives.base import Objective
 from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
+from nar_asr_lobes.training.config import RunConfig
+from nar_asr_lobes.training.lm.config import LmRunConfig
 
 DIGESTS = "data.json"
 _THREADS = 16  # that ask for sizes; a network's answers take their time
 _PART = 1000  # files; a task for each of them would cost more than the asking
+
+
+def run_metadata(config: RunConfig | LmRunConfig, sizes: dict) -> dict:
+    """Collect the metadata of any run."""
+    metadata = {"task": config.task, "model": sizes}
+    metadata["data"] = read_digests(config.output_folder)
+    for key in ("seed", "global_batch"):  # they decide on the data's order
+        metadata[key] = getattr(config, key)
+    return metadata
+
+
+def speech_metadata(
+    config: RunConfig, sizes: dict, objective: Objective
+) -> dict:
+    """Collect the metadata of a pre-training or a fine-tuning."""
+    metadata = run_metadata(config, sizes)
+    for key in ("bucket_steps", "sorted_epochs"):
+        metadata[key] = getattr(config.data, key)
+    metadata["freeze"] = config.freeze
+    if config.task == "pretrain":
+        metadata["targets"] = objective.targets
+    metadata["objective"] = plain_values(objective)
+    metadata["init_from"] = None
+    if config.init_from is not None:
+        metadata["init_from"] = str(Path(config.init_from).resolve())
+        metadata["reinit_layers"] = config.reinit_layers
+    return metadata
+
+
+def plain_values(part: object) -> dict:
+    """Give those of an object's attributes that JSON can hold.
+
+    Example
+    -------
+    >>> plain_values(SpecAugment(time_masks=1))["time_masks"]
+    1
+    """
+    found = {}
+    for name, value in vars(part).items():
+        if isinstance(value, SpecAugment):
+            found[name] = plain_values(value)
+        elif value is None or isinstance(value, int | float | str | dict):
+            found[name] = value
+    return found
 
 
 def hash_utterances(utterances: Sequence[Utterance]) -> str:
@@ -31,20 +80,6 @@ def hash_utterances(utterances: Sequence[Utterance]) -> str:
 
     The hash is over id, duration, text and the size of the audio file, and so
     stays the same when the corpus is copied to another place.
-
-    Arguments
-    ---------
-    utterances : sequence of Utterance
-        With resolved audio paths.
-
-    Returns
-    -------
-    str
-
-    Example
-    -------
-    >>> hash_utterances([Utterance("u1", "no.wav", 1.0, "ab")])
-    '713906d86a0fb54d u1\\n'
     """
     paths = [row.audio for row in utterances]
     parts = [paths[i : i + _PART] for i in range(0, len(paths), _PART)]
@@ -66,27 +101,7 @@ def _sizes(paths: list[str]) -> list[int | None]:
 
 
 def keep_hashes(output: Path, split: str, hashes: str) -> str:
-    """Write a split's hashes, unless its run began with others.
-
-    Arguments
-    ---------
-    output : Path
-        Of the run.
-    split : str
-        Whose.
-    hashes : str
-        As ``hash_utterances`` gives them.
-
-    Returns
-    -------
-    str
-        Their digest.
-
-    Raises
-    ------
-    UserError
-        If the run began with others.
-    """
+    """Write a split's hashes, unless its run was started with others."""
     path = output / "checked" / f"{split}.hashes"
     content = hashes.encode(errors="backslashreplace")
     digest = hashlib.sha256(content).hexdigest()
@@ -117,8 +132,8 @@ def describe_difference(**counts: int) -> str:
     >>> describe_difference(added=2, removed=0, changed=1)
     '2 added, 1 changed'
     """
-    told = ", ".join(f"{n} {verb}" for verb, n in counts.items() if n)
-    return told or "in another order"
+    changes = (f"{n} {verb}" for verb, n in counts.items() if n)
+    return ", ".join(changes) or "in another order"
 
 
 def sentence_difference(old: Sequence[bytes], new: Sequence[bytes]) -> str:
@@ -129,46 +144,31 @@ def sentence_difference(old: Sequence[bytes], new: Sequence[bytes]) -> str:
     >>> sentence_difference([b"a", b"a"], [b"a", b"b", b"c"])
     '2 added, 1 removed'
     """
-    theirs, mine = Counter(old), Counter(new)
+    before, now = Counter(old), Counter(new)
     return describe_difference(
-        added=(mine - theirs).total(), removed=(theirs - mine).total()
+        added=(now - before).total(), removed=(before - now).total()
     )
 
 
 def refuse_changes(
     output: Path, split: str, digest: str, difference: Callable[[], str]
 ) -> None:
-    """Refuse to go on with other data than a run began with.
-
-    Arguments
-    ---------
-    output : Path
-        Of the run; without a checkpoint there is nothing to go on with.
-    split, digest : str
-        As the data are now.
-    difference : callable
-        Says what changed, from files that are perhaps no more there.
-
-    Raises
-    ------
-    UserError
-        If the checkpoint's digest is another.
-    """
-    facts = CheckpointFolder(output / "checkpoints").facts() or {}
-    if facts.get("data", {}).get(split, digest) == digest:
+    """Refuse to resume with other data than the run was started with."""
+    metadata = CheckpointFolder(output / "checkpoints").metadata() or {}
+    if metadata.get("data", {}).get(split, digest) == digest:
         return
     try:
-        told = f" ({difference()})"
+        change = f" ({difference()})"
     except (OSError, ValueError):
-        told = ""
+        change = ""
     raise UserError(
-        f"{output}: split {split!r} is not what this run began with{told}; "
-        "bring the old data back or give a new output_folder"
+        f"{output}: split {split!r} is not what this run was started with"
+        f"{change}; bring the old data back or give a new output_folder"
     )
 
 
 def write_digests(output: Path, digests: dict[str, str]) -> None:
-    """Write the digests of the splits, for the facts of checkpoints."""
+    """Write the digests of the splits, for the metadata of checkpoints."""
     write_text(output / DIGESTS, json.dumps(digests, indent=1))
 
 

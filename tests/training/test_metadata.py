@@ -1,4 +1,4 @@
-"""A run does not go on with other data than it began with."""
+"""A run is not resumed with other data than it was started with."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from nar_asr_lobes.dataio.manifest import Utterance
-from nar_asr_lobes.training.fingerprint import hash_utterances
+from nar_asr_lobes.training.metadata import hash_utterances
 from tests.recipes.librispeech_tree import say
 from tests.training.tiny_recipe import (
     TEXT,
@@ -75,12 +75,24 @@ def keep_all(data):
 @pytest.mark.parametrize(
     ("change", "option", "told"),
     [
-        (add_a_row, "", "'train' is not what this run began with (1 added); b"),
+        (
+            add_a_row,
+            "",
+            "'train' is not what this run was started with (1 added); b",
+        ),
         (lose_a_file, "", "(1 removed)"),
         (change_a_file, "", "(1 changed)"),
         (exchange_a_row, "", "(1 added, 1 removed, 2 changed); bring the old"),
-        (reorder, "", "'train' is not what this run began with (in another"),
-        (change_dev, "", "'dev' is not what this run began with (1 changed)"),
+        (
+            reorder,
+            "",
+            "'train' is not what this run was started with (in another",
+        ),
+        (
+            change_dev,
+            "",
+            "'dev' is not what this run was started with (1 changed)",
+        ),
         (keep_all, "--debug_utterances=8", "(2 removed)"),
         (keep_all, "--data={max_seconds: 1.9}", "(1 removed)"),
     ],
@@ -96,26 +108,26 @@ def test_the_same_data_in_another_place_are_the_same(started):
     option = f"--data_folder={started / 'moved'}"
     outcome = run_tiny(started, "finetune", option)
     assert outcome.code == 0, outcome.err
-    assert "going on from" in outcome.out
+    assert "resuming from" in outcome.out
 
 
 def test_what_is_refused_leaves_the_old_hashes(started):
     lose_a_row(started / "data")
     for _ in range(2):
         error = run_tiny(started, "finetune").error
-        assert "not what this run began with (1 removed); bring" in error
+        assert "not what this run was started with (1 removed); bring" in error
     (started / "out" / "checked" / "train.hashes").unlink()
     error = run_tiny(started, "finetune").error
-    assert "split 'train' is not what this run began with; bring" in error
+    assert "split 'train' is not what this run was started with; bring" in error
 
 
 def test_a_run_without_a_checkpoint_takes_any_data(started):
     shutil.rmtree(started / "out" / "checkpoints")
     lose_a_row(started / "data")
     assert run_tiny(started, "finetune").code == 0
-    facts = started / "out" / "checkpoints" / "step_00000002"
-    meta = json.loads((facts / "checkpoint.json").read_text())
-    assert set(meta["facts"]["data"]) == {"train", "dev"}
+    metadata = started / "out" / "checkpoints" / "step_00000002"
+    meta = json.loads((metadata / "checkpoint.json").read_text())
+    assert set(meta["metadata"]["data"]) == {"train", "dev"}
 
 
 @pytest.mark.parametrize(
