@@ -1,6 +1,6 @@
 # make demo   the whole path on a corpus it makes itself (8 to 18 minutes on 2 cores)
 # make test   style, tests and doctests (at most 10 minutes)
-# Each first installs what it needs into .venv; a second call finds it there.
+# Both first install their requirements into .venv; a second call does not.
 # Another Python than python3: make demo PYTHON=python3.12
 
 .PHONY: demo test

@@ -156,7 +156,7 @@ def flat_against_peaky(task: Task, rounds: int) -> None:
         "nearly flat": flat(rng, frames),
         "untrained model": untrained(),
     }
-    options = DecodingOptions().beam_lm
+    options = DecodingOptions().beam5_lm
     print(f"\n{LONG_SECONDS} s, {PIECES:,} pieces, n-gram, default weights")
     seconds = {name: [] for name in kinds}
     for _ in range(rounds):

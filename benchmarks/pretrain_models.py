@@ -1,7 +1,7 @@
 """The models whose pre-training step is timed, each with its own batches.
 
 Ours         NarBrain on BestRqObjective, as LibriSpeech's recipe runs it:
-             hidden frames alone, random projection
+             masked frames only, random projection
 Transformers Wav2Vec2ForPreTraining as its example script run_wav2vec2_\
 pretraining_no_trainer.py runs it
 SpeechBrain  the model of its recipe LibriSpeech/self-supervised-learning/\

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.set_defaults(task=_train)
     convert = tasks.add_parser(
         "convert",
-        help="make a word n-gram of an ARPA file usable",
+        help="make an n-gram of an ARPA file (KenLM, SRILM) usable",
         description=f"{lm_convert.run.__doc__} {lm_convert.UNKNOWN_WORDS}",
     )
     lm_convert.add_arguments(convert)
@@ -83,6 +83,11 @@ def _add_training(train: argparse.ArgumentParser) -> None:
         "'0 0 1' keeps files of large texts small",
     )
     train.add_argument(
+        "--lmplz",
+        metavar="PROGRAM",
+        help="KenLM's estimator, for texts above memory (none: our own)",
+    )
+    train.add_argument(
         "--text-style",
         choices=STYLES,
         help="normalisation of the text (the bundle's, or none)",
@@ -117,6 +122,7 @@ def _train(arguments: argparse.Namespace) -> int:
         (3 if words else 6) if arguments.order is None else arguments.order,
         arguments.output,
         arguments.prune,
+        arguments.lmplz,
         progress=partial(print, file=sys.stderr, flush=True),
     )
     print_ngrams(report)

@@ -1,4 +1,4 @@
-"""``nar-asr lm convert``: a word n-gram of an ARPA file, made usable."""
+"""``nar-asr lm convert``: an n-gram of an ARPA file, made usable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNKNOWN_WORDS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the task's arguments."""
     parser.add_argument(
-        "arpa", metavar="FILE", help="ARPA file of words (KenLM, SRILM)"
+        "arpa", metavar="FILE", help="ARPA file of words or of pieces"
     )
     parser.add_argument(
         "--tokenizer",
@@ -34,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", required=True, metavar="FILE", help="NAME.ngram"
     )
     parser.add_argument(
+        "--unit",
+        choices=("pieces", "words"),
+        help="what the n-gram is of (pieces if one has a ▁, or else words)",
+    )
+    parser.add_argument(
         "--text-style",
         choices=STYLES,
         help="normalisation of the words (the bundle's, or none)",
@@ -41,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make NAME.ngram of an ARPA file of words, for use in a search."""
+    """Make NAME.ngram of an ARPA file of words or pieces, for a search."""
     # Seconds of imports, which --help shall not wait for.
     from nar_asr_lobes.lm.words.ngram import convert_arpa
 
@@ -51,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         tokenizer,
         arguments.output,
         arguments.text_style or style,
+        arguments.unit,
     )
     print_ngrams(report)
     if report.words_joined:
@@ -71,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
 def print_ngrams(report: NgramReport) -> None:
     """Say where a model is and how large."""
     info, counts = report.info, " ".join(map(str, report.ngrams))
-    print(f"{report.path}: order {info.order}, n-grams {counts}")
+    print(f"{report.path}: order {info.order} of {info.unit}, n-grams {counts}")
 
 
 def tokenizer_and_style(path: str) -> tuple[Tokenizer, str]:

@@ -93,22 +93,17 @@ def run(arguments: argparse.Namespace) -> int:
         )
     lm = NgramLM.load(arguments.lm, tokenizer)
     tuning = _tune(arguments, saved, tokenizer, lm, options)
-    best = {
-        "lm_weight": tuning.best.lm_weight,
-        "token_bonus": tuning.best.token_bonus,
-    }
     print("\n".join([*_table(tuning), *_hints(tuning)]))
-    print("decoding:\n   beam_lm:")
-    for key, value in best.items():
-        print(f"      {key}: {value}")
+    print("decoding:\n   beam5_lm:")
+    for name in tuning.names:
+        print(f"      {name}: {getattr(tuning.best, name)}")
     report = {
         "posteriors": arguments.posteriors,
         "lm": arguments.lm,
         "utterances": len(saved.ids),
         "words": tuning.words,
-        "best": asdict(tuning.best),
-        "beam_lm": asdict(replace(options, **best)),
-        "surface": [asdict(point) for point in tuning.surface],
+        "beam5_lm": asdict(tuning.best),
+        "surface": tuning.surface,
     }
     with atomic_write(arguments.output) as file:
         file.write(json.dumps(report, indent=1).encode())
@@ -135,7 +130,7 @@ def _tokenizer_and_options(
 
     if os.path.isdir(arguments.tokenizer):
         bundle = load_bundle(arguments.tokenizer)
-        tokenizer, options = bundle.tokenizer, bundle.options.beam_lm
+        tokenizer, options = bundle.tokenizer, bundle.options.beam5_lm
     else:
         tokenizer, options = load_tokenizer(arguments.tokenizer), BeamOptions()
     if arguments.beam_size is not None:
@@ -156,10 +151,10 @@ def _tune(
     from nar_asr_lobes.decoding.tuning.grid import (
         LM_WEIGHTS,
         TOKEN_BONUSES,
-        tune_lm,
+        tune_beam,
     )
 
-    return tune_lm(
+    return tune_beam(
         saved.log_probs,
         saved.references,
         tokenizer,
@@ -173,29 +168,30 @@ def _tune(
 
 def _table(tuning: Tuning) -> Iterator[str]:
     """Lay out the word error rates, the best one marked."""
-    bonuses = sorted({point.token_bonus for point in tuning.surface})
+    bonuses = sorted({point.token_bonus for point in tuning.grid})
     yield f"error rate in % of {tuning.words} words or characters; * the best"
     yield "lm_weight   token_bonus"
     yield " " * 9 + "".join(f"{bonus:9g}" for bonus in bonuses)
-    for start in range(0, len(tuning.surface), len(bonuses)):
-        row = tuning.surface[start : start + len(bonuses)]
-        cells = [
-            f"{100 * point.errors / tuning.words:8.2f}"
-            + ("*" if point == tuning.best else " ")
-            for point in row
-        ]
-        yield f"{row[0].lm_weight:9g} {''.join(cells)}".rstrip()
+    cells = [
+        f"{100 * errors / tuning.words:8.2f}"
+        + ("*" if point is tuning.best else " ")
+        for point, errors in zip(tuning.grid, tuning.errors, strict=True)
+    ]
+    for start in range(0, len(cells), len(bonuses)):
+        row = "".join(cells[start : start + len(bonuses)])
+        yield f"{tuning.grid[start].lm_weight:9g} {row}".rstrip()
 
 
 def _hints(tuning: Tuning) -> Iterator[str]:
     """Say where the grid is too small, or the language model no help."""
-    best = [p for p in tuning.surface if p.errors == tuning.best.errors]
+    least = min(tuning.errors)
+    best = [p for p in tuning.surface if p["errors"] == least]
     for name, option in (
         ("lm_weight", "--lm-weights"),
         ("token_bonus", "--token-bonuses"),
     ):
-        values = sorted({getattr(point, name) for point in tuning.surface})
-        found = {getattr(point, name) for point in best}
+        values = sorted({point[name] for point in tuning.surface})
+        found = {point[name] for point in best}
         if len(values) == 1:
             continue
         if name == "lm_weight" and tuning.best.lm_weight == 0:

@@ -19,7 +19,7 @@ from nar_asr_lobes.dataio.text.normalization import (
     text_width,
 )
 from nar_asr_lobes.dataio.text.pieces import SPACE, Tokenizer
-from nar_asr_lobes.decoding.validation import as_log_probs
+from nar_asr_lobes.decoding.encoded import as_log_probs
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.alignment import best_states
 

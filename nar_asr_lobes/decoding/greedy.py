@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from nar_asr_lobes.decoding.encoded import BLANK, require_log_probs
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
-from nar_asr_lobes.decoding.validation import BLANK, require_log_probs
 
 
 @dataclass(frozen=True)

@@ -3,41 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple
 
 from nar_asr_lobes.schema import Checked, count, number
-
-if TYPE_CHECKING:
-    import torch
-
-    from nar_asr_lobes.lm.batched import BatchedLM
-    from nar_asr_lobes.lm.ngram.tables import NgramTables
-
-
-class LanguageModel(Protocol):
-    """What a search asks of a language model over the tokenizer's pieces.
-
-    ``NgramLM`` is one. States are values: scoring never changes them. The
-    compiled beam search reads ``tables`` alone, the batched one asks what
-    ``batched`` gives.
-    """
-
-    tables: NgramTables
-
-    def batched(self, device: torch.device) -> BatchedLM:
-        """Return the model as a batched search on a device asks for it."""
-
-    def start(self) -> object:
-        """Return the state at the start of a sentence."""
-
-    def score(self, state: object, token_id: int) -> tuple[float, object]:
-        """Return the token's natural log-probability (<= 0), next state."""
-
-    def final(self, state: object) -> float:
-        """Return the natural log-probability of the sentence's end."""
-
-    def sentence(self, tokens: list[int]) -> float:
-        """Return the natural log-probability of a whole sentence."""
 
 
 class Hypothesis(NamedTuple):
@@ -61,11 +29,9 @@ class Hypothesis(NamedTuple):
         The token bonus as it entered the score: weight times length.
     decoder : float or None
         Natural log from the NAR decoder (its pseudo-log-likelihood, or for
-        mask-predict the sum over the slots it filled); None if not asked.
+        mask-predict the sum over the masks it filled); None if not asked.
     neural : float
         As ``lm``, of the neural language model.
-    lodr : float
-        As ``lm``, of the low-order n-gram whose share is taken off.
     hot : float
         What the listed hot words gained, as it entered the score.
 
@@ -82,7 +48,6 @@ class Hypothesis(NamedTuple):
     bonus: float = 0.0
     decoder: float | None = None
     neural: float = 0.0
-    lodr: float = 0.0
     hot: float = 0.0
 
 
@@ -116,9 +81,6 @@ class BeamOptions(Checked):
         those stay in the beam that can still become the best; the N-best list
         is filled up with what the others would have become. Without a language
         model it does nothing.
-    prior_weight : float
-        How much of the tokens' log-prior is taken off their log-probability
-        at each frame, >= 0; above 0 the search needs the prior.
 
     Raises
     ------
@@ -138,4 +100,3 @@ class BeamOptions(Checked):
     min_log_prob: float | None = number(-8.0, most=0.0)
     blank_threshold: float | None = number(0.999, 0.5, 1.0)
     recombine: bool = True
-    prior_weight: float = number(0.0, least=0.0)

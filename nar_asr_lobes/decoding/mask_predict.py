@@ -1,7 +1,7 @@
-"""Mask-predict: the NAR decoder fills what the CTC result is unsure of.
+"""Mask-predict: the NAR decoder replaces tokens of low CTC confidence.
 
-    CTC greedy tokens [U] -> unsure ones masked -> decoder -> the surest
-    predictions kept -> decoder ... -> tokens [U]
+    CTC greedy tokens [U] -> those of low confidence masked -> decoder
+    -> the most confident predictions kept -> decoder ... -> tokens [U]
 
 Higuchi et al. 2020, Mask-CTC (arXiv:2005.08700). The length stays that of the
 CTC result. B utterances, U tokens, T frames, V labels.
@@ -16,11 +16,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from nar_asr_lobes.decoding.encoded import decode_slots, posteriors, take
+from nar_asr_lobes.decoding.encoded import (
+    BLANK,
+    decode_checked,
+    posteriors,
+    take,
+)
 from nar_asr_lobes.decoding.greedy import GreedyPath, greedy_paths
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.rescore import ctc_scores
-from nar_asr_lobes.decoding.validation import BLANK
 from nar_asr_lobes.lobes.alignment import token_frames
 from nar_asr_lobes.schema import Checked, count, number
 
@@ -60,7 +64,7 @@ class MaskPredictOptions(Checked):
 
 
 @dataclass
-class _Slots:
+class _Targets:
     """The tokens of a batch while their masks are filled.
 
     ``tokens`` [B, U] holds the mask id where ``masked`` [B, U] and in the
@@ -102,9 +106,9 @@ def mask_predict(
         If posteriors or decoder outputs hold NaN.
     """
     paths = greedy_paths(encoded.log_probs, encoded.lengths)
-    slots = _masked_slots(encoded, paths, model.mask_id, options)
+    targets = _masked_targets(encoded, paths, model.mask_id, options)
     evidence = _evidence(encoded, paths) if options.ctc_weight > 0 else None
-    masks = slots.masked.sum(dim=1)
+    masks = targets.masked.sum(dim=1)
     passes = masks.clamp(max=options.passes)
     for done in range(int(passes.max()) if len(paths) else 0):
         rows = (passes > done).nonzero().squeeze(1)
@@ -112,17 +116,17 @@ def mask_predict(
         quota = masks[rows] // passes[rows]
         last = passes[rows] == done + 1
         quota = torch.where(last, masks[rows], quota)
-        _fill(model, encoded, slots, rows, quota, options, evidence)
-    return _hypotheses(encoded, paths, slots, options)
+        _fill(model, encoded, targets, rows, quota, options, evidence)
+    return _hypotheses(encoded, paths, targets, options)
 
 
-def _masked_slots(
+def _masked_targets(
     encoded: EncoderOutput,
     paths: list[GreedyPath],
     mask_id: int,
     options: MaskPredictOptions,
-) -> _Slots:
-    """Pad the greedy tokens to one batch and mask the unsure ones."""
+) -> _Targets:
+    """Pad the greedy tokens to one batch and mask those below the threshold."""
     device = encoded.states.device
     width = max((len(path.tokens) for path in paths), default=0)
     tokens = torch.full((len(paths), width), mask_id)
@@ -130,12 +134,12 @@ def _masked_slots(
     for row, path in enumerate(paths):
         tokens[row, : len(path.tokens)] = torch.tensor(path.tokens)
         masked[row, : len(path.tokens)] = torch.from_numpy(
-            _unsure(path, options)
+            _is_masked(path, options)
         )
     lengths = torch.tensor([len(path.tokens) for path in paths])
     tokens, masked = tokens.to(device), masked.to(device)
     lengths = lengths.to(device)
-    return _Slots(
+    return _Targets(
         tokens=tokens.masked_fill(masked, mask_id),
         frames=token_frames(
             encoded.log_probs, encoded.lengths, tokens, lengths
@@ -146,8 +150,8 @@ def _masked_slots(
     )
 
 
-def _unsure(path: GreedyPath, options: MaskPredictOptions) -> np.ndarray:
-    """Tell which tokens [U] of a path the CTC layer is unsure of."""
+def _is_masked(path: GreedyPath, options: MaskPredictOptions) -> np.ndarray:
+    """Tell which tokens [U] of a path CTC gives less than the threshold."""
     return np.exp(path.log_confidences) < options.threshold
 
 
@@ -162,46 +166,46 @@ def _evidence(encoded: EncoderOutput, paths: list[GreedyPath]) -> torch.Tensor:
     return log_probs.log_softmax(dim=-1)
 
 
-def _fill(model, encoded, slots, rows, quota, options, evidence) -> None:
-    """Put tokens into the surest ``quota`` [R] masks of utterances ``rows``."""
-    log_probs = decode_slots(
+def _fill(model, encoded, targets, rows, quota, options, evidence) -> None:
+    """Fill the ``quota`` [R] most confident masks of the R utterances."""
+    log_probs = decode_checked(
         model,
         take(encoded, rows),
-        slots.tokens[rows],
-        slots.lengths[rows],
-        slots.frames[rows],
+        targets.tokens[rows],
+        targets.lengths[rows],
+        targets.frames[rows],
     )
     choice = log_probs
     if evidence is not None:
         choice = torch.lerp(log_probs, evidence[rows], options.ctc_weight)
         choice[..., BLANK] = -math.inf
-    sureness, best = choice.max(dim=-1)
-    sureness = sureness.masked_fill(~slots.masked[rows], -math.inf)
-    order = sureness.argsort(dim=1, descending=True, stable=True)
-    now = (order.argsort(dim=1) < quota[:, None]) & slots.masked[rows]
-    slots.tokens[rows] = torch.where(now, best, slots.tokens[rows])
-    slots.masked[rows] &= ~now
+    confidence, best = choice.max(dim=-1)  # [R, U]
+    confidence = confidence.masked_fill(~targets.masked[rows], -math.inf)
+    order = confidence.argsort(dim=1, descending=True, stable=True)
+    now = (order.argsort(dim=1) < quota[:, None]) & targets.masked[rows]
+    targets.tokens[rows] = torch.where(now, best, targets.tokens[rows])
+    targets.masked[rows] &= ~now
     gained = log_probs.gather(2, best[..., None]).squeeze(2).double()
-    slots.filled[rows] += gained.masked_fill(~now, 0.0).sum(dim=1)
+    targets.filled[rows] += gained.masked_fill(~now, 0.0).sum(dim=1)
 
 
 def _hypotheses(
     encoded: EncoderOutput,
     paths: list[GreedyPath],
-    slots: _Slots,
+    targets: _Targets,
     options: MaskPredictOptions,
 ) -> list[Hypothesis]:
     """Cut the padding off and score what came out."""
     found = []
     for path, tokens, filled, log_probs in zip(
         paths,
-        slots.tokens.tolist(),
-        slots.filled.tolist(),
+        targets.tokens.tolist(),
+        targets.filled.tolist(),
         posteriors(encoded),
         strict=True,
     ):
         tokens = tuple(tokens[: len(path.tokens)])
-        kept = path.log_confidences[~_unsure(path, options)].sum()
+        kept = path.log_confidences[~_is_masked(path, options)].sum()
         [ctc] = ctc_scores(log_probs, [tokens])
         found.append(
             Hypothesis(tokens, float(kept) + filled, ctc, decoder=filled)

@@ -1,40 +1,59 @@
 """The modes of recognition: what each searches with, and what it needs.
 
-    EncoderOutput, N-bests of the modes it builds on -> Mode.search -> N-best
+    encoded batch, N-bests of modes it builds on -> Mode.search -> N-best [B]
 
-A new mode is a function of the recogniser and a line in ``_TABLE``. The beams
-are loaded when asked: greedy search takes neither n-grams nor numba.
+A new mode is a file with a search and its options, and a row in ``MODES``. The
+beam search is imported when it runs: greedy search needs no numba.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.greedy import greedy_paths
-from nar_asr_lobes.decoding.hypotheses import Hypothesis
-from nar_asr_lobes.decoding.mask_predict import mask_predict
-from nar_asr_lobes.decoding.neural_beam import neural_beam_search
-from nar_asr_lobes.decoding.options import DecodingOptions
-from nar_asr_lobes.decoding.rescore import rescore
-from nar_asr_lobes.decoding.slot_beam import slot_beam_search
+from nar_asr_lobes.decoding.hypotheses import BeamOptions, Hypothesis
+from nar_asr_lobes.decoding.mask_predict import (
+    MaskPredictOptions,
+    mask_predict,
+)
+from nar_asr_lobes.decoding.rescore import RescoreOptions, rescore
 from nar_asr_lobes.errors import UserError
 
 if TYPE_CHECKING:
+    from nar_asr_lobes.decoding.options import DecodingOptions
     from nar_asr_lobes.decoding.recognizer import Recognizer
     from nar_asr_lobes.lobes.model import EncoderOutput
 
 NBests = list[list[Hypothesis]]
 """The hypotheses of each utterance, best first."""
 
-MODES = ("ctc_greedy", "nar", "beam5", "beam5_lm", "nar_beam5_lm")
-NEURAL_MODES = ("beam5_neural",)
-_LANGUAGE_MODELS = {
-    "ngram": "a language model",
-    "neural": "a neural language model",
-}
+
+@dataclass(frozen=True)
+class Job:
+    """One batch as a mode searches it.
+
+    Arguments
+    ---------
+    recognizer : Recognizer
+        Model, language models and hot words.
+    encoded : EncoderOutput
+        The encoder's output, on the model's device.
+    on_cpu : EncoderOutput
+        The same, with ``log_probs`` and ``lengths`` on the CPU.
+    options : object
+        The mode's options.
+    before : list
+        The N-bests of the modes that it builds on.
+    """
+
+    recognizer: Recognizer
+    encoded: EncoderOutput
+    on_cpu: EncoderOutput
+    options: Any
+    before: list[NBests]
 
 
 @dataclass(frozen=True)
@@ -44,110 +63,90 @@ class Mode:
     Arguments
     ---------
     search : callable
-        Takes the recogniser, the encoded batch and the N-bests of the modes
-        it builds on; returns its own.
+        Takes a ``Job``, returns the N-best of each utterance.
+    options : object
+        The default options; those of a YAML have the same class. None for a
+        mode without options.
     lm : str or None
         The one of ``LanguageModels`` that it cannot do without.
     hot_words : bool
         Whether it prefers the recogniser's hot words.
+    on_device : bool
+        Whether it uses the model again. Other modes need the CPU alone, where
+        they can search a batch while the device encodes the next one; they
+        build on no mode that is on the device.
     builds_on : callable
-        Takes the options and lists modes.
+        Takes the options of all modes; lists pairs of a mode and the options
+        that it is to have.
     """
 
-    search: Callable[[Recognizer, EncoderOutput, list[NBests]], NBests]
+    search: Callable[[Job], NBests]
+    options: Any = None
     lm: str | None = None
     hot_words: bool = False
-    builds_on: Callable[[DecodingOptions], list[str]] = lambda options: []
+    on_device: bool = False
+    builds_on: Callable[[DecodingOptions], list[tuple[str, Any]]] = (
+        lambda options: []
+    )
 
 
-def _greedy(recognizer: Recognizer, encoded: EncoderOutput, _: list) -> NBests:
-    paths = greedy_paths(encoded.log_probs, encoded.lengths)
+def _greedy(job: Job) -> NBests:
+    paths = greedy_paths(job.on_cpu.log_probs, job.on_cpu.lengths)
     return [[path.hypothesis()] for path in paths]
 
 
-def _nar(recognizer: Recognizer, encoded: EncoderOutput, _: list) -> NBests:
-    options = recognizer.options.mask_predict
-    found = mask_predict(recognizer.model, encoded, options)
+def _nar(job: Job) -> NBests:
+    found = mask_predict(job.recognizer.model, job.encoded, job.options)
     return [[hypothesis] for hypothesis in found]
 
 
-def _beam(recognizer: Recognizer, encoded: EncoderOutput, _: list) -> NBests:
+def _beam(job: Job) -> NBests:
     from nar_asr_lobes.decoding.beam.search import prefix_beam_search
 
     return prefix_beam_search(
-        posteriors(encoded),
-        recognizer.options.beam,
-        hot_words=recognizer.hot_words,
+        posteriors(job.on_cpu),
+        job.options,
+        job.recognizer.lms.ngram,
+        hot_words=job.recognizer.hot_words,
     )
 
 
-def _beam_lm(recognizer: Recognizer, encoded: EncoderOutput, _: list) -> NBests:
-    from nar_asr_lobes.decoding.beam.search import prefix_beam_search
-
-    return prefix_beam_search(
-        posteriors(encoded),
-        recognizer.options.beam_lm,
-        recognizer.lms.ngram,
-        hot_words=recognizer.hot_words,
-    )
-
-
-def _nar_beam_lm(
-    recognizer: Recognizer, encoded: EncoderOutput, before: list[NBests]
-) -> NBests:
-    candidates = [sum(lists, []) for lists in zip(*before, strict=True)]
+def _rescore(job: Job) -> NBests:
+    beam, *others = job.before
+    candidates = [nbest[: job.options.nbest] for nbest in beam]
     return rescore(
-        recognizer.model,
-        encoded,
-        candidates,
-        recognizer.options.rescore,
-        recognizer.lms,
-        recognizer.hot_words,
+        job.recognizer.model,
+        job.encoded,
+        [sum(lists, []) for lists in zip(candidates, *others, strict=True)],
+        job.options,
+        job.recognizer.lms,
+        job.recognizer.hot_words,
     )
 
 
-def _beam_neural(
-    recognizer: Recognizer, encoded: EncoderOutput, _: list
-) -> NBests:
-    return neural_beam_search(
-        encoded.log_probs,
-        encoded.lengths,
-        recognizer.options.beam_neural,
-        recognizer.lms,
-        hot_words=recognizer.hot_words,
-    )
+def _candidates(options: DecodingOptions) -> list[tuple[str, Any]]:
+    """List what is re-scored: a beam at least as wide as the N-best."""
+    beam, rescoring = options.beam5_lm, options.nar_beam5_lm
+    width = max(beam.beam_size, rescoring.nbest)
+    found = [("beam5_lm", replace(beam, beam_size=width))]
+    return found + [("nar", options.nar)] * rescoring.include_nar
 
 
-def _nar_lm(
-    recognizer: Recognizer, encoded: EncoderOutput, before: list[NBests]
-) -> NBests:
-    starts = [found[0].tokens for found in before[0]]
-    return slot_beam_search(
-        recognizer.model,
-        encoded,
-        starts,
-        recognizer.options.nar_lm,
-        recognizer.lms.ngram,
-    )
+_WEIGHTS = {"lm_weight": 0.5, "token_bonus": 0.5}
 
-
-def _candidates(options: DecodingOptions) -> list[str]:
-    """List the modes whose results are re-scored."""
-    return ["beam5_lm"] + ["nar"] * options.rescore.include_nar
-
-
-_TABLE = {
+MODES = {
     "ctc_greedy": Mode(_greedy),
-    "nar": Mode(_nar),
-    "beam5": Mode(_beam, hot_words=True),
-    "beam5_lm": Mode(_beam_lm, "ngram", hot_words=True),
+    "nar": Mode(_nar, MaskPredictOptions(), on_device=True),
+    "beam5": Mode(_beam, BeamOptions(), hot_words=True),
+    "beam5_lm": Mode(_beam, BeamOptions(**_WEIGHTS), "ngram", hot_words=True),
     "nar_beam5_lm": Mode(
-        _nar_beam_lm, "ngram", hot_words=True, builds_on=_candidates
+        _rescore,
+        RescoreOptions(**_WEIGHTS),
+        "ngram",
+        hot_words=True,
+        on_device=True,
+        builds_on=_candidates,
     ),
-    "nar_lm": Mode(
-        _nar_lm, "ngram", builds_on=lambda options: [options.nar_lm.start]
-    ),
-    "beam5_neural": Mode(_beam_neural, "neural", hot_words=True),
 }
 
 
@@ -185,15 +184,14 @@ def find_mode(
     nar_asr_lobes.errors.UserError: decoding mode beam5_lm needs a language \
 model; give one or leave the mode out
     """
-    if name not in _TABLE:
+    if name not in MODES:
         raise UserError(
-            f"unknown decoding mode {name!r}; choose from " + ", ".join(_TABLE)
+            f"unknown decoding mode {name!r}; choose from " + ", ".join(MODES)
         )
-    mode = _TABLE[name]
-    known = present is not None
-    if known and mode.lm is not None and mode.lm not in present:
+    mode = MODES[name]
+    if present is not None and mode.lm is not None and mode.lm not in present:
         raise UserError(
-            f"decoding mode {name} needs {_LANGUAGE_MODELS[mode.lm]}; {remedy}"
+            f"decoding mode {name} needs a language model; {remedy}"
         )
     return mode
 
@@ -204,13 +202,13 @@ def hot_word_modes() -> list[str]:
     Example
     -------
     >>> hot_word_modes()
-    ['beam5', 'beam5_lm', 'nar_beam5_lm', 'beam5_neural']
+    ['beam5', 'beam5_lm', 'nar_beam5_lm']
     """
-    return [name for name, mode in _TABLE.items() if mode.hot_words]
+    return [name for name, mode in MODES.items() if mode.hot_words]
 
 
-def possible_modes(present: Container[str]) -> list[str]:
-    """List the modes of a full evaluation.
+def available_modes(present: Container[str]) -> list[str]:
+    """List the modes that work with the language models there are.
 
     Arguments
     ---------
@@ -220,13 +218,14 @@ def possible_modes(present: Container[str]) -> list[str]:
     Returns
     -------
     list of str
-        ``MODES`` and ``NEURAL_MODES``, without those that lack their language
-        model.
 
     Example
     -------
-    >>> possible_modes({"neural"})
-    ['ctc_greedy', 'nar', 'beam5', 'beam5_neural']
+    >>> available_modes({"neural"})
+    ['ctc_greedy', 'nar', 'beam5']
     """
-    needs = {name: _TABLE[name].lm for name in MODES + NEURAL_MODES}
-    return [n for n, lm in needs.items() if lm is None or lm in present]
+    return [
+        name
+        for name, mode in MODES.items()
+        if mode.lm is None or mode.lm in present
+    ]

@@ -2,77 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, fields, make_dataclass, replace
 
-from nar_asr_lobes.decoding.hypotheses import BeamOptions
-from nar_asr_lobes.decoding.mask_predict import MaskPredictOptions
-from nar_asr_lobes.decoding.neural_beam import NeuralBeamOptions
-from nar_asr_lobes.decoding.rescore import RescoreOptions
-from nar_asr_lobes.decoding.slot_beam import SlotBeamOptions
+from nar_asr_lobes.decoding.modes import MODES
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import require_models
 from nar_asr_lobes.schema import refuse_unknown
 
-_ASKED_FOR = {
-    "rescore": ("neural_weight", "lodr_weight"),
-    "beam_neural": ("lm_weight", "lodr_weight"),
-}
 
+class _Options:
+    """The options of all modes: a field for each mode that has options.
 
-@dataclass(frozen=True)
-class DecodingOptions:
-    """The options of all modes.
-
-    Arguments
-    ---------
-    beam : BeamOptions
-        Of ``beam5``; without a language model weight.
-    beam_lm : BeamOptions
-        Of ``beam5_lm``, whose N-best ``nar_beam5_lm`` re-scores.
-    mask_predict : MaskPredictOptions
-        Of ``nar``.
-    rescore : RescoreOptions
-        Of ``nar_beam5_lm``.
-    nar_lm : SlotBeamOptions
-        Of ``nar_lm``.
-    beam_neural : NeuralBeamOptions
-        Of ``beam5_neural``.
+    The fields and their defaults are those of ``MODES``, such as ``beam5_lm``.
 
     Raises
     ------
     UserError
-        If ``beam`` asks for a language model.
+        If a mode without a language model has a weight for one.
 
     Example
     -------
-    >>> options = DecodingOptions.from_dict({"beam_lm": {"lm_weight": 0.8}})
-    >>> options.beam_lm.lm_weight, options.beam_lm.beam_size
+    >>> options = DecodingOptions.from_dict({"beam5_lm": {"lm_weight": 0.8}})
+    >>> options.beam5_lm.lm_weight, options.beam5_lm.beam_size
     (0.8, 5)
-    >>> DecodingOptions.from_dict({"beam": {"width": 5}})
+    >>> DecodingOptions.from_dict({"beam5": {"width": 5}})
     Traceback (most recent call last):
-    nar_asr_lobes.errors.UserError: decoding.beam: unknown key 'width'; known \
+    nar_asr_lobes.errors.UserError: decoding.beam5: unknown key 'width'; known \
 keys are beam_size, lm_weight, token_bonus, max_candidates, min_log_prob, \
-blank_threshold, recombine, prior_weight
+blank_threshold, recombine
     """
 
-    beam: BeamOptions = field(default_factory=BeamOptions)
-    beam_lm: BeamOptions = field(
-        default_factory=lambda: BeamOptions(lm_weight=0.5, token_bonus=0.5)
-    )
-    mask_predict: MaskPredictOptions = field(default_factory=MaskPredictOptions)
-    rescore: RescoreOptions = field(
-        default_factory=lambda: RescoreOptions(lm_weight=0.5, token_bonus=0.5)
-    )
-    nar_lm: SlotBeamOptions = field(default_factory=SlotBeamOptions)
-    beam_neural: NeuralBeamOptions = field(default_factory=NeuralBeamOptions)
-
     def __post_init__(self):
-        if self.beam.lm_weight != 0:
-            raise UserError(
-                f"decoding.beam: lm_weight is {self.beam.lm_weight}; beam5 "
-                "works without a language model, so set beam_lm instead"
-            )
+        for part in fields(self):
+            weight = getattr(getattr(self, part.name), "lm_weight", 0.0)
+            if weight != 0 and MODES[part.name].lm is None:
+                raise UserError(
+                    f"decoding.{part.name}: lm_weight is {weight}; this mode "
+                    "works without a language model, so set beam5_lm instead"
+                )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Mapping]) -> DecodingOptions:
@@ -81,7 +49,7 @@ blank_threshold, recombine, prior_weight
         Arguments
         ---------
         values : mapping
-            A mapping of options for any of the fields.
+            A mapping of options for any of the modes.
 
         Returns
         -------
@@ -100,9 +68,9 @@ blank_threshold, recombine, prior_weight
         refuse_unknown(type(self), values, "decoding")
         parts = {}
         for name, part in values.items():
-            mine = getattr(self, name)
-            refuse_unknown(type(mine), part, f"decoding.{name}")
-            parts[name] = replace(mine, **part)
+            old = getattr(self, name)
+            refuse_unknown(type(old), part, f"decoding.{name}")
+            parts[name] = replace(old, **part)
         return replace(self, **parts)
 
     def to_dict(self) -> dict[str, dict]:
@@ -110,14 +78,27 @@ blank_threshold, recombine, prior_weight
         return asdict(self)
 
 
-def check_weights(options: DecodingOptions, present: Container[str]) -> None:
-    """Refuse weights, 0 by default, that lack their language model.
+DecodingOptions = make_dataclass(
+    "DecodingOptions",
+    [
+        (name, type(mode.options), mode.options)
+        for name, mode in MODES.items()
+        if mode.options is not None
+    ],
+    bases=(_Options,),
+    frozen=True,
+    namespace={"__doc__": _Options.__doc__, "__module__": __name__},
+)
+
+
+def check_weights(options: DecodingOptions, present: Collection[str]) -> None:
+    """Refuse weights above 0 whose optional language model is missing.
 
     Arguments
     ---------
     options : DecodingOptions
         With the weights.
-    present : container of str
+    present : collection of str
         Names of the language models that are there.
 
     Raises
@@ -127,14 +108,18 @@ def check_weights(options: DecodingOptions, present: Container[str]) -> None:
 
     Example
     -------
-    >>> options = DecodingOptions.from_dict({"rescore": {"lodr_weight": 0.1}})
-    >>> check_weights(options, {"ngram", "neural"})
+    >>> check_weights(
+    ...     DecodingOptions.from_dict({"nar_beam5_lm": {"neural_weight": 0.1}}),
+    ...     {"ngram"},
+    ... )
     Traceback (most recent call last):
-    nar_asr_lobes.errors.UserError: decoding.rescore: lodr_weight is 0.1 but \
-there is no language model for it; give one or set the weight to 0
+    nar_asr_lobes.errors.UserError: decoding.nar_beam5_lm: neural_weight is \
+0.1 but there is no language model for it; give one or set the weight to 0
     """
-    for name, weights in _ASKED_FOR.items():
+    for part in fields(options):
+        # a mode without the model it needs is refused by name, not by weight
+        needed = MODES[part.name].lm
         try:
-            require_models(getattr(options, name), present, weights)
+            require_models(getattr(options, part.name), {needed, *present})
         except UserError as error:
-            raise UserError(f"decoding.{name}: {error}") from error
+            raise UserError(f"decoding.{part.name}: {error}") from error

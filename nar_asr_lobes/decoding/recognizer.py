@@ -3,6 +3,9 @@
     wavs [B, S] -> encode, once -> CTC posteriors and states
         -> a mode: greedy, NAR decoder, a beam, re-scoring -> texts [B]
 
+On a GPU the CPU searches the posteriors of a batch while the next one is
+encoded; only what uses the model again waits for its turn on the GPU.
+
 Each mode's own seconds are measured, so its real-time factor is
 (encoder seconds + its seconds) / seconds of audio.
 """
@@ -10,14 +13,22 @@ Each mode's own seconds are measured, so its real-time factor is
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
-from nar_asr_lobes.decoding.modes import find_mode, possible_modes
+from nar_asr_lobes.decoding.modes import (
+    MODES,
+    Job,
+    available_modes,
+    find_mode,
+)
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LanguageModels
@@ -30,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModeResult:
-    """What one mode found for a batch.
+    """The result of one mode for a batch.
 
     Arguments
     ---------
@@ -55,7 +66,7 @@ class ModeResult:
 
 @dataclass(frozen=True)
 class Recognition:
-    """What all requested modes found for a batch.
+    """The results of all requested modes for a batch.
 
     Arguments
     ---------
@@ -63,13 +74,13 @@ class Recognition:
         The result of each mode requested.
     encoder_seconds : float
         Time of the encoder pass they share.
-    encoded : EncoderOutput
-        Its output, for alignments or for tuning.
+    log_probs : list of torch.Tensor
+        CTC posteriors [T, V] of each utterance, on the CPU.
     """
 
     modes: dict[str, ModeResult]
     encoder_seconds: float
-    encoded: EncoderOutput
+    log_probs: list[torch.Tensor]
 
 
 class Recognizer:
@@ -84,7 +95,7 @@ class Recognizer:
     options : DecodingOptions or None
         The options of each mode; None for the defaults.
     lms : LanguageModels or None
-        Language models over the tokenizer's pieces; None for none.
+        Language models over the tokenizer's tokens; None for none.
     hot_words : HotWords or None
         Phrases to prefer in the modes of ``hot_word_modes``.
 
@@ -125,7 +136,6 @@ class Recognizer:
         self.lms = lms or LanguageModels()
         self.hot_words = hot_words
 
-    @torch.inference_mode()
     def recognize(
         self,
         wavs: torch.Tensor,
@@ -141,7 +151,7 @@ class Recognizer:
         wav_lens : torch.Tensor
             Each utterance's share of S, in [0, 1], [B].
         modes : iterable of str or None
-            Names of modes; None for those of ``possible_modes``.
+            Names of modes; None for those of ``available_modes``.
 
         Returns
         -------
@@ -154,12 +164,43 @@ class Recognizer:
             For an unknown mode, a mode that lacks its language model, or NaN
             in the model's outputs.
         """
+        [found] = self.recognize_batches([(wavs, wav_lens)], modes)
+        return found
+
+    def recognize_batches(
+        self,
+        batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+        modes: Iterable[str] | None = None,
+    ) -> Iterator[Recognition]:
+        """Recognise batch after batch.
+
+        On a GPU the CPU searches a batch while the next one is read and
+        encoded, so a result comes one batch late; the results are the same.
+
+        Arguments
+        ---------
+        batches : iterable of tuple of torch.Tensor
+            ``wavs`` and ``wav_lens`` as for ``recognize``.
+        modes : iterable of str or None
+            As for ``recognize``.
+
+        Yields
+        ------
+        Recognition
+            Of each batch, in order.
+
+        Raises
+        ------
+        UserError
+            As for ``recognize``, once the batches before have their results.
+        """
         modes = self._checked(modes)
-        self.model.eval()
-        encoded, seconds = _timed(
-            wavs.device, lambda: self.model.encode(wavs, wav_lens)
-        )
-        return Recognition(self.search(encoded, modes), seconds, encoded)
+        with ThreadPoolExecutor(1) as pool:
+            begun = (self._begin(*batch, modes, pool) for batch in batches)
+            for searched in _in_turn(begun, _batches_ahead(self._device)):
+                found = self._finish(searched.result(), modes)
+                del searched  # its states, before the next batch is encoded
+                yield found
 
     @torch.inference_mode()
     def search(
@@ -184,52 +225,127 @@ class Recognizer:
         UserError
             As for ``recognize``.
         """
-        self.model.eval()
-        if self.lms.neural is not None:
-            self.lms.neural.to(encoded.states.device)
-        done = {}
-        modes = self._checked(modes)
-        for mode in modes:
-            self._run(mode, encoded, done)
-        return {mode: done[mode] for mode in modes}
+        return self._finish(_Batch(encoded), self._checked(modes)).modes
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
 
     def _checked(self, modes: Iterable[str] | None) -> list[str]:
-        """Refuse modes that do not exist or cannot work."""
+        """Refuse modes that do not exist or cannot work; get ready."""
         if modes is None:
-            return possible_modes(self.lms.present)
+            modes = available_modes(self.lms.present)
         modes = list(modes)
         for mode in modes:
             find_mode(mode, self.lms.present)
+        self.model.eval()
+        if self.lms.neural is not None:
+            self.lms.neural.to(self._device)
         return modes
 
+    @torch.inference_mode()
+    def _begin(
+        self,
+        wavs: torch.Tensor,
+        wav_lens: torch.Tensor,
+        modes: list[str],
+        pool: ThreadPoolExecutor,
+    ) -> Future[_Batch]:
+        """Encode a batch, and let the CPU search it as far as it can."""
+        start = time.perf_counter()
+        batch = _Batch(self.model.encode(wavs, wav_lens))
+        batch.encoder_seconds = time.perf_counter() - start
+        return pool.submit(self._search_on_cpu, batch, modes)
+
+    @torch.inference_mode()
+    def _search_on_cpu(self, batch: _Batch, modes: list[str]) -> _Batch:
+        for mode in modes:
+            self._run(mode, self._options(mode), batch, on_device=False)
+        return batch
+
+    @torch.inference_mode()
+    def _finish(self, batch: _Batch, modes: list[str]) -> Recognition:
+        """Run the modes that are left."""
+        results = {
+            mode: self._run(mode, self._options(mode), batch) for mode in modes
+        }
+        log_probs = posteriors(batch.on_cpu)
+        return Recognition(results, batch.encoder_seconds, log_probs)
+
+    def _options(self, mode: str) -> Any:
+        return getattr(self.options, mode, None)
+
     def _run(
-        self, name: str, encoded: EncoderOutput, done: dict[str, ModeResult]
-    ) -> ModeResult:
-        """Put the result of a mode, and of those it builds on, in ``done``."""
-        if name in done:
-            return done[name]
-        mode = find_mode(name)
+        self, name: str, options: Any, batch: _Batch, on_device: bool = True
+    ) -> ModeResult | None:
+        """Return the result of a mode, after those it builds on.
+
+        Without ``on_device`` a mode that needs the device is left out, but not
+        the modes that it builds on.
+        """
+        mode, key = MODES[name], (name, options)
+        if key in batch.done:
+            return batch.done[key]
         before = [
-            self._run(other, encoded, done)
-            for other in mode.builds_on(self.options)
+            self._run(*step, batch, on_device)
+            for step in mode.builds_on(self.options)
         ]
-        nbest, seconds = _timed(
-            encoded.states.device,
-            lambda: mode.search(self, encoded, [r.nbest for r in before]),
+        if mode.on_device and not on_device:
+            return None
+        start = time.perf_counter()
+        found = mode.search(
+            Job(
+                self,
+                batch.encoded,
+                batch.on_cpu,
+                options,
+                [result.nbest for result in before],
+            )
         )
-        done[name] = ModeResult(
-            nbest,
-            [self.tokenizer.decode(found[0].tokens) for found in nbest],
+        seconds = time.perf_counter() - start
+        batch.done[key] = ModeResult(
+            found,
+            [self.tokenizer.decode(nbest[0].tokens) for nbest in found],
             seconds + sum(result.seconds for result in before),
         )
-        return done[name]
+        return batch.done[key]
 
 
-def _timed(device: torch.device, work: Callable) -> tuple[object, float]:
-    """Do the work; return its result and the seconds it took."""
-    start = time.perf_counter()
-    result = work()
-    if device.type == "cuda":
-        # the device works behind Python's back until asked to finish
-        torch.cuda.synchronize(device)
-    return result, time.perf_counter() - start
+class _Batch:
+    """An encoded batch, and the results of the modes that have searched it."""
+
+    def __init__(self, encoded: EncoderOutput):
+        self.encoded = encoded
+        # waits for the device, which then is free for the next batch
+        self.on_cpu = replace(
+            encoded,
+            log_probs=encoded.log_probs.cpu(),
+            lengths=encoded.lengths.cpu(),
+        )
+        self.encoder_seconds = 0.0
+        self.done: dict[tuple[str, Any], ModeResult] = {}
+
+
+def _batches_ahead(device: torch.device) -> int:
+    """Count the batches encoded ahead of the search: none on the CPU itself."""
+    return int(device.type == "cuda")
+
+
+def _in_turn(begun: Iterator[Future], ahead: int) -> Iterator[Future]:
+    """Give each piece of work when so many others are begun, in order.
+
+    An error in the beginning of one is raised after all those before it.
+    """
+    waiting, failure, more = deque(), None, True
+    while more or waiting:
+        try:
+            if more:
+                waiting.append(next(begun))
+        except StopIteration:
+            more = False
+        except Exception as error:
+            more, failure = False, error
+        if waiting and (len(waiting) > ahead or not more):
+            yield waiting.popleft()
+    if failure is not None:
+        raise failure

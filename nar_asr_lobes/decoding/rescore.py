@@ -1,4 +1,4 @@
-"""N-best re-scored by the NAR decoder, in one batch per utterance.
+"""N-best re-scored by the NAR decoder, an utterance at a time.
 
     N token sequences [U] -> rows with complementary masks [N * M, U]
         -> decoder -> log-probability of each token while it is masked
@@ -9,12 +9,9 @@ once, seeing the others. The final score is
 
     S(y) = (1 - ctc_weight) * PLL(y) + ctc_weight * log p_ctc(y)
            + lm_weight * log p_LM(y) + token_bonus * |y|
-           + neural_weight * log p_neural(y) - lodr_weight * log p_LODR(y)
-           + what hot words gain
+           + neural_weight * log p_neural(y) + the bonus of hot words
 
-with the exact CTC score of all paths, not the beam's. The LODR term takes off
-what the recogniser has learned of its own transcripts' language: the score of
-a low-order n-gram of them (LODR, https://arxiv.org/abs/2203.16776).
+with the exact CTC score of all paths, not the beam's.
 """
 
 from __future__ import annotations
@@ -25,16 +22,27 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from nar_asr_lobes.decoding.encoded import decode_slots, posteriors, take
-from nar_asr_lobes.decoding.hypotheses import Hypothesis, LanguageModel
-from nar_asr_lobes.decoding.validation import BLANK
-from nar_asr_lobes.lm.models import LanguageModels, require_models
+from nar_asr_lobes.decoding.encoded import (
+    BLANK,
+    decode_checked,
+    posteriors,
+    take,
+)
+from nar_asr_lobes.decoding.hypotheses import Hypothesis
+from nar_asr_lobes.lm.models import (
+    LanguageModel,
+    LanguageModels,
+    require_models,
+)
 from nar_asr_lobes.lobes.alignment import token_frames
 from nar_asr_lobes.schema import Checked, count, number
 
 if TYPE_CHECKING:
     from nar_asr_lobes.decoding.hotwords.tables import HotWords
     from nar_asr_lobes.lobes.model import EncoderOutput, NarAsr
+
+# Frames of a decoder pass, all rows together: bounds its memory.
+_FRAMES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -57,9 +65,9 @@ class RescoreOptions(Checked):
     neural_weight : float
         Weight of the neural language model's natural log-probability, >= 0.
         At 0 that model is not asked.
-    lodr_weight : float
-        Weight, >= 0, with which that of a low-order n-gram is taken off; at 0
-        that model is not asked.
+    nbest : int
+        Best hypotheses of the beam search that are re-scored, 5 to 100; they
+        come from a beam at least as wide.
 
     Raises
     ------
@@ -78,7 +86,7 @@ class RescoreOptions(Checked):
     masks: int = count(4, least=1)
     include_nar: bool = False
     neural_weight: float = number(0.0, least=0.0)
-    lodr_weight: float = number(0.0, least=0.0)
+    nbest: int = count(5, least=5, most=100)
 
 
 def ctc_scores(
@@ -130,7 +138,7 @@ def pseudo_log_likelihoods(
     sequences: Sequence[Sequence[int]],
     masks: int = 4,
 ) -> list[float]:
-    """Score token sequences of one utterance in a single decoder pass.
+    """Score token sequences of one utterance with the decoder.
 
     Arguments
     ---------
@@ -156,32 +164,51 @@ def pseudo_log_likelihoods(
     UserError
         If the decoder's outputs hold NaN.
     """
+    frames = max(1, int(encoded.lengths[row]))
+    most = max(1, _FRAMES // (masks * frames))
+    return [
+        score
+        for start in range(0, len(sequences), most)
+        for score in _decoder_scores(
+            model, encoded, row, sequences[start : start + most], masks
+        )
+    ]
+
+
+def _decoder_scores(
+    model: NarAsr,
+    encoded: EncoderOutput,
+    row: int,
+    sequences: Sequence[Sequence[int]],
+    masks: int,
+) -> list[float]:
+    """Score N sequences of one utterance in one decoder pass of R rows."""
     tokens, lengths = _pad(sequences, padding=model.mask_id)
-    slots = torch.arange(tokens.shape[1])
-    hidden = slots % masks == torch.arange(masks)[:, None]  # [M, U]
-    hidden = hidden & (slots < lengths[:, None, None])  # [N, M, U]
-    # a sequence shorter than M leaves masks that hide nothing
-    sequence, mask = hidden.any(dim=2).nonzero(as_tuple=True)
+    positions = torch.arange(tokens.shape[1])
+    masked = positions % masks == torch.arange(masks)[:, None]  # [M, U]
+    masked = masked & (positions < lengths[:, None, None])  # [N, M, U]
+    # a sequence shorter than M leaves masks that mask nothing
+    sequence, mask = masked.any(dim=2).nonzero(as_tuple=True)  # [R]
     totals = torch.zeros(len(lengths), dtype=torch.float64)
     if len(sequence) == 0:
         return totals.tolist()
-    hidden, targets = hidden[sequence, mask], tokens[sequence]
+    masked, targets = masked[sequence, mask], tokens[sequence]  # [R, U]
     device = encoded.states.device
     rows = torch.full((len(sequence),), row, device=device)
     part, token_lens = take(encoded, rows), lengths[sequence].to(device)
-    log_probs = decode_slots(
+    log_probs = decode_checked(  # [R, U, V]
         model,
         part,
-        targets.masked_fill(hidden, model.mask_id).to(device),
+        targets.masked_fill(masked, model.mask_id).to(device),
         token_lens,
         token_frames(
             part.log_probs, part.lengths, targets.to(device), token_lens
         ),
     )
     # the padding's target must be a column that exists
-    index = targets.masked_fill(~hidden, 1).to(device)
+    index = targets.masked_fill(~masked, 1).to(device)
     scores = log_probs.gather(2, index[..., None]).squeeze(2).cpu().double()
-    scores = scores.masked_fill(~hidden, 0.0).sum(dim=1)
+    scores = scores.masked_fill(~masked, 0.0).sum(dim=1)
     return totals.index_add(0, sequence, scores).tolist()
 
 
@@ -193,7 +220,7 @@ def rescore(
     lms: LanguageModels | None = None,
     hot_words: HotWords | None = None,
 ) -> list[list[Hypothesis]]:
-    """Rank each utterance's hypotheses anew, the decoder having its say.
+    """Re-rank each N-best list with the NAR decoder's score added.
 
     Arguments
     ---------
@@ -232,32 +259,15 @@ def rescore(
         decoder = pseudo_log_likelihoods(
             model, encoded, row, sequences, options.masks
         )
-        fluency = _second_opinions(sequences, options, lms)
+        neural = [0.0] * len(sequences)
+        if options.neural_weight > 0:
+            neural = lms.neural.sentences(sequences)
         found = [
-            _combine(sequence, *scores, options, lms.ngram, hot_words)
-            for sequence, *scores in zip(
-                sequences, ctc, decoder, *fluency, strict=True
-            )
+            _combine(*scores, options, lms.ngram, hot_words)
+            for scores in zip(sequences, ctc, decoder, neural, strict=True)
         ]
         results.append(sorted(found, key=lambda h: -h.score))
     return results
-
-
-def _second_opinions(
-    sequences: Sequence[tuple[int, ...]],
-    options: RescoreOptions,
-    lms: LanguageModels,
-) -> tuple[list[float], list[float]]:
-    """Score by the neural model and by the n-gram that is taken off."""
-    unasked = [0.0] * len(sequences)
-    return (
-        lms.neural.sentences(sequences)
-        if options.neural_weight > 0
-        else unasked,
-        [lms.lodr.sentence(list(tokens)) for tokens in sequences]
-        if options.lodr_weight > 0
-        else unasked,
-    )
 
 
 def _combine(
@@ -265,7 +275,6 @@ def _combine(
     ctc: float,
     decoder: float,
     neural: float,
-    lodr: float,
     options: RescoreOptions,
     lm: LanguageModel | None,
     hot_words: HotWords | None,
@@ -282,11 +291,7 @@ def _combine(
         score += options.lm_weight * lm_score
     if options.neural_weight > 0:
         score += options.neural_weight * neural
-    if options.lodr_weight > 0:
-        score -= options.lodr_weight * lodr
-    return Hypothesis(
-        tokens, score, ctc, lm_score, bonus, decoder, neural, lodr, hot
-    )
+    return Hypothesis(tokens, score, ctc, lm_score, bonus, decoder, neural, hot)
 
 
 def _pad(

@@ -7,7 +7,7 @@ utterances -> batches of similar length -> Recognizer -> texts, in input order
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from nar_asr_lobes.dataio.batching import Sample, validation_batches
 from nar_asr_lobes.dataio.checks import Finding, check_utterances, summarize
 from nar_asr_lobes.dataio.datasets import SpeechDataset
 from nar_asr_lobes.dataio.manifest import Utterance
-from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.recognizer import Recognition, Recognizer
 from nar_asr_lobes.decoding.tuning.posteriors import (
     SavedPosteriors,
@@ -93,14 +92,20 @@ def recognize_all(
     found: dict[str, Recognized] = {}
     heard: dict[int, torch.Tensor] = {}
     audio_seconds = 0.0
-    for indices in validation_batches(dataset.durations, max_batch_seconds):
-        batch = dataset.batch([Sample(i, i) for i in indices]).to(device)
-        audio_seconds += batch.seconds
-        recognition = recognizer.recognize(batch.wavs, batch.wav_lens, modes)
-        _collect(found, recognition, indices, len(utterances))
+    indices = list(validation_batches(dataset.durations, max_batch_seconds))
+
+    def inputs() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        nonlocal audio_seconds
+        for some in indices:
+            batch = dataset.batch([Sample(i, i) for i in some]).to(device)
+            audio_seconds += batch.seconds
+            yield batch.wavs, batch.wav_lens
+
+    recognized = recognizer.recognize_batches(inputs(), modes)
+    for some, recognition in zip(indices, recognized, strict=True):
+        _collect(found, recognition, some, len(utterances))
         if keep_posteriors:
-            rows = posteriors(recognition.encoded)
-            heard.update(zip(indices, rows, strict=True))
+            heard.update(zip(some, recognition.log_probs, strict=True))
     log_probs = [heard[i] for i in sorted(heard)]
     return RecognizedSet(found, audio_seconds, log_probs)
 

@@ -1,5 +1,6 @@
-"""From a trained model to text of a user's own files.
+"""From a trained model to the text of a user's own audio.
 
-``bundle`` (a self-contained folder), ``card`` (its README), ``chunking`` (long
-audio in pieces), ``transcriber`` (files to text), ``formats`` (txt, json, srt).
+``bundle`` and ``bundle_files`` (a self-contained folder), ``sources`` (files,
+pipes, arrays), ``transcriber`` (audio to text), ``formats`` (txt, json, srt),
+``speechbrain`` (a bundle as a ``Pretrained`` model).
 """

@@ -1,7 +1,7 @@
 """A bundle: all that recognition needs, in one folder without code.
 
     model.safetensors  tokenizer  inference.yaml  README.md
-    [lm.ngram]  [lodr.ngram]  [lm.safetensors  lm.safetensors.json]
+    [lm.ngram]  [lm.safetensors  lm.safetensors.json]
     bundle.json (SHA-256 of all the others)
 
 Nothing is parsed before every file matches its SHA-256, and nothing is ever
@@ -33,7 +33,7 @@ from nar_asr_lobes.inference.bundle_files import (
     written_folder,
 )
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
-from nar_asr_lobes.lm.neural.scorer import WEIGHTS as NEURAL
+from nar_asr_lobes.lm.neural import WEIGHTS as NEURAL
 from nar_asr_lobes.lobes.model import NarAsr, build_model
 
 FORMAT_VERSION = 4
@@ -43,11 +43,9 @@ TOKENIZER = "tokenizer"
 SETTINGS = "inference.yaml"
 README = "README.md"
 NGRAM = "lm.ngram"
-LODR = "lodr.ngram"
 
 _SETTINGS = {
     "format_version": int,
-    "vocab_size": int,
     "tokenizer": str,  # fingerprint
     "text_style": str,
     "normalizer_version": int,
@@ -152,7 +150,6 @@ def write_bundle(
     find_mode(default_mode, lms.present, "add one or choose another mode")
     settings = {
         "format_version": FORMAT_VERSION,
-        "vocab_size": tokenizer.size,
         "tokenizer": tokenizer.fingerprint,
         "text_style": text_style,
         "normalizer_version": NORMALIZER_VERSION,
@@ -163,9 +160,8 @@ def write_bundle(
     with written_folder(folder) as temporary:
         _write_weights(temporary / WEIGHTS, model)
         tokenizer.save(temporary / TOKENIZER)
-        for name, source in ((NGRAM, files.ngram), (LODR, files.lodr)):
-            if source is not None:
-                shutil.copyfile(source, temporary / name)
+        if files.ngram is not None:
+            shutil.copyfile(files.ngram, temporary / NGRAM)
         if lms.neural is not None:
             lms.neural.save(temporary / NEURAL, tokenizer)
         content = yaml.safe_dump(settings, sort_keys=False)
@@ -203,11 +199,6 @@ def load_bundle(folder: str | os.PathLike) -> Bundle:
             f"trained with (fingerprint {tokenizer.fingerprint[:12]} instead "
             f"of {settings['tokenizer'][:12]}); {REMEDY}"
         )
-    if tokenizer.size != settings["vocab_size"]:
-        raise UserError(
-            f"{folder / SETTINGS}: vocab_size is {settings['vocab_size']}, "
-            f"but the tokenizer has {tokenizer.size} pieces; {REMEDY}"
-        )
     lms = lm_files.load(tokenizer)
     try:
         options = DecodingOptions.from_dict(settings["decoding"])
@@ -215,7 +206,7 @@ def load_bundle(folder: str | os.PathLike) -> Bundle:
     except UserError as error:
         raise UserError(f"{folder / SETTINGS}: {error}") from error
     return Bundle(
-        model=_load_model(folder, settings),
+        model=_load_model(folder, settings["model"], tokenizer.size),
         tokenizer=tokenizer,
         lms=lms,
         options=options,
@@ -252,12 +243,10 @@ def _verify(folder: Path) -> LmFiles:
     for name in (WEIGHTS, TOKENIZER, SETTINGS, README):
         if name not in names:
             raise UserError(f"{folder / name}: is missing; {REMEDY}")
-
-    def path(name):
-        return str(folder / name) if name in names else None
-
-    neural = str(folder) if NEURAL in names else None
-    return LmFiles(path(NGRAM), neural, path(LODR))
+    return LmFiles(
+        str(folder / NGRAM) if NGRAM in names else None,
+        str(folder) if NEURAL in names else None,
+    )
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
@@ -291,10 +280,12 @@ def _read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _load_model(folder: Path, settings: dict[str, Any]) -> NarAsr:
+def _load_model(
+    folder: Path, config: dict[str, Any], vocab_size: int
+) -> NarAsr:
     try:
         weights = safetensors.torch.load_file(folder / WEIGHTS)
-        model = build_model(settings["model"], settings["vocab_size"])
+        model = build_model(config, vocab_size)
         model.load_state_dict(weights)
     except UserError as error:
         raise UserError(f"{folder / SETTINGS}: {error}") from error
@@ -305,7 +296,7 @@ def _load_model(folder: Path, settings: dict[str, Any]) -> NarAsr:
         ValueError,
     ) as error:
         raise UserError(
-            f"{folder / WEIGHTS}: the weights do not fit the sizes and the "
-            f"vocab_size in {SETTINGS}; {REMEDY}"
+            f"{folder / WEIGHTS}: the weights do not fit the sizes in "
+            f"{SETTINGS} and the tokenizer; {REMEDY}"
         ) from error
     return model.eval()

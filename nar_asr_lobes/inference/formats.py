@@ -6,18 +6,16 @@ Every function here turns one transcript into the content of one file.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from itertools import chain
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nar_asr_lobes.dataio.text.normalization import may_break, text_width
+from nar_asr_lobes.dataio.text.normalization import text_width
 
 if TYPE_CHECKING:
     from nar_asr_lobes.decoding.alignment import Word
     from nar_asr_lobes.inference.transcriber import Transcript
 
-# What a reader can follow, as broadcasters' guides have it.
+# Limits of comfortable reading, from broadcasters' guides.
 LINE_CHARACTERS = 42  # wide ones, such as Chinese, count twice
 CUE_LINES = 2
 MAX_CUE_SECONDS = 7.0
@@ -26,17 +24,17 @@ MAX_PAUSE_SECONDS = 1.5  # between the words of one cue
 
 
 def to_txt(transcript: Transcript) -> str:
-    """Give the text and a line break."""
+    """Return the text and a line break."""
     return transcript.text + "\n"
 
 
 def to_json(transcript: Transcript) -> str:
-    """Give one line of JSON: path, seconds, text, and the words.
+    """Return one line of JSON: path, seconds, text, and the words.
 
     Arguments
     ---------
     transcript : Transcript
-        What was recognised.
+        The result for one input.
 
     Returns
     -------
@@ -69,12 +67,12 @@ def to_json(transcript: Transcript) -> str:
 
 
 def to_srt(transcript: Transcript) -> str:
-    """Give subtitles in SubRip form.
+    """Return subtitles in SubRip form.
 
     Arguments
     ---------
     transcript : Transcript
-        What was recognised, with word times.
+        The result for one input, with word times.
 
     Returns
     -------
@@ -113,38 +111,14 @@ FORMATS = {"txt": to_txt, "json": to_json, "srt": to_srt}
 
 
 def _group(words: Sequence[Word]) -> list[list[Word]]:
-    """Put words into cues, as many into each as fit."""
+    """Fill cues with words; ``word_times`` gives none too long for one."""
     cues: list[list[Word]] = []
-    for word in chain.from_iterable(map(_cut, words)):
+    for word in words:
         if cues and _fits(cues[-1], word):
             cues[-1].append(word)
         else:
             cues.append([word])
     return cues
-
-
-def _cut(word: Word) -> Iterator[Word]:
-    """Cut a word that is too long for a line or a cue, its time in even parts.
-
-    Those that ``word_times`` gives are not, as it knows the tokens' times.
-    """
-    seconds = word.end - word.start
-    if text_width(word.text) <= LINE_CHARACTERS and seconds <= MAX_CUE_SECONDS:
-        yield word
-        return
-    texts: list[str] = []
-    for character in word.text:
-        if texts and not may_break(texts[-1][-1], character):
-            texts[-1] += character
-        else:
-            texts.append(character)
-    step = seconds / len(texts)
-    for i, text in enumerate(texts):
-        start = word.start + i * step
-        spaced = word.space_before and i == 0
-        yield replace(
-            word, text=text, start=start, end=start + step, space_before=spaced
-        )
 
 
 def _fits(cue: list[Word], word: Word) -> bool:

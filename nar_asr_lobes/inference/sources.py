@@ -33,28 +33,10 @@ def source_name(source: Source) -> str:
 def open_source(
     source: Source, sample_rate: int | None, max_seconds: float
 ) -> Iterator[AudioStream]:
-    """Open an input as mono blocks at 16 kHz.
+    """Open an input as mono blocks at 16 kHz; an array needs its rate.
 
-    Arguments
-    ---------
-    source : str, path, numpy.ndarray or torch.Tensor
-        A pipe is copied to a temporary file, because audio is opened several
-        times.
-    sample_rate : int or None
-        Of an array, in Hz.
-    max_seconds : float
-        Longest input accepted.
-
-    Yields
-    ------
-    AudioStream
-
-    Raises
-    ------
-    AudioError
-        If a pipe or array cannot be used.
-    UserError
-        For an array without ``sample_rate``.
+    A pipe is copied to a temporary file, because audio is opened several
+    times. AudioError if it cannot be used.
     """
     if isinstance(source, Array):
         if sample_rate is None:

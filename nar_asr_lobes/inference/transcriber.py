@@ -24,10 +24,9 @@ from nar_asr_lobes.dataio.audio.silence import cut_at_quiet
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 from nar_asr_lobes.dataio.text.normalization import is_spaceless
 from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
-from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.modes import find_mode, hot_word_modes
-from nar_asr_lobes.decoding.recognizer import Recognizer
+from nar_asr_lobes.decoding.recognizer import Recognition, Recognizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import Bundle
 from nar_asr_lobes.inference.sources import (
@@ -89,6 +88,10 @@ class _File:
     error: str | None = None
     warnings: tuple[str, ...] = ()
     is_read: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        return self.is_read and all(c.wav is None for c in self.chunks)
 
     def transcript(self) -> Transcript:
         return Transcript(
@@ -228,13 +231,33 @@ class Transcriber:
             One per input, in order, while later ones are still to be read.
         """
         files: deque[_File] = deque()
+        begun: deque[list[_Chunk]] = deque()
+        inputs = (
+            self._inputs(batch, begun)
+            for batch in self._batches(sources, sample_rate, files)
+        )
+        for found in self.recognizer.recognize_batches(inputs, [self.mode]):
+            self._fill(begun.popleft(), found)
+            while files and files[0].is_done:
+                yield files.popleft().transcript()
+        while files:  # behind the last batch, all are done
+            yield files.popleft().transcript()
+
+    def _batches(
+        self,
+        sources: Iterable[Source],
+        sample_rate: int | None,
+        files: deque[_File],
+    ) -> Iterator[list[_Chunk]]:
+        """Read files, and batch what they hold once enough is read."""
         pool: list[_Chunk] = []
         for source in sources:
             file = _File(source_name(source))
             files.append(file)
             for chunk in self._read(file, source, sample_rate):
                 if self._is_full(pool):
-                    yield from self._finish(pool, files)
+                    yield from _batches(pool, self.batch_seconds)
+                    pool = []
                 file.chunks.append(chunk)
                 pool.append(chunk)
             if file.error:
@@ -242,8 +265,21 @@ class Transcriber:
                 file.seconds, file.chunks = 0.0, []
             file.is_read = True
             if self._is_full(pool):
-                yield from self._finish(pool, files)
-        yield from self._finish(pool, files)
+                yield from _batches(pool, self.batch_seconds)
+                pool = []
+        yield from _batches(pool, self.batch_seconds)
+
+    def _inputs(
+        self, batch: list[_Chunk], begun: deque[list[_Chunk]]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pad the samples of a batch, and note that it is begun."""
+        begun.append(batch)
+        lengths = torch.tensor([len(chunk.wav) for chunk in batch])
+        wavs = torch.nn.utils.rnn.pad_sequence(
+            [torch.from_numpy(chunk.wav) for chunk in batch], batch_first=True
+        )
+        wav_lens = lengths / wavs.shape[1]
+        return wavs.to(self.device), wav_lens.to(self.device)
 
     def _read(
         self, file: _File, source: Source, sample_rate: int | None
@@ -266,35 +302,11 @@ class Transcriber:
         seconds = sum(len(chunk.wav) for chunk in pool) / SAMPLE_RATE
         return seconds >= _POOL * self.batch_seconds
 
-    def _finish(
-        self, pool: list[_Chunk], files: deque[_File]
-    ) -> Iterator[Transcript]:
-        """Recognise all chunks; yield the files that are complete."""
-        chunks = sorted(pool, key=lambda chunk: len(chunk.wav))
-        pool.clear()
-        for batch in _batches(chunks, int(self.batch_seconds * SAMPLE_RATE)):
-            self._recognize(batch)
-        while files and files[0].is_read:
-            yield files.popleft().transcript()
-
-    def _recognize(self, batch: list[_Chunk]) -> None:
+    def _fill(self, batch: list[_Chunk], found: Recognition) -> None:
         """Put texts and words into the chunks of a batch."""
-        lengths = torch.tensor([len(chunk.wav) for chunk in batch])
-        wavs = torch.nn.utils.rnn.pad_sequence(
-            [torch.from_numpy(chunk.wav) for chunk in batch], batch_first=True
-        )
-        found = self.recognizer.recognize(
-            wavs.to(self.device),
-            (lengths / wavs.shape[1]).to(self.device),
-            [self.mode],
-        )
         result = found.modes[self.mode]
         for chunk, text, best, log_probs in zip(
-            batch,
-            result.texts,
-            result.best,
-            posteriors(found.encoded),
-            strict=True,
+            batch, result.texts, result.best, found.log_probs, strict=True
         ):
             chunk.text = text
             chunk.words = self._words(log_probs, best, chunk.start)
@@ -352,10 +364,11 @@ def _usable_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _batches(chunks: list[_Chunk], limit: int) -> Iterator[list[_Chunk]]:
-    """Group chunks, shortest first, into batches of ``limit`` samples."""
+def _batches(pool: list[_Chunk], seconds: float) -> Iterator[list[_Chunk]]:
+    """Group chunks, shortest first, into batches of so many seconds."""
     batch: list[_Chunk] = []
-    for chunk in chunks:
+    limit = int(seconds * SAMPLE_RATE)
+    for chunk in sorted(pool, key=lambda chunk: len(chunk.wav)):
         if batch and (len(batch) + 1) * len(chunk.wav) > limit:
             yield batch
             batch = []

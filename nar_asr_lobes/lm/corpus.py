@@ -107,15 +107,6 @@ def encode_corpus(texts: Iterable[str], tokenizer: Tokenizer) -> Corpus:
     ------
     UserError
         If no line is left.
-
-    Example
-    -------
-    >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
-    >>> corpus = encode_corpus(["ab", "", "b", "ax"], CharTokenizer("ab"))
-    >>> corpus.tokens.tolist(), corpus.lengths.tolist()
-    ([1, 2, 2], [2, 1])
-    >>> corpus.lines_left_out, corpus.unknown_characters
-    (2, ('x',))
     """
     return _encode(texts, tokenizer, tokenizer.encode)
 
@@ -158,14 +149,6 @@ def encode_words(
     ------
     UserError
         If no line is left, or no word is that frequent.
-
-    Example
-    -------
-    >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
-    >>> lines = ["a b", "b ab"]
-    >>> found = encode_words(lines, CharTokenizer("ab "), min_count=2)
-    >>> found.words, found.corpus.tokens.tolist()
-    (['b', '<rare>'], [1, 0, 0, 1])
     """
     numbers: dict[str, int] = {}
 

@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lm.neural.scorer import WEIGHTS, NeuralLM
+from nar_asr_lobes.lm.neural import WEIGHTS, NeuralLM
 from nar_asr_lobes.schema import Checked, FilePath
 
 if TYPE_CHECKING:
-    from nar_asr_lobes.decoding.hypotheses import LanguageModel
+    from nar_asr_lobes.lm.ngram.tables import NgramTables
 
-_WEIGHTS = {
-    "lm_weight": "ngram",
-    "neural_weight": "neural",
-    "lodr_weight": "lodr",
-}
+_WEIGHTS = {"lm_weight": "ngram", "neural_weight": "neural"}
+
+
+class LanguageModel(Protocol):
+    """An n-gram over the tokenizer's tokens, such as ``NgramLM``.
+
+    The compiled beam search reads ``tables``; its log-probabilities are <= 0.
+    """
+
+    tables: NgramTables
+
+    def sentence(self, tokens: list[int]) -> float:
+        """Return the natural log-probability of a whole sentence."""
 
 
 @dataclass(frozen=True)
 class LanguageModels:
-    """Language models over one tokenizer's pieces; any may be missing.
+    """Language models over one tokenizer's tokens; either may be missing.
 
     Arguments
     ---------
     ngram : LanguageModel or None
-        That of ``beam5_lm`` and ``nar_beam5_lm``.
+        Used by the beam search of ``beam5_lm`` and in re-scoring.
     neural : NeuralLM or None
-        That of ``beam5_neural``; also re-scores where it has a weight.
-    lodr : LanguageModel or None
-        A low-order n-gram of the recogniser's own transcripts, whose share is
-        taken off (LODR).
+        Re-scores the N-best of ``nar_beam5_lm`` where it has a weight.
 
     Example
     -------
@@ -44,7 +49,6 @@ class LanguageModels:
 
     ngram: LanguageModel | None = None
     neural: NeuralLM | None = None
-    lodr: LanguageModel | None = None
 
     @property
     def present(self) -> frozenset[str]:
@@ -53,35 +57,29 @@ class LanguageModels:
         return frozenset(n for n in names if getattr(self, n) is not None)
 
     def updated(self, others: LanguageModels) -> LanguageModels:
-        """Return these, with each of the others in the place of its like."""
+        """Return these, replaced by those of ``others`` that are there."""
         given = {name: getattr(others, name) for name in others.present}
         return replace(self, **given)
 
 
-def require_models(
-    options: object,
-    present: Container[str],
-    weights: Iterable[str] = tuple(_WEIGHTS),
-) -> None:
+def require_models(options: object, present: Container[str]) -> None:
     """Refuse a weight without its language model.
 
     Arguments
     ---------
-    options : RescoreOptions or NeuralBeamOptions
-        Has the weights.
+    options : object
+        May have the weights ``lm_weight`` and ``neural_weight``.
     present : container of str
         Names of the language models that are there.
-    weights : iterable of str
-        Which weights to look at.
 
     Raises
     ------
     UserError
         If a weight is above 0 and the language model is missing.
     """
-    for weight in weights:
-        value = getattr(options, weight)
-        if value > 0 and _WEIGHTS[weight] not in present:
+    for weight, model in _WEIGHTS.items():
+        value = getattr(options, weight, 0.0)
+        if value > 0 and model not in present:
             raise UserError(
                 f"{weight} is {value} but there is no language model for it; "
                 "give one or set the weight to 0"
@@ -94,8 +92,8 @@ class LmFiles(Checked):
 
     Arguments
     ---------
-    ngram, lodr : str, optional
-        Files *.ngram, as ``train_ngram`` writes them.
+    ngram : str, optional
+        A file *.ngram, as ``train_ngram`` writes it.
     neural : str, optional
         The folder that a training of ``recipes/LM`` wrote.
 
@@ -110,7 +108,6 @@ language model; check the path
 
     ngram: FilePath | None = None
     neural: FilePath | None = None
-    lodr: FilePath | None = None
 
     def load(self, tokenizer: Tokenizer) -> LanguageModels:
         """Load those that are named.
@@ -131,15 +128,12 @@ language model; check the path
             If a file is missing or damaged, or a model belongs to another
             tokenizer.
         """
-
-        def ngram(path):
-            if path is None:
-                return None
+        ngram = neural = None
+        if self.ngram is not None:
+            # numba is loaded only where an n-gram is
             from nar_asr_lobes.lm.ngram.scorer import NgramLM
 
-            return NgramLM.load(path, tokenizer)
-
-        neural = self.neural
-        if neural is not None:
-            neural = NeuralLM.load(Path(neural) / WEIGHTS, tokenizer)
-        return LanguageModels(ngram(self.ngram), neural, ngram(self.lodr))
+            ngram = NgramLM.load(self.ngram, tokenizer)
+        if self.neural is not None:
+            neural = NeuralLM.load(Path(self.neural) / WEIGHTS, tokenizer)
+        return LanguageModels(ngram, neural)

@@ -10,9 +10,7 @@ position and a sentence's score does not depend on its batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 
 import torch
 from torch import nn
@@ -23,7 +21,6 @@ from nar_asr_lobes.lobes.attention import (
     Attention,
     ByteDropout,
     FeedForward,
-    attention_mask,
     rotary_angles,
     rotate,
     scaled_attention,
@@ -83,61 +80,15 @@ d_model, heads, ffn_dim, layers, dropout
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Keys and values of earlier tokens, to which a step adds its own.
-
-    Arguments
-    ---------
-    store : torch.Tensor
-        Keys and values of R tokens in all layers, shape [L, R, 2, H, d].
-    rows : slice
-        Rows for the B current tokens.
-    paths : torch.Tensor
-        Rows of each one's sentence from <s> on, its own last; shape [B, P].
-    lengths : torch.Tensor
-        Number of earlier tokens, at most P - 1; shape [B].
-    """
-
-    store: torch.Tensor
-    rows: slice
-    paths: torch.Tensor
-    lengths: torch.Tensor
-
-    def add(
-        self, layer: int, key: torch.Tensor, value: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store a layer's [B, H, 1, d]; return the sentences' [B, H, P, d]."""
-        kept = self.store[layer]
-        kept[self.rows, 0], kept[self.rows, 1] = key[:, :, 0], value[:, :, 0]
-        taken = kept.index_select(0, self.paths.flatten())
-        taken = taken.unflatten(0, self.paths.shape)  # [B, P, 2, H, d]
-        keys, values = taken.transpose(1, 3).unbind(2)
-        return keys, values
-
-
 class _CausalAttention(Attention):
-    """Causal self-attention, also over stored keys and values."""
+    """Causal self-attention."""
 
-    def forward(
-        self,
-        x: torch.Tensor,
-        angles: torch.Tensor,
-        remember: Callable | None = None,
-        mask: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Attend from x [B, N, D] to itself, or with N = 1 to its sentence.
-
-        ``remember`` takes the key and value of x and returns those of the
-        sentence [B, H, P, d]; ``mask`` is [B, 1, 1, P].
-        """
+    def forward(self, x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
+        """Attend from x [B, N, D] to itself, at the angles of its positions."""
         key, value = self.key_value(x).chunk(2, dim=-1)
         key, value = rotate(self._split(key), angles), self._split(value)
         query = rotate(self._split(self.query(x)), angles)
-        if remember is not None:
-            key, value = remember(key, value)
-        causal = remember is None
-        out = scaled_attention(query, key, value, mask, causal)
+        out = scaled_attention(query, key, value, None, causal=True)
         return self.output(out.transpose(1, 2).flatten(2))
 
 
@@ -154,16 +105,9 @@ class _CausalLayer(nn.Module):
         self.ffn = FeedForward(sizes.d_model, sizes.ffn_dim)
         self.dropout = ByteDropout(sizes.dropout)
 
-    def forward(
-        self,
-        x: torch.Tensor,
-        angles: torch.Tensor,
-        remember: Callable | None = None,
-        mask: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
         """Update x [B, N, D]; arguments as in ``_CausalAttention``."""
-        y = self.attention(self.attention_norm(x), angles, remember, mask)
-        x = x + self.dropout(y)
+        x = x + self.dropout(self.attention(self.attention_norm(x), angles))
         return x + self.dropout(self.ffn(self.ffn_norm(x)))
 
 
@@ -252,27 +196,3 @@ class TransformerLm(nn.Module):
         for layer in self.layers:
             x = layer(x, angles)
         return self.output(self.norm(x)).float()
-
-    def step(self, tokens: torch.Tensor, memory: Memory) -> torch.Tensor:
-        """Read one more token in each row; in evaluation mode.
-
-        Arguments
-        ---------
-        tokens : torch.Tensor
-            The token, or 0 at the sentence's start, shape [B].
-        memory : Memory
-            Of the tokens before it; keeps this one's keys and values.
-
-        Returns
-        -------
-        torch.Tensor
-            Natural log-probabilities of the next token, shape [B, V].
-        """
-        lengths = memory.lengths
-        angles = rotary_angles(lengths[:, None].float(), self.head_dim)
-        valid = valid_mask(lengths + 1, memory.paths.shape[1])
-        mask, x = attention_mask(valid), self.embedding(tokens[:, None])
-        for index, layer in enumerate(self.layers):
-            x = layer(x, angles, partial(memory.add, index), mask)
-        logits = self.output(self.norm(x)).squeeze(1).float()
-        return logits.log_softmax(dim=-1)

@@ -154,9 +154,6 @@ class LmConfig(Checked):
         ``nar_beam5_lm`` trust CTC, are tuned on the dev split.
     neural : str, optional
         Folder of a neural language model, as ``recipes/LM`` writes it.
-    lodr : bool
-        Whether a bigram of the training transcripts is made, whose share the
-        neural language model's modes take off.
     """
 
     order: int = count(6, least=1)
@@ -164,7 +161,6 @@ class LmConfig(Checked):
     texts: list[FilePath] = field(default_factory=list)
     tune: bool = True
     neural: FilePath | None = None
-    lodr: bool = False
 
 
 @dataclass(frozen=True)

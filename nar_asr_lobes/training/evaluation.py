@@ -13,7 +13,7 @@ import torch
 
 from nar_asr_lobes.dataio.manifest import refuse
 from nar_asr_lobes.decoding.hotwords.reading import read_hot_words
-from nar_asr_lobes.decoding.modes import find_mode, possible_modes
+from nar_asr_lobes.decoding.modes import available_modes, find_mode
 from nar_asr_lobes.decoding.options import check_weights
 from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.decoding.tuning.posteriors import SUFFIX
@@ -92,7 +92,7 @@ def evaluate_splits(
     results = {}
     for split in config.data.test:
         evaluate = partial(evaluate_one, config, recognizer, split, device)
-        modes = config.modes or possible_modes(recognizer.lms.present)
+        modes = config.modes or available_modes(recognizer.lms.present)
         try:
             found = evaluate(modes)
         except Exception as error:  # of one mode perhaps

@@ -16,7 +16,7 @@ from nar_asr_lobes.dataio.manifest import refuse
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.decoding.recognizer import Recognizer
-from nar_asr_lobes.decoding.tuning.options import tune_options
+from nar_asr_lobes.decoding.tuning.grid import tune_options
 from nar_asr_lobes.decoding.tuning.posteriors import (
     SUFFIX,
     SavedPosteriors,
@@ -44,10 +44,8 @@ from nar_asr_lobes.training.language_models import (
 from nar_asr_lobes.training.progress import Timer
 
 logger = logging.getLogger(__name__)
-_WITHOUT_LM = {  # a weight without its language model would be refused
-    "rescore": {"neural_weight": 0.0, "lodr_weight": 0.0},
-    "beam_neural": {"lodr_weight": 0.0},
-}
+# a weight without its language model would be refused
+_WITHOUT_LM = {"nar_beam5_lm": {"neural_weight": 0.0}}
 
 
 def check_finish(config: RunConfig) -> None:
@@ -187,9 +185,9 @@ def describe_tuning(before: DecodingOptions, after: DecodingOptions) -> str:
 
     Example
     -------
-    >>> tuned = DecodingOptions().updated({"beam_lm": {"lm_weight": 0.25}})
+    >>> tuned = DecodingOptions().updated({"beam5_lm": {"lm_weight": 0.25}})
     >>> describe_tuning(DecodingOptions(), tuned)
-    '  beam_lm.lm_weight  0.5 -> 0.25'
+    '  beam5_lm.lm_weight  0.5 -> 0.25'
     """
     changes = {}
     for part in fields(before):

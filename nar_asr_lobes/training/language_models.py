@@ -1,6 +1,6 @@
 """The language models of a fine-tuning: what the section ``lm`` asks for.
 
-transcripts (+ texts) -> lm.ngram    transcripts -> lodr.ngram
+transcripts (+ texts) -> lm.ngram
 a training of recipes/LM -> the neural one
 """
 
@@ -18,12 +18,11 @@ from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lm.ngram.training import train_ngram
 from nar_asr_lobes.lm.words.lexicon import find_word_ends
 from nar_asr_lobes.lm.words.ngram import train_word_ngram
-from nar_asr_lobes.training.config import LmConfig, RunConfig
+from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.data import read_split, run_tokenizer
 
 logger = logging.getLogger(__name__)
 
-_LODR_ORDER = 2
 _TRAININGS = {"pieces": train_ngram, "words": train_word_ngram}
 
 
@@ -48,8 +47,8 @@ def check_language_models(
     ------
     UserError
         For texts that cannot be read, a neural language model that is
-        missing, damaged or of another tokenizer, a weight without its
-        language model, and an n-gram for LODR that nothing would use.
+        missing, damaged or of another tokenizer, and a weight without its
+        language model.
     """
     if config.lm is None:
         check_weights(options, ())
@@ -57,13 +56,8 @@ def check_language_models(
     _check_texts(config)
     _check_unit(config)
     neural = LmFiles(neural=config.lm.neural).load(run_tokenizer(config))
-    present = neural.present | {"ngram", *["lodr"] * config.lm.lodr}
+    present = neural.present | {"ngram"}
     check_weights(options, present)
-    if config.lm.lodr and not _uses_lodr(config.lm, options):
-        raise UserError(
-            "lm: lodr is True, but every lodr_weight in decoding is 0 and "
-            "none is tuned; set one, or give lm.neural and tune it"
-        )
     return present
 
 
@@ -77,14 +71,8 @@ def _check_unit(config: RunConfig) -> None:
         find_word_ends(run_tokenizer(config))
 
 
-def _uses_lodr(lm: LmConfig, options: DecodingOptions) -> bool:
-    """Tell whether a weight is set or will be tuned."""
-    weights = options.rescore.lodr_weight, options.beam_neural.lodr_weight
-    return max(weights) > 0 or (lm.tune and lm.neural is not None)
-
-
 def make_language_models(config: RunConfig, tokenizer: Tokenizer) -> LmFiles:
-    """Train the n-grams of a run; name their files and the neural model's.
+    """Train the n-gram of a run; name its file and the neural model's.
 
     Arguments
     ---------
@@ -111,12 +99,7 @@ def make_language_models(config: RunConfig, tokenizer: Tokenizer) -> LmFiles:
         report.info.lines_used,
         report.path,
     )
-    lodr = None
-    if config.lm.lodr:
-        path = output / "lodr.arpa"
-        texts = _transcripts(config)
-        lodr = str(train_ngram(texts, tokenizer, _LODR_ORDER, path).path)
-    return LmFiles(str(report.path), config.lm.neural, lodr)
+    return LmFiles(str(report.path), config.lm.neural)
 
 
 def describe(lms: LanguageModels) -> list[str]:
@@ -146,13 +129,8 @@ def describe(lms: LanguageModels) -> list[str]:
     if lms.neural is not None:
         weights = sum(p.numel() for p in lms.neural.model.parameters())
         found.append(
-            f"A Transformer of {weights:,} weights, for `beam5_neural` and, "
-            "where it has a weight, `nar_beam5_lm`."
-        )
-    if lms.lodr is not None:
-        found.append(
-            f"An n-gram of order {lms.lodr.info.order} of the transcripts, "
-            "whose share is taken off (LODR)."
+            f"A Transformer of {weights:,} weights, to re-score the N-best of "
+            "`nar_beam5_lm` where it has a weight."
         )
     return found
 
@@ -168,15 +146,9 @@ def _text_files(config: RunConfig) -> list[Path]:
     return [Path(config.data_folder) / name for name in config.lm.texts]
 
 
-def _transcripts(config: RunConfig) -> list[str]:
-    """Collect what the training split says, normalised."""
-    texts = [u.text or "" for u in read_split(config, config.data.train)]
-    return [text for text in texts if text]
-
-
 def _lm_texts(config: RunConfig) -> list[str]:
     """Collect the sentences for the language model, normalised."""
-    texts = _transcripts(config)
+    texts = [u.text for u in read_split(config, config.data.train)]
     for path in _text_files(config):
         lines = read_lines(path)
         texts += [normalize_text(x, config.data.text_style) for x in lines]

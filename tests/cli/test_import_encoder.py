@@ -27,7 +27,7 @@ def test_it_says_what_it_took_and_what_to_do(source, tmp_path, capsys):
     first, *others = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{folder}: wavlm, 3 layers of 32, 0.0 M param")
     assert others == [
-        "audio: as it is (preprocessor_config.json)",
+        "audio: not normalised (preprocessor_config.json)",
         "left out: lm_head, masked_spec_embed",
         f"train from it with --init_from={folder}",
     ]

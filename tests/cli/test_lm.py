@@ -1,8 +1,11 @@
 """`nar-asr lm`, called as a function."""
 
+import shlex
+from pathlib import Path
+
 import pytest
 
-from nar_asr_lobes.cli.main import main
+from nar_asr_lobes.cli.main import _parser, main
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.lm.ngram.scorer import NgramLM
@@ -34,7 +37,7 @@ def test_it_is_the_model_of_all_lines(tokenizer, tmp_path, capsys):
     (tmp_path / "b.txt").write_text("\ufeffba ba\nban")
     assert train(tmp_path, "--order", "3", texts=("a.txt", "b.txt")) == 0
     out, err = capsys.readouterr()
-    for part in ("text: 100%", "estimating order 3 on 13 pieces", "building"):
+    for part in ("text: 100%", "order 3 of 13 pieces", "making"):
         assert part in err
     assert "3 lines of 13 pieces used, 2 left out" in out
     assert "outside the tokenizer: 'x'" in out
@@ -121,4 +124,13 @@ def test_an_output_below_a_file_is_told(tokenizer, tmp_path, capsys):
     below = str(tmp_path / "a.txt" / "lm.arpa")
     assert train(tmp_path, "--output", below) == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("error: ") and "a.txt: cannot be made (" in last
+    assert last.startswith("error: ") and "lm.arpa: cannot be written (" in last
+
+
+def test_the_commands_of_the_documentation_exist():
+    text = Path(__file__).parents[2].joinpath("docs/language_models.md")
+    lines = text.read_text().replace("\\\n", " ").splitlines()
+    commands = [shlex.split(s) for s in lines if s.startswith("nar-asr ")]
+    assert len(commands) == 6
+    for _, *arguments in commands:
+        assert _parser().parse_args(arguments).run

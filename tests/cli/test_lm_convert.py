@@ -8,6 +8,7 @@ from nar_asr_lobes.cli.main import main
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.lm.ngram.scorer import NgramLM
+from nar_asr_lobes.lm.ngram.training import train_ngram
 from nar_asr_lobes.lm.words.ngram import convert_arpa, train_word_ngram
 
 
@@ -31,7 +32,7 @@ def test_it_is_the_model_of_the_file(arpa, tmp_path, capsys):
     tokenizer.save(tmp_path / "tokenizer.json")
     assert convert(tmp_path, arpa, tmp_path / "tokenizer.json") == 0
     out = capsys.readouterr().out
-    assert "lm.ngram: order 2, n-grams 5 4" in out
+    assert "lm.ngram: order 2 of words, n-grams 5 4" in out
     assert "24 words that the tokenizer cannot spell" in out
     assert "left out: 'bc' 'bd'" in out and "'bv'" in out and "'bw'" not in out
     wanted = convert_arpa(arpa, tokenizer, tmp_path / "wanted.ngram").path
@@ -66,3 +67,22 @@ def test_mistakes_are_told(arpa, tmp_path, capsys):
     assert "a word n-gram needs a tokenizer whose" in capsys.readouterr().err
     assert convert(tmp_path, arpa, tmp_path / "none") == 2
     assert "none: cannot read this tokenizer" in capsys.readouterr().err
+
+
+def test_an_n_gram_of_pieces(tmp_path, capsys):
+    tokenizer = CharTokenizer(" ab")
+    tokenizer.save(tmp_path / "tokenizer.json")
+    lines = ["ab a", "b ba ab"]
+    report = train_ngram(lines, tokenizer, 3, tmp_path / "a.arpa")
+    assert convert(tmp_path, report.arpa, tmp_path / "tokenizer.json") == 0
+    assert "lm.ngram: order 3 of pieces, n-grams " in capsys.readouterr().out
+    found, wanted = (
+        NgramLM.load(path, tokenizer)
+        for path in (tmp_path / "lm.ngram", report.path)
+    )
+    for text in (*lines, "a b ab b", ""):
+        ids = tokenizer.encode(text)
+        assert found.sentence(ids) == pytest.approx(wanted.sentence(ids))
+    words = ("--unit", "words")
+    convert(tmp_path, report.arpa, tmp_path / "tokenizer.json", *words)
+    assert "lm.ngram: order 3 of words, n-grams " in capsys.readouterr().out

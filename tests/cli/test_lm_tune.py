@@ -14,7 +14,7 @@ from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.decoding.tuning.grid import (
     LM_WEIGHTS,
     TOKEN_BONUSES,
-    tune_lm,
+    tune_beam,
 )
 from nar_asr_lobes.decoding.tuning.posteriors import (
     SavedPosteriors,
@@ -58,7 +58,7 @@ def folder(tmp_path, monkeypatch):
     """The working folder, with posteriors, language model and tokenizer."""
     monkeypatch.chdir(tmp_path)
     TOKENIZER.save("tokenizer.json")
-    train_ngram(TEXTS, TOKENIZER, 3, "lm.arpa", use_lmplz=False)
+    train_ngram(TEXTS, TOKENIZER, 3, "lm.arpa")
     save("dev")
     return tmp_path
 
@@ -70,10 +70,10 @@ def tune(*options, tokenizer="tokenizer.json"):
 
 
 def wanted(options, lm_weights=LM_WEIGHTS, token_bonuses=TOKEN_BONUSES):
-    """What ``tune_lm`` says of the same."""
+    """What ``tune_beam`` says of the same."""
     lm = NgramLM.load("lm.ngram", TOKENIZER)
     rows = noisy(TEXTS, TOKENIZER)
-    return tune_lm(
+    return tune_beam(
         rows, TEXTS, TOKENIZER, lm, options, lm_weights, token_bonuses
     )
 
@@ -82,8 +82,8 @@ def test_the_file_holds_the_surface(folder, capsys):
     assert tune() == 0
     found = json.loads((folder / "lm_tuning.json").read_text())
     tuning = wanted(BeamOptions())
-    assert found["surface"] == [asdict(point) for point in tuning.surface]
-    assert found["best"] == asdict(tuning.best)
+    assert found["surface"] == tuning.surface
+    assert found["beam5_lm"] == asdict(tuning.best)
     assert (found["words"], found["utterances"]) == (9, 4)
     assert (found["posteriors"], found["lm"]) == ("dev", "lm.ngram")
     assert "48/48" in capsys.readouterr().err  # the progress bar
@@ -94,8 +94,8 @@ def test_options_reach_the_search(folder):
     found = json.loads((folder / "a.json").read_text())
     one = BeamOptions(beam_size=1)
     tuning = wanted(one, (0, 0.5, 2), (-1, 0, 1))  # sorted, each once
-    assert found["surface"] == [asdict(point) for point in tuning.surface]
-    assert found["beam_lm"]["beam_size"] == 1
+    assert found["surface"] == tuning.surface
+    assert found["beam5_lm"]["beam_size"] == 1
     wide = wanted(BeamOptions(), (0, 0.5, 2), (-1, 0, 1))
     assert wide.surface != tuning.surface
 
@@ -105,12 +105,9 @@ def test_what_is_printed_can_be_put_into_the_yaml(folder, capsys):
     head, _, lines = capsys.readouterr().out.partition("decoding:")
     found = json.loads((folder / "lm_tuning.json").read_text())
     given = yaml.safe_load(f"decoding:{lines}")["decoding"]
-    assert list(given["beam_lm"]) == ["lm_weight", "token_bonus"]
-    options = DecodingOptions.from_dict(given).beam_lm
-    best = found["best"]
-    assert options.lm_weight == best["lm_weight"]
-    assert options.token_bonus == best["token_bonus"]
-    assert options == BeamOptions(**found["beam_lm"])
+    assert list(given["beam5_lm"]) == ["lm_weight", "token_bonus"]
+    options = DecodingOptions.from_dict(given).beam5_lm
+    assert options == BeamOptions(**found["beam5_lm"])
     table = head.splitlines()[:6]
     assert table[0] == "error rate in % of 9 words or characters; * the best"
     assert [float(x) for x in table[2].split()] == [-1, 0, 1]
@@ -118,7 +115,10 @@ def test_what_is_printed_can_be_put_into_the_yaml(folder, capsys):
     rates = [cell for row in table[3:] for cell in row.split()[1:]]
     errors = [100 * point["errors"] / 9 for point in found["surface"]]
     assert [float(x.strip("*")) for x in rates] == [round(x, 2) for x in errors]
-    place = found["surface"].index(best)
+    best = {key: getattr(options, key) for key in ("lm_weight", "token_bonus")}
+    [place] = [
+        i for i, x in enumerate(found["surface"]) if best.items() < x.items()
+    ]
     assert [i for i, x in enumerate(rates) if "*" in x] == [place]
 
 
@@ -151,18 +151,15 @@ def test_a_grid_that_is_too_small_is_told(folder, capsys, options, hints):
 
 def test_a_bundle_gives_its_tokenizer_and_search(bundle_folder, folder):
     bundle = load_bundle(bundle_folder)
-    options = DecodingOptions.from_dict({"beam_lm": {"max_candidates": 3}})
+    options = DecodingOptions.from_dict({"beam5_lm": {"max_candidates": 3}})
     parts = bundle.model, bundle.tokenizer, options
     write_bundle("bundle", *parts, card=BundleCard("Random"))
     texts = ["ab cab", "bad cab"]
-    train_ngram(texts, bundle.tokenizer, 2, "lm.arpa", use_lmplz=False)
+    train_ngram(texts, bundle.tokenizer, 2, "lm.arpa")
     save("dev", bundle.tokenizer, texts)
     assert tune(*GRID, tokenizer="bundle") == 0
     found = json.loads((folder / "lm_tuning.json").read_text())
-    ours = asdict(options.beam_lm) | {
-        name: found["best"][name] for name in ("lm_weight", "token_bonus")
-    }
-    assert found["beam_lm"] == ours
+    assert found["beam5_lm"]["max_candidates"] == 3
 
 
 def keep():
@@ -180,7 +177,7 @@ def lose():
 
 def other():
     tokenizer = CharTokenizer(" xyz")
-    train_ngram(["x y"], tokenizer, 2, "lm.arpa", use_lmplz=False)
+    train_ngram(["x y"], tokenizer, 2, "lm.arpa")
 
 
 def other_model():
@@ -190,12 +187,12 @@ def other_model():
 @pytest.mark.parametrize(
     ("damage", "options", "message"),
     [
-        (cut, (), "dev: these posteriors are damaged or were changed (it is"),
+        (cut, (), "dev: is no whole file of posteriors (it is cut off"),
         (lose, (), "dev: its references hold no word, so no word error can"),
         (other, (), "lm.ngram: this language model was made with another tok"),
         (other_model, (), "dev: these posteriors were made with another tok"),
-        (keep, ("--lm", "dev"), "dev: is no file of a language model's table"),
-        (keep, ("--lm", "none"), "none: there is no language model; check th"),
+        (keep, ("--lm", "dev"), "dev: is no whole file of n-gram tables (its"),
+        (keep, ("--lm", "none"), "none: there is no file of n-gram tables; c"),
         (keep, ("--tokenizer", "x"), "x: cannot read this tokenizer"),
         (keep, ("--beam-size", "0"), "beam_size is 0; it must be a whole num"),
         (keep, ("--lm-weights", "nan"), "lm_weight is nan; it must be a fin"),

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from nar_asr_lobes.lm.batched import BatchedNgram
 from nar_asr_lobes.lobes.model import ModelConfig, build_model
 from tests.decoding.ngram_tables import bigram_tables
 
@@ -24,18 +23,6 @@ class BigramLM:
     @property
     def tables(self):
         return bigram_tables(self.table)
-
-    def batched(self, device):
-        return BatchedNgram(self.tables, device)
-
-    def start(self):
-        return 0
-
-    def score(self, state, token_id):
-        return self.table[state][token_id], token_id
-
-    def final(self, state):
-        return self.table[state][0]
 
     def partial(self, tokens):
         pairs = itertools.pairwise((0, *tokens))

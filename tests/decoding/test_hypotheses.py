@@ -20,7 +20,6 @@ from nar_asr_lobes.errors import UserError
         {"blank_threshold": 0.4},
         {"blank_threshold": 1.5},
         {"recombine": 1},
-        {"prior_weight": -0.1},
     ],
 )
 def test_a_wrong_option_is_named(wrong):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from nar_asr_lobes.decoding import rescore as rescoring
 from nar_asr_lobes.decoding.beam.search import prefix_beam_search
 from nar_asr_lobes.decoding.encoded import take
 from nar_asr_lobes.decoding.hypotheses import BeamOptions, Hypothesis
@@ -15,7 +16,7 @@ from nar_asr_lobes.decoding.rescore import (
 )
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LanguageModels
-from nar_asr_lobes.lm.neural.scorer import NeuralLM
+from nar_asr_lobes.lm.neural import NeuralLM
 from nar_asr_lobes.lobes.alignment import token_frames
 from nar_asr_lobes.lobes.transformer_lm import LmSizes, TransformerLm
 
@@ -95,6 +96,25 @@ def test_pll_is_one_decoder_pass(model, batch, monkeypatch):
 
 
 @torch.inference_mode()
+def test_many_candidates_are_scored_in_parts(model, batch, monkeypatch):
+    """Ten of them would be a batch of 40 rows; two have room in one."""
+    sequences = [(*tokens, 1 + i) for i in range(2) for tokens in SEQUENCES]
+    whole = pseudo_log_likelihoods(model, batch[2], 1, sequences)
+    rows, decode = [], model.decode
+
+    def counting(encoded, *others):
+        rows.append(len(encoded.states))
+        return decode(encoded, *others)
+
+    monkeypatch.setattr(model, "decode", counting)
+    frames = int(batch[2].lengths[1])
+    monkeypatch.setattr(rescoring, "_FRAMES", 2 * 4 * frames + 1)
+    parts = pseudo_log_likelihoods(model, batch[2], 1, sequences)
+    assert parts == pytest.approx(whole, abs=1e-4)
+    assert len(rows) == 5 and max(rows) <= 2 * 4
+
+
+@torch.inference_mode()
 def test_the_score_is_the_formula_and_ranks(model, batch, bigram):
     encoded, lm = batch[2], bigram(9, 0)
     lms = LanguageModels(lm)
@@ -154,11 +174,12 @@ def test_wrong_options_are_one_clear_sentence(model, batch):
         {"lm_weight": math.nan},
         {"include_nar": "yes"},
         {"neural_weight": -0.1},
-        {"lodr_weight": -0.1},
+        {"nbest": 4},
+        {"nbest": 101},
     ):
         with pytest.raises(UserError, match=f"^{next(iter(wrong))} is "):
             RescoreOptions(**wrong)
-    for weight in ("lm_weight", "neural_weight", "lodr_weight"):
+    for weight in ("lm_weight", "neural_weight"):
         options = RescoreOptions(**{weight: 0.5})
         with pytest.raises(UserError, match=f"^{weight} is .* no language mo"):
             rescore(model, batch[2], [[]] * 3, options)
@@ -175,22 +196,19 @@ def neural():
 
 
 @torch.inference_mode()
-def test_a_neural_model_and_lodr_enter_with_their_weights(
-    model, batch, bigram, neural
-):
-    lodr = bigram(9, 3)
+def test_a_neural_model_enters_with_its_weight(model, batch, neural):
     nbest = [hypotheses(SEQUENCES)] * 3
     plain = rescore(model, batch[2], nbest, RescoreOptions(0.3))
-    options = RescoreOptions(0.3, neural_weight=0.6, lodr_weight=0.2)
-    lms = LanguageModels(neural=neural, lodr=lodr)
+    options = RescoreOptions(0.3, neural_weight=0.6)
+    lms = LanguageModels(neural=neural)
     found = rescore(model, batch[2], nbest, options, lms)
     for before, after in zip(plain, found, strict=True):
         scores = {h.tokens: h.score for h in before}
         for h in after:
-            assert h.neural == pytest.approx(neural.sentence(h.tokens))
-            assert h.lodr == lodr.sentence(h.tokens)
-            added = 0.6 * h.neural - 0.2 * h.lodr
-            assert h.score == pytest.approx(scores[h.tokens] + added)
+            [expected] = neural.sentences([h.tokens])
+            assert h.neural == pytest.approx(expected)
+            added = scores[h.tokens] + 0.6 * h.neural
+            assert h.score == pytest.approx(added)
         ranked = [h.score for h in after]
         assert ranked == sorted(ranked, reverse=True)
     order = [[h.tokens for h in rows] for rows in found]
@@ -203,8 +221,8 @@ def test_at_weight_0_nothing_changes_and_no_model_is_asked(
 ):
     nbest = [hypotheses(SEQUENCES)] * 3
     options = RescoreOptions(lm_weight=0.5, token_bonus=0.2)
-    lm, silent = bigram(9, 0), object()
+    lm, never_asked = bigram(9, 0), object()
     plain = rescore(model, batch[2], nbest, options, LanguageModels(lm))
-    others = LanguageModels(lm, silent, silent)
-    found = rescore(model, batch[2], nbest, options, others)
+    both = LanguageModels(lm, never_asked)
+    found = rescore(model, batch[2], nbest, options, both)
     assert found == plain  # to the bit

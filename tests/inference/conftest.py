@@ -12,7 +12,7 @@ from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.inference.bundle import write_bundle
 from nar_asr_lobes.inference.bundle_files import INDEX, BundleCard
-from nar_asr_lobes.lm.neural.scorer import WEIGHTS, NeuralLM
+from nar_asr_lobes.lm.neural import WEIGHTS, NeuralLM
 from nar_asr_lobes.lm.ngram.training import train_ngram
 from nar_asr_lobes.lobes.model import ModelConfig, build_model
 from nar_asr_lobes.lobes.transformer_lm import LmSizes, TransformerLm

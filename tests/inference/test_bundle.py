@@ -16,11 +16,11 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import load_bundle, write_bundle
 from nar_asr_lobes.inference.bundle_files import BundleCard
 from nar_asr_lobes.lm.models import LmFiles
-from nar_asr_lobes.lm.neural.scorer import NeuralLM
+from nar_asr_lobes.lm.neural import NeuralLM
 from nar_asr_lobes.lm.ngram.scorer import NgramLM
 from nar_asr_lobes.lobes.model import ModelConfig, build_model
 
-OPTIONS = DecodingOptions(beam_lm=BeamOptions(beam_size=3, lm_weight=0.7))
+OPTIONS = DecodingOptions(beam5_lm=BeamOptions(beam_size=3, lm_weight=0.7))
 CARD = BundleCard("Tones")
 
 
@@ -106,7 +106,7 @@ def test_a_sentencepiece_tokenizer_and_a_bundle_written_twice(tmp_path, model):
         ({"text_style": "latin"}, "'latin' is unknown"),
         ({"default_mode": "beam6"}, "unknown decoding mode 'beam6'; choose"),
         ({"default_mode": "beam5_lm"}, "beam5_lm needs a language model"),
-        ({"lm_files": LmFiles("no.ngram")}, "no.ngram: there is no language"),
+        ({"lm_files": LmFiles("no.ngram")}, "no.ngram: there is no file of"),
     ],
 )
 def test_parts_that_do_not_belong_together_are_not_written(
@@ -141,35 +141,35 @@ def test_a_language_model_of_another_tokenizer_is_refused(
 
 @pytest.fixture
 def with_all(tmp_path, model, tokenizer, lm_path, neural_folder):
-    """A bundle with all language models; the bigram is LODR's too."""
+    """A bundle with all language models."""
     return write_bundle(
         tmp_path / "with_all",
         model,
         tokenizer,
         OPTIONS,
         card=CARD,
-        lm_files=LmFiles(lm_path, neural_folder, lm_path),
-        default_mode="beam5_neural",
+        lm_files=LmFiles(lm_path, neural_folder),
+        default_mode="beam5_lm",
     )
 
 
-def test_the_neural_model_and_lodr_come_along(
+def test_the_language_models_come_along(
     with_all, tokenizer, lm_path, neural_folder
 ):
     bundle = load_bundle(with_all)
-    assert bundle.default_mode == "beam5_neural"
-    lms = LmFiles(lm_path, neural_folder, lm_path).load(tokenizer)
+    assert bundle.default_mode == "beam5_lm"
+    lms = LmFiles(lm_path, neural_folder).load(tokenizer)
     sentence = [2, 3, 1, 4]
-    for name in ("ngram", "neural", "lodr"):
-        mine, theirs = getattr(bundle.lms, name), getattr(lms, name)
-        assert mine.sentence(sentence) == theirs.sentence(sentence)
+    assert bundle.lms.ngram.sentence(sentence) == lms.ngram.sentence(sentence)
+    scores = lms.neural.sentences([sentence])
+    assert bundle.lms.neural.sentences([sentence]) == scores
     # a bundle is a folder of its neural model, for an evaluation's lm.neural
     again = LmFiles(neural=str(with_all)).load(tokenizer).neural
-    assert again.sentence(sentence) == lms.neural.sentence(sentence)
+    assert again.sentences([sentence]) == scores
 
 
 @pytest.mark.parametrize(
-    "name", ["lm.safetensors", "lm.safetensors.json", "lm.ngram", "lodr.ngram"]
+    "name", ["lm.safetensors", "lm.safetensors.json", "lm.ngram"]
 )
 def test_a_damaged_language_model_is_named(with_all, rehash, name):
     content = bytearray((with_all / name).read_bytes())
@@ -242,14 +242,13 @@ def test_another_tokenizer_is_refused(folder, rehash):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"vocab_size": 7}, "vocab_size is 7, but the tokenizer has 6 pieces"),
         ({"format_version": 3}, "has format version 3, but .* reads 4; inst"),
         ({"format_version": None}, "does not hold a bundle's settings"),
         ({"text_style": None}, "key 'text_style' is missing"),
         ({"plugin": "x"}, "key 'plugin' is unknown"),
         ({"default_mode": "beam5_lm"}, "yaml: .*beam5_lm needs a language"),
-        ({"vocab_size": "6"}, "'vocab_size' is no int"),
-        ({"decoding": {"beam": {"width": 5}}}, "yaml: .*unknown key 'width'"),
+        ({"normalizer_version": "1"}, "'normalizer_version' is no int"),
+        ({"decoding": {"beam5": {"width": 5}}}, "yaml: .*unknown key 'width'"),
         ({"model": {"wide": 5}}, "yaml: .*unknown key 'wide'"),
         ({"model": {}}, "weights do not fit the sizes"),
         ({"model": {"d_model": "big"}}, "d_model is 'big'; it must be a whole"),

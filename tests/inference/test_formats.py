@@ -97,14 +97,6 @@ def test_srt_time_stamps(start, end, stamps):
         # 7 s at most, even for one word
         ([("a", 0, 9)], [(0, 7000, ["a"])]),
         ([("a", 0, 6), ("b", 6, 7.1)], [(0, 6000, ["a"]), (6000, 7100, ["b"])]),
-        # a word is broken where it is longer than a line, or a cue
-        ([("x" * 50, 0, 1)], [(0, 1000, ["x" * 42, "x" * 8])]),
-        (
-            [("天" * 60, 0, 20)],
-            [(0, 7000, ["天" * 21]), (7000, 14000, ["天" * 21])]
-            + [(14000, 20000, ["天" * 18])],
-        ),
-        ([("ab", 0, 8)], [(0, 4000, ["a"]), (4000, 8000, ["b"])]),
     ],
 )
 def test_srt_cues(words, expected):

@@ -1,7 +1,9 @@
 """`nar_asr_lobes.load`, the first lines that a user writes."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -9,6 +11,8 @@ import soundfile
 import nar_asr_lobes
 from nar_asr_lobes.cli.main import main
 from nar_asr_lobes.errors import UserError
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -30,6 +34,22 @@ def test_path_list_and_array_equal_the_command(folder, files, capsys):
     same = recognizer.transcribe(wav, sample_rate=16000)
     assert (same.text, same.words) == (found[0].text, found[0].words)
     assert same.text == "bad cab" and len(same.words) == 2
+
+
+def test_the_first_lines_of_the_readme(
+    folder, files, tmp_path, monkeypatch, capsys
+):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
+    assert len(code.split("\n")) - 1 - code.count("\n\n") == 4
+    (tmp_path / "results" / "demo" / "finetune").mkdir(parents=True)
+    folder.rename(tmp_path / "results" / "demo" / "finetune" / "bundle")
+    samples = soundfile.read(files[0])[0]
+    soundfile.write(tmp_path / "visit.mp3", samples, 16000)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {"samples": samples.reshape(-1, 2).mean(1)})
+    text, words = capsys.readouterr().out.splitlines()
+    assert text == "bad cab" and "Word(text='bad'" in words
 
 
 def test_options_reach_the_transcriber(folder):

@@ -12,6 +12,7 @@ import torch
 from nar_asr_lobes.dataio.audio.errors import AudioError
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
+from nar_asr_lobes.decoding import recognizer
 from nar_asr_lobes.decoding.alignment import Word
 from nar_asr_lobes.decoding.hotwords.tables import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
@@ -93,8 +94,6 @@ def test_word_times_are_where_the_words_are(bundle, clips):
         "beam5",
         "beam5_lm",
         "nar_beam5_lm",
-        "nar_lm",
-        "beam5_neural",
     ],
 )
 def test_together_equals_one_by_one(
@@ -114,13 +113,13 @@ def test_together_equals_one_by_one(
 def test_batches_keep_to_their_limit_and_mix_files(bundle, clips, monkeypatch):
     transcriber = Transcriber(bundle, batch_seconds=2.0)
     shapes = []
-    recognize = transcriber.recognizer.recognize
+    encode = bundle.model.encode
 
-    def watched(wavs, *arguments):
+    def watched(wavs, wav_lens):
         shapes.append(tuple(wavs.shape))
-        return recognize(wavs, *arguments)
+        return encode(wavs, wav_lens)
 
-    monkeypatch.setattr(transcriber.recognizer, "recognize", watched)
+    monkeypatch.setattr(bundle.model, "encode", watched)
     assert texts_of(transcriber.transcribe(clips[1])) == clips[0]
     assert max(count for count, _ in shapes) > 1
     assert all(n * size <= 2 * RATE for n, size in shapes if n > 1)
@@ -272,11 +271,11 @@ def test_a_tight_clip_is_heard_as_in_an_evaluation(
     count = round(seconds * RATE)
     soundfile.write(path, speak("cabcd")[1920 : 1920 + count], RATE)
     transcriber = Transcriber(bundle)
-    heard, recognize = [], transcriber.recognizer.recognize
+    heard, encode = [], bundle.model.encode
     monkeypatch.setattr(
-        transcriber.recognizer,
-        "recognize",
-        lambda wavs, *rest: heard.append(wavs) or recognize(wavs, *rest),
+        bundle.model,
+        "encode",
+        lambda wavs, *rest: heard.append(wavs) or encode(wavs, *rest),
     )
     [found] = transcriber.transcribe([path])
     row = Utterance("c", str(path), seconds)
@@ -301,6 +300,21 @@ def test_results_come_before_all_files_are_read(bundle, clips):
     transcriber = Transcriber(bundle, batch_seconds=0.1)
     assert next(transcriber.stream(paths())).text == clips[0][0]
     assert len(read) < len(clips[1])
+
+
+def test_searching_while_encoding_changes_nothing(
+    bundle, clips, tmp_path, monkeypatch
+):
+    """With files that are bad, empty, or in the middle of several batches."""
+    cut = tmp_path / "cut.flac"
+    cut.write_bytes(b"fLaC")
+    paths = [tmp_path / "no.wav", *clips[1], cut, *clips[1][:2]]
+    transcriber = Transcriber(bundle, batch_seconds=0.5)
+    in_turn = list(transcriber.transcribe(paths))
+    monkeypatch.setattr(recognizer, "_batches_ahead", lambda device: 1)
+    assert list(transcriber.transcribe(paths)) == in_turn
+    assert [t.path for t in in_turn] == list(map(str, paths))
+    assert [bool(t.error) for t in in_turn].count(True) == 2
 
 
 def test_no_files_no_transcripts(bundle):
@@ -370,7 +384,6 @@ def test_auto_prefers_a_gpu(bundle, monkeypatch, has_gpu):
     [
         ({"mode": "beam6"}, "'beam6'; choose from ctc_greedy, nar"),
         ({"mode": "beam5_lm"}, "bundle has none, so use beam5"),
-        ({"mode": "beam5_neural"}, "a neural language model; this bundle has"),
         ({"mode": "nar", "hot_words": HOT}, "nar does not use hot words"),
         ({"device": "abacus"}, "device 'abacus' cannot be used on this mach"),
         ({"device": "cuda:99"}, "'cuda:99' cannot .*; choose auto, cpu, cuda"),

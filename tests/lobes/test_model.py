@@ -146,21 +146,21 @@ def test_masked_pieces_are_hidden_from_the_decoder(ragged):
     model = build_model(TINY, 11).eval()
     wavs, wav_lens = ragged([8000])
     tokens, lens = torch.tensor([[3, 4, 5]]), torch.tensor([3])
-    hidden = torch.tensor([[False, True, False]])
-    encoded, filled = model(wavs, wav_lens, tokens, lens, hidden)
+    masked = torch.tensor([[False, True, False]])
+    encoded, filled = model(wavs, wav_lens, tokens, lens, masked)
     seen = torch.tensor([[3, model.mask_id, 5]])
     frames = token_frames(encoded.log_probs, encoded.lengths, tokens, lens)
     assert torch.equal(filled, model.decode(encoded, seen, lens, frames))
     assert not torch.equal(filled, model.decode(encoded, tokens, lens, frames))
 
 
-def test_a_masker_changes_the_states(ragged):
+def test_a_mask_function_changes_the_states(ragged):
     model = build_model(TINY, 11)
     wavs, wav_lens = ragged([8000])
-    hidden = model.encode(wavs, wav_lens, lambda x: x * 0)
+    masked = model.encode(wavs, wav_lens, lambda x: x * 0)
     other = model.encode(wavs.flip(1), wav_lens, lambda x: x * 0)
-    assert torch.equal(hidden.states, other.states)
-    assert not torch.equal(hidden.states, model.encode(wavs, wav_lens).states)
+    assert torch.equal(masked.states, other.states)
+    assert not torch.equal(masked.states, model.encode(wavs, wav_lens).states)
 
 
 def test_the_tiny_model_is_tiny():

@@ -64,7 +64,7 @@ def test_padding_is_not_seen(decoder, inputs):
         assert torch.equal(before[row, :slots], after[row, :slots])
 
 
-def test_the_first_slot_sees_the_last_and_the_last_the_first(decoder, inputs):
+def test_the_first_token_sees_the_last_and_the_last_the_first(decoder, inputs):
     before = decoder(*inputs)
     for changed, seen in ((5, 0), (0, 5)):
         tokens = inputs[0].clone()
@@ -73,7 +73,7 @@ def test_the_first_slot_sees_the_last_and_the_last_the_first(decoder, inputs):
         assert (pieces(after - before)[0, seen]).abs().max() > 1e-3
 
 
-def test_every_slot_reads_every_frame(decoder, inputs):
+def test_every_token_reads_every_frame(decoder, inputs):
     tokens, token_lens, states, lengths = inputs
     states.requires_grad_()
     out = decoder(tokens, token_lens, states, lengths)
@@ -84,21 +84,21 @@ def test_every_slot_reads_every_frame(decoder, inputs):
         assert (gradient[0].abs().sum(-1) > 0).all()
 
 
-def test_masked_slots_know_their_place(decoder, inputs):
+def test_masked_tokens_know_their_position(decoder, inputs):
     tokens = torch.full((1, 6), decoder.mask_id)
     out = decoder(tokens, *(x[:1] for x in inputs[1:]))
     assert pieces(out)[0].diff(dim=0).abs().amax(-1).min() > 1e-4
 
 
 @pytest.mark.parametrize(
-    ("places", "expected"),
+    ("positions", "expected"),
     [
         (None, [2, 6, 10, 14]),  # (slot + 0.5) * 16 / 4
         ([1.0, 2.0, 9.4, 15.0], [1, 2, 9, 15]),
     ],
 )
-def test_slots_look_at_their_frames(decoder, inputs, places, expected):
-    """Queries and keys all alike: only the distance of the places counts."""
+def test_tokens_attend_from_their_frames(decoder, inputs, positions, expected):
+    """Queries and keys all alike: only the distance of the positions counts."""
     with torch.no_grad():
         for layer in decoder.layers:
             for linear in (
@@ -109,9 +109,11 @@ def test_slots_look_at_their_frames(decoder, inputs, places, expected):
                 linear.bias[:16] = 3
     states = inputs[2][:1, :16].requires_grad_()
     tokens = torch.full((1, 4), decoder.mask_id)
-    if places is not None:
-        places = torch.tensor([places])
-    out = decoder(tokens, torch.tensor([4]), states, torch.tensor([16]), places)
+    if positions is not None:
+        positions = torch.tensor([positions])
+    out = decoder(
+        tokens, torch.tensor([4]), states, torch.tensor([16]), positions
+    )
     nearest = []
     for slot in range(4):
         (gradient,) = torch.autograd.grad(

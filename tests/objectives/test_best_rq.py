@@ -27,8 +27,8 @@ def masks(model, samples, seed=0):
 
 def run(model, wavs, wav_lens, mask, mask_fn=None):
     """The output for a mask."""
-    places = mask.flatten().nonzero().squeeze(1)
-    return model(wavs, wav_lens, mask, places, mask_fn)
+    positions = mask.flatten().nonzero().squeeze(1)
+    return model(wavs, wav_lens, mask, positions, mask_fn)
 
 
 def test_batch_equals_one_by_one(model, ragged):

@@ -156,7 +156,7 @@ def test_frequencies_are_a_distribution_without_zeros(counts):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
-def test_loss_and_gradient_equal_torch_on_the_pieces(smoothing):
+def test_loss_and_gradient_equal_torch_on_the_tokens(smoothing):
     torch.manual_seed(0)
     logits = torch.randn(40, 8, requires_grad=True)  # of V - 1 pieces
     targets = torch.randint(1, 9, (40,))
@@ -172,7 +172,7 @@ def test_loss_and_gradient_equal_torch_on_the_pieces(smoothing):
     torch.testing.assert_close(gradient, expected_gradient, atol=1e-6, rtol=0)
 
 
-def test_no_masked_slot_is_zero_with_a_gradient():
+def test_no_masked_token_is_zero_with_a_gradient():
     log_probs = torch.zeros(0, 8, requires_grad=True)
     targets = torch.zeros(0, dtype=torch.long)
     loss = cmlm_loss_sum(log_probs, targets, 0.1)

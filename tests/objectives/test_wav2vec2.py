@@ -32,8 +32,8 @@ def masked(model, samples, seed=0):
 
 def test_batch_equals_one_by_one(model, ragged):
     wavs, wav_lens = ragged(SAMPLES)
-    mask, places = masked(model, SAMPLES)
-    whole = model(wavs, wav_lens, mask, places)
+    mask, positions = masked(model, SAMPLES)
+    whole = model(wavs, wav_lens, mask, positions)
     used, penalty = 0, 0
     for row, samples in enumerate(SAMPLES):
         count = int(mask[row].sum())
@@ -42,7 +42,7 @@ def test_batch_equals_one_by_one(model, ragged):
             wavs[row : row + 1, :samples],
             torch.ones(1),
             mask[row : row + 1, :frames],
-            places[row : row + 1, :count],
+            positions[row : row + 1, :count],
         )
         for name in ("contexts", "targets"):
             mine, other = getattr(whole, name), getattr(alone, name)
@@ -60,8 +60,8 @@ def test_batch_equals_one_by_one(model, ragged):
 def test_targets_are_of_the_frames_without_masks(model, ragged):
     """Other masks, and those of SpecAugment, change the contexts alone."""
     wavs, wav_lens = ragged(SAMPLES)
-    mask, places = masked(model, SAMPLES)
-    plain = model(wavs, wav_lens, mask, places)
+    mask, positions = masked(model, SAMPLES)
+    plain = model(wavs, wav_lens, mask, positions)
     more = mask.clone()
     more[:, ::2] = True
     stem = model.encoder.frontend.stem
@@ -70,10 +70,10 @@ def test_targets_are_of_the_frames_without_masks(model, ragged):
         stem.feature_lengths(torch.tensor(SAMPLES)).tolist(),
         stem.feature_channels,
     )
-    counted = mask.gather(1, places)
+    counted = mask.gather(1, positions)
     for changed in (
-        model(wavs, wav_lens, more, places),
-        model(wavs, wav_lens, mask, places, mask_fn=mask_fn),
+        model(wavs, wav_lens, more, positions),
+        model(wavs, wav_lens, mask, positions, mask_fn=mask_fn),
     ):
         assert torch.equal(plain.targets, changed.targets)
         apart = (plain.contexts - changed.contexts)[counted].abs().amax(-1)
@@ -95,11 +95,11 @@ def test_masked_frames_are_guessed_from_the_others(model, ragged):
     wavs, wav_lens = ragged([8000, 8000])
     frames = int(model.output_lengths(torch.tensor(8000)))
     mask = torch.ones(2, frames, dtype=torch.bool)
-    places = torch.arange(frames).repeat(2, 1)
-    one, two = model(wavs, wav_lens, mask, places).contexts
+    positions = torch.arange(frames).repeat(2, 1)
+    one, two = model(wavs, wav_lens, mask, positions).contexts
     torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
     mask[:, 0] = False
-    one, two = model(wavs, wav_lens, mask, places).contexts
+    one, two = model(wavs, wav_lens, mask, positions).contexts
     assert (one - two).abs().max() > 1e-3
 
 

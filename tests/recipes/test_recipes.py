@@ -200,7 +200,7 @@ def test_librispeech_states_the_full_finetuning():
     assert run.optim.max_grad_norm == 1.0
     assert masks(run.objective) == (2, 2)
     options = DecodingOptions.from_dict(run.decoding)
-    assert options.beam.beam_size == options.beam_lm.beam_size == 5
+    assert options.beam5.beam_size == options.beam5_lm.beam_size == 5
     assert run.lm.tune and run.modes is None
     pretrain = config("LibriSpeech", "pretrain")
     assert run.model == pretrain.model

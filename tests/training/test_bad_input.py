@@ -153,8 +153,8 @@ OPTIONS = [
     ("finetune", "--modes=[]", "modes: is empty; name one or set it to null"),
     (
         "finetune",
-        "--decoding={rescore: {neural_weight: 0.3}}",
-        "decoding.rescore: neural_weight is 0.3 but there is no language",
+        "--decoding={nar_beam5_lm: {neural_weight: 0.3}}",
+        "decoding.nar_beam5_lm: neural_weight is 0.3 but there is no lan",
     ),
     ("finetune", "--modes=[beam9]", "modes: unknown decoding mode 'beam9'"),
     (
@@ -165,7 +165,7 @@ OPTIONS = [
     ("finetune", "--lm={unit: word}", "lm: unit 'word' is unknown; use one of"),
     (
         "finetune",
-        "--decoding={beam: {beam_size: 0}}",
+        "--decoding={beam5: {beam_size: 0}}",
         "beam_size is 0; it must be a whole number",
     ),
     (

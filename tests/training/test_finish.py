@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,6 @@ from nar_asr_lobes.dataio.audio.reading import read_audio
 from nar_asr_lobes.dataio.manifest import read_manifest
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer, load_tokenizer
 from nar_asr_lobes.decoding.modes import MODES
-from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.decoding.tuning.posteriors import (
     SUFFIX,
     read_posteriors,
@@ -73,8 +73,8 @@ def test_the_language_model_learns_from_the_texts_named(folder):
     info = NgramLM.load(folder / "out" / "lm.ngram", tokenizer).info
     assert (info.lines_used, info.order, info.unit) == (12, 2, "words")
     surface = json.loads((folder / "out" / "tuning.json").read_text())
-    assert {"mask_predict", "rescore"} < set(surface)
-    assert surface["beam_lm"] == tuned_again(folder)
+    assert {"nar", "nar_beam5_lm"} < set(surface)
+    assert surface["beam5_lm"] == tuned_again(folder)
 
 
 def tuned_again(folder):
@@ -260,14 +260,8 @@ def run_out_of_memory(*arguments):
 
 
 def test_a_mode_that_fails_costs_no_other(folder, monkeypatch):
-    run = Recognizer._run
-
-    def fail(self, name, encoded, done):
-        if name == "beam5":
-            run_out_of_memory()
-        return run(self, name, encoded, done)
-
-    monkeypatch.setattr(Recognizer, "_run", fail)
+    failing = replace(MODES["beam5"], search=run_out_of_memory)
+    monkeypatch.setitem(MODES, "beam5", failing)
     out, outcome = evaluate(folder, "--modes=[ctc_greedy, beam5, nar]")
     assert (
         "error: evaluation of 'test' in mode beam5 failed (RuntimeError CUDA "

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
-from nar_asr_lobes.decoding import tune_neural
 from nar_asr_lobes.decoding.modes import MODES
+from nar_asr_lobes.decoding.tuning import grid
 from nar_asr_lobes.inference.bundle import load_bundle
-from nar_asr_lobes.lm.neural.scorer import WEIGHTS, NeuralLM
+from nar_asr_lobes.lm.neural import WEIGHTS, NeuralLM
 from nar_asr_lobes.lm.ngram.training import train_ngram
 from nar_asr_lobes.lobes.transformer_lm import LmSizes, TransformerLm
 from tests.training.tiny_recipe import copy_of, finished_runs, run_tiny
@@ -40,15 +40,14 @@ def tokenizer(finished):
 
 @pytest.fixture(scope="module")
 def ended_again(finished, tokenizer, tmp_path_factory):
-    """The same run with a neural model and LODR; to read only."""
+    """The same run with a neural model; to read only."""
     folder = tmp_path_factory.mktemp("ended_again")
     shutil.copytree(finished / "finetune", folder / "out")
     copy_of(finished, folder)
     neural = save_lm(folder / "lm", tokenizer)
-    option = f"--lm={{neural: {neural}, lodr: True, tune: True}}"
+    option = f"--lm={{neural: {neural}, tune: True}}"
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("NEURAL_WEIGHTS", "TOKEN_BONUSES"):
-            patch.setattr(tune_neural, name, (0.5,))
+        patch.setattr(grid, "NEURAL_WEIGHTS", (0.5,))
         return folder, run_tiny(folder, "finetune", option)
 
 
@@ -64,26 +63,24 @@ def results(folder):
 def test_a_finished_run_goes_on_with_a_neural_model(finished, ended_again):
     folder, outcome = ended_again
     assert outcome.code == 0, outcome.err
-    assert list(results(folder / "out")) == [*MODES, "beam5_neural"]
+    assert list(results(folder / "out")) == list(MODES)
     greedy = results(finished / "finetune")["ctc_greedy"]
     assert results(folder / "out")["ctc_greedy"] == greedy  # not trained anew
     surface = json.loads((folder / "out" / "tuning.json").read_text())
-    assert len(surface["beam_neural"]) == 1 + len(tune_neural.LODR_WEIGHTS)
+    assert {p["neural_weight"] for p in surface["nar_beam5_lm"]} == {0.5}
     card = (folder / "out" / "bundle" / "README.md").read_text()
     assert "- An n-gram of pieces, order 2, for `beam5_lm`" in card
-    assert re.search(r"- A Transformer of \d,\d\d\d weights, for `be", card)
-    assert "- An n-gram of order 2 of the transcripts, whose share" in card
+    assert re.search(r"- A Transformer of \d,\d\d\d weights, to re-score", card)
 
 
 def test_its_bundle_has_all_language_models(ended_again):
     folder, _ = ended_again
     bundle = load_bundle(folder / "out" / "bundle")
-    assert bundle.lms.present == {"ngram", "neural", "lodr"}
-    assert bundle.lms.lodr.info.lines_used == 10  # of train, without texts
-    assert bundle.options.beam_neural.neural_weight == 0.5
-    assert bundle.options.rescore.neural_weight == 0.5
+    assert bundle.lms.present == {"ngram", "neural"}
+    assert bundle.options.nar_beam5_lm.neural_weight == 0.5
     neural = NeuralLM.load(folder / "lm" / WEIGHTS, bundle.tokenizer)
-    assert bundle.lms.neural.sentence([2, 3]) == neural.sentence([2, 3])
+    scores = [lm.sentences([(2, 3)]) for lm in (bundle.lms.neural, neural)]
+    assert scores[0] == scores[1]
 
 
 @pytest.fixture
@@ -94,7 +91,7 @@ def evaluate(ended_again, tmp_path):
     def run(name, *options):
         target = f"--output_folder={tmp_path / name}"
         bundle = f"--bundle={folder / 'out' / 'bundle'}"
-        modes = "--modes=[beam5, beam5_lm, beam5_neural]"
+        modes = "--modes=[beam5, beam5_lm, nar_beam5_lm]"
         outcome = run_tiny(folder, "evaluate", bundle, target, modes, *options)
         assert outcome.code == 0, outcome.err
         return results(tmp_path / name)
@@ -109,9 +106,9 @@ def test_an_evaluation_repeats_the_run(ended_again, evaluate):
 
 
 def test_an_evaluation_merges_its_options_over_the_bundles(evaluate):
-    same = "{neural_weight: 0.0, lodr_weight: 0.0, token_bonus: 0.0}"
-    found = evaluate("off", f"--decoding={{beam_neural: {same}}}")
-    assert found["beam5_neural"] == found["beam5"]
+    same = "{lm_weight: 0.0, token_bonus: 0.0}"
+    found = evaluate("off", f"--decoding={{beam5_lm: {same}}}")
+    assert found["beam5_lm"] == found["beam5"]
 
 
 def test_an_evaluation_puts_other_models_in_their_place(
@@ -119,23 +116,22 @@ def test_an_evaluation_puts_other_models_in_their_place(
 ):
     texts = ["a"] * 9  # so that nothing else is likely
     ngram = train_ngram(texts, tokenizer, 1, tmp_path / "a.arpa").path
-    strong = "--decoding={beam_lm: {lm_weight: 30.0}}"
+    strong = "--decoding={beam5_lm: {lm_weight: 30.0}}"
     other = f"--lm={{ngram: {ngram}}}"
     mine, theirs = evaluate("mine", strong), evaluate("theirs", strong, other)
     assert theirs["beam5_lm"] != mine["beam5_lm"]
-    assert theirs["beam5_neural"] == mine["beam5_neural"]
+    assert theirs["beam5"] == mine["beam5"]
 
 
 EVALUATE = [
     ("--lm={neural: no}", "no/lm.safetensors: there is no neural language m"),
-    ("--lm={ngram: no.ngram}", "no.ngram: there is no language model; check"),
+    ("--lm={ngram: no.ngram}", "no.ngram: there is no file of n-gram tables"),
     ("--lm={order: 3}", "lm: unknown key 'order'; "),
     ("--lm={neural: [3]}", "lm: neural is .*3.*; give a path"),
     ("--decoding={beam9: {}}", "decoding: unknown key 'beam9'"),
-    ("--modes=[beam5_neural]", "beam5_neural needs a neural .*section lm"),
     (
-        "--decoding={beam_neural: {lodr_weight: 0.1}}",
-        "decoding.beam_neural: lodr_weight is 0.1 but there is no language",
+        "--decoding={nar_beam5_lm: {neural_weight: 0.1}}",
+        "decoding.nar_beam5_lm: neural_weight is 0.1 but there is no languag",
     ),
 ]
 
@@ -151,12 +147,10 @@ def test_what_an_evaluation_cannot_use(finished, tmp_path, option, message):
 FINETUNE = [
     ("{neural: no}", "{}", "no/lm.safetensors: there is no neural language"),
     ("{neural: other}", "{}", "made with another tokenizer"),
-    ("{lodr: True}", "{}", "lm: lodr is True, but every lodr_weight in dec"),
-    ("null", "{rescore: {lodr_weight: 0.1}}", "lodr_weight is 0.1 but there"),
     (
-        "{lodr: True}",
-        "{rescore: {lodr_weight: 0.1, neural_weight: 0.2}}",
-        "decoding.rescore: neural_weight is 0.2 but there is no language mod",
+        "null",
+        "{nar_beam5_lm: {neural_weight: 0.2}}",
+        "decoding.nar_beam5_lm: neural_weight is 0.2 but there is no languag",
     ),
 ]
 

@@ -66,9 +66,7 @@ def any_above(values: np.ndarray, bar: float) -> bool:
 @inner
 def pick_candidates(
     row: np.ndarray,
-    shift: np.ndarray,
     floor: float,
-    slack: float,
     tokens: np.ndarray,
     scores: np.ndarray,
     columns: Columns,
@@ -79,12 +77,8 @@ def pick_candidates(
     ---------
     row : np.ndarray
         Natural log-probabilities, float32 [V], the blank first.
-    shift : np.ndarray
-        Added to each to give its score, float64 [V].
     floor : float
         A token must be more probable; the most probable one always counts.
-    slack : float
-        The highest minus the lowest shift of a token.
     tokens, scores : np.ndarray
         Where the result goes, in no order: int32 and float64 [C]. Of equal
         ones those with the lowest ids are better.
@@ -102,12 +96,12 @@ def pick_candidates(
     if len(row) <= _WIDE + 1:
         count = _gather_all(row, floor, columns)
     else:
-        count = _gather(row, floor, slack, len(tokens), columns)
+        count = _gather(row, floor, len(tokens), columns)
     if count == 0:
-        return _most_probable(row, shift, tokens, scores)
+        return _most_probable(row, tokens, scores)
     for i in range(count):
         token = columns.tokens[i]
-        columns.scores[i] = row[token] + shift[token]
+        columns.scores[i] = row[token]
     if count > _FEW * len(tokens):
         return _sort_out(columns, count, tokens, scores)
     count = _drop_worst(columns.tokens, columns.scores, count, len(tokens))
@@ -127,7 +121,7 @@ def _gather_all(row, floor, columns):
 
 
 @inner
-def _gather(row, floor, slack, wanted, columns):
+def _gather(row, floor, wanted, columns):
     """Find the tokens above the floor, of many only the more probable."""
     highest, widest, chosen = columns.highest, columns.widest, columns.chosen
     _column_maxima(row, columns)
@@ -136,7 +130,7 @@ def _gather(row, floor, slack, wanted, columns):
         best = widest[i] if widest[i] > best else best
     if not best > floor:
         return 0
-    bar = _rounded_down(_bar(widest, best, floor, wanted) - slack)
+    bar = _bar(widest, best, floor, wanted)
     wide = 0
     for column in range(_WIDE):
         chosen[wide] = column
@@ -225,7 +219,7 @@ def _bar(highest, best, floor, count):
     low = np.float32(max(floor, best - _RANGE))
     high = best
     if _reaching(highest, low) <= count:
-        return -math.inf
+        return np.float32(-np.inf)
     for _ in range(_HALVINGS):
         middle = (low + high) * np.float32(0.5)
         reaching = _reaching(highest, middle)
@@ -239,13 +233,6 @@ def _bar(highest, best, floor, count):
 
 
 @inner
-def _rounded_down(bar):
-    """Make a float32 of it, with which a float32 is compared sooner."""
-    low = np.float32(bar)
-    return low if low <= bar else np.nextafter(low, np.float32(-np.inf))
-
-
-@inner
 def _reaching(highest, bar):
     """Count the columns with a token as probable as that."""
     reaching = 0
@@ -255,7 +242,7 @@ def _reaching(highest, bar):
 
 
 @helper
-def _most_probable(row, shift, tokens, scores):
+def _most_probable(row, tokens, scores):
     """Make the most probable token the only candidate."""
     best = 1
     for token in range(2, len(row)):
@@ -263,7 +250,7 @@ def _most_probable(row, shift, tokens, scores):
             best = token
     if row[best] == -math.inf and row[0] == -math.inf:
         return BAD
-    tokens[0], scores[0] = best, row[best] + shift[best]
+    tokens[0], scores[0] = best, row[best]
     return 1
 
 

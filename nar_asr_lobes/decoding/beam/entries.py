@@ -47,6 +47,39 @@ ENTRY = np.dtype(
 )
 
 
+class Settings(NamedTuple):
+    """The options as the compiled search takes them.
+
+    Arguments
+    ---------
+    beam_size, max_candidates : int
+        As in ``BeamOptions``, with a number for None.
+    lm_weight, token_bonus : float
+        As in ``BeamOptions``.
+    hot_boost : float
+        What a token of the hot words gains.
+    hot_limit : int
+        How often each of them does.
+    floor, sure : float
+        Least log-probability of a candidate; that of a sure blank.
+    use_lm, use_hot, recombine : bool
+        Whether the language model and the hot words are asked, and equal
+        futures are merged.
+    """
+
+    beam_size: int
+    max_candidates: int
+    lm_weight: float
+    token_bonus: float
+    hot_boost: float
+    hot_limit: int
+    floor: float
+    sure: float
+    use_lm: bool
+    use_hot: bool
+    recombine: bool
+
+
 class Work(NamedTuple):
     """What a frame is worked out in: entries, the heap of the best, losers."""
 
@@ -59,6 +92,13 @@ def new_work(size: int, beam_size: int) -> Work:
     """Make room for the entries of a frame."""
     heap = np.empty(min(size, beam_size), np.int64)
     return Work(np.empty(size, ENTRY), heap, np.empty(size, ENTRY))
+
+
+@inner
+def weigh(settings: Settings, lm: float, length: int, gained: int) -> float:
+    """Weigh the language model, the length and the tokens gained."""
+    offset = settings.lm_weight * lm + settings.token_bonus * length
+    return offset + settings.hot_boost * gained
 
 
 @inner

@@ -18,18 +18,17 @@ from nar_asr_lobes.decoding.beam.entries import (
     lowest,
     push,
     sort_heap,
+    weigh,
 )
-from nar_asr_lobes.decoding.beam.settings import weigh
 from nar_asr_lobes.decoding.beam.trie import (
     NONE,
     add_merge,
     add_node,
     find_node,
 )
-from nar_asr_lobes.decoding.hotwords.closings import held_back, listen
+from nar_asr_lobes.decoding.hotwords.closings import extend_match, held_back
 from nar_asr_lobes.jit import inner
-from nar_asr_lobes.lm.ngram.lookup import score_token
-from nar_asr_lobes.lm.ngram.rows import most
+from nar_asr_lobes.lm.ngram.lookup import most, score_token
 
 
 @inner
@@ -46,7 +45,7 @@ def pass_blank(beam, count, log_prob):
 
 
 @inner
-def stay(beam, count, row, shift, trie, work):
+def stay(beam, count, row, trie, work):
     """Enter the beam's prefixes, one frame on.
 
     Each gains nothing (blank, or its last label again), or its last label
@@ -62,7 +61,7 @@ def stay(beam, count, row, shift, trie, work):
                 parent = beam[slot]
                 same = parent.token == entry.token
                 label = log_add(label, parent.blank if same else parent.total)
-            entry.label = label + (row[entry.token] + shift[entry.token])
+            entry.label = label + row[entry.token]
         entry.total = log_add(entry.blank, entry.label)
         entry.score = entry.total + entry.offset
 
@@ -138,7 +137,7 @@ def _child(prefix, token, score, trie, models, settings, entry):
             log_prob, state = score_token(tables, prefix.state, token)
             lm = prefix.lm + log_prob
         if settings.use_hot:
-            context, gained, closed, past = listen(
+            context, gained, closed, past = extend_match(
                 trie, prefix, token, hot, closings, settings.hot_limit
             )
     entry.node, entry.parent, entry.token = node, prefix.node, token
@@ -148,7 +147,8 @@ def _child(prefix, token, score, trie, models, settings, entry):
     entry.blank, entry.label, entry.total = IMPOSSIBLE, label, label
     entry.lm = lm
     if past != 0:
-        gained -= held_back(trie, entry, closings, settings.hot_limit)
+        limit = settings.hot_limit
+        gained -= held_back(trie, entry, hot, closings, limit)
     entry.offset = weigh(settings, lm, entry.length, gained)
     entry.score = label + entry.offset
     return True

@@ -3,10 +3,10 @@
     log_probs [F, V] -> utterance by utterance: frame by frame: beam -> beam
                                                 -> hypotheses
 
-``prefix_beam`` explains the search, ``beam_frame`` is what a frame does. The
-utterances share what the search works in: short ones take less time than the
-call of a compiled function and the making of arrays. One function has all the
-loops: a compiled function is compiled again as a part of each that calls it.
+``search`` explains the method, ``frame`` holds the steps of a frame. The
+utterances share the buffers: short ones take less time than the call of a
+compiled function and the allocation of arrays. One function has all the loops,
+because a compiled function is compiled again into each one that calls it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from nar_asr_lobes.decoding.beam.candidates import (
 from nar_asr_lobes.decoding.beam.entries import (
     ENTRY,
     IMPOSSIBLE,
+    Settings,
     Work,
     merge_stays,
     new_work,
+    weigh,
 )
 from nar_asr_lobes.decoding.beam.frame import (
     extend,
@@ -39,7 +41,6 @@ from nar_asr_lobes.decoding.beam.frame import (
     stay,
 )
 from nar_asr_lobes.decoding.beam.nbest import Result, fill_nbest, new_result
-from nar_asr_lobes.decoding.beam.settings import Settings, weigh
 from nar_asr_lobes.decoding.beam.trie import (
     NONE,
     Trie,
@@ -49,15 +50,15 @@ from nar_asr_lobes.decoding.beam.trie import (
 )
 from nar_asr_lobes.decoding.hotwords.closings import Closings, close
 from nar_asr_lobes.jit import entry, helper
-from nar_asr_lobes.lm.ngram.rows import Rows, find_rows, new_rows
+from nar_asr_lobes.lm.ngram.lookup import Rows, find_rows, new_rows
 from nar_asr_lobes.lm.ngram.tables import NgramTables
 
 # How a search ended.
 DONE, FULL = 0, 1
 
 
-class Room(NamedTuple):
-    """What a search works in.
+class Buffers(NamedTuple):
+    """The arrays of a search.
 
     Candidates of a frame, their scores, the columns they are found in, rows
     of the language model; the trie, the entries, the beam and the result.
@@ -73,16 +74,16 @@ class Room(NamedTuple):
     result: Result
 
 
-def new_room(
+def new_buffers(
     size: int, capacity: int, tables: NgramTables, settings: Settings
-) -> Room:
-    """Make the room of a search of so many labels.
+) -> Buffers:
+    """Make the buffers of a search of so many labels.
 
     The capacity is that of all that grows with the utterances: nodes, merges,
     entries of a frame, hypotheses and their tokens.
     """
     beam_size = min(settings.beam_size, capacity)
-    return Room(
+    return Buffers(
         np.empty(settings.max_candidates, np.int32),
         np.empty(settings.max_candidates, np.float64),
         new_columns(size),
@@ -99,12 +100,11 @@ def search(
     log_probs: np.ndarray,
     ends: np.ndarray,
     first: int,
-    shift: np.ndarray,
     tables: NgramTables,
     hot: NgramTables,
     closings: Closings,
     settings: Settings,
-    room: Room,
+    buffers: Buffers,
 ) -> tuple[int, int]:
     """Search utterances as long as there is room.
 
@@ -116,8 +116,6 @@ def search(
         The frame behind the last one of each, int64 [N].
     first : int
         The utterance to begin with.
-    shift : np.ndarray
-        Added to those of each frame, float64 [V], 0 for the blank.
     tables : NgramTables
         The language model; not read unless ``use_lm``.
     hot : NgramTables
@@ -126,8 +124,8 @@ def search(
         Of the same states.
     settings : Settings
         The options.
-    room : Room
-        Of ``new_room``; its ``result`` is filled.
+    buffers : Buffers
+        Of ``new_buffers``; its ``result`` is filled.
 
     Returns
     -------
@@ -136,8 +134,8 @@ def search(
         left, ``FULL`` for lack of room, ``BAD`` for posteriors that are no
         log-probabilities.
     """
-    tokens, scores, columns, rows, trie, work, beam, result = room
-    floor, slack, limit = settings.floor, settings.slack, settings.beam_size
+    tokens, scores, columns, rows, trie, work, beam, result = buffers
+    floor, limit = settings.floor, settings.beam_size
     models = tables, hot, closings, rows
     result.used[:], rows.state[:], rows.asked[:] = 0, NONE, NONE
     begin = ends[first - 1] if first > 0 else 0
@@ -151,9 +149,7 @@ def search(
                     return index, BAD
                 run, running = run + row[0], True
                 continue
-            picked = pick_candidates(
-                row, shift, floor, slack, tokens, scores, columns
-            )
+            picked = pick_candidates(row, floor, tokens, scores, columns)
             if picked == BAD:
                 return index, BAD
             if running:
@@ -164,7 +160,7 @@ def search(
                 trie, min(size, limit), size
             ):
                 return index, FULL
-            stay(beam, count, row, shift, trie, work)
+            stay(beam, count, row, trie, work)
             lost = merge_stays(work, count) if settings.recombine else 0
             now, few = beam[:count], tokens[:picked]
             asked = find_rows(rows, tables, now, frame, picked)
@@ -179,7 +175,7 @@ def search(
             pass_blank(beam, count, run)
         frames, begin = log_probs[begin : ends[index]], ends[index]
         finals = _finals(trie, beam[:count], begin, models, settings, result)
-        if not fill_nbest(frames, shift, trie, finals, settings, result):
+        if not fill_nbest(frames, trie, finals, settings, result):
             return index, FULL
     return len(ends), DONE
 

@@ -15,8 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nar_asr_lobes.decoding.beam.entries import IMPOSSIBLE
-from nar_asr_lobes.decoding.beam.settings import Settings, weigh
+from nar_asr_lobes.decoding.beam.entries import IMPOSSIBLE, Settings, weigh
 from nar_asr_lobes.decoding.beam.trie import NONE, Trie, spell
 from nar_asr_lobes.jit import helper
 
@@ -94,7 +93,6 @@ def new_result(size: int, beam_size: int) -> Result:
 @helper
 def fill_nbest(
     log_probs: np.ndarray,
-    shift: np.ndarray,
     trie: Trie,
     finals: int,
     settings: Settings,
@@ -104,7 +102,7 @@ def fill_nbest(
 
     Arguments
     ---------
-    log_probs, shift : np.ndarray
+    log_probs : np.ndarray
         As ``search`` takes them, of this utterance.
     trie : Trie
         Prefixes and merges.
@@ -142,7 +140,7 @@ def fill_nbest(
         ctc = final.ctc
         if settings.recombine:
             text = tokens[begin:end]
-            ctc = _sum_paths(log_probs, shift, settings, text, result)
+            ctc = _sum_paths(log_probs, settings, text, result)
             if final.origin == NONE:  # its least probable paths are left out
                 ctc = max(ctc, final.ctc)
             if ctc == IMPOSSIBLE:
@@ -174,7 +172,7 @@ def _write(trie, final, tokens, begins, place):
 
 
 @helper
-def _sum_paths(log_probs, shift, settings, text, result):
+def _sum_paths(log_probs, settings, text, result):
     """Give the log-probability of all paths of a text together.
 
     Probabilities are relative to ``scale``. Place ``i`` is behind ``i`` tokens;
@@ -202,8 +200,8 @@ def _sum_paths(log_probs, shift, settings, text, result):
                     spoken += blank[i - 1]
                     if i < 2 or text[i - 1] != text[i - 2]:
                         spoken += label[i - 1]
-                token = text[i - 1]
-                label[i] = spoken * math.exp(row[token] + shift[token])
+                # in float64: of a float32 it would be one
+                label[i] = spoken * math.exp(np.float64(row[text[i - 1]]))
             blank[i] = total * silence
             total = blank[i] + label[i]
             best = total if total > best else best

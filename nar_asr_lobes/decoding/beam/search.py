@@ -9,16 +9,21 @@ arXiv:1408.2873). Prefixes are ranked by
 
     S(g) = log p_ctc(g) + lm_weight * log p_LM(g) + token_bonus * |g|
 
-plus what hot words gain (``hot_words``), and only at the end by the same plus
-the language model's sentence end. Two prefixes with the same last token, state
-of the language model and state among the hot words have the same future; one
-whose two probabilities, weighed, are both the lower ones will not overtake the
-other, and leaves its place in the beam to a third. (What it would have given
-to longer prefixes of its own that are in the beam is lost with it, as it is
-whenever a prefix drops out of a beam.)
+plus the bonus of hot words, and only at the end by the same plus the language
+model's sentence end. Two prefixes with the same last token, state of the
+language model and state among the hot words have the same future. Recombination
+drops the one whose two weighed probabilities are both lower: it cannot overtake
+the other. The N-best list is refilled with what the dropped ones would have
+become.
 
-The search is compiled (``prefix_beam_kernel``) when first used, and kept on
-disk for the next process. Each thread searches a run of utterances at a time.
+Recombination stays because it finds better sentences: on 200 peaky utterances
+1.56 % errors with it, 1.76 % without. The refill stays because recombination
+alone would thin the N-best list out: the right sentence was missing from the
+5-best 74 times with both, 98 times without recombination and 129 times with
+the refill off.
+
+The search is compiled (``kernel``) when first used, and kept on disk for the
+next process. Each thread searches a run of utterances at a time.
 """
 
 from __future__ import annotations
@@ -34,24 +39,24 @@ import numpy as np
 import torch
 
 from nar_asr_lobes.decoding.beam.candidates import BAD
-from nar_asr_lobes.decoding.beam.kernel import Room, new_room, search
+from nar_asr_lobes.decoding.beam.entries import Settings
+from nar_asr_lobes.decoding.beam.kernel import Buffers, new_buffers, search
 from nar_asr_lobes.decoding.beam.nbest import Result
-from nar_asr_lobes.decoding.beam.settings import Settings
+from nar_asr_lobes.decoding.encoded import as_log_probs, require_frames
 from nar_asr_lobes.decoding.hotwords.closings import Closings
 from nar_asr_lobes.decoding.hotwords.tables import HotWords
 from nar_asr_lobes.decoding.hypotheses import (
     BeamOptions,
     Hypothesis,
-    LanguageModel,
 )
-from nar_asr_lobes.decoding.validation import as_log_probs, require_frames
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lm.models import LanguageModel
 from nar_asr_lobes.lm.ngram.tables import NgramTables
 
 # Numbers of posteriors that utterances share a compiled call for: enough that
 # the call costs little, and few enough to copy within a cache.
 _RUN = 1 << 16
-# Of what a search needs room for; more is made when it is asked for.
+# Nodes, merges and tokens that the first buffers hold; larger ones follow.
 _CAPACITY = 1 << 16
 _SCORE = attrgetter("score")
 
@@ -60,7 +65,6 @@ def prefix_beam_search(
     log_probs: Sequence[torch.Tensor | np.ndarray],
     options: BeamOptions,
     lm: LanguageModel | None = None,
-    log_prior: np.ndarray | None = None,
     hot_words: HotWords | None = None,
 ) -> list[list[Hypothesis]]:
     """Search each utterance for its best token sequences.
@@ -75,9 +79,6 @@ def prefix_beam_search(
     lm : LanguageModel or None
         Language model over the same tokens; it must give log-probabilities
         <= 0, by which the search knows which extensions cannot survive.
-    log_prior : np.ndarray or None
-        Natural log of each token's mean probability [V], used where
-        ``prior_weight`` is above 0; that of the blank is not looked at.
     hot_words : HotWords or None
         Phrases to prefer, over the same tokens.
 
@@ -87,15 +88,13 @@ def prefix_beam_search(
         For each utterance at most ``beam_size`` hypotheses, best first, at
         least one; an utterance of no frames has the empty one. With
         ``recombine``, ``ctc`` is of all paths that the limits of the options
-        allow, else of those that survived. With a prior it is of the corrected
-        probabilities.
+        allow, else of those that survived.
 
     Raises
     ------
     UserError
         If posteriors are not log-probabilities, ``lm_weight`` is above 0
-        without a language model or ``prior_weight`` without a prior, or one of
-        them has another number of tokens.
+        without a language model, or that has another number of tokens.
 
     Example
     -------
@@ -109,16 +108,10 @@ def prefix_beam_search(
             f"lm_weight is {options.lm_weight} but there is no language "
             "model; give one or set the weight to 0"
         )
-    if options.prior_weight > 0 and log_prior is None:
-        raise UserError(
-            f"prior_weight is {options.prior_weight} but there is no prior; "
-            "give one or set the weight to 0"
-        )
     tables = lm.tables if options.lm_weight > 0 else _NO_TABLES
     if hot_words is None or hot_words.boost == 0:
         hot_words = _NO_HOT_WORDS
-    prepare = lru_cache(partial(_prepare, options, hot_words, log_prior))
-    work = partial(_search, prepare, tables, hot_words)
+    work = partial(_search, options, tables, hot_words)
     return _in_threads(work, list(map(_as_float32, log_probs, count())))
 
 
@@ -139,7 +132,7 @@ def _in_threads(
 
 
 def _runs(log_probs: list[np.ndarray], most: int) -> list[list[np.ndarray]]:
-    """Put neighbours together that are small and have the same labels."""
+    """Group neighbours that are short and have the same number of labels."""
     runs, size = [], 0
     for values in log_probs:
         size += values.size
@@ -151,7 +144,7 @@ def _runs(log_probs: list[np.ndarray], most: int) -> list[list[np.ndarray]]:
 
 
 def _search(
-    prepare: Callable[[int], tuple[np.ndarray, Settings]],
+    options: BeamOptions,
     tables: NgramTables,
     hot: HotWords,
     start: int,
@@ -159,7 +152,7 @@ def _search(
 ) -> list[list[Hypothesis]]:
     """Return the N-best of each utterance of a run."""
     size = run[0].shape[1]
-    shift, settings = prepare(size)
+    settings = _settings(options, size, hot)
     for name, used, table in (
         ("a language model", settings.use_lm, tables),
         ("hot words", settings.use_hot, hot.tables),
@@ -174,46 +167,44 @@ def _search(
     longest, first, found = max(map(len, run)), 0, []
     # at first enough in all but odd cases, and at least for one list
     capacity = max(1024, min(longest * settings.beam_size, _CAPACITY))
-    rooms = _rooms(
+    spare = _spare_buffers(
         size, settings.max_candidates, settings.beam_size, settings.use_lm
     )
     while first < len(run):
         try:
-            room = rooms.pop()
+            buffers = spare.pop()
         except IndexError:  # in use by other threads
-            room = None
-        if room is None or len(room.trie.nodes) < capacity:
-            room = new_room(size, capacity, tables, settings)
+            buffers = None
+        if buffers is None or len(buffers.trie.nodes) < capacity:
+            buffers = new_buffers(size, capacity, tables, settings)
         done, reason = search(
             values,
             ends,
             first,
-            shift,
             tables,
             hot.tables,
             hot.closings,
             settings,
-            room,
+            buffers,
         )
-        found += _hypotheses(room.result, settings)
+        found += _hypotheses(buffers.result, settings)
         if capacity <= _CAPACITY:
-            rooms.append(room)
+            spare.append(buffers)
         if reason == BAD:
             where = f"utterance {start + done}"
-            as_log_probs(run[done], where)  # says what is wrong
+            as_log_probs(run[done], where)  # raises, with the reason
             raise UserError(
                 f"{where}: these posteriors leave no path; check them"
             )
         if done == first:
-            capacity = 4 * len(room.trie.nodes)
+            capacity = 4 * len(buffers.trie.nodes)
         first = done
     return found
 
 
 @lru_cache(maxsize=8)
-def _rooms(*sizes: int) -> list[Room]:
-    """Keep what searches worked in: a new one takes as long as a second of
-    audio."""
+def _spare_buffers(*sizes: int) -> list[Buffers]:
+    """Keep buffers for the next search: new ones cost a second of audio."""
     return []
 
 
@@ -226,44 +217,7 @@ def _as_float32(log_probs: torch.Tensor | np.ndarray, index: int) -> np.ndarray:
     return values if values.flags.writeable else values.copy()
 
 
-def _prepare(
-    options: BeamOptions,
-    hot_words: HotWords,
-    log_prior: np.ndarray | None,
-    size: int,
-) -> tuple[np.ndarray, Settings]:
-    """What utterances of so many labels have in common."""
-    shift = _shift(options, log_prior, size)
-    slack = float(np.ptp(shift[1:]))
-    return shift, _settings(options, size, slack, hot_words)
-
-
-def _shift(
-    options: BeamOptions, log_prior: np.ndarray | None, size: int
-) -> np.ndarray:
-    """What is added to each label's log-probability at every frame."""
-    shift = np.zeros(size)
-    if options.prior_weight == 0:
-        return shift
-    prior = np.asarray(log_prior, dtype=np.float64)
-    if prior.shape != (size,) or not np.isfinite(prior[1:]).all():
-        raise UserError(
-            f"a prior of shape {list(prior.shape)} for {size} labels; it must "
-            "have a finite log-probability for each token"
-        )
-    with np.errstate(over="ignore"):
-        shift[1:] = -options.prior_weight * prior[1:]
-    if not np.isfinite(shift).all():
-        raise UserError(
-            f"prior_weight is {options.prior_weight}, too much for this prior; "
-            "choose one below 10"
-        )
-    return shift
-
-
-def _settings(
-    options: BeamOptions, size: int, slack: float, hot_words: HotWords
-) -> Settings:
+def _settings(options: BeamOptions, size: int, hot_words: HotWords) -> Settings:
     """Translate the options for the compiled search."""
     floor, sure = options.min_log_prob, options.blank_threshold
     limit = options.max_candidates
@@ -277,7 +231,6 @@ def _settings(
         hot_limit=hot_words.limit,
         floor=-math.inf if floor is None else float(floor),
         sure=math.inf if sure is None else math.log(sure),
-        slack=slack,
         use_lm=use_lm,
         use_hot=hot_words.boost > 0,
         recombine=options.recombine and use_lm,
@@ -313,8 +266,6 @@ def _frozen(dtype: type) -> np.ndarray:
 # Never read; they have the types of a model's, so that one search is compiled.
 _NO_TABLES = NgramTables(*map(_frozen, "f4 i4 f4 i4 f4 i8 i4 f4 i4 i4".split()))
 _NO_CLOSINGS = Closings(
-    *(np.zeros(1, dtype) for dtype in "i4 i4 ? i4".split()),
-    *(np.zeros((1, 1), "i4") for _ in range(2)),
-    *(np.zeros(1, dtype) for dtype in ("i4", "i8")),
+    *(np.zeros(1, t) for t in "i4 i4 i4 i4 i4 ? i8".split())
 )
 _NO_HOT_WORDS = HotWords((), _NO_TABLES, _NO_CLOSINGS, boost=0.0)

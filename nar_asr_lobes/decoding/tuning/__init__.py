@@ -1,0 +1,1 @@
+"""Decoding weights from a development set, and its saved posteriors."""

@@ -1,19 +1,20 @@
-"""Weights of the language model from a development set.
+"""Decoding weights with the fewest word errors on a development set.
 
-    posteriors + references -> a search at every point of a grid -> word errors
-    re-scored N-best + references -> a ranking at every point   -> word errors
+    grid of options -> a search, or a ranking of N-bests, at every point
+                    -> word errors -> the best point
 
-The searches are those of recognition, so the surface holds what recognition
-would do; at thousands of times real time, a grid of them takes seconds.
+The searches are those of recognition, so the counts are what recognition would
+reach; at thousands of times real time, a grid of them takes seconds.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jiwer
 import numpy as np
@@ -21,37 +22,29 @@ import torch
 
 from nar_asr_lobes.dataio.text.normalization import has_no_words
 from nar_asr_lobes.decoding.beam.search import prefix_beam_search
+from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.hypotheses import (
     BeamOptions,
     Hypothesis,
-    LanguageModel,
 )
+from nar_asr_lobes.decoding.mask_predict import mask_predict
+from nar_asr_lobes.decoding.options import DecodingOptions
+from nar_asr_lobes.decoding.rescore import RescoreOptions
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lm.models import LanguageModel
 
 if TYPE_CHECKING:
+    from nar_asr_lobes.dataio.datasets import Batch
     from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
+    from nar_asr_lobes.decoding.recognizer import Recognizer
+    from nar_asr_lobes.lobes.model import EncoderOutput
 
 LM_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.5)
 TOKEN_BONUSES = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
 CTC_WEIGHTS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
-
-
-@dataclass(frozen=True)
-class GridPoint:
-    """One choice of weights and the word errors it makes.
-
-    Arguments
-    ---------
-    lm_weight, token_bonus, ctc_weight : float
-        The weights; ``ctc_weight`` 1 leaves the NAR decoder out.
-    errors : int
-        Word errors with these weights.
-    """
-
-    lm_weight: float
-    token_bonus: float
-    ctc_weight: float
-    errors: int
+NEURAL_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+THRESHOLDS = (0.0, 0.5, 0.7, 0.9, 0.97)
+FILL_CTC_WEIGHTS = (0.0, 0.3, 0.5, 0.7)
 
 
 @dataclass(frozen=True)
@@ -60,20 +53,50 @@ class Tuning:
 
     Arguments
     ---------
-    best : GridPoint
-        The point to use.
+    names : tuple of str
+        The options that were varied.
+    grid : list
+        The options at all points, in the order of the grid.
+    errors : list of int
+        The word errors at each.
     words : int
         Words in the references; characters of those that have no spaces.
-    surface : list of GridPoint
-        All points, in the order of the grid.
     """
 
-    best: GridPoint
+    names: tuple[str, ...]
+    grid: list[Any]
+    errors: list[int]
     words: int
-    surface: list[GridPoint]
+
+    @property
+    def best(self) -> Any:
+        """The options with the fewest errors, of equal ones the first."""
+        return self.grid[self.errors.index(min(self.errors))]
+
+    @property
+    def surface(self) -> list[dict[str, float]]:
+        """The varied options and the errors of each point."""
+        return [
+            {name: getattr(point, name) for name in self.names}
+            | {"errors": errors}
+            for point, errors in zip(self.grid, self.errors, strict=True)
+        ]
 
 
-def tune_lm(
+@dataclass(frozen=True)
+class TunedOptions:
+    """The options chosen, and what they were chosen from.
+
+    ``report`` holds the surfaces, ``log_probs`` the CTC posteriors [T, V] of
+    each utterance in the order of the batches.
+    """
+
+    options: DecodingOptions
+    report: dict
+    log_probs: list[torch.Tensor]
+
+
+def tune_beam(
     log_probs: Sequence[torch.Tensor],
     references: Sequence[str],
     tokenizer: Tokenizer,
@@ -105,8 +128,7 @@ def tune_lm(
     Returns
     -------
     Tuning
-        Of equally good points the first of the grid is ``best``: that of the
-        lowest weight.
+        Of equally good points the one of the lowest weight is the best.
 
     Raises
     ------
@@ -114,33 +136,28 @@ def tune_lm(
         If the lists or the grid are empty, the lists differ in length, or a
         weight is invalid.
     """
-    options = options or BeamOptions()
     _require_references(log_probs, references)
-    grid = [
-        replace(options, lm_weight=weight, token_bonus=bonus)
-        for weight, bonus in itertools.product(lm_weights, token_bonuses)
-    ]
-    if not grid:
-        raise UserError(
-            "the grid to tune on is empty; give at least one lm_weight and "
-            "one token_bonus"
-        )
-    words_wrong = cache(word_errors)  # most points find the same sentences
-    surface = []
-    for point in progress(grid):
-        nbest = prefix_beam_search(log_probs, point, lm)
-        texts = [tokenizer.decode(found[0].tokens) for found in nbest]
-        errors = sum(map(words_wrong, references, texts))
-        surface.append(
-            GridPoint(point.lm_weight, point.token_bonus, 1.0, errors)
-        )
-    return _tuning(surface, references)
+    return _tune(
+        options or BeamOptions(),
+        {"lm_weight": lm_weights, "token_bonus": token_bonuses},
+        _search_errors(
+            lambda point: [
+                nbest[0] for nbest in prefix_beam_search(log_probs, point, lm)
+            ],
+            references,
+            tokenizer,
+        ),
+        references,
+        progress,
+    )
 
 
 def tune_rescoring(
     nbest: Sequence[Sequence[Hypothesis]],
     references: Sequence[str],
     tokenizer: Tokenizer,
+    options: RescoreOptions,
+    neural_weights: Sequence[float] = (0.0,),
     ctc_weights: Sequence[float] = CTC_WEIGHTS,
     lm_weights: Sequence[float] = LM_WEIGHTS,
     token_bonuses: Sequence[float] = TOKEN_BONUSES,
@@ -150,13 +167,15 @@ def tune_rescoring(
     Arguments
     ---------
     nbest : sequence of sequences of Hypothesis
-        Re-scored candidates of each development utterance, with ``ctc``,
-        ``lm`` and ``decoder`` set; no search is repeated.
-    references : sequence of str
-        What was said, in the form the tokenizer decodes to.
-    tokenizer : Tokenizer
-        Turns tokens into text.
-    ctc_weights, lm_weights, token_bonuses : sequence of float
+        Re-scored candidates of each development utterance, with all scores of
+        models that are weighed; no search is repeated.
+    references, tokenizer :
+        As for ``tune_beam``.
+    options : RescoreOptions
+        The re-scoring to tune. Of points with the same errors those of the
+        lowest neural weight come first, and of these the ones next to its
+        own weights: on a small set many points tie.
+    neural_weights, ctc_weights, lm_weights, token_bonuses : sequence of float
         The grid.
 
     Returns
@@ -170,8 +189,91 @@ def tune_rescoring(
         If the lists are empty or differ in length.
     """
     _require_references(nbest, references)
-    grid = list(itertools.product(lm_weights, token_bonuses, ctc_weights))
-    return _rank_grid(nbest, references, tokenizer, grid)
+    weights = {
+        "neural_weight": neural_weights,
+        "lm_weight": lm_weights,
+        "token_bonus": token_bonuses,
+        "ctc_weight": ctc_weights,
+    }
+
+    def distance(point: RescoreOptions) -> tuple[float, float, float]:
+        return (
+            point.neural_weight,
+            abs(point.lm_weight - options.lm_weight),
+            abs(point.token_bonus - options.token_bonus),
+        )
+
+    count = _ranking_errors(nbest, references, tokenizer)
+    return _tune(options, weights, count, references, order=distance)
+
+
+@torch.inference_mode()
+def tune_options(
+    recognizer: Recognizer, batches: Iterable[Batch]
+) -> TunedOptions:
+    """Choose the weights of ``beam5_lm``, ``nar`` and ``nar_beam5_lm``.
+
+    Arguments
+    ---------
+    recognizer : Recognizer
+        With an n-gram; its options are where the search starts. The weight of
+        a neural language model is tuned where there is one.
+    batches : iterable of Batch
+        The development set, with texts, on the model's device.
+
+    Returns
+    -------
+    TunedOptions
+        Each weight set made the fewest word errors on these batches.
+    """
+    model, tokenizer = recognizer.model.eval(), recognizer.tokenizer
+    options, encoded, references = recognizer.options, [], []
+    for batch in batches:
+        encoded.append(model.encode(batch.wavs, batch.wav_lens))
+        references += batch.texts
+    log_probs = [row for part in encoded for row in posteriors(part)]
+    beam = tune_beam(
+        log_probs,
+        references,
+        tokenizer,
+        recognizer.lms.ngram,
+        options.beam5_lm,
+    )
+    fill = _tune(
+        options.nar,
+        {"threshold": THRESHOLDS, "ctc_weight": FILL_CTC_WEIGHTS},
+        _search_errors(
+            lambda point: [
+                hypothesis
+                for part in encoded
+                for hypothesis in mask_predict(model, part, point)
+            ],
+            references,
+            tokenizer,
+        ),
+        references,
+    )
+    rescoring = replace(
+        options.nar_beam5_lm,
+        lm_weight=beam.best.lm_weight,
+        token_bonus=beam.best.token_bonus,
+    )
+    options = replace(options, beam5_lm=beam.best, nar=fill.best)
+    neural_weights = (0.0,) if recognizer.lms.neural is None else NEURAL_WEIGHTS
+    # above 0 only so that the neural model is asked
+    asked = replace(rescoring, neural_weight=max(neural_weights))
+    nbest = _search(recognizer, replace(options, nar_beam5_lm=asked), encoded)
+    again = tune_rescoring(
+        nbest, references, tokenizer, rescoring, neural_weights
+    )
+    report = {
+        "words": beam.words,
+        "beam5_lm": beam.surface,
+        "nar": fill.surface,
+        "nar_beam5_lm": again.surface,
+    }
+    options = replace(options, nar_beam5_lm=again.best)
+    return TunedOptions(options, report, log_probs)
 
 
 def word_errors(reference: str, hypothesis: str) -> int:
@@ -200,6 +302,20 @@ def word_errors(reference: str, hypothesis: str) -> int:
     return counts.substitutions + counts.deletions + counts.insertions
 
 
+def _search(
+    recognizer: Recognizer,
+    options: DecodingOptions,
+    encoded: list[EncoderOutput],
+) -> list[list[Hypothesis]]:
+    """Re-score the N-best of every utterance."""
+    searcher = copy(recognizer)
+    searcher.options = options
+    nbest: list[list[Hypothesis]] = []
+    for part in encoded:
+        nbest += searcher.search(part, ["nar_beam5_lm"])["nar_beam5_lm"].nbest
+    return nbest
+
+
 def _require_references(items: Sequence, references: Sequence[str]) -> None:
     """Refuse an empty development set, or one with parts missing."""
     if not len(items) or len(items) != len(references):
@@ -209,34 +325,75 @@ def _require_references(items: Sequence, references: Sequence[str]) -> None:
         )
 
 
-def _rank_grid(
+def _search_errors(
+    search: Callable[[Any], list[Hypothesis]],
+    references: Sequence[str],
+    tokenizer: Tokenizer,
+) -> Callable[[Any], int]:
+    """Make a function that counts the word errors of a search."""
+    words_wrong = cache(word_errors)  # most points find the same sentences
+
+    def count(point: Any) -> int:
+        texts = [tokenizer.decode(found.tokens) for found in search(point)]
+        return sum(map(words_wrong, references, texts))
+
+    return count
+
+
+def _ranking_errors(
     nbest: Sequence[Sequence[Hypothesis]],
     references: Sequence[str],
     tokenizer: Tokenizer,
-    grid: list[tuple[float, float, float]],
+) -> Callable[[RescoreOptions], int]:
+    """Make a function that counts the word errors of the first-ranked."""
+    shape = len(nbest), max(map(len, nbest))
+    parts = np.zeros((*shape, 5))  # of N-best [B, N]: what is weighed
+    edits, absent = np.zeros(shape, np.int64), np.ones(shape, bool)
+    for row, (found, reference) in enumerate(
+        zip(nbest, references, strict=True)
+    ):
+        for place, h in enumerate(found):
+            scores = h.decoder or 0.0, h.ctc, h.lm, h.neural, len(h.tokens)
+            # a finite stand-in: 0 times minus infinity would be NaN
+            parts[row, place] = np.maximum(scores, -1e30)
+            edits[row, place] = word_errors(
+                reference, tokenizer.decode(h.tokens)
+            )
+            absent[row, place] = False
+
+    def count(point: RescoreOptions) -> int:
+        ctc, lm, neural = point.ctc_weight, point.lm_weight, point.neural_weight
+        scores = parts @ (1 - ctc, ctc, lm, neural, point.token_bonus)
+        scores[absent] = -np.inf
+        return int(edits[np.arange(len(edits)), scores.argmax(axis=1)].sum())
+
+    return count
+
+
+def _tune(
+    options: Any,
+    values: dict[str, Sequence[float]],
+    count: Callable[[Any], int],
+    references: Sequence[str],
+    progress: Callable[[list[Any]], Iterable[Any]] = iter,
+    order: Callable[[Any], Any] | None = None,
 ) -> Tuning:
-    """Count the errors of the first-ranked candidates at every grid point."""
-    weights = np.array([(1 - c, c, lm, b) for lm, b, c in grid]).T
-    errors = np.zeros(len(grid), dtype=np.int64)
-    for found, reference in zip(nbest, references, strict=True):
-        parts = [(h.decoder or 0.0, h.ctc, h.lm, len(h.tokens)) for h in found]
-        # a finite stand-in: 0 times minus infinity would be NaN
-        scores = np.maximum(np.array(parts), -1e30) @ weights
-        edits = [
-            word_errors(reference, tokenizer.decode(h.tokens)) for h in found
-        ]
-        errors += np.array(edits)[scores.argmax(axis=0)]
-    surface = [
-        GridPoint(*point, errors=int(count))
-        for point, count in zip(grid, errors, strict=True)
+    """Count the errors at all points of a grid, in order."""
+    grid = [
+        replace(options, **dict(zip(values, point, strict=True)))
+        for point in itertools.product(*values.values())
     ]
-    return _tuning(surface, references)
-
-
-def _tuning(surface: list[GridPoint], references: Sequence[str]) -> Tuning:
-    best = min(surface, key=lambda point: point.errors)
+    if not grid:
+        raise UserError(
+            f"the grid to tune on is empty; give at least one value of each "
+            f"of {', '.join(values)}"
+        )
+    if order is not None:
+        grid.sort(key=order)
+    counted = [(point, count(point)) for point in progress(grid)]
+    points, errors = map(list, zip(*counted, strict=True))
     words = sum(
         len(reference) if has_no_words(reference) else len(reference.split())
         for reference in references
     )
-    return Tuning(best, words, surface)
+    return Tuning(tuple(values), points, errors, words)

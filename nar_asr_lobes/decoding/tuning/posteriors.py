@@ -8,39 +8,34 @@ find the very hypotheses that recognition finds; a file takes 4 bytes a frame
 and piece, 370 MB an hour at 25 frames a second and 1024 pieces.
 
 The file is a safetensors file with one tensor, log_probs [F, V], the frames of
-all utterances one after the other, and three entries of metadata: the format,
-the facts in JSON, and the SHA-256 of facts and numbers.
+all utterances one after the other; all else is JSON in its header.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import safetensors
 import torch
 
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
-from nar_asr_lobes.decoding.validation import (
+from nar_asr_lobes.decoding.encoded import (
     require_frames,
     require_log_probs,
 )
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.schema import require_number
-from nar_asr_lobes.storage import atomic_write
+from nar_asr_lobes.tensors import damaged, open_tensors, write_tensors
 
 SUFFIX = ".posteriors.safetensors"
 
-_FORMAT = "nar-asr-posteriors-1"
-_TENSOR = "log_probs"
+_KIND, _TENSOR = "posteriors", "log_probs"
 _FACTS = ("ids", "references", "tokenizer", "frame_seconds", "audio_seconds")
-_REMEDY = "copy it again, or let the run that wrote it write it again"
+_REMEDY = (
+    f"name a file *{SUFFIX} that a fine-tuning or an evaluation wrote, or copy "
+    "it again"
+)
 
 
 @dataclass(frozen=True)
@@ -122,35 +117,17 @@ def write_posteriors(path: str | os.PathLike, saved: SavedPosteriors) -> None:
     ------
     UserError
         If it cannot be written.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
-    >>> tokenizer = CharTokenizer("ab")
-    >>> heard = torch.randn(7, tokenizer.size).log_softmax(-1)
-    >>> path = tempfile.mkdtemp() + "/dev" + SUFFIX
-    >>> write_posteriors(path, SavedPosteriors(
-    ...     ["u1"], ["ab"], [heard], tokenizer.fingerprint, 0.04, 0.28
-    ... ))
-    >>> saved = read_posteriors(path, tokenizer)
-    >>> saved.ids, torch.equal(saved.log_probs[0], heard)
-    (['u1'], True)
     """
     rows = [values.contiguous().numpy() for values in saved.log_probs]
-    frames = [len(row) for row in rows]
     record = {name: getattr(saved, name) for name in _FACTS}
-    facts = json.dumps(record | {"frames": frames})
-    header = _header(facts, _sha256(facts, rows), sum(frames), rows[0].shape[1])
-    with atomic_write(path) as file:
-        file.write(struct.pack("<Q", len(header)) + header)
-        file.writelines(rows)
+    record["frames"] = list(map(len, rows))
+    write_tensors(path, _KIND, record, {_TENSOR: rows})
 
 
 def read_posteriors(
     path: str | os.PathLike, tokenizer: Tokenizer
 ) -> SavedPosteriors:
-    """Map a file of posteriors after making sure that it is whole.
+    """Map a file of posteriors after making sure that it can be used.
 
     Arguments
     ---------
@@ -171,14 +148,13 @@ def read_posteriors(
         For no file or another kind of file, a damaged one, another tokenizer,
         and posteriors that cannot be.
     """
-    metadata, values = _open(path)
-    facts = metadata.get("facts", "")
-    if _sha256(facts, [values.numpy()]) != metadata.get("sha256"):
-        raise _damaged(path, "its SHA-256 is not the one it names")
+    record, tensors = open_tensors(path, _KIND, _REMEDY)
     try:
-        record = _record(facts, len(values))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise _damaged(path, "it does not say what it holds") from error
+        values = tensors[_TENSOR]
+        _check_record(record, len(values))
+    except (ValueError, TypeError, KeyError) as error:
+        fault = "its header says what cannot be"
+        raise damaged(path, _KIND, fault, _REMEDY) from error
     fingerprint = record["tokenizer"]
     if fingerprint != tokenizer.fingerprint:
         raise UserError(
@@ -186,8 +162,9 @@ def read_posteriors(
             f"(fingerprint {fingerprint[:12]}, not "
             f"{tokenizer.fingerprint[:12]}); give the one of their model"
         )
-    if values.shape[1] != tokenizer.size:
-        raise _damaged(path, f"it is not for {tokenizer.size} pieces")
+    if values.shape[1:] != (tokenizer.size,):
+        fault = f"it is not for {tokenizer.size} pieces"
+        raise damaged(path, _KIND, fault, _REMEDY)
     frames = record.pop("frames")
     try:
         return SavedPosteriors(log_probs=list(values.split(frames)), **record)
@@ -195,54 +172,8 @@ def read_posteriors(
         raise UserError(f"{path}: {error}") from error
 
 
-def _open(path: str | os.PathLike) -> tuple[dict[str, str], torch.Tensor]:
-    """Return the metadata, and the tensor as a view of the file."""
-    if not os.path.isfile(path):
-        raise UserError(f"{path}: there are no posteriors; check the path")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise UserError(
-                    f"{path}: holds no posteriors in a format that this "
-                    f"program reads; name a file *{SUFFIX} that a fine-tuning "
-                    "or an evaluation wrote"
-                )
-            tensor = file.get_slice(_TENSOR)
-            if tensor.get_dtype() != "F32" or len(tensor.get_shape()) != 2:
-                raise _damaged(path, "its numbers are not as they should be")
-            return metadata, file.get_tensor(_TENSOR)
-    except OSError as error:
-        raise UserError(
-            f"{path}: these posteriors cannot be read "
-            f"({error.strerror or error}); check the file's permissions"
-        ) from error
-    except safetensors.SafetensorError as error:
-        raise _damaged(path, "it is no whole safetensors file") from error
-
-
-def _header(facts: str, digest: str, frames: int, pieces: int) -> bytes:
-    """Return a safetensors header in JSON, filled up to a multiple of 64."""
-    metadata = {"format": _FORMAT, "sha256": digest, "facts": facts}
-    tensor = {
-        "dtype": "F32",
-        "shape": [frames, pieces],
-        "data_offsets": [0, 4 * frames * pieces],
-    }
-    header = json.dumps({"__metadata__": metadata, _TENSOR: tensor}).encode()
-    return header + b" " * (-(8 + len(header)) % 64)
-
-
-def _sha256(facts: str, rows: Sequence[np.ndarray]) -> str:
-    digest = hashlib.sha256(facts.encode())
-    for row in rows:
-        digest.update(row)
-    return digest.hexdigest()
-
-
-def _record(facts: str, frames: int) -> dict[str, Any]:
-    """Parse the facts; an error where one is missing or of another kind."""
-    record = json.loads(facts)
+def _check_record(record: Any, frames: int) -> None:
+    """Raise an error where a fact is missing or of another kind."""
     if set(record) != {*_FACTS, "frames"}:
         raise KeyError("other facts")
     for name, kind in (("ids", str), ("references", str), ("frames", int)):
@@ -255,11 +186,3 @@ def _record(facts: str, frames: int) -> dict[str, Any]:
     # An error shows part of it.
     if type(fingerprint) is not str or not fingerprint.isalnum():
         raise ValueError("tokenizer")
-    return record
-
-
-def _damaged(path: str | os.PathLike, fault: str) -> UserError:
-    return UserError(
-        f"{path}: these posteriors are damaged or were changed ({fault}); "
-        f"{_REMEDY}"
-    )

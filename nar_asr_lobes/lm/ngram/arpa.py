@@ -14,6 +14,7 @@ import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import BinaryIO
 
 import numpy as np
 
@@ -26,115 +27,55 @@ from nar_asr_lobes.lm.ngram.kneser_ney import (
 )
 
 _ROWS = 100_000  # n-grams that are Python objects at a time
+_LOWEST = np.float32(-99)  # log10 of 0, which lmplz writes as "-inf"
 _BEGIN, _END = b"\\data\\", b"\\end\\"
 _KENLM = b"mmap lm http://kheafield.com/code"
 _GZIP, _GZIP_FAULTS = b"\x1f\x8b", (gzip.BadGzipFile, zlib.error)
 
 
-def write_arpa(
-    path: str | os.PathLike, model: NgramModel, words: Sequence[str]
-) -> None:
-    """Write an estimated model.
+def write_arpa(file: BinaryIO, model: NgramModel, words: Sequence[str]) -> None:
+    """Write an estimated model in a form that KenLM can read, too.
+
+    KenLM refuses a model of unigrams only, so that one gets an empty list of
+    bigrams.
 
     Arguments
     ---------
-    path : str or path
+    file : binary file
     model : NgramModel
     words : sequence of str
         The word of each id in `model.vocabulary`; none is a special word or
         holds white space.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> import numpy as np
-    >>> from nar_asr_lobes.lm.ngram.kneser_ney import estimate
-    >>> path = tempfile.mkdtemp() + "/lm.arpa"
-    >>> model = estimate(np.array([0, 1]), np.array([2]), order=2)
-    >>> write_arpa(path, model, ["a", "b"])
-    >>> read_counts(path)
-    (5, 3)
     """
     names = [*SPECIAL_WORDS, *(words[i] for i in model.vocabulary.tolist())]
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        file.write("\\data\\\n")
-        for n, table in enumerate(model.tables, 1):
-            file.write(f"ngram {n}={len(table.words)}\n")
-        for n, table in enumerate(model.tables, 1):
-            file.write(f"\n\\{n}-grams:\n")
-            file.writelines(_lines(table, names))
-        file.write("\n\\end\\\n")
+    counts = [len(table.words) for table in model.tables]
+    counts += [0] * (2 - len(counts))
+    file.write(b"\\data\\\n")
+    for n, count in enumerate(counts, 1):
+        file.write(f"ngram {n}={count}\n".encode())
+    for n, _ in enumerate(counts, 1):
+        file.write(f"\n\\{n}-grams:\n".encode())
+        for table in model.tables[n - 1 : n]:
+            file.writelines(_lines(table, names, n < len(model.tables)))
+    file.write(b"\n\\end\\\n")
 
 
-def _lines(table: NgramTable, names: Sequence[str]) -> Iterator[str]:
+def _lines(
+    table: NgramTable, names: Sequence[str], backs_off: bool
+) -> Iterator[bytes]:
     for start in range(0, len(table.words), _ROWS):
         rows = slice(start, start + _ROWS)
         columns = table.words[rows].T.tolist()
         grams = zip(*([names[i] for i in c] for c in columns), strict=True)
         probs = table.log_prob[rows].tolist()
-        backoffs = itertools.repeat("")
-        if table.backoff is not None:
-            backoffs = (f"\t{b:.7g}" for b in table.backoff[rows].tolist())
-        for prob, gram, backoff in zip(probs, grams, backoffs, strict=False):
-            yield f"{prob:.7g}\t{' '.join(gram)}{backoff}\n"
-
-
-def make_loadable(source: str | os.PathLike, target: str | os.PathLike) -> None:
-    """Copy an ARPA file into a form that KenLM can read, of equal meaning.
-
-    KenLM refuses a model of unigrams only, so that one gets an empty list of
-    bigrams, and a back-off of "-inf", which lmplz writes where a small text
-    leaves nothing to back off to; the format's own sign for it is -99.
-
-    Arguments
-    ---------
-    source : str or path
-        A complete ARPA file.
-    target : str or path
-        Where to write it.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> lines = ["\\\\data\\\\", "ngram 1=1", "", "\\\\1-grams:", "-1\\ta"]
-    >>> text = "\\n".join([*lines, "", "\\\\end\\\\", ""])
-    >>> size = (folder / "a").write_text(text)
-    >>> make_loadable(folder / "a", folder / "b")
-    >>> read_counts(folder / "b")
-    (1, 0)
-    """
-    unigrams_only = len(read_counts(source)) == 1
-    with open(source, "rb") as lines, open(target, "wb") as file:
-        for line in lines:
-            # A piece may have this name: "-0.5 TAB -inf" has no back-off.
-            if line.endswith(b"\t-inf\n") and line.count(b"\t") == 2:
-                line = line[: -len(b"-inf\n")] + b"-99\n"
-            elif unigrams_only and line.startswith(b"ngram 1="):
-                line += b"ngram 2=0\n"
-            elif unigrams_only and line == b"\\end\\\n":
-                line = b"\\2-grams:\n\n" + line
-            file.write(line)
+        backoffs = table.backoff[rows].tolist()
+        for prob, gram, backoff in zip(probs, grams, backoffs, strict=True):
+            end = f"\t{backoff:.7g}" if backs_off else ""
+            yield f"{prob:.7g}\t{' '.join(gram)}{end}\n".encode()
 
 
 def read_counts(path: str | os.PathLike) -> tuple[int, ...]:
-    """Read how many n-grams of each order an ARPA file holds.
-
-    Arguments
-    ---------
-    path : str or path
-
-    Returns
-    -------
-    tuple of int
-        For order 1, 2, ...
-
-    Raises
-    ------
-    UserError
-        As for `read_arpa`.
-    """
+    """Read how many n-grams of order 1, 2, ... an ARPA file holds."""
     counts = []
     with _opened(path) as lines:
         if not any(line.strip() == _BEGIN for line in lines):
@@ -170,16 +111,6 @@ def read_arpa(path: str | os.PathLike, words: Sequence[str]) -> NgramModel:
     ------
     UserError
         The file cannot be read, is no ARPA file, or has other words.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> from nar_asr_lobes.lm.ngram.kneser_ney import estimate
-    >>> path = tempfile.mkdtemp() + "/lm.arpa"
-    >>> model = estimate(np.array([0, 1]), np.array([2]), order=2)
-    >>> write_arpa(path, model, ["a", "b"])
-    >>> read_arpa(path, ["a", "b"]).tables[1].words.tolist()
-    [[4, 2], [1, 3], [3, 4]]
     """
     names = [word.encode() for word in (*SPECIAL_WORDS, *words)]
     numbers = {name: i for i, name in enumerate(names)}
@@ -210,16 +141,6 @@ def read_words(path: str | os.PathLike) -> list[str]:
     ------
     UserError
         The file cannot be read, is no ARPA file, or has a word twice.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> from nar_asr_lobes.lm.ngram.kneser_ney import estimate
-    >>> path = tempfile.mkdtemp() + "/lm.arpa"
-    >>> model = estimate(np.array([1, 0]), np.array([2]), order=2)
-    >>> write_arpa(path, model, ["a", "b"])
-    >>> read_words(path)
-    ['b', 'a']
     """
     count, numbers = read_counts(path)[0], {}
     with _opened(path) as file:
@@ -317,4 +238,5 @@ def _read_table(
         words[rows] = np.array(ids, dtype=np.int32).reshape(-1, n)
         log_prob[rows] = [float(field[0]) for field in fields]
         backoff[rows] = [float((*field, 0)[n + 1]) for field in fields]
+    log_prob, backoff = (np.maximum(v, _LOWEST) for v in (log_prob, backoff))
     return NgramTable(words, log_prob, backoff)

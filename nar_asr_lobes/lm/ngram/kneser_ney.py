@@ -36,13 +36,13 @@ class NgramTable:
         int32 [K, n]; 0 is <unk>, 1 <s>, 2 </s>, 3 + i `vocabulary[i]`.
     log_prob : np.ndarray
         float32 [K], log10.
-    backoff : np.ndarray or None
-        float32 [K], log10; None for the highest order.
+    backoff : np.ndarray
+        float32 [K], log10; 0 in the highest order.
     """
 
     words: np.ndarray
     log_prob: np.ndarray
-    backoff: np.ndarray | None
+    backoff: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,9 @@ def estimate(
     tables = []
     for n, (counts, dropped) in enumerate(zip(orders, pruned, strict=True)):
         log_prob = np.minimum(_log10(probs[n]), 0)[~dropped]
-        backoff = _log10(gammas[n + 1])[~dropped] if n + 1 < order else None
+        backoff = np.zeros_like(log_prob)
+        if n + 1 < order:
+            backoff = _log10(gammas[n + 1])[~dropped]
         tables.append(NgramTable(counts.words[~dropped], log_prob, backoff))
     return NgramModel(vocabulary, tables)
 

@@ -2,51 +2,39 @@
 
 Other kernels may call them. They check nothing: states and tokens must be
 those of the tables.
+
+    states of a beam -> a row [V] for each, kept while the beam stays there
+
+States that have a row in the tables need no other one. Where a frame says
+little, a beam stays as it is for many frames and refuses almost every token.
+One number out of a row tells so sooner than a look-up.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from nar_asr_lobes.jit import inner, inner_and_entry, outer
+from nar_asr_lobes.jit import helper, inner, inner_and_entry, outer
 from nar_asr_lobes.lm.ngram.tables import DTYPES, NgramTables, read_only
 
 # Numbers in the rows of a model, 12 bytes each; a cache is not much larger,
 # and working them out takes a few hundredths of a second.
 _NUMBERS = 1 << 20
+NONE = -1
+# Fewer tokens of a frame are looked up one by one; in a wider beam, finding
+# its rows takes longer than the look-ups.
+_TOKENS, _BEAM = 8, 64
+# Above what the order of additions changes in a score.
+_ROUNDING = 1e-6
 
 
 @inner_and_entry
 def score_token(
     tables: NgramTables, state: int, token: int
 ) -> tuple[float, int]:
-    """Predict one token by the back-off rule.
-
-    Arguments
-    ---------
-    tables : NgramTables
-    state : int
-        In 0..S-1.
-    token : int
-        In 1..V-1.
-
-    Returns
-    -------
-    tuple
-        Natural log-probability of the token (float64), and the state after it
-        (int64).
-
-    Example
-    -------
-    >>> import numpy as np
-    >>> from nar_asr_lobes.lm.ngram.kneser_ney import estimate
-    >>> from nar_asr_lobes.lm.ngram.states import build_tables
-    >>> model = estimate(np.array([1, 2]), np.array([2]), order=2)
-    >>> tables = build_tables(model, size=3)
-    >>> _, state = score_token(tables, int(tables.start[0]), 1)
-    >>> score_token(tables, state, 2) > score_token(tables, state, 1)
-    True
-    """
+    """Return a token's natural log-probability, and the state after it."""
     log_prob, rows = 0.0, len(tables.row_log_prob)
     while state != 0 and state >= rows:
         low, end = tables.arc_begin[state], tables.arc_begin[state + 1]
@@ -79,27 +67,9 @@ def shortest(tables: NgramTables, state: int, token: int) -> float:
 
 
 def fill_rows(tables: NgramTables, numbers: int = _NUMBERS) -> NgramTables:
-    """Work out every look-up in the first states.
+    """Work out every look-up in the first states, ``numbers`` at most.
 
-    Arguments
-    ---------
-    tables : NgramTables
-        Without such rows.
-    numbers : int
-        How many look-ups, at most; those of state 0 at least.
-
-    Returns
-    -------
-    NgramTables
-        The same model with rows; look-ups find the same but for rounding.
-
-    Example
-    -------
-    >>> from nar_asr_lobes.lm.ngram.kneser_ney import estimate
-    >>> from nar_asr_lobes.lm.ngram.states import build_tables
-    >>> model = estimate(np.array([1, 2]), np.array([2]), order=2)
-    >>> fill_rows(build_tables(model, size=3)).row_log_prob.shape
-    (4, 3)
+    Look-ups find the same but for rounding.
     """
     size, states = len(tables.unigram_log_prob), len(tables.final)
     rows = min(max(1, numbers // size), states)
@@ -124,30 +94,121 @@ def _fill(tables, log_prob, state):
 
 @outer
 def score_sentence(tables: NgramTables, tokens: np.ndarray) -> float:
-    """Predict all tokens of a sentence and its end.
-
-    Arguments
-    ---------
-    tables : NgramTables
-    tokens : np.ndarray
-        int [L]: ids in 1..V-1.
-
-    Returns
-    -------
-    float
-        Natural log-probability.
-
-    Example
-    -------
-    >>> import numpy as np
-    >>> from nar_asr_lobes.lm.ngram.kneser_ney import estimate
-    >>> from nar_asr_lobes.lm.ngram.states import build_tables
-    >>> model = estimate(np.array([1, 2]), np.array([2]), order=2)
-    >>> score_sentence(build_tables(model, size=3), np.array([1, 2])) < 0
-    True
-    """
+    """Return the natural log-probability of tokens [L] and the end."""
     state, total = tables.start[0], 0.0
     for token in tokens:
         log_prob, state = score_token(tables, state, token)
         total += log_prob
     return total + tables.final[state]
+
+
+class Rows(NamedTuple):
+    """Rows, their states and the frames they were last asked in; the row of
+    each prefix of the beam."""
+
+    log_prob: np.ndarray
+    state: np.ndarray
+    asked: np.ndarray
+    place: np.ndarray
+
+
+def new_rows(beam_size: int, tables: NgramTables) -> Rows:
+    """Make room for twice as many rows as the beam has states."""
+    places = min(beam_size, _BEAM)
+    return Rows(
+        np.empty((2 * places, len(tables.unigram_log_prob)), np.float64),
+        np.full(2 * places, NONE, np.int64),
+        np.full(2 * places, NONE, np.int64),
+        np.empty(places, np.int64),
+    )
+
+
+@inner
+def find_rows(
+    rows: Rows, tables: NgramTables, beam: np.ndarray, frame: int, tokens: int
+) -> bool:
+    """Find the row of each prefix of a beam; False if it is not worth it.
+
+    ``beam`` holds records with a ``state``, ``frame`` rises from call to call,
+    and so many ``tokens`` will be asked for.
+    """
+    if tokens < _TOKENS or len(beam) > len(rows.place):
+        return False
+    _find_all(rows, tables, beam, frame)
+    return True
+
+
+@helper
+def _find_all(rows, tables, beam, frame):
+    """Give each prefix its row, new ones in place of those asked long ago."""
+    for k in range(len(beam)):
+        place, state = 0, beam[k].state
+        if state < len(tables.row_log_prob):
+            continue
+        for i in range(len(rows.state)):
+            if rows.state[i] == state:
+                place = i
+                break
+            if rows.asked[i] < rows.asked[place]:
+                place = i
+        if rows.state[place] != state:
+            rows.state[place] = state
+            fill_row(tables, state, rows.log_prob[place])
+        rows.asked[place], rows.place[k] = frame, place
+
+
+@inner
+def fill_row(tables: NgramTables, state: int, row: np.ndarray) -> None:
+    """Predict every token into ``row`` [V], with ``score_token``'s sums."""
+    if len(tables.chain) == 0:
+        _follow_one(tables, state, row)
+        return
+    row[:] = np.inf
+    for chain in range(0, len(tables.backoff), len(tables.final)):
+        _follow(tables, state, chain, row)
+
+
+@inner
+def _follow_one(tables, state, row):
+    """Predict all tokens, from the shortest state to the longest."""
+    last, weight, depth = state, 0.0, 0
+    while last != 0 and last >= len(tables.row_log_prob):
+        weight += tables.backoff[last]
+        last, depth = tables.backoff_state[last], depth + 1
+    for token in range(len(row)):
+        row[token] = weight + shortest(tables, last, token)
+    while depth > 0:
+        depth -= 1
+        longer, weight = state, 0.0
+        for _ in range(depth):
+            weight += tables.backoff[longer]
+            longer = tables.backoff_state[longer]
+        end = tables.arc_begin[longer + 1]
+        for arc in range(tables.arc_begin[longer], end):
+            row[tables.arc_token[arc]] = weight + tables.arc_log_prob[arc]
+
+
+@inner
+def _follow(tables, state, chain, row):
+    """Predict the tokens of a chain of back-offs."""
+    weight, rows = 0.0, len(tables.row_log_prob)
+    while state != 0 and state >= rows:
+        for arc in range(tables.arc_begin[state], tables.arc_begin[state + 1]):
+            token = tables.arc_token[arc]
+            if row[token] == np.inf and tables.chain[token] == chain:
+                row[token] = weight + tables.arc_log_prob[arc]
+        weight += tables.backoff[chain + state]
+        state = tables.backoff_state[chain + state]
+    for token in range(len(row)):
+        if row[token] == np.inf and tables.chain[token] == chain:
+            row[token] = weight + shortest(tables, state, token)
+
+
+@inner
+def most(
+    rows: Rows, tables: NgramTables, k: int, state: int, token: int
+) -> float:
+    """Bound the token's log-probability after the beam's prefix ``k``."""
+    if state < len(tables.row_log_prob):
+        return tables.row_log_prob[state, token] + _ROUNDING
+    return rows.log_prob[rows.place[k], token] + _ROUNDING

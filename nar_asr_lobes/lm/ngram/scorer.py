@@ -6,10 +6,8 @@ import os
 from collections.abc import Iterable
 
 import numpy as np
-import torch
 
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
-from nar_asr_lobes.lm.batched import BatchedNgram
 from nar_asr_lobes.lm.ngram.lookup import fill_rows, score_sentence, score_token
 from nar_asr_lobes.lm.ngram.storage import NgramInfo, read_ngram
 from nar_asr_lobes.lm.ngram.tables import NgramTables
@@ -42,7 +40,6 @@ class NgramLM:
     def __init__(self, tables: NgramTables, info: NgramInfo):
         self.tables = fill_rows(tables)
         self.info = info
-        self._batched: dict[torch.device, BatchedNgram] = {}
 
     @classmethod
     def load(cls, path: str | os.PathLike, tokenizer: Tokenizer) -> NgramLM:
@@ -66,12 +63,6 @@ class NgramLM:
             tokenizer.
         """
         return cls(*read_ngram(path, tokenizer))
-
-    def batched(self, device: torch.device) -> BatchedNgram:
-        """Return the model as a batched search on a device asks for it."""
-        if device not in self._batched:
-            self._batched[device] = BatchedNgram(self.tables, device)
-        return self._batched[device]
 
     def start(self) -> int:
         """Return the state at the start of a sentence."""

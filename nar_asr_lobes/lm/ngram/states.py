@@ -76,16 +76,6 @@ def build_tables(model: NgramModel, size: int) -> NgramTables:
     UserError
         For n-grams whose beginning or ending the model lacks, and numbers
         that are no log-probabilities; no estimator here leaves such.
-
-    Example
-    -------
-    >>> from nar_asr_lobes.lm.ngram.kneser_ney import estimate
-    >>> model = estimate(np.array([1, 2]), np.array([2]), order=2)
-    >>> tables = build_tables(model, size=3)
-    >>> len(tables.backoff)  # nothing, "<s>", "1", "2"
-    4
-    >>> tables.arc_token.tolist()  # after "<s>" 1, after "1" 2
-    [2, 1]
     """
     orders: list[_Grams] = []
     for table in model.tables:
@@ -129,9 +119,7 @@ def _link(
         before = known.last[context]
         odd |= (before == size) | (before == size + 2)
         _refuse(odd, "<unk>, <s> or </s> stands inside an n-gram")
-    backoff = np.zeros(len(keys))
-    if table.backoff is not None:
-        backoff = table.backoff[by_key].astype(np.float64)
+    backoff = table.backoff[by_key].astype(np.float64)
     log_prob = table.log_prob[by_key].astype(np.float64)
     return _Grams(
         keys, last, context, ending, log_prob * _LN10, backoff * _LN10

@@ -112,24 +112,8 @@ DTYPES = NgramTables(
 def find_fault(tables: NgramTables) -> str | None:
     """Look for what would crash a look-up, or keep it from ending.
 
-    Arguments
-    ---------
-    tables : NgramTables
-        Arrays of the right types and shapes.
-
-    Returns
-    -------
-    str or None
-        What is wrong with the first array that is; None if all is right.
-
-    Example
-    -------
-    >>> from nar_asr_lobes.lm.ngram.kneser_ney import estimate
-    >>> from nar_asr_lobes.lm.ngram.states import build_tables
-    >>> model = estimate(np.array([1, 2]), np.array([2]), order=2)
-    >>> tables = build_tables(model, size=3)
-    >>> find_fault(tables._replace(start=np.array([4], dtype=np.int32)))
-    'start is not in 0..3'
+    The arrays have the right types and shapes. Returns a phrase about the
+    first one that is wrong, or None.
     """
     last_token = len(tables.unigram_log_prob) - 1
     last_state, arcs = len(tables.final) - 1, len(tables.arc_token)

@@ -1,36 +1,37 @@
 """Trains n-gram language models over a tokenizer's pieces.
 
-texts -> Corpus -> lmplz.run_lmplz  -> an ARPA file -> its tables, *.ngram
-                or kneser_ney.estimate
+texts -> Corpus -> kneser_ney.estimate -> NgramModel -> *.arpa, *.ngram
+                or KenLM's lmplz
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
+from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.corpus import Corpus, encode_corpus, lm_words
-from nar_asr_lobes.lm.ngram.arpa import make_loadable, read_arpa, read_counts
-from nar_asr_lobes.lm.ngram.estimation import (
-    checked_name,
-    choose_program,
-    thresholds,
-    work_folder,
-    write_estimate,
-)
+from nar_asr_lobes.lm.ngram.arpa import read_arpa, write_arpa
+from nar_asr_lobes.lm.ngram.kneser_ney import NgramModel, estimate
 from nar_asr_lobes.lm.ngram.states import build_tables
 from nar_asr_lobes.lm.ngram.storage import NgramInfo, write_ngram
+from nar_asr_lobes.storage import atomic_write
 
+MAX_ORDER = 64  # far more than helps; each order is a pass over the text
+# lmplz's default, 80 % of the machine, is touched even for a ten-line text.
+_LMPLZ_MEMORY = "1G"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class NgramReport:
-    """What came of training an n-gram model.
+    """An n-gram model's files and what they were made of.
 
     Arguments
     ---------
@@ -71,14 +72,12 @@ def train_ngram(
     order: int,
     path: str | os.PathLike,
     prune: Sequence[int] = (),
-    use_lmplz: bool | None = None,
+    lmplz: str | None = None,
     progress: Callable[[str], object] = _log.info,
 ) -> NgramReport:
     """Estimate an interpolated modified Kneser-Ney model of a text.
 
-    The model's words are the tokenizer's pieces (`lm_words`). KenLM's program
-    lmplz and our own estimator give equal models; lmplz works on disk, ours
-    in memory (at order 6 about 3 GB for 10 million tokens).
+    The model's words are the tokenizer's pieces (`lm_words`).
 
     Arguments
     ---------
@@ -95,8 +94,10 @@ def train_ngram(
         Largest count to drop, for order 1, 2, ...; non-decreasing, the last
         one is for the remaining orders too, the first one 0. (0, 0, 1)
         drops n-grams of three and more pieces that occur once.
-    use_lmplz : bool, optional
-        None: where it is found, in the folder $KENLM_BIN or on PATH.
+    lmplz : str, optional
+        Path of KenLM's program, which gives an equal model and sorts on disk.
+        Without it all is in memory: about 3 GB for 10 million tokens at
+        order 6.
     progress : callable
         Is told in a line what begins.
 
@@ -107,8 +108,7 @@ def train_ngram(
     Raises
     ------
     UserError
-        Bad order, thresholds or name, no usable line, lmplz demanded but
-        not found, or it fails.
+        Bad order, thresholds or name, no usable line, or lmplz fails.
 
     Example
     -------
@@ -121,40 +121,113 @@ def train_ngram(
     """
     prune = thresholds(order, prune)
     path = checked_name(path, ".arpa")
-    program = choose_program(use_lmplz)
     corpus = encode_corpus(texts, tokenizer)
+    words = lm_words(tokenizer)
     info = NgramInfo(
         tokenizer=tokenizer.fingerprint,
         order=order,
         lines_used=len(corpus.lengths),
         lines_left_out=corpus.lines_left_out,
-        estimator="lmplz" if program else "numpy",
+        estimator="lmplz" if lmplz else "numpy",
     )
-    words = lm_words(tokenizer)
-    with work_folder(path) as folder:
-        progress(
-            f"n-gram: estimating order {order} on {len(corpus.tokens)} pieces "
-            f"({program or 'our estimator'})"
-        )
-        arpa = write_estimate(program, corpus, words, order, prune, folder)
-        whole = folder / "whole"
-        progress(f"n-gram: reading {sum(read_counts(arpa))} n-grams")
-        make_loadable(arpa, whole)
-        model = read_arpa(whole, words)
-        progress("n-gram: building and writing the tables")
+    with atomic_write(path) as file:
+        progress(f"n-gram: order {order} of {len(corpus.tokens)} pieces")
+        model = estimate_corpus(corpus, words, order, prune, lmplz, path)
+        progress("n-gram: making and writing the tables")
+        write_arpa(file, model, words)
         tables = build_tables(model, tokenizer.size)
         write_ngram(path.with_suffix(".ngram"), tables, info)
-        os.replace(whole, path)
-    return report_on(path, info, corpus)
+    return report_on(path, info, corpus, model)
 
 
-def report_on(path: Path, info: NgramInfo, corpus: Corpus) -> NgramReport:
-    """Describe the model beside an ARPA file, trained on a corpus."""
+def estimate_corpus(
+    corpus: Corpus,
+    words: Sequence[str],
+    order: int,
+    prune: Sequence[int],
+    lmplz: str | None,
+    path: Path,
+) -> NgramModel:
+    """Estimate a model in memory, or with lmplz in a folder beside a path."""
+    if not lmplz:
+        return estimate(corpus.tokens, corpus.lengths, order, prune)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lm") as folder:
+        arpa = Path(folder, "lmplz.arpa")
+        _run_lmplz(lmplz, corpus, words, order, prune, arpa)
+        return read_arpa(arpa, words)
+
+
+def report_on(
+    path: Path, info: NgramInfo, corpus: Corpus, model: NgramModel
+) -> NgramReport:
+    """Describe a model that was trained on a corpus."""
     return NgramReport(
         path=path.with_suffix(".ngram"),
         arpa=path,
         info=info,
-        ngrams=read_counts(path)[: info.order],
+        ngrams=tuple(len(table.words) for table in model.tables),
         tokens=len(corpus.tokens),
         unknown_characters=corpus.unknown_characters,
     )
+
+
+def _run_lmplz(
+    program: str,
+    corpus: Corpus,
+    words: Sequence[str],
+    order: int,
+    prune: Sequence[int],
+    arpa: Path,
+) -> None:
+    """Estimate a model with lmplz; its temporary files stand beside it."""
+    text = arpa.with_name("text")
+    with open(text, "w", encoding="utf-8", newline="\n") as file:
+        for ids in corpus.sentences():
+            # The space keeps a first word such as "BZh" from being taken for
+            # the start of a compressed file.
+            file.write(f" {' '.join(words[i] for i in ids)}\n")
+    command = [program, "--order", str(order), "--memory", _LMPLZ_MEMORY]
+    command += ["--text", str(text), "--arpa", str(arpa)]
+    command += ["--temp_prefix", f"{arpa.parent}{os.sep}"]
+    command += ["--discount_fallback"]
+    if any(prune):
+        command += ["--prune", *map(str, prune)]
+    remedy = "give the path of a KenLM's lmplz that works, or leave it out"
+    try:
+        result = subprocess.run(command, capture_output=True, check=False)
+    except OSError as error:
+        raise UserError(
+            f"{program}: cannot be started ({error.strerror}); {remedy}"
+        ) from error
+    if result.returncode != 0:
+        said = result.stderr.decode(errors="replace").strip().splitlines()
+        raise UserError(
+            f"{program}: failed with status {result.returncode} "
+            f"({said[-1] if said else 'no message'}); {remedy}"
+        )
+
+
+def thresholds(order: int, prune: Sequence[int]) -> tuple[int, ...]:
+    """Check the order and fill the thresholds up to it."""
+    if not 1 <= order <= MAX_ORDER:
+        raise UserError(
+            f"n-gram order {order} is not in 1 to {MAX_ORDER}; choose 4, say"
+        )
+    prune = tuple(prune) or (0,)
+    if len(prune) > order or prune[0] != 0 or list(prune) != sorted(prune):
+        raise UserError(
+            f"prune={prune} does not suit an n-gram of order {order}; give at"
+            f" most {order} counts, the first 0 (every piece keeps its"
+            " probability) and none smaller than the one before it"
+        )
+    return prune + prune[-1:] * (order - len(prune))
+
+
+def checked_name(path: str | os.PathLike, suffix: str) -> Path:
+    """Return the path of a model's file if its name ends as it must."""
+    path = Path(path)
+    if path.suffix != suffix:
+        raise UserError(
+            f"{path}: is no name for an n-gram model; let it end in {suffix}"
+        )
+    return path

@@ -25,27 +25,15 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from nar_asr_lobes.dataio.text.pieces import SPACE
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lm.corpus import encode_words
-from nar_asr_lobes.lm.ngram.arpa import (
-    make_loadable,
-    read_arpa,
-    read_counts,
-    read_words,
-    write_arpa,
-)
-from nar_asr_lobes.lm.ngram.estimation import (
-    checked_name,
-    choose_program,
-    make_folder,
-    thresholds,
-    work_folder,
-    write_estimate,
-)
+from nar_asr_lobes.lm.corpus import encode_words, lm_words
+from nar_asr_lobes.lm.ngram.arpa import read_arpa, read_words, write_arpa
 from nar_asr_lobes.lm.ngram.kneser_ney import (
     SPECIAL_WORDS,
     START,
@@ -53,15 +41,25 @@ from nar_asr_lobes.lm.ngram.kneser_ney import (
     NgramModel,
     estimate,
 )
-from nar_asr_lobes.lm.ngram.merging import merge_words
 from nar_asr_lobes.lm.ngram.states import build_tables
 from nar_asr_lobes.lm.ngram.storage import NgramInfo, write_ngram
 from nar_asr_lobes.lm.ngram.tables import NgramTables
-from nar_asr_lobes.lm.ngram.training import NgramReport, report_on
+from nar_asr_lobes.lm.ngram.training import (
+    NgramReport,
+    checked_name,
+    estimate_corpus,
+    report_on,
+    thresholds,
+)
+from nar_asr_lobes.lm.ngram.vocabulary import (
+    add_endings,
+    merge_words,
+    renumber,
+)
 from nar_asr_lobes.lm.words.lexicon import Lexicon, find_word_ends, make_lexicon
-from nar_asr_lobes.lm.words.model import add_endings, renumber
 from nar_asr_lobes.lm.words.tables import spell_words
 from nar_asr_lobes.schema import require_count
+from nar_asr_lobes.storage import atomic_write
 
 SPELLING_ORDER = 3  # 2.25 nats a piece on new words; 5: 2.18, 1: 2.94
 _SPECIAL = len(SPECIAL_WORDS)
@@ -74,7 +72,7 @@ def train_word_ngram(
     order: int,
     path: str | os.PathLike,
     prune: Sequence[int] = (),
-    use_lmplz: bool | None = None,
+    lmplz: str | None = None,
     min_count: int = 1,
     progress: Callable[[str], object] = _log.info,
 ) -> NgramReport:
@@ -82,7 +80,7 @@ def train_word_ngram(
 
     Arguments
     ---------
-    texts, tokenizer, path, prune, use_lmplz, progress
+    texts, tokenizer, path, prune, lmplz, progress
         As for `train_ngram`. The tokenizer's pieces tell where words begin,
         see `find_word_ends`.
     order : int
@@ -119,40 +117,29 @@ def train_word_ngram(
     prune = thresholds(order, prune)
     require_count("min_count", min_count)
     path = checked_name(path, ".arpa")
-    program = choose_program(use_lmplz)
     find_word_ends(tokenizer)
     text = encode_words(texts, tokenizer, min_count)
     corpus, words = text.corpus, text.words
     lexicon = make_lexicon(words[:-1], tokenizer)
     number = np.append(_numbers(lexicon), UNKNOWN)  # the last word is <rare>
-    with work_folder(path) as folder:
-        progress(
-            f"n-gram: estimating order {order} on {len(corpus.tokens)} words "
-            f"({program or 'our estimator'})"
-        )
-        arpa = write_estimate(program, corpus, words, order, prune, folder)
-        progress(f"n-gram: reading {sum(read_counts(arpa))} n-grams")
-        model = renumber(read_arpa(arpa, words), number)
+    info = NgramInfo(
+        tokenizer=tokenizer.fingerprint,
+        order=order,
+        lines_used=len(corpus.lengths),
+        lines_left_out=corpus.lines_left_out,
+        estimator="lmplz" if lmplz else "numpy",
+        unit="words",
+    )
+    with atomic_write(path) as file:
+        progress(f"n-gram: order {order} of {len(corpus.tokens)} words")
+        model = estimate_corpus(corpus, words, order, prune, lmplz, path)
+        model = renumber(model, number[model.vocabulary])
+        progress("n-gram: making and writing the tables")
         names = [words[i] for i in np.argsort(lexicon.place)]
-        *lower, highest = model.tables  # whose back-offs are all 0
-        tables = [*lower, replace(highest, backoff=None)]
-        own = folder / "words.arpa"
-        write_arpa(own, replace(model, tables=tables), names)
-        whole = folder / "whole"
-        make_loadable(own, whole)
-        progress("n-gram: building and writing the tables")
+        write_arpa(file, model, names)
         tables = _spelled(model, lexicon, tokenizer)
-        info = NgramInfo(
-            tokenizer=tokenizer.fingerprint,
-            order=order,
-            lines_used=len(corpus.lengths),
-            lines_left_out=corpus.lines_left_out,
-            estimator="lmplz" if program else "numpy",
-            unit="words",
-        )
         write_ngram(path.with_suffix(".ngram"), tables, info)
-        os.replace(whole, path)
-    return report_on(path, info, corpus)
+    return report_on(path, info, corpus, model)
 
 
 def convert_arpa(
@@ -160,21 +147,27 @@ def convert_arpa(
     tokenizer: Tokenizer,
     path: str | os.PathLike,
     text_style: str = "none",
+    unit: str | None = None,
 ) -> NgramReport:
-    """Take a word n-gram from an ARPA file, for example of KenLM or SRILM.
+    """Make the tables of an ARPA file, for example of KenLM or SRILM.
 
     Arguments
     ---------
     arpa : str or path
         The file.
     tokenizer : Tokenizer
-        One that `find_word_ends` accepts.
+        For words one that `find_word_ends` accepts; for pieces the one that
+        cut the text of the n-gram.
     path : str or path
         Where to write the tables, *.ngram.
     text_style : str
         Normalisation of each word. Those that it makes the same are joined,
         see `merge_words`; those that it turns into none or several, and those
         that the tokenizer cannot spell, are left out with their n-grams.
+        Pieces stay as they are.
+    unit : str, optional
+        "words" or "pieces". None: pieces if the file has one with
+        sentencepiece's sign for a space, "▁".
 
     Returns
     -------
@@ -185,7 +178,8 @@ def convert_arpa(
     ------
     UserError
         For a file that is no whole ARPA model, or of which no word is left,
-        and a tokenizer whose pieces do not tell where words begin.
+        a tokenizer whose pieces do not tell where words begin, and an n-gram
+        of other pieces than the tokenizer's.
 
     Example
     -------
@@ -200,36 +194,36 @@ def convert_arpa(
     ('ca',)
     """
     path = checked_name(path, ".ngram")
-    find_word_ends(tokenizer)
     words = read_words(arpa)
+    if unit is None:
+        spaced = any(SPACE in word for word in words)
+        unit = "pieces" if spaced else "words"
+    lost = {}
     try:
-        lexicon = make_lexicon(words, tokenizer, text_style)
-        whole = read_arpa(arpa, words)
-        model = _over_lexicon(whole, lexicon)
-        tables = _spelled(model, lexicon, tokenizer)
+        if unit == "pieces":
+            model = read_arpa(arpa, lm_words(tokenizer))
+            numbers = np.arange(tokenizer.size) + _SPECIAL
+            model = add_endings(renumber(model, numbers))
+            tables = build_tables(model, tokenizer.size)
+        else:
+            lexicon = make_lexicon(words, tokenizer, text_style)
+            whole = read_arpa(arpa, words)
+            model = _over_lexicon(whole, lexicon)
+            tables = _spelled(model, lexicon, tokenizer)
+            lost = _losses(whole, words, lexicon)
     except UserError as error:
         raise _naming(arpa, error) from error
-    make_folder(path)
     info = NgramInfo(
         tokenizer=tokenizer.fingerprint,
         order=len(model.tables),
         lines_used=0,
         lines_left_out=0,
         estimator="arpa",
-        unit="words",
+        unit=unit,
     )
     write_ngram(path, tables, info)
-    left_out = np.flatnonzero(lexicon.place < 0)
-    return NgramReport(
-        path=path,
-        arpa=Path(arpa),
-        info=info,
-        ngrams=tuple(len(table.words) for table in model.tables),
-        tokens=0,
-        words_left_out=tuple(words[i] for i in left_out.tolist()),
-        share_left_out=_share(whole, left_out),
-        words_joined=len(words) - len(left_out) - len(lexicon.begin) + 1,
-    )
+    counts = tuple(len(table.words) for table in model.tables)
+    return NgramReport(path, Path(arpa), info, counts, tokens=0, **lost)
 
 
 def _over_lexicon(model: NgramModel, lexicon: Lexicon) -> NgramModel:
@@ -242,12 +236,19 @@ def _over_lexicon(model: NgramModel, lexicon: Lexicon) -> NgramModel:
     return join(model, _numbers(lexicon)[kept])
 
 
-def _share(model: NgramModel, rows: np.ndarray) -> float:
-    """Return the unigram probability of some words, of all but <s>."""
+def _losses(
+    model: NgramModel, words: Sequence[str], lexicon: Lexicon
+) -> dict[str, Any]:
+    """Describe the words that a lexicon leaves out or joins."""
+    left_out = np.flatnonzero(lexicon.place < 0)
     unigrams = model.tables[0]
-    words, prob = unigrams.words[:, 0], 10.0**unigrams.log_prob
-    chosen = np.isin(words, rows + _SPECIAL)
-    return float(prob[chosen].sum() / prob[words != START].sum())
+    ids, prob = unigrams.words[:, 0], 10.0**unigrams.log_prob
+    chosen = np.isin(ids, left_out + _SPECIAL)
+    return {
+        "words_left_out": tuple(words[i] for i in left_out.tolist()),
+        "share_left_out": float(prob[chosen].sum() / prob[ids != START].sum()),
+        "words_joined": len(words) - len(left_out) - len(lexicon.begin) + 1,
+    }
 
 
 def _numbers(lexicon: Lexicon) -> np.ndarray:

@@ -36,11 +36,12 @@ import numpy as np
 from nar_asr_lobes.jit import inner, outer
 from nar_asr_lobes.lm.ngram.lookup import score_token
 from nar_asr_lobes.lm.ngram.tables import DTYPES, NgramTables, read_only
-from nar_asr_lobes.lm.words.lexicon import Lexicon, WordEnds
-from nar_asr_lobes.lm.words.tries import (
+from nar_asr_lobes.lm.words.lexicon import (
     NONE,
+    Lexicon,
     Tries,
     WordArcs,
+    WordEnds,
     grow_tries,
     raise_to_beginnings,
     word_arcs,
@@ -87,26 +88,6 @@ def spell_words(
     ------
     UserError
         If the states are too many for the tables.
-
-    Example
-    -------
-    >>> from nar_asr_lobes.dataio.text.pieces import CharTokenizer
-    >>> from nar_asr_lobes.lm.ngram.kneser_ney import estimate
-    >>> from nar_asr_lobes.lm.words.lexicon import find_word_ends, make_lexicon
-    >>> from nar_asr_lobes.lm.ngram.lookup import score_sentence
-    >>> from nar_asr_lobes.lm.ngram.states import build_tables
-    >>> tokenizer = CharTokenizer("ab ")
-    >>> lexicon = make_lexicon(["a", "ab"], tokenizer)
-    >>> model = estimate(np.array([1, 2, 2]), np.array([2, 1]), order=2)
-    >>> words = build_tables(model, 4)
-    >>> letters = estimate(lexicon.pieces, np.diff(lexicon.begin), order=1)
-    >>> spelling = build_tables(letters, tokenizer.size)
-    >>> ends = find_word_ends(tokenizer)
-    >>> tables = spell_words(words, lexicon, spelling, ends)
-    >>> ids = np.array(tokenizer.encode("a ab"))
-    >>> wanted = score_sentence(words, np.array([1, 2]))
-    >>> bool(np.isclose(score_sentence(tables, ids), wanted))
-    True
     """
     arcs = word_arcs(words, len(lexicon.begin) - 1)
     unknown = words.unigram_state[len(lexicon.begin)]

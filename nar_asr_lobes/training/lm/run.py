@@ -18,7 +18,7 @@ import torch
 from speechbrain.utils.run_opts import RunOptions
 
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
-from nar_asr_lobes.lm.neural.scorer import WEIGHTS, NeuralLM
+from nar_asr_lobes.lm.neural import WEIGHTS, NeuralLM
 from nar_asr_lobes.lobes.transformer_lm import BOUNDARY, LmSizes, TransformerLm
 from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.brain import NarBrain

@@ -10,23 +10,21 @@ from tests.compiled_calls import callable_from_python
 pick_candidates = callable_from_python(frame_candidates.pick_candidates)
 
 
-def picked(row, shift, floor, count):
+def picked(row, floor, count):
     """Return the candidates as a list of tokens and scores."""
     tokens, scores = np.empty(count, np.int32), np.empty(count)
-    slack = float(np.ptp(shift[1:]))
-    found = pick_candidates(
-        row, shift, floor, slack, tokens, scores, new_columns(len(row))
-    )
+    columns = new_columns(len(row))
+    found = pick_candidates(row, floor, tokens, scores, columns)
     pairs = zip(tokens[:found].tolist(), scores[:found], strict=True)
     return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
 
 
-def sorted_out(row, shift, floor, count):
+def sorted_out(row, floor, count):
     """Sort all of the row."""
     tokens = [v for v in range(1, len(row)) if row[v] > floor]
     tokens = tokens or [1 + int(row[1:].argmax())]
-    tokens.sort(key=lambda v: (-(row[v] + shift[v]), v))
-    return [(v, row[v] + shift[v]) for v in tokens[:count]]
+    tokens.sort(key=lambda v: (-row[v], v))
+    return [(v, row[v]) for v in tokens[:count]]
 
 
 @pytest.mark.parametrize("size", [2, 3, 64, 65, 66, 200, 256, 257, 258, 1025])
@@ -40,10 +38,9 @@ def test_equals_sorting(size, spread):
         if case % 3 == 0:
             row[rng.random(size) < 0.5] = -math.inf
             row[0] = -1.0
-        shift = np.abs(rng.normal(0.0, 2.0, size)) * (case % 5 == 0)
         floor = float(rng.choice([-math.inf, -3.0, -2.0, -0.5]))
         count = int(rng.choice([1, 2, 20, 500]))
-        arguments = row, shift, floor, count
+        arguments = row, floor, count
         assert picked(*arguments) == sorted_out(*arguments)
 
 
@@ -54,6 +51,5 @@ def test_every_place_is_checked(size, value):
         row = np.full(size, -9.0, np.float32)
         row[place] = value
         tokens, scores = np.empty(1, np.int32), np.empty(1)
-        assert BAD == pick_candidates(
-            row, np.zeros(size), -8.0, 0.0, tokens, scores, new_columns(size)
-        )
+        columns = new_columns(size)
+        assert BAD == pick_candidates(row, -8.0, tokens, scores, columns)

@@ -1,6 +1,5 @@
 """A file is what was written, or is refused in one sentence."""
 
-import hashlib
 import json
 import os
 import random
@@ -62,19 +61,16 @@ def split(content):
 
 
 def joined(header, payload):
-    """Put a file together, with the SHA-256 that it has now."""
-    metadata = header["__metadata__"]
-    digest = hashlib.sha256(metadata["facts"].encode() + payload)
-    metadata["sha256"] = digest.hexdigest()
+    """Put a file together."""
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + payload
 
 
 def change_facts(path, **changes):
-    """Change facts of a file, and its SHA-256 with them."""
+    """Change facts of a file."""
     header, payload = split(path.read_bytes())
-    facts = json.loads(header["__metadata__"]["facts"]) | changes
-    header["__metadata__"]["facts"] = json.dumps(facts)
+    facts = json.loads(header["__metadata__"]["record"]) | changes
+    header["__metadata__"]["record"] = json.dumps(facts)
     path.write_bytes(joined(header, payload))
 
 
@@ -124,29 +120,15 @@ def test_another_tokenizer(path, letters):
 
 def test_no_file_and_foreign_files(path, tmp_path):
     for name in ("none", "."):
-        with pytest.raises(UserError, match="there are no posteriors; check"):
+        with pytest.raises(
+            UserError, match="there is no file of posteriors; ch"
+        ):
             read_posteriors(tmp_path / name, TOKENIZER)
     safetensors.numpy.save_file({"w": np.ones(2)}, path)
-    with pytest.raises(UserError, match=r"holds no posteriors .*; name a file"):
+    with pytest.raises(UserError, match="names no such.*; name a file"):
         read_posteriors(path, TOKENIZER)
     path.write_text('{"id": "u1", "text": "a"}\n')
-    with pytest.raises(UserError, match="damaged .*no whole safetensors file"):
-        read_posteriors(path, TOKENIZER)
-
-
-def test_a_format_of_later_is_not_read(path):
-    content = path.read_bytes()
-    path.write_bytes(content.replace(b"posteriors-1", b"posteriors-2"))
-    with pytest.raises(UserError, match="in a format that this program reads"):
-        read_posteriors(path, TOKENIZER)
-
-
-def test_unreadable(path, monkeypatch):
-    def refuse(*args, **kwargs):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(safetensors, "safe_open", refuse)
-    with pytest.raises(UserError, match=r"cannot be read \(Permission"):
+    with pytest.raises(UserError, match="no whole file of post.*cut off"):
         read_posteriors(path, TOKENIZER)
 
 
@@ -154,9 +136,7 @@ def test_truncated(path):
     content = path.read_bytes()
     for size in {*range(70), *range(0, len(content), 7), len(content) - 1}:
         path.write_bytes(content[:size])
-        with pytest.raises(
-            UserError, match="safetensors: these post.* damaged"
-        ):
+        with pytest.raises(UserError, match="safetensors: is no .*cut off"):
             read_posteriors(path, TOKENIZER)
 
 
@@ -224,16 +204,16 @@ def test_nan_in_a_file_is_named(path):
 )
 def test_facts_that_cannot_be(path, changes):
     change_facts(path, **changes)
-    with pytest.raises(UserError, match="damaged .*it does not say what it ho"):
+    with pytest.raises(UserError, match="whole .*its header says what cannot"):
         read_posteriors(path, TOKENIZER)
 
 
 def test_facts_that_are_no_facts(path):
     header, payload = split(path.read_bytes())
-    for facts in ("", "[]", "[" * 10**5, '"a"', "{}", "NaN"):
-        header["__metadata__"]["facts"] = facts
+    for facts in ("", "[]", "[" * 10**5, '"a"', "{}", "NaN", "3", "[[]]"):
+        header["__metadata__"]["record"] = facts
         path.write_bytes(joined(header, payload))
-        with pytest.raises(UserError, match="it does not say what it holds"):
+        with pytest.raises(UserError, match="its (header|record)"):
             read_posteriors(path, TOKENIZER)
 
 
@@ -259,14 +239,14 @@ def test_another_tensor(path, tensor):
     header, payload = split(path.read_bytes())
     header["log_probs"] |= tensor
     path.write_bytes(joined(header, payload))
-    with pytest.raises(UserError, match="these posteriors are damaged or were"):
+    with pytest.raises(UserError, match="whole file of post|in torch.float32"):
         read_posteriors(path, TOKENIZER)
 
 
 def test_another_tensors_name(path):
     content = path.read_bytes()
     path.write_bytes(content.replace(b'"log_probs"', b'"log-probs"'))
-    with pytest.raises(UserError, match="these posteriors are damaged or were"):
+    with pytest.raises(UserError, match="is no whole file of posteriors"):
         read_posteriors(path, TOKENIZER)
 
 
@@ -290,17 +270,17 @@ def mutated(content, rng):
     return bytes(data)
 
 
-def test_mutated_files_are_refused_or_the_same(saved, path):
-    """None crashes; 600 files, a half with the SHA-256 they should have."""
+def test_mutated_files_are_refused_or_alike(saved, path):
+    """None crashes; 600 files, a half of them with mutated facts."""
     rng, content, messages = random.Random(7), path.read_bytes(), set()
     header, payload = split(content)
-    facts = header["__metadata__"]["facts"].encode()
+    facts = header["__metadata__"]["record"].encode()
     loaded = 0
     for round_ in range(600):
         path.unlink()  # what is mapped from the last round stays whole
         if round_ % 2:
             text = mutated(facts, rng).decode(errors="replace")
-            header["__metadata__"]["facts"] = text
+            header["__metadata__"]["record"] = text
             path.write_bytes(joined(header, payload))
         else:
             path.write_bytes(mutated(content, rng))
@@ -310,9 +290,9 @@ def test_mutated_files_are_refused_or_the_same(saved, path):
             messages.add(str(error))
             continue
         loaded += 1
-        rows = replace(saved, log_probs=found.log_probs)
-        assert same(rows if round_ % 2 else found, saved)
-    assert 5 < loaded < 200 and len(messages) > 7
+        assert len(found.log_probs) == len(found.ids) == len(found.references)
+        assert all(v.amax() <= 1e-3 for v in found.log_probs if len(v))
+    assert 5 < loaded < 400 and len(messages) > 7
     for message in messages:
         assert message.startswith(f"{path}: ") and "\n" not in message
         assert message.count("; ") == 1, message

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from nar_asr_lobes.lm.ngram.arpa import write_arpa
 from nar_asr_lobes.lm.ngram.kneser_ney import estimate
+from tests.lm.arpa_files import save
 
 REFERENCES = {
     "notes.1": (),
@@ -45,7 +45,7 @@ def test_equal_to_lmplz(
     text, order = name.split(".")[:2]
     lines = [line.replace(" ", "▁") for line in reference_text(text)]
     model = estimate(*corpus(lines), int(order), REFERENCES[name])
-    write_arpa(tmp_path / "a", model, [chr(i) for i in range(0x2600)])
+    save(tmp_path / "a", model, [chr(i) for i in range(0x2600)])
     found = read_arpa(tmp_path / "a")
     assert_equal(found, reference_arpa(name), tolerance=2e-6)
 
@@ -65,7 +65,7 @@ def test_every_context_is_a_distribution(
 ):
     text = random_lines(3, alphabet, lines)
     model = estimate(*corpus(text), order, prune)
-    write_arpa(tmp_path / "a", model, [chr(i) for i in range(128)])
+    save(tmp_path / "a", model, [chr(i) for i in range(128)])
     grams = read_arpa(tmp_path / "a")
     words = {w for (w,) in (g for g in grams if len(g) == 1)} - {"<s>"}
     contexts = {gram[:-1] for gram in grams} | {("<unk>", "a"), ("<s>",)}

@@ -35,14 +35,14 @@ class Words(Tokenizer):
 def trained(request, tmp_path):
     """What came of training a model."""
     path = tmp_path / "lm.arpa"
-    return train_ngram(TEXT, TOKENIZER, request.param, path, use_lmplz=False)
+    return train_ngram(TEXT, TOKENIZER, request.param, path)
 
 
 @pytest.fixture
 def lm(tmp_path):
     """A trigram."""
     path = tmp_path / "lm.arpa"
-    report = train_ngram(TEXT, TOKENIZER, 3, path, use_lmplz=False)
+    report = train_ngram(TEXT, TOKENIZER, 3, path)
     return NgramLM.load(report.path, TOKENIZER)
 
 
@@ -207,7 +207,7 @@ def test_pieces_named_like_boundaries_are_ordinary(tmp_path):
         if pieces is odd:
             lines = [" ".join(names[w] for w in t.split()) for t in text]
         path = tmp_path / f"{len(models)}.arpa"
-        report = train_ngram(lines, tokenizer, 3, path, use_lmplz=False)
+        report = train_ngram(lines, tokenizer, 3, path)
         models.append(NgramLM.load(report.path, tokenizer))
     plain, other = models
     for tokens in itertools.product(range(1, 7), repeat=3):

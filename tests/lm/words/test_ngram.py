@@ -111,7 +111,7 @@ def test_sentences_cost_what_kenlm_says(tmp_path, text, kind, order, min_count):
     if kind != "char":
         tokenizer = train_tokenizer(lines, kind, 24)
     report = train_word_ngram(
-        lines, tokenizer, order, path, (), False, min_count
+        lines, tokenizer, order, path, (), None, min_count
     )
     assert report.path == tmp_path / "lm.ngram"
     assert report.info == NgramInfo(
@@ -131,10 +131,63 @@ def test_sentences_cost_what_kenlm_says(tmp_path, text, kind, order, min_count):
 def test_pruned_models_too(tmp_path, text):
     words, lines = text
     path = tmp_path / "lm.arpa"
-    report = train_word_ngram(lines, TOKENIZER, 3, path, (0, 0, 2), False)
+    report = train_word_ngram(lines, TOKENIZER, 3, path, (0, 0, 2))
     whole = train_word_ngram(lines, TOKENIZER, 3, tmp_path / "w.arpa")
     assert report.ngrams[2] < whole.ngrams[2]
     assert_kenlms(report.path, path, sentences(words, 100, seed=3))
+
+
+SRILM_PIECES = """
+\\data\\
+ngram 1=6
+ngram 2=4
+ngram 3=1
+
+\\1-grams:
+-0.9\t</s>
+-99\t<s>\t-0.3
+-1.2\t<unk>
+-0.8\ta\t-0.2
+-0.7\t▁\t0.1
+-1.1\tb\t-0.15
+
+\\2-grams:
+-0.4\t<s> a\t-0.25
+-0.3\ta ▁
+-0.2\ta <unk>
+-0.2\tb </s>
+
+\\3-grams:
+-0.1\t<s> a b
+
+\\end\\
+"""
+
+
+def test_pieces_of_another_program(tmp_path):
+    """Without the bigram that ends the trigram, and with <unk> in another."""
+    arpa, tokenizer = tmp_path / "srilm.arpa", CharTokenizer(" ab")
+    arpa.write_text(SRILM_PIECES)
+    report = convert_arpa(arpa, tokenizer, tmp_path / "lm.ngram")
+    assert report.info == NgramInfo(
+        tokenizer.fingerprint, 3, 0, 0, "arpa", "pieces"
+    )
+    assert report.ngrams == (6, 4, 1)  # "a b" for "a <unk>"
+    lm = NgramLM.load(report.path, tokenizer)
+    for text, wanted in [
+        ("ab", -0.4 - 0.1 - 0.2),
+        ("a b", -0.4 - 0.25 - 0.3 + 0.1 - 1.1 - 0.2),
+        ("bb", -0.3 - 1.1 - 0.15 - 1.1 - 0.2),
+    ]:
+        found = lm.sentence(tokenizer.encode(text)) / math.log(10)
+        assert found == pytest.approx(wanted, abs=1e-5), text
+
+
+def test_pieces_of_another_tokenizer_are_told(tmp_path):
+    arpa = tmp_path / "srilm.arpa"
+    arpa.write_text(SRILM_PIECES)
+    with pytest.raises(UserError, match="srilm.arpa: its word 'b' is neither"):
+        convert_arpa(arpa, CharTokenizer(" a"), tmp_path / "lm.ngram")
 
 
 def test_a_file_of_another_program(tmp_path):
@@ -355,7 +408,7 @@ def test_any_word_may_stand_in_a_text(tmp_path, words):
     """Those that a language model would misread are unknown words."""
     tokenizer = CharTokenizer(" ab<>sre/\x01")
     path = tmp_path / "lm.arpa"
-    report = train_word_ngram([words, "b b"], tokenizer, 2, path, (), False)
+    report = train_word_ngram([words, "b b"], tokenizer, 2, path)
     kenlm.Model(str(path))
     known = words.split()[0] in ("a", "<rare>")
     assert report.ngrams[0] == 4 + known
@@ -365,13 +418,13 @@ def test_any_word_may_stand_in_a_text(tmp_path, words):
 def test_lines_left_out_and_an_older_model(tmp_path):
     path = tmp_path / "lm.arpa"
     lines = ["ab a", "a x", "", "b"]
-    report = train_word_ngram(lines, TOKENIZER, 2, path, (), False)
+    report = train_word_ngram(lines, TOKENIZER, 2, path)
     assert (report.info.lines_used, report.info.lines_left_out) == (2, 2)
     assert report.unknown_characters == ("x",)
     assert sorted(os.listdir(tmp_path)) == ["lm.arpa", "lm.ngram"]
     before = path.read_bytes()
     with pytest.raises(UserError, match="no word of the text occurs 3 times"):
-        train_word_ngram(lines, TOKENIZER, 2, path, (), False, min_count=3)
+        train_word_ngram(lines, TOKENIZER, 2, path, (), None, min_count=3)
     with pytest.raises(UserError, match="min_count is 0; it must be a whole"):
         train_word_ngram(lines, TOKENIZER, 2, path, min_count=0)
     assert path.read_bytes() == before
@@ -385,14 +438,6 @@ def test_tokenizers_that_cannot_end_a_word(tmp_path):
     (tmp_path / "s.arpa").write_text(SRILM)
     with pytest.raises(UserError, match=message):
         convert_arpa(tmp_path / "s.arpa", tokenizer, tmp_path / "lm.ngram")
-
-
-@pytest.mark.parametrize("name", ["own", "words", "whole"])
-def test_any_name_will_do(tmp_path, name):
-    """Also those of the files that stand beside it for a while."""
-    path = tmp_path / f"{name}.arpa"
-    train_word_ngram(["ab", "b"], TOKENIZER, 2, path, use_lmplz=False)
-    assert sorted(read_words(path)) == ["ab", "b"]
 
 
 def test_names_that_are_not_of_such_a_file(tmp_path):

@@ -7,7 +7,6 @@ import random
 
 import numpy as np
 import pytest
-import torch
 
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer, train_tokenizer
 from nar_asr_lobes.decoding.beam.search import prefix_beam_search
@@ -19,8 +18,8 @@ from nar_asr_lobes.lm.ngram.lookup import score_token
 from nar_asr_lobes.lm.ngram.scorer import NgramLM
 from nar_asr_lobes.lm.ngram.states import build_tables
 from nar_asr_lobes.lm.ngram.tables import find_fault
+from nar_asr_lobes.lm.words import lexicon as word_lexicon
 from nar_asr_lobes.lm.words import tables as word_tables
-from nar_asr_lobes.lm.words import tries
 from nar_asr_lobes.lm.words.lexicon import make_lexicon
 from nar_asr_lobes.lm.words.ngram import train_word_ngram
 
@@ -165,17 +164,6 @@ def test_no_piece_raises_a_score(trained):
     assert find_fault(tables) is None
 
 
-def test_batched_look_ups_are_equal(trained):
-    tokenizer, *_, lm = trained
-    states, tokens = np.indices((len(lm.tables.final), tokenizer.size - 1))
-    found = lm.batched(torch.device("cpu")).score(
-        torch.tensor(states[:, 0]), torch.tensor(tokens + 1)
-    )
-    score = np.vectorize(functools.partial(score_token, lm.tables))
-    for values, wanted in zip(found, score(states, tokens + 1), strict=True):
-        np.testing.assert_allclose(values, wanted, 1e-12)
-
-
 def test_an_unlimited_beam_is_exhaustive(trained, naive):
     """Alignments are enumerated, and the pieces' words scored by the ARPA."""
     tokenizer, *_, lm = trained
@@ -251,7 +239,7 @@ def test_a_beam_of_five_keeps_the_beginning_of_the_right_word(
 
 
 def test_too_many_states_are_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(tries, "_MOST_STATES", 20)
+    monkeypatch.setattr(word_lexicon, "_MOST_STATES", 20)
     path, tokenizer = tmp_path / "lm.arpa", TOKENIZERS["bpe"]
     with pytest.raises(UserError, match="states over pieces, more than 19; pr"):
         train_word_ngram(LINES, tokenizer, 2, path, (), False)

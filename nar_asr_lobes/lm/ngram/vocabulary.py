@@ -1,4 +1,6 @@
-"""Joins the words of an n-gram that are one, such as "The" and "the".
+"""Changes of the words of an n-gram model, and of which n-grams it has.
+
+Words get other numbers, are left out, or become one, such as "The" and "the".
 
 A model over words w becomes one over joined words v. With h for a history, g
 for the joined one and h- for h without its first word,
@@ -12,27 +14,104 @@ exact for bigrams; in longer n-grams, P(v | g-) stands for the same of each h-.
 Of 77,000 words of cased consultations (order 3), new ones have a perplexity of
 45.5; with an estimate on lower-cased text 44.2, with one spelling a word 147.
 
-K: n-grams of one order, G: joined ones.
+K: n-grams of one order n, G: joined ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nar_asr_lobes.lm.ngram.kneser_ney import (
     SPECIAL_WORDS,
+    UNKNOWN,
     NgramModel,
     NgramTable,
 )
 from nar_asr_lobes.lm.ngram.states import unusable
-from nar_asr_lobes.lm.words.model import find_rows, hash_rows
 
 _SPECIAL = len(SPECIAL_WORDS)
-_ROUNDING = 1e-9
 _LEAST = 1e-99  # -99 is the format's sign for log10 of 0
+_ROUNDING = 1e-9
+_PRIME = np.uint64(0x9E3779B97F4A7C15)
+
+
+def renumber(model: NgramModel, number: np.ndarray) -> NgramModel:
+    """Give words other numbers, or leave them out with their n-grams.
+
+    Arguments
+    ---------
+    model : NgramModel
+    number : np.ndarray
+        int [V]: that of each word, as in `NgramTable`; -1 to leave it out, 0
+        to make it <unk>, which is then as probable as all such words. It
+        stays where n-grams begin with it; others that hold it are left out.
+
+    Returns
+    -------
+    NgramModel
+        Its vocabulary are the numbers from 0 on.
+    """
+    number = np.append(np.arange(_SPECIAL), number)
+    tables = []
+    for table in model.tables:
+        words = number[table.words].astype(np.int32)
+        kept = (words >= 0).all(1) & (words[:, 1:] != UNKNOWN).all(1)
+        log_prob, backoff = table.log_prob[kept], table.backoff[kept]
+        tables.append(NgramTable(words[kept], log_prob, backoff))
+    tables[0] = _one_unknown(tables[0])
+    return NgramModel(np.arange(number.max() - _SPECIAL + 1), tables)
+
+
+def _one_unknown(unigrams: NgramTable) -> NgramTable:
+    """Make one <unk> of all."""
+    rows = np.flatnonzero(unigrams.words[:, 0] == UNKNOWN)
+    if len(rows) < 2:
+        return unigrams
+    log_prob, backoff = unigrams.log_prob.copy(), unigrams.backoff.copy()
+    log_prob[rows[0]] = np.log10(np.sum(10.0 ** log_prob[rows]))
+    backoff[rows[0]] = backoff[rows].sum()  # nothing follows all but one
+    kept = np.delete(np.arange(len(log_prob)), rows[1:])
+    return NgramTable(unigrams.words[kept], log_prob[kept], backoff[kept])
+
+
+def add_endings(model: NgramModel) -> NgramModel:
+    """Add the n-grams that end others and are missing; nothing else changes.
+
+    SRILM's pruning may keep "a b c" without "b c". What is added has the
+    probability that the back-off rule gives it.
+
+    Arguments
+    ---------
+    model : NgramModel
+
+    Returns
+    -------
+    NgramModel
+    """
+    tables, known = list(model.tables), [len(t.words) for t in model.tables]
+    for n in range(len(tables) - 1, 1, -1):
+        lower, ends = tables[n - 1], tables[n].words[:, 1:]
+        missing = ends[~np.isin(_hash_rows(ends), _hash_rows(lower.words))]
+        if len(missing):
+            missing = np.unique(missing, axis=0)
+            zeros = np.zeros(len(missing), dtype=np.float32)
+            tables[n - 1] = NgramTable(
+                np.concatenate([lower.words, missing]),
+                np.concatenate([lower.log_prob, zeros]),
+                np.concatenate([lower.backoff, zeros]),
+            )
+    for n in range(1, len(tables) - 1):
+        lower, words = tables[n - 1], tables[n].words[known[n] :]
+        if len(words):
+            context, ending = words[:, :-1], words[:, 1:]
+            tables[n].log_prob[known[n] :] = (
+                lower.backoff[_find_rows(lower.words, context)]
+                + lower.log_prob[_find_rows(lower.words, ending)]
+            )
+    return replace(model, tables=tables)
 
 
 def merge_words(model: NgramModel, number: np.ndarray) -> NgramModel:
@@ -41,7 +120,7 @@ def merge_words(model: NgramModel, number: np.ndarray) -> NgramModel:
     Arguments
     ---------
     model : NgramModel
-        With back-offs in all orders and no ending missing (`add_endings`).
+        No ending is missing (`add_endings`).
     number : np.ndarray
         int [V]: the new number of each word, as in `NgramTable`.
 
@@ -105,7 +184,7 @@ def _join(
     table: NgramTable, number: np.ndarray, lower: Sequence[_Order]
 ) -> _Order:
     """Join the n-grams of one order; the one below it, if any, is joined."""
-    if len(np.unique(hash_rows(table.words))) < len(table.words):
+    if len(np.unique(_hash_rows(table.words))) < len(table.words):
         raise unusable("an n-gram stands twice")
     prob, backoff = (
         10.0 ** values.astype(np.float64)
@@ -172,7 +251,7 @@ def _joined_prob(
 
 
 def _rows(words: np.ndarray, wanted: np.ndarray, part: str) -> np.ndarray:
-    rows = find_rows(words, wanted)
+    rows = _find_rows(words, wanted)
     if (words[rows] != wanted).any():
         raise unusable(f"the {part} of an n-gram is missing")
     return rows
@@ -180,3 +259,23 @@ def _rows(words: np.ndarray, wanted: np.ndarray, part: str) -> np.ndarray:
 
 def _log10(values: np.ndarray) -> np.ndarray:
     return np.log10(np.maximum(values, _LEAST)).astype(np.float32)
+
+
+def _find_rows(words: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Find n-grams; one that is not there gets any row."""
+    hashes = _hash_rows(words)
+    order = np.argsort(hashes)
+    found = np.searchsorted(hashes, _hash_rows(wanted), sorter=order)
+    return order[np.minimum(found, len(order) - 1)]
+
+
+def _hash_rows(words: np.ndarray) -> np.ndarray:
+    """Return a number for each n-gram, the same for the same words.
+
+    Were two alike, the tables' own check would find what is missing.
+    """
+    hashes = np.zeros(len(words), dtype=np.uint64)
+    for column in words.T:
+        hashes = (hashes ^ column.astype(np.uint64)) * _PRIME
+        hashes ^= hashes >> np.uint64(29)
+    return hashes

@@ -1,7 +1,6 @@
 """Scores token sequences with a Transformer language model.
 
     lm.safetensors, lm.safetensors.json -> NeuralLM -> whole sentences, batched
-                                                    -> a beam's prefixes
 
 The JSON holds the sizes, the tokenizer's fingerprint, the weights' SHA-256 and
 a seal on all that; nothing is parsed as weights before it matches.
@@ -12,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -20,9 +19,7 @@ import torch
 
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lm.neural.prefixes import BatchedNeural, PrefixStates
-from nar_asr_lobes.lm.ngram.estimation import make_folder
-from nar_asr_lobes.lobes.transformer_lm import BOUNDARY, LmSizes, TransformerLm
+from nar_asr_lobes.lobes.transformer_lm import LmSizes, TransformerLm
 from nar_asr_lobes.storage import atomic_write
 
 WEIGHTS = "lm.safetensors"  # in the folder of a training
@@ -33,11 +30,9 @@ _BATCH_TOKENS = 8192  # padded tokens of a batch of sentences
 
 
 class NeuralLM:
-    """A Transformer language model over a tokenizer's pieces; see `load`.
+    """A Transformer language model over a tokenizer's tokens; see `load`.
 
-    ``sentences`` scores an N-best; ``batched`` gives what a batched search
-    asks for; ``start``, ``score``, ``final`` and ``sentence`` take one token
-    at a time. The compiled search knows n-grams only.
+    It re-scores N-best lists; the beam search knows n-grams only.
 
     Arguments
     ---------
@@ -47,13 +42,8 @@ class NeuralLM:
     Example
     -------
     >>> lm = NeuralLM(TransformerLm(LmSizes(16, 2, 32, 1), vocab_size=4))
-    >>> whole = lm.sentences([(1, 3), (), (2, 2, 2)])
-    >>> state, total = lm.start(), 0.0
-    >>> for token in (1, 3):
-    ...     log_prob, state = lm.score(state, token)
-    ...     total += log_prob
-    >>> abs(total + lm.final(state) - whole[0]) < 1e-4
-    True
+    >>> len(lm.sentences([(1, 3), (), (2, 2, 2)]))
+    3
     """
 
     def __init__(self, model: TransformerLm):
@@ -115,7 +105,6 @@ class NeuralLM:
             The one the model was trained with.
         """
         path = Path(path)
-        make_folder(path)
         weights = {
             name: value.detach().cpu().contiguous()
             for name, value in self.model.state_dict().items()
@@ -162,7 +151,11 @@ class NeuralLM:
             For an id outside 1..size-1.
         """
         for token in {token for sentence in sentences for token in sentence}:
-            self._check(token)
+            if not 0 < token < self.model.vocab_size:
+                raise ValueError(
+                    f"id {token} is not in 1..{self.model.vocab_size - 1}; "
+                    "remove blanks and masks before scoring"
+                )
         order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
         scores = [0.0] * len(sentences)
         while order:  # from the longest on, so that it sets the padding
@@ -183,58 +176,9 @@ class NeuralLM:
         scores = self.model(tokens.to(self._device), lengths.to(self._device))
         return scores.double().sum(dim=1).tolist()
 
-    def batched(self) -> BatchedNeural:
-        """Return the model as a batched search asks for it."""
-        return BatchedNeural(self.model)
-
-    def start(self) -> PrefixStates:
-        """Return the state at the start of a sentence."""
-        return self.batched().start(1)
-
-    def score(
-        self, state: PrefixStates, token_id: int
-    ) -> tuple[float, PrefixStates]:
-        """Predict one token after a single state.
-
-        Arguments
-        ---------
-        state : PrefixStates
-            Of one sentence, from `start` or `score`.
-        token_id : int
-            In 1..size-1; the blank is no token.
-
-        Returns
-        -------
-        tuple
-            Natural log-probability of the token, and the state after it.
-
-        Raises
-        ------
-        ValueError
-            For an id outside 1..size-1.
-        """
-        self._check(token_id)
-        log_prob = float(state.log_probs()[0, token_id])
-        return log_prob, state.extend(torch.tensor([token_id]))
-
-    def final(self, state: PrefixStates) -> float:
-        """Return the natural log-probability of ending the sentence here."""
-        return float(state.log_probs()[0, BOUNDARY])
-
-    def sentence(self, tokens: Iterable[int]) -> float:
-        """Return the natural log-probability of a sentence and its end."""
-        return self.sentences([list(tokens)])[0]
-
     @property
     def _device(self) -> torch.device:
         return self.model.embedding.weight.device
-
-    def _check(self, token: int) -> None:
-        if not 0 < token < self.model.vocab_size:
-            raise ValueError(
-                f"id {token} is not in 1..{self.model.vocab_size - 1}; remove"
-                " blanks and masks before scoring"
-            )
 
 
 def _seal(record: dict) -> str:

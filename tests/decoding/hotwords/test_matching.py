@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
 
-from nar_asr_lobes.decoding.hotwords.rules import HotRules
+from nar_asr_lobes.decoding.hotwords.matching import (
+    PhraseTrie,
+    compile_phrases,
+)
+from nar_asr_lobes.lm.ngram.lookup import score_token
 from tests.decoding.hot_oracle import naive_gain
 
 # space and letters; pieces, of which 1 is a space and 1 to 3 begin words;
@@ -41,13 +45,15 @@ def random_text(rng, phrases, size=5):
     return tokens
 
 
-def walk(rules, tokens):
-    """The gains of all tokens, and of the end."""
-    state, gains = rules.start, []
-    for token in tokens:
-        state, gain = rules.step(state, token)
-        gains.append(gain)
-    return [*gains, rules.end(state)]
+def walk(phrases, signs, *texts):
+    """The gains of all tokens of each text, and of its end."""
+    tables, _ = compile_phrases(PhraseTrie(phrases, *signs), 7)
+    for tokens in texts:
+        state, gains = int(tables.start[0]), []
+        for token in tokens:
+            gain, state = score_token(tables, state, token)
+            gains.append(int(gain))
+        yield [*gains, int(tables.final[state])]
 
 
 @pytest.mark.parametrize("signs", [CHARACTERS, PIECES, MIXED])
@@ -55,10 +61,10 @@ def test_token_by_token_equals_the_rules_of_the_whole(signs):
     rng, above, repeated = np.random.default_rng(1), 0, 0
     for _ in range(300):
         phrases = random_phrases(rng, *signs)
-        rules = HotRules(phrases, *signs)
-        for _ in range(20):
-            tokens = random_text(rng, phrases)
-            gains = walk(rules, tokens)
+        texts = [random_text(rng, phrases) for _ in range(20)]
+        for tokens, gains in zip(
+            texts, walk(phrases, signs, *texts), strict=True
+        ):
             expected = naive_gain(tokens, phrases, *signs, limit=99)
             assert sum(gains) == expected, (phrases, tokens)
             assert max(gains) <= 1 and gains[-1] <= 0
@@ -67,16 +73,34 @@ def test_token_by_token_equals_the_rules_of_the_whole(signs):
     assert above > 1500 and repeated > 500
 
 
-def test_a_phrase_behind_itself_gains_nothing():
-    rules = HotRules([(2, 3), (3,)], *CHARACTERS)
-    assert sum(walk(rules, [2, 3, 1] * 9)) == 2
-    assert sum(walk(rules, [2, 3, 1, 1, 2, 3])) == 2  # nor behind two spaces
-    assert sum(walk(rules, [2, 3, 1, 2, 1, 2, 3])) == 4  # a word between
-    assert sum(walk(rules, [2, 3, 1, 3, 1] * 9)) == 5  # 2 + 1 + 2: a chain of 3
-
-
 def test_a_word_that_only_begins_like_a_phrase_gains_nothing():
-    rules = HotRules([(2, 3, 1, 2), (2,)], *CHARACTERS)
-    assert walk(rules, [2, 3, 1, 2, 2]) == [1, 1, 1, 1, -4, 0]
-    assert walk(rules, [2, 3, 1, 2]) == [1, 1, 1, 1, 0]
-    assert walk(rules, [3, 2, 1, 2, 1, 3]) == [0, 0, 0, 1, 0, 0, 0]
+    found = walk(
+        [(2, 3, 1, 2), (2,)],
+        CHARACTERS,
+        [2, 3, 1, 2, 2],
+        [2, 3, 1, 2],
+        [3, 2, 1, 2, 1, 3],
+    )
+    assert [*found] == [
+        [1, 1, 1, 1, -4, 0],
+        [1, 1, 1, 1, 0],
+        [0, 0, 0, 1, 0, 0, 0],
+    ]
+
+
+@pytest.mark.parametrize("signs", [CHARACTERS, PIECES])
+def test_states_are_hardly_more_than_tokens_of_phrases(signs):
+    """Else lists of 10,000 phrases would take a minute."""
+    rng = np.random.default_rng(5)
+    spaces = [[2] if signs is PIECES else [], [3 if signs is PIECES else 1]]
+    phrases = {
+        tuple(
+            token
+            for word in range(1 + i % 3)
+            for token in [*spaces[word > 0], *rng.integers(4, 7, size=8)]
+        )
+        for i in range(200)
+    }
+    tables, closings = compile_phrases(PhraseTrie([*phrases], *signs), 7)
+    assert len(tables.final) < 1.1 * sum(map(len, phrases))
+    assert len(closings.code) == len(phrases)

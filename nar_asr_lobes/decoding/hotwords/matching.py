@@ -1,0 +1,185 @@
+"""Finds listed phrases in tokens, one token at a time (Aho-Corasick).
+
+A phrase occurs where its tokens stand from the start of a word up to a word
+boundary or the end of the sentence. Each token that an occurrence covers gains
+1, once. Tokens on their way through a phrase gain at once and give it back
+where the phrase does not come to its end.
+
+How often a phrase may gain is not decided here but counted by the search
+(`closings`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nar_asr_lobes.decoding.hotwords.closings import NONE, Closings
+from nar_asr_lobes.lm.ngram.tables import DTYPES, NgramTables, read_only
+
+_NOWHERE, _ROOT = 0, 1
+
+
+class PhraseTrie:
+    """The phrases as a trie with suffix links between word starts.
+
+    Node 0: inside a word that no phrase begins with. Node 1: the root. Any
+    other node stands for the longest run of last tokens that begins a phrase.
+
+    Arguments
+    ---------
+    phrases : sequence of sequences of int
+        Token ids of each phrase; none is empty, none stands twice.
+    boundaries : set of int
+        Tokens before which a word ends.
+    spaces : set of int
+        Those of them that are nothing but a space.
+    leading : bool
+        Whether a word's first token holds the space before it.
+    """
+
+    def __init__(
+        self,
+        phrases: Sequence[Sequence[int]],
+        boundaries: set[int],
+        spaces: set[int],
+        leading: bool = False,
+    ):
+        self.boundaries, self._spaces = boundaries, spaces
+        self._leading = leading
+        self.children: list[dict[int, int]] = [{}, {}]
+        self.length, self.phrase = [0, 0], [NONE, NONE]
+        # phrases that may come of a node: first:last, as they are sorted
+        self.first, self.last = [0, 0], [0, 0]
+        for number, tokens in enumerate(sorted(phrases)):
+            node = _ROOT
+            for token in tokens:
+                node = self._child(node, token, number)
+            self.phrase[node] = number
+        # of the longest phrase that ends at the node
+        self.closes = [0] * len(self.length)
+        self.suffix = [_NOWHERE] * len(self.length)
+        self._link()
+
+    @property
+    def start(self) -> int:
+        """The node at the start of a sentence."""
+        return _NOWHERE if self._leading else _ROOT
+
+    def enter(self, token: int) -> int:
+        """Return the node behind a token that goes on with no phrase."""
+        if token not in self.boundaries:
+            return _NOWHERE
+        if token in self._spaces and not self._leading:
+            return _ROOT
+        return self.children[_ROOT].get(token, _NOWHERE)
+
+    def _child(self, node: int, token: int, phrase: int) -> int:
+        child = self.children[node].setdefault(token, len(self.children))
+        if child == len(self.children):
+            self.children.append({})
+            self.length.append(self.length[node] + 1)
+            self.phrase.append(NONE)
+            self.first.append(phrase)
+            self.last.append(phrase)
+        self.last[child] = phrase + 1
+        return child
+
+    def _link(self) -> None:
+        """Set suffixes and phrase ends, shorter nodes first."""
+        nodes = [_ROOT]
+        for node in nodes:
+            for token, child in self.children[node].items():
+                nodes.append(child)
+                if node != _ROOT:
+                    self.suffix[child] = self._next(self.suffix[node], token)
+                if self.phrase[child] != NONE:
+                    self.closes[child] = self.length[child]
+                    continue
+                suffix = self.suffix[child]
+                self.phrase[child] = self.phrase[suffix]
+                self.closes[child] = self.closes[suffix]
+
+    def _next(self, node: int, token: int) -> int:
+        while node != _NOWHERE:
+            if token in self.children[node]:
+                return self.children[node][token]
+            node = self.suffix[node]
+        return self.enter(token)
+
+
+def compile_phrases(
+    trie: PhraseTrie, size: int
+) -> tuple[NgramTables, Closings]:
+    """Write the matching as the tables of an n-gram.
+
+    A state is a node and which of its tokens a phrase covers that has ended,
+    as bits, the last token's the lowest. It has arcs to the node's children
+    and backs off to its suffix. A token that begins a word has a back-off
+    chain of its own: before it, a phrase ends.
+
+    Tokens gained stand in place of log-probabilities.
+    """
+    numbers, states = {}, []
+
+    def number(node: int, covered: int) -> int:
+        state = node, covered & ((1 << trie.length[node]) - 1)
+        if state not in numbers:
+            numbers[state] = len(states)
+            states.append(state)
+        return numbers[state]
+
+    number(_NOWHERE, 0)  # state 0, whose arcs are the unigrams
+    start = number(trie.start, 0)
+    entered = [trie.enter(token) for token in range(1, size)]
+    unigram_state = [0, *(number(node, 0) for node in entered)]
+    tokens, targets, begin = [], [], [0]
+    ends, final = [], []
+    chains = [], []  # of tokens within a word, and of those that begin one
+    for node, covered in states:  # grows meanwhile
+        length, suffix = trie.length[node], trie.suffix[node]
+        ended = covered | ((1 << trie.closes[node]) - 1)
+        before, behind = covered.bit_count(), ended.bit_count()
+        phrase = trie.phrase[node] if behind > before else NONE
+        reach = trie.first[node], trie.last[node]
+        pending = length - before
+        ends.append((phrase, behind - before, pending, *reach))
+        final.append(behind - length)
+        kept = trie.length[suffix]
+        for chain, bits in zip(chains, (covered, ended), strict=True):
+            # what is left behind uncovered is given back
+            given_back = length - kept - (bits >> kept).bit_count()
+            chain.append((-given_back, number(suffix, bits)))
+        for token, child in sorted(trie.children[node].items()):
+            bits = ended if token in trie.boundaries else covered
+            tokens.append(token)
+            targets.append(number(child, bits << 1))
+        begin.append(len(tokens))
+    backoff, backoff_state = zip(*chains[0], *chains[1], strict=True)
+    boundary = np.isin(np.arange(size), list(trie.boundaries))
+    arrays = NgramTables(
+        unigram_log_prob=[-np.inf, *(trie.length[node] for node in entered)],
+        unigram_state=unigram_state,
+        backoff=backoff,
+        backoff_state=backoff_state,
+        final=final,
+        arc_begin=begin,
+        arc_token=tokens,
+        arc_log_prob=np.ones(len(tokens)),
+        arc_state=targets,
+        start=[start],
+        chain=boundary * len(states),
+    )
+    tables = NgramTables(*map(read_only, arrays, DTYPES))
+    return tables, _closings(ends, boundary, 1 + max(trie.phrase))
+
+
+def _closings(
+    ends: list[tuple[int, ...]], boundary: np.ndarray, phrases: int
+) -> Closings:
+    """Put the numbers of all states, in the order of fields, into arrays."""
+    columns = np.array(ends, np.int32).T
+    phrase, tokens, pending, first, last = map(np.ascontiguousarray, columns)
+    code = np.random.default_rng(0).integers(2**62, size=phrases)
+    return Closings(phrase, tokens, pending, first, last, boundary, code)
