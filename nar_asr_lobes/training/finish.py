@@ -185,9 +185,9 @@ def describe_tuning(before: DecodingOptions, after: DecodingOptions) -> str:
 
     Example
     -------
-    >>> tuned = DecodingOptions().updated({"beam_lm": {"lm_weight": 0.25}})
+    >>> tuned = DecodingOptions().updated({"beam5_lm": {"lm_weight": 0.25}})
     >>> describe_tuning(DecodingOptions(), tuned)
-    '  beam_lm.lm_weight  0.5 -> 0.25'
+    '  beam5_lm.lm_weight  0.5 -> 0.25'
     """
     changes = {}
     for part in fields(before):

@@ -9,7 +9,7 @@ from pathlib import Path
 PACKAGE = "nar_asr_lobes"
 # From the lowest to the highest; folders of one row know nothing of each other.
 LEVELS = (
-    ("errors", "jit", "streams"),
+    ("errors", "jit"),
     ("schema", "storage", "distributed"),
     ("tensors",),
     ("dataio",),

@@ -278,7 +278,9 @@ def test_one_micro_batch_equals_four(tmp_path, tone_clips):
         batches = [make_batch("wav2vec2", tone_clips, part) for part in cut]
         averages = brain.fit_batch(batches)
         averages.pop("diversity")
-        steps.append((averages, brain.optimizer.gradients, brain.met.codes))
+        steps.append(
+            (averages, brain.optimizer.gradients, brain.train_log.codes.codes)
+        )
     (one, expected, codes), (four, found, same) = steps
     assert four == pytest.approx(one, rel=1e-5, abs=1e-6)
     assert torch.equal(codes["codes"], same["codes"])

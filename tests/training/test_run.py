@@ -152,7 +152,7 @@ def test_without_a_pretrained_encoder_none_rests(folder):
     options = ["--optim={freeze_encoder_steps: 2}", "--reinit_layers=1"]
     outcome = run_tiny(folder, "finetune", *options)
     assert outcome.code == 0
-    assert "freeze_encoder_steps (2) and reinit_layers (1) are" in outcome.out
+    assert "freeze_encoder_steps (2) and reinit_layers (1) need" in outcome.out
     newest = CheckpointFolder(folder / "out" / "checkpoints").newest()
     filters = newest.load("model")["encoder.frontend.stem.gabor.weight"]
     start = gabor_filters(filters.shape[0] // 2, filters.shape[-1])
