@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from nar_asr_lobes.dataio.text.normalization import (
     text_width,
 )
 from nar_asr_lobes.dataio.text.pieces import SPACE, Tokenizer
-from nar_asr_lobes.decoding.encoded import as_log_probs
+from nar_asr_lobes.decoding.encoded import BLANK, as_log_probs
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.alignment import best_states
 
@@ -114,20 +115,29 @@ def align(log_probs: torch.Tensor, tokens: Sequence[int]) -> list[TokenSpan]:
             f"to {len(values)} frames; CTC needs a frame for each token and "
             "one between equal neighbours"
         )
+    # the best path of all is the best through its own tokens
+    path = values.argmax(axis=1)
+    runs = [token for token, _ in groupby(path.tolist()) if token != BLANK]
+    if runs != list(tokens):
+        path = _best_path(values, tokens)
+    spans, end = [], 0
+    for token, run in groupby(path.tolist()):
+        start, end = end, end + len(list(run))
+        if token != BLANK:
+            peak = float(values[start:end, token].max())
+            spans.append(TokenSpan(token, start, end, peak))
+    return spans
+
+
+def _best_path(values: np.ndarray, tokens: Sequence[int]) -> np.ndarray:
+    """Find the labels [T] of the best path through given tokens."""
     labels = np.zeros((1, 2 * len(tokens) + 1), dtype=np.int64)
     labels[0, 1::2] = tokens
     emissions = values[:, labels[0]].astype(np.float32)  # [T, 2 U + 1]
     emissions = np.maximum(emissions, _FLOOR)[None]  # some path always exists
-    (states,), _ = best_states(
-        emissions, np.array([len(values)]), labels, np.array([len(tokens)])
-    )
-    index = 2 * np.arange(len(tokens)) + 1  # the states of tokens
-    starts = np.searchsorted(states, index).tolist()
-    ends = np.searchsorted(states, index + 1).tolist()
-    return [
-        TokenSpan(token, start, end, float(values[start:end, token].max()))
-        for token, start, end in zip(tokens, starts, ends, strict=True)
-    ]
+    sizes = np.array([len(values)]), np.array([len(tokens)])
+    (states,), _ = best_states(emissions, sizes[0], labels, sizes[1])
+    return labels[0, states]
 
 
 def word_times(
