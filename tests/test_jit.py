@@ -123,6 +123,10 @@ def sum_of_both(value):
     return twice(3) + twice(value)
 
 
-def test_constants_are_no_other_type():
+def test_constants_are_no_other_type(tmp_path, monkeypatch):
+    from numba import config
+
+    # else an earlier run has compiled it already
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
     assert sum_of_both(4) == 14
     assert len(twice.dispatcher.overloads) == 1
