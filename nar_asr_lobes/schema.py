@@ -174,7 +174,7 @@ def _field(default: Any, check: Callable, **limits: Any) -> Any:
 
 
 def _require_choice(name: str, value: object, choices: Collection) -> None:
-    if value not in choices:
+    if value not in list(choices):  # of a dict, an unhashable one too
         raise UserError(
             f"{name} is {value!r}; choose from {', '.join(choices)}"
         )

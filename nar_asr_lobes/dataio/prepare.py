@@ -13,7 +13,14 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -177,7 +184,7 @@ def _joined(fields: list[str], header: list[str]) -> list[str]:
 
 
 def tsv_utterances(
-    folder: str | os.PathLike,
+    folder: str | os.PathLike, required: Collection[str] = ()
 ) -> dict[str, list[Utterance]]:
     """Read a data set described by `utterances.tsv` in its folder.
 
@@ -186,6 +193,8 @@ def tsv_utterances(
     folder : str or path
         Holds `utterances.tsv` with the columns id, audio (path relative to
         the folder), speaker, split, duration (seconds) and text.
+    required : collection of str
+        Splits that must be there.
 
     Returns
     -------
@@ -195,7 +204,8 @@ def tsv_utterances(
     Raises
     ------
     UserError
-        For what `read_tsv` refuses and for durations that are no numbers.
+        For what `read_tsv` refuses, durations that are no numbers, and a
+        required split that is not there.
 
     Example
     -------
@@ -226,6 +236,12 @@ def tsv_utterances(
         )
         splits.setdefault(row["split"], []).append(utterance)
     refuse(faults, "correct these lines")
+    for name in required:
+        if name not in splits:
+            raise UserError(
+                f"{table}: split {name!r} is missing; it has "
+                f"{', '.join(splits) or 'none'}, expected {', '.join(required)}"
+            )
     return splits
 
 

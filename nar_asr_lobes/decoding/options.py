@@ -8,7 +8,7 @@ from dataclasses import asdict, fields, make_dataclass, replace
 from nar_asr_lobes.decoding.modes import MODES
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import require_models
-from nar_asr_lobes.schema import refuse_unknown
+from nar_asr_lobes.schema import parse, refuse_unknown
 
 
 class _Options:
@@ -68,9 +68,9 @@ blank_threshold, recombine
         refuse_unknown(type(self), values, "decoding")
         parts = {}
         for name, part in values.items():
-            old = getattr(self, name)
-            refuse_unknown(type(old), part, f"decoding.{name}")
-            parts[name] = replace(old, **part)
+            old, where = getattr(self, name), f"decoding.{name}"
+            refuse_unknown(type(old), part, where)
+            parts[name] = parse(type(old), asdict(old) | dict(part), where)
         return replace(self, **parts)
 
     def to_dict(self) -> dict[str, dict]:

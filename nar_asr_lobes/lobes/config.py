@@ -9,7 +9,7 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.encoder import TransformerEncoder
 from nar_asr_lobes.lobes.stems import GaborStem, Wav2Vec2Stem
 from nar_asr_lobes.lobes.wav2vec2_encoder import Wav2Vec2Encoder
-from nar_asr_lobes.schema import Checked, count, number, parse
+from nar_asr_lobes.schema import Checked, count, number, one_of, parse
 
 STEMS = {"gabor": GaborStem, "wav2vec2": Wav2Vec2Stem}
 ENCODERS = {"rotary": TransformerEncoder, "wav2vec2": Wav2Vec2Encoder}
@@ -75,7 +75,7 @@ class ModelConfig(Checked):
 even heads; make it a multiple of 4
     """
 
-    stem: str = "gabor"
+    stem: str = one_of(STEMS, "gabor")
     stem_channels: int = count(192, least=1)
     stem_filters: int = count(80, least=1)
     stem_norm: str = "group"
@@ -89,7 +89,7 @@ even heads; make it a multiple of 4
     inter_vocab_size: int = count(0)
     self_condition: bool = False
     dropout: float = number(0.1, least=0, below=1)
-    encoder: str = "rotary"
+    encoder: str = one_of(ENCODERS, "rotary")
     stem_bias: bool = False
     frame_norm: bool = True
     normalize_audio: bool = True
@@ -102,8 +102,8 @@ even heads; make it a multiple of 4
 
     def __post_init__(self):
         """Refuse sizes that do not fit together."""
-        super().__post_init__()
         try:
+            super().__post_init__()
             for fault in self._faults():
                 raise UserError(fault)
             STEMS[self.stem].check_config(self)
@@ -112,9 +112,6 @@ even heads; make it a multiple of 4
             raise UserError(f"model: {error}") from error
 
     def _faults(self) -> Iterator[str]:
-        for key, table in (("stem", STEMS), ("encoder", ENCODERS)):
-            if (value := getattr(self, key)) not in table:
-                yield f"{key} is {value!r}; choose {' or '.join(table)}"
         own_keys = ENCODERS[self.encoder].config_keys
         for name, encoder in ENCODERS.items():
             foreign = [

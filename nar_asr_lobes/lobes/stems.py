@@ -8,7 +8,8 @@ wav2vec 2.0 (Baevski et al., https://arxiv.org/abs/2006.11477), for published
 weights. Another stem has their methods and attributes, and a row in
 ``lobes.config.STEMS``:
 
-- ``hop_length``: samples from one frame to the next
+- ``hop_length``: samples from one frame to the next; for BEST-RQ a multiple
+  of 160
 - ``subsampling``: (kernel, stride) of the convolutions after the features
 - ``feature_channels``: C
 - ``useful_at_init``: whether random weights give features to work with

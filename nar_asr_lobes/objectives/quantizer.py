@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchaudio.functional import melscale_fbanks
 
+from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.frontend import WaveformFrontend, normalize_wavs
 from nar_asr_lobes.lobes.lengths import absolute_lengths, valid_mask
 from nar_asr_lobes.lobes.stems import SAMPLE_RATE
@@ -78,6 +79,11 @@ class RandomProjectionQuantizer(nn.Module):
     projection : str
         ``"random"``; or ``"pca"`` or ``"whitened"``, random before ``fit``.
 
+    Raises
+    ------
+    UserError
+        If the stem's ``hop_length`` is no multiple of the log-mel frames'.
+
     Example
     -------
     >>> from nar_asr_lobes.lobes.stems import GaborStem
@@ -100,6 +106,11 @@ class RandomProjectionQuantizer(nn.Module):
         super().__init__()
         self.kind = projection
         stride = frontend.stem.hop_length
+        if stride % HOP:  # the targets would drift away from their frames
+            raise UserError(
+                f"stem: its frames are {stride} samples apart; BEST-RQ needs a "
+                f"multiple of {HOP}, so take another stem or wav2vec 2.0"
+            )
         self.stack = stride // HOP
         # Log-mel frame whose stack lies in the middle of encoder frame 0.
         middle = (frontend.min_samples() - WINDOW) / 2 / HOP

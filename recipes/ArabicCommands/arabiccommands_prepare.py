@@ -13,7 +13,6 @@ from dataclasses import replace
 
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.prepare import tsv_utterances
-from nar_asr_lobes.errors import UserError
 
 _OFFICIAL = {"train": "train", "dev": "val", "test": "test"}
 
@@ -37,13 +36,7 @@ def prepare(data_folder: str) -> dict[str, Iterable[Utterance]]:
     UserError
         For a damaged table or a split that is not in it.
     """
-    found = tsv_utterances(data_folder)
-    missing = [name for name in _OFFICIAL.values() if name not in found]
-    if missing:
-        raise UserError(
-            f"{data_folder}/utterances.tsv: split {missing[0]!r} is missing;"
-            f" expected the official splits {', '.join(_OFFICIAL.values())}"
-        )
+    found = tsv_utterances(data_folder, _OFFICIAL.values())
     splits = {key: found[name] for key, name in _OFFICIAL.items()}
     splits["pool"] = [replace(row, text=None) for row in splits["train"]]
     return splits

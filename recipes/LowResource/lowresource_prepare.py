@@ -109,13 +109,7 @@ def _hash(name: str | None) -> str:
 
 
 def _splits(folder: Path, *names: str) -> list[list[Utterance]]:
-    found = tsv_utterances(folder)
-    for name in names:
-        if name not in found:
-            raise UserError(
-                f"{folder}/utterances.tsv: split {name!r} is missing; "
-                f"expected {', '.join(names)}"
-            )
+    found = tsv_utterances(folder, names)
     return [found[name] for name in names]
 
 

@@ -61,13 +61,7 @@ def prepare(
         raise UserError(
             f"spoken_folder is {spoken_folder!r}; give a folder's name"
         )
-    found = tsv_utterances(data_folder)
-    for name in ("train", "test"):
-        if name not in found:
-            raise UserError(
-                f"{data_folder}/utterances.tsv: split {name!r} is missing;"
-                " expected the official splits train and test"
-            )
+    found = tsv_utterances(data_folder, ("train", "test"))
     official, test = found["train"], found["test"]
     dev = _smallest_hashes({row.speaker for row in official}, dev_speakers)
     seen = {row.text for row in official}

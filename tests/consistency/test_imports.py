@@ -1,5 +1,6 @@
 """Folders import downwards only, and no files import each other."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,15 @@ ROOT = Path(__file__).parents[2]
 
 def test_no_folder_imports_a_higher_one():
     assert list(rules.upward_imports(ROOT)) == []
+
+
+def test_the_levels_are_those_of_the_architecture_page():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.+?) \| .* \| (\d+) \|$", page, re.MULTILINE)
+    levels = [set() for _ in rules.LEVELS]
+    for names, level in rows:
+        levels[int(level) - 1] |= set(re.findall(r"`(\w+)/?`", names))
+    assert levels == [set(row) for row in rules.LEVELS]
 
 
 def test_no_files_import_each_other():

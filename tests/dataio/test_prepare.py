@@ -152,6 +152,14 @@ def test_missing_table(tmp_path):
         tsv_utterances(tmp_path)
 
 
+def test_a_missing_split_is_named_with_those_that_are_there(tmp_path):
+    path = table(tmp_path, HEADER, LINE)
+    assert list(tsv_utterances(tmp_path, ["train"])) == ["train"]
+    message = f"^{path}: split 'dev' is missing; it has train, expected dev, x$"
+    with pytest.raises(UserError, match=message):
+        tsv_utterances(tmp_path, ["dev", "x"])
+
+
 def test_utterances_of_a_table(tmp_path):
     table(tmp_path, HEADER, LINE, "u2\ta/u2.opus\t\ttest\t2\t")
     assert tsv_utterances(tmp_path) == {

@@ -30,7 +30,7 @@ def test_nothing_given_is_the_default():
         ({"beams": {}}, "decoding: unknown key 'beams'; did you mean 'beam5'"),
         ({"ctc_greedy": {}}, "decoding: unknown key 'ctc_greedy'"),
         ({"beam5": {"lm": 1}}, "decoding.beam5: unknown key 'lm'; .*lm_weight"),
-        ({"beam5_lm": {"beam_size": 0}}, "beam_size is 0"),
+        ({"beam5_lm": {"beam_size": 0}}, "^decoding.beam5_lm: beam_size is 0"),
         ({"beam5": {"lm_weight": 0.5}}, "decoding.beam5: .* works without"),
         ({"beam5": 5}, "decoding.beam5: must hold keys, not 5"),
     ],

@@ -2,6 +2,7 @@ import pytest
 import torch
 import torchaudio
 
+from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.frontend import WaveformFrontend
 from nar_asr_lobes.lobes.stems import GaborStem, Wav2Vec2Stem
 from nar_asr_lobes.objectives.quantizer import (
@@ -23,6 +24,13 @@ def frontend(request):
 @pytest.fixture
 def quantizer(frontend):
     return RandomProjectionQuantizer(frontend, codebooks=3, codes=64)
+
+
+@pytest.mark.parametrize("hop", [80, 400])
+def test_frames_between_those_of_the_log_mel_are_refused(frontend, hop):
+    frontend.stem.hop_length = hop
+    with pytest.raises(UserError, match=f"{hop} samples apart; .* of 160"):
+        RandomProjectionQuantizer(frontend)
 
 
 def standard(x):
