@@ -70,7 +70,10 @@ blank_threshold, recombine
         for name, part in values.items():
             old = getattr(self, name)
             refuse_unknown(type(old), part, f"decoding.{name}")
-            parts[name] = replace(old, **part)
+            try:
+                parts[name] = replace(old, **part)
+            except UserError as error:
+                raise UserError(f"decoding.{name}: {error}") from error
         return replace(self, **parts)
 
     def to_dict(self) -> dict[str, dict]:

@@ -120,6 +120,8 @@ def make_objective(
         return config.objective
     try:
         return config.objective(tokenizer=tokenizer, lexicon=lexicon)
+    except UserError as error:
+        raise UserError(f"objective: {error}") from error
     except TypeError as error:
         raise UserError(f"objective: {error}; correct its keys") from error
 

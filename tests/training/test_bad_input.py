@@ -170,7 +170,7 @@ OPTIONS = [
     (
         "finetune",
         "--decoding={beam5: {beam_size: 0}}",
-        "beam_size is 0; it must be a whole number",
+        "decoding.beam5: beam_size is 0; it must be a whole number",
     ),
     (
         "finetune",
@@ -192,6 +192,11 @@ OPTIONS = [
         "finetune",
         "--objective={smoothness: 1}",
         "objective: .*'smoothness'; correct its keys",
+    ),
+    (
+        "finetune",
+        "--objective={decoder_weight: 2}",
+        "objective: decoder_weight is 2; it must be",
     ),
     ("finetune", "--objective=null", "section 'objective' is missing"),
     ("finetune", "--task=pretrain", "objective: pretrain needs !new:.*; see"),
