@@ -131,7 +131,7 @@ class Transcriber:
     ------
     UserError
         For an unknown mode or device, a mode without its language model, or
-        hot words in a mode that does not use them.
+        hot words that are no ``HotWords`` or in a mode that does not use them.
 
     Example
     -------
@@ -170,6 +170,11 @@ class Transcriber:
             raise UserError(
                 f"decoding mode {self.mode} does not use hot words; choose "
                 "from " + ", ".join(hot_word_modes())
+            )
+        if isinstance(hot_words, (str, list, tuple)):
+            raise UserError(
+                f"hot_words is {hot_words!r}; give what read_hot_words makes "
+                "of a file (nar_asr_lobes.decoding.hotwords.reading)"
             )
         self.device = _usable_device(device)
         self.recognizer = Recognizer(
@@ -355,13 +360,14 @@ def _usable_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise UserError(
             f"device {name!r} cannot be used on this machine; choose auto, "
             "cpu, cuda or cuda:N"
         ) from error
-    return torch.device(name)
+    return device
 
 
 def _batches(pool: list[_Chunk], seconds: float) -> Iterator[list[_Chunk]]:

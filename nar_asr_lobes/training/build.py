@@ -18,10 +18,11 @@ from nar_asr_lobes.dataio.synthesis.phones import Lexicon
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.objectives.base import Objective
+from nar_asr_lobes.schema import require_count, require_number
 from nar_asr_lobes.storage import describe_size, free_space
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import MAY_CHANGE, CheckpointFolder
-from nar_asr_lobes.training.config import RunConfig
+from nar_asr_lobes.training.config import OptimConfig, RunConfig
 from nar_asr_lobes.training.data import read_split, run_lexicon
 from nar_asr_lobes.training.init_from import (
     freeze_parts,
@@ -119,6 +120,8 @@ def make_objective(
         return config.objective
     try:
         return config.objective(tokenizer=tokenizer, lexicon=lexicon)
+    except UserError as error:
+        raise UserError(f"objective: {error}") from error
     except TypeError as error:
         raise UserError(f"objective: {error}; correct its keys") from error
 
@@ -126,10 +129,10 @@ def make_objective(
 def try_parts(config: RunConfig | LmRunConfig) -> None:
     """Try the parts that the YAML names, before anything big is built."""
     optim, augment = config.optim, getattr(config, "wave_augment", None)
-    weight, wav = nn.Parameter(torch.zeros(1)), np.ones(1600, dtype=np.float32)
+    wav = np.ones(1600, dtype=np.float32)
     trials = {
-        "optim: optimizer": lambda: optim.optimizer([weight]),
-        "optim: scheduler": lambda: optim.scheduler(steps=config.steps),
+        "optim: optimizer": lambda: _small_optimizer(optim).param_groups,
+        "optim: scheduler": lambda: _try_scheduler(optim, config.steps),
         "wave_augment": lambda: augment is None or augment(wav, 0),
     }
     for name, trial in trials.items():
@@ -137,10 +140,31 @@ def try_parts(config: RunConfig | LmRunConfig) -> None:
             trial()
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
-        except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        except (
+            ArithmeticError,
+            AttributeError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise UserError(
                 f"{name}: {error}; correct it as in the recipe's YAML"
             ) from error
+
+
+def _small_optimizer(optim: OptimConfig) -> torch.optim.Optimizer:
+    """Make one of two groups, for training has several."""
+    weights = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    return optim.optimizer([{"params": [weight]} for weight in weights])
+
+
+def _try_scheduler(optim: OptimConfig, steps: int) -> None:
+    """Use all that training uses of a scheduler."""
+    scheduler = optim.scheduler(steps=steps)
+    scheduler.step(_small_optimizer(optim))
+    scheduler.load_state_dict(scheduler.state_dict())
+    require_count("steps", scheduler.steps)
+    require_number("warmup", scheduler.warmup, 0)
 
 
 def resolve_precision(precision: str) -> str:
@@ -171,7 +195,7 @@ def warn_of_space(config: RunConfig | LmRunConfig, model: nn.Module) -> None:
     if free is not None and need > free:
         logger.warning(
             "%s: this run will need about %s more, but %s are free on that "
-            "disk; free some, or lower log.keep_checkpoints",
+            "disk; free some, or lower logging.keep_checkpoints",
             output,
             describe_size(need),
             describe_size(free),

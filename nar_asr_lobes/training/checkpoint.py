@@ -166,11 +166,6 @@ class CheckpointFolder:
     """
 
     def __init__(self, folder: str | os.PathLike, keep: int = 2):
-        if keep < 2:
-            raise UserError(
-                f"keep_checkpoints is {keep}; keep at least 2, so that one "
-                "remains when the newest is damaged"
-            )
         self.folder = Path(folder)
         self.keep = keep
 

@@ -10,7 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from nar_asr_lobes.dataio.text.normalization import STYLES
+from nar_asr_lobes.dataio.text.tokenizer import KINDS
+from nar_asr_lobes.decoding.hotwords.tables import DEFAULT_BOOST, MAX_BOOST
 from nar_asr_lobes.lm.models import LmFiles
+from nar_asr_lobes.lm.ngram.training import MAX_ORDER
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.schema import Checked, FilePath, count, number, one_of
 
@@ -55,7 +59,7 @@ class DataConfig(Checked):
     dev: str = "dev"
     test: list[str] = field(default_factory=lambda: ["test"])
     options: dict = field(default_factory=dict)
-    text_style: str = "none"
+    text_style: str = one_of(STYLES, "none")
     min_seconds: float = number(0.0, least=0)
     max_seconds: float = number(30.0, above=0)
     check_audio: bool = True
@@ -104,7 +108,8 @@ class LogConfig(Checked):
     log_interval, valid_interval, checkpoint_interval : int
         Optimiser steps between two of them.
     keep_checkpoints : int
-        Newest checkpoints kept, besides the best.
+        Newest checkpoints kept, besides the best; two, so that one remains
+        when the newest is damaged.
     tensorboard : bool
         TensorBoard events instead of SpeechBrain's text file.
     """
@@ -112,7 +117,7 @@ class LogConfig(Checked):
     log_interval: int = count(50, least=1)
     valid_interval: int = count(500, least=1)
     checkpoint_interval: int = count(500, least=1)
-    keep_checkpoints: int = 2
+    keep_checkpoints: int = count(2, least=2)
     tensorboard: bool = False
 
 
@@ -131,7 +136,7 @@ class TokenizerConfig(Checked):
         layers learn; without it they learn the pieces.
     """
 
-    kind: str = "char"
+    kind: str = one_of(KINDS, "char")
     size: int | None = None
     phones: str | None = None
 
@@ -156,8 +161,8 @@ class LmConfig(Checked):
         Folder of a neural language model, as ``recipes/LM`` writes it.
     """
 
-    order: int = count(6, least=1)
-    unit: str = "pieces"
+    order: int = count(6, least=1, most=MAX_ORDER)
+    unit: str = one_of(("pieces", "words"), "pieces")
     texts: list[FilePath] = field(default_factory=list)
     tune: bool = True
     neural: FilePath | None = None
@@ -231,7 +236,7 @@ class RunConfig(Checked):
     modes: list[str] | None = None
     save_posteriors: bool = False
     hot_words: FilePath | None = None
-    hot_boost: float = 1.0
+    hot_boost: float = number(DEFAULT_BOOST, least=0, most=MAX_BOOST)
     objective: Any = None
     wave_augment: Any = None
     debug_utterances: int | None = count(None, least=1)

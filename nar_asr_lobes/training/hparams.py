@@ -168,8 +168,8 @@ def _override(key: str, value: str | bool) -> str:
         found = ruamel.yaml.YAML().load(line)
     except ruamel.yaml.error.YAMLError as error:
         raise UserError(
-            f"--{key}={value}: is not YAML; write for example "
-            "--steps=100 or --data='{max_seconds: 20}'"
+            f"--{key}={value}: is not YAML; write for example --steps=100 or "
+            "--data='{max_seconds: 20}', and a space behind a !tag"
         ) from error
     if not isinstance(found, dict) or list(found) != [key]:
         raise UserError(f"--{key}={value}: is no key with a value of YAML")
@@ -229,10 +229,14 @@ def read_yaml(path: str | os.PathLike, overrides: str = "") -> dict:
 
     Raises UserError for a missing file and broken YAML.
     """
+    text = None
     try:
-        return load_hyperpyyaml(resolve_yaml(path, overrides))
-    except UserError:
-        raise
+        text = resolve_yaml(path, overrides)
+        return load_hyperpyyaml(text)
+    except UserError as error:
+        if text is None:
+            raise  # it names the file
+        raise UserError(f"{path}: {error}") from error
     except Exception as error:  # HyperPyYAML raises whatever a tag raised
         named = isinstance(error, OSError) or not error.args
         reason = str(error) if named else ": ".join(map(str, error.args))
@@ -317,8 +321,8 @@ def _merged(node: Any, value: Any, path: Path, place: tuple[str, ...]) -> Any:
         tag = tag or _tag(node)
         if not tag.startswith(("!n", "!apply:")) and node is not None:
             raise UserError(
-                f"{path}: {place[-1]} is one value there, so it has no keys to "
-                f"give; write --{place[-1]}=VALUE"
+                f"{path}: {'.'.join(place)} is one value there, so it has no "
+                "keys to give; give a value"
             )
         node = CommentedMap()
         if tag:

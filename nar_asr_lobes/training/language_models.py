@@ -13,7 +13,6 @@ from nar_asr_lobes.dataio.text.files import read_lines
 from nar_asr_lobes.dataio.text.normalization import normalize_text
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.decoding.options import DecodingOptions, check_weights
-from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lm.ngram.training import train_ngram
 from nar_asr_lobes.lm.words.lexicon import find_word_ends
@@ -54,21 +53,12 @@ def check_language_models(
         check_weights(options, ())
         return frozenset()
     _check_texts(config)
-    _check_unit(config)
+    if config.lm.unit == "words":
+        find_word_ends(run_tokenizer(config))
     neural = LmFiles(neural=config.lm.neural).load(run_tokenizer(config))
     present = neural.present | {"ngram"}
     check_weights(options, present)
     return present
-
-
-def _check_unit(config: RunConfig) -> None:
-    if config.lm.unit not in _TRAININGS:
-        raise UserError(
-            f"lm: unit {config.lm.unit!r} is unknown; use one of "
-            f"{', '.join(_TRAININGS)}"
-        )
-    if config.lm.unit == "words":
-        find_word_ends(run_tokenizer(config))
 
 
 def make_language_models(config: RunConfig, tokenizer: Tokenizer) -> LmFiles:

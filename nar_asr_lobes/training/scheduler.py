@@ -73,11 +73,12 @@ def load_optimizer(
     current = [dict(group) for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, saved in zip(current, optimizer.param_groups, strict=True):
-        for key in sorted(group.keys() - _NOT_COMPARED):
-            if saved[key] != group[key]:
+        for key in sorted((group.keys() | saved.keys()) - _NOT_COMPARED):
+            old, new = saved.get(key), group.get(key)  # None: another class
+            if old != new:
                 raise UserError(
-                    f"{where}: was made with {key} {saved[key]}, now it is "
-                    f"{group[key]}; give the old one or a new output_folder"
+                    f"{where}: was made with {key} {old}, now it is {new}; "
+                    "give the old one or a new output_folder"
                 )
 
 
@@ -154,9 +155,10 @@ class WarmupCosine:
         """Take up a saved position; refuse another schedule's."""
         current = {k: v for k, v in vars(self).items() if k != "step_count"}
         for key, value in current.items():
-            if state[key] != value:
+            old = state.get(key)  # None: of another class
+            if old != value:
                 raise UserError(
-                    f"checkpoint was made with {key} {state[key]}, now it is "
+                    f"checkpoint was made with {key} {old}, now it is "
                     f"{value}; give the old value or a new output_folder"
                 )
         self.step_count = state["step_count"]

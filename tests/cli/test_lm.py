@@ -1,11 +1,8 @@
 """`nar-asr lm`, called as a function."""
 
-import shlex
-from pathlib import Path
-
 import pytest
 
-from nar_asr_lobes.cli.main import _parser, main
+from nar_asr_lobes.cli.main import main
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.lm.ngram.scorer import NgramLM
@@ -125,12 +122,3 @@ def test_an_output_below_a_file_is_told(tokenizer, tmp_path, capsys):
     assert train(tmp_path, "--output", below) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ") and "lm.arpa: cannot be written (" in last
-
-
-def test_the_commands_of_the_documentation_exist():
-    text = Path(__file__).parents[2].joinpath("docs/language_models.md")
-    lines = text.read_text().replace("\\\n", " ").splitlines()
-    commands = [shlex.split(s) for s in lines if s.startswith("nar-asr ")]
-    assert len(commands) == 6
-    for _, *arguments in commands:
-        assert _parser().parse_args(arguments).run

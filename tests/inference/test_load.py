@@ -63,6 +63,10 @@ def test_mistakes_are_one_sentence(folder, tmp_path):
         nar_asr_lobes.load(tmp_path)
     with pytest.raises(UserError, match="device 'cuda:99' cannot be used"):
         nar_asr_lobes.load(folder, device="cuda:99")
+    with pytest.raises(UserError, match="device None cannot be used"):
+        nar_asr_lobes.load(folder, device=None)
+    with pytest.raises(UserError, match="hot_words is 'a.txt'; give what read"):
+        nar_asr_lobes.load(folder, mode="beam5", hot_words="a.txt")
 
 
 def test_importing_the_package_imports_nothing_slow():

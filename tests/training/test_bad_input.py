@@ -142,7 +142,11 @@ OPTIONS = [
         "--data={min_seconds: 4}",
         "no utterance of split 'train' is usable; .*left_out.txt says why",
     ),
-    ("finetune", "--data={text_style: loud}", "text style 'loud' is unknown"),
+    ("finetune", "--data={text_style: loud}", "data: text_style is 'loud'; ch"),
+    ("finetune", "--tokenizer={kind: word}", "tokenizer: kind is 'word'; choo"),
+    ("finetune", "--logging={keep_checkpoints: 1}", "logging: .* at least 2"),
+    ("finetune", "--lm={order: 99}", "lm: order is 99; it must be at most 64"),
+    ("evaluate", "--hot_boost=9", "hot_boost is 9; .* from 0 to 5"),
     ("finetune", "--data={test: []}", "data: test is empty; name a split"),
     (
         "finetune",
@@ -162,11 +166,11 @@ OPTIONS = [
         "--lm={texts: [more.txt]}",
         "data/more.txt: cannot be read .*; lm.texts names it; give a text",
     ),
-    ("finetune", "--lm={unit: word}", "lm: unit 'word' is unknown; use one of"),
+    ("finetune", "--lm={unit: word}", "lm: unit is 'word'; choose from pieces"),
     (
         "finetune",
         "--decoding={beam5: {beam_size: 0}}",
-        "beam_size is 0; it must be a whole number",
+        "decoding.beam5: beam_size is 0; it must be a whole number",
     ),
     (
         "finetune",
@@ -188,6 +192,11 @@ OPTIONS = [
         "finetune",
         "--objective={smoothness: 1}",
         "objective: .*'smoothness'; correct its keys",
+    ),
+    (
+        "finetune",
+        "--objective={decoder_weight: 2}",
+        "objective: decoder_weight is 2; it must be",
     ),
     ("finetune", "--objective=null", "section 'objective' is missing"),
     ("finetune", "--task=pretrain", "objective: pretrain needs !new:.*; see"),

@@ -56,6 +56,12 @@ def test_without_any_validation_the_newest_is_loaded(tmp_path):
             "optimizer: .*'momentums'; correct it",
         ),
         (
+            {"optimizer": torch.optim.LBFGS},
+            "optimizer: LBFGS doesn't support per-parameter .*; correct it",
+        ),
+        ({"optimizer": list}, "optimizer: .*'param_groups'; correct it"),
+        ({"scheduler": dict}, "scheduler: .*'step'; correct it"),
+        (
             {"scheduler": torch.optim.lr_scheduler.ConstantLR},
             "scheduler: .*'steps'; correct it as in the recipe",
         ),

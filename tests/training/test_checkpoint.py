@@ -102,11 +102,6 @@ def test_a_score_that_is_no_number_is_never_the_best(folder, score):
     assert folder.best().step == 1
 
 
-def test_one_is_not_enough(tmp_path):
-    with pytest.raises(UserError, match="keep_checkpoints is 1; keep at least"):
-        CheckpointFolder(tmp_path, keep=1)
-
-
 def test_a_step_can_be_saved_again(folder):
     save(folder, 1)
     broken = save(folder, 2)

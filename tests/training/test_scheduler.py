@@ -1,4 +1,5 @@
 import math
+from itertools import permutations
 
 import pytest
 import torch
@@ -85,8 +86,9 @@ def test_a_saved_state_does_not_move_with_the_schedule():
 )
 def test_another_schedule_is_refused(other):
     state = WarmupCosine(PEAK, STEPS).state_dict()
-    with pytest.raises(UserError, match="checkpoint was made with .* now it"):
-        WarmupCosine(*other).load_state_dict(state)
+    for saved in (state, {"step_count": 3}):  # the second of another class
+        with pytest.raises(UserError, match="checkpoint was made with .* now"):
+            WarmupCosine(*other).load_state_dict(saved)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +124,15 @@ def test_another_optimiser_option_is_not_silently_dropped(options):
         load_optimizer(optimizer(2.0, **options), state, "a")
     with pytest.raises(UserError, match="with lr_scale 2.0, now it is 3.0; g"):
         load_optimizer(optimizer(3.0), state, "a")
+
+
+@pytest.mark.parametrize(
+    ("saved", "now"), list(permutations((torch.optim.AdamW, torch.optim.SGD)))
+)
+def test_the_state_of_another_optimiser_is_refused(saved, now):
+    layer = [torch.nn.Parameter(torch.zeros(1))]
+    with pytest.raises(UserError, match="a: was made with .*, now it is"):
+        load_optimizer(now(layer), saved(layer).state_dict(), "a")
 
 
 def test_vectors_in_any_shape_have_no_decay():
