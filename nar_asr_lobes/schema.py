@@ -22,7 +22,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from nar_asr_lobes.errors import UserError
 
 Section = TypeVar("Section", bound="Checked")
-MAX_COUNT = 2**32 - 1  # the largest seed that every random generator takes
+_MAX_COUNT = 2**32 - 1  # the largest seed that every random generator takes
 FilePath = str
 """Type of a configuration's field that names a file or folder."""
 _UNSET = re.compile(r"\$(?:[A-Za-z_]\w*|\{\w+\})")
@@ -124,7 +124,9 @@ number above 0
         )
 
 
-def count(default: Any = MISSING, least: int = 0, most: int = MAX_COUNT) -> Any:
+def count(
+    default: Any = MISSING, least: int = 0, most: int = _MAX_COUNT
+) -> Any:
     """Declare a field that holds a whole number within limits.
 
     Arguments
@@ -206,7 +208,7 @@ _KINDS = {
     "int": (int, "a whole number"),
 }
 _NUMBERS = {
-    "int": partial(require_count, minimum=None, maximum=MAX_COUNT),
+    "int": partial(require_count, minimum=None, maximum=_MAX_COUNT),
     "float": require_number,
 }
 
@@ -326,19 +328,8 @@ def sections(section: type) -> dict[str, type]:
     return found
 
 
-def expand_path(path: str) -> str:
-    """Put the folders in for ``~`` and ``$VARIABLE``, as a shell does.
-
-    Raises
-    ------
-    UserError
-        For a variable that is not set, and a user who does not exist.
-
-    Example
-    -------
-    >>> expand_path("runs/exp #7")
-    'runs/exp #7'
-    """
+def _expand_path(path: str) -> str:
+    """Put the folders in for ``~`` and ``$VARIABLE``, as a shell does."""
     expanded = os.path.expandvars(os.path.expanduser(path))
     if unset := _UNSET.search(expanded):
         raise UserError(
@@ -358,7 +349,7 @@ def _expanded(value: Any, where: str) -> Any:
     if isinstance(value, list):
         return [_expanded(path, where) for path in value]
     try:
-        return expand_path(value) if isinstance(value, str) else value
+        return _expand_path(value) if isinstance(value, str) else value
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
 

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from nar_asr_lobes.errors import UserError
 
 logger = logging.getLogger(__name__)
-LOCK = "run.lock"
+_LOCK = "run.lock"
 
 
 @contextmanager
@@ -236,7 +236,7 @@ def lock_folder(folder: str | os.PathLike) -> BinaryIO:
     Arguments
     ---------
     folder : str or path
-        Gets a file ``LOCK``, which stays; it is the system that holds the
+        Gets a file ``_LOCK``, which stays; it is the system that holds the
         lock. A file system without locks is told in the log.
 
     Returns
@@ -255,7 +255,7 @@ def lock_folder(folder: str | os.PathLike) -> BinaryIO:
     >>> import tempfile
     >>> lock_folder(tempfile.mkdtemp()).close()
     """
-    path = Path(folder) / LOCK
+    path = Path(folder) / _LOCK
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "a+b", buffering=0)

@@ -29,7 +29,7 @@ from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
 
-MIN_SECONDS = 0.0
+_MIN_SECONDS = 0.0
 MAX_SECONDS = 60.0
 
 _TOLERANCE = 0.1  # s between manifest and file, for rounding and codec delay
@@ -79,7 +79,7 @@ def check_utterances(
     utterances: Iterable[Utterance],
     tokenizer: Tokenizer | None = None,
     frames: Callable[[int], int] | None = None,
-    min_seconds: float = MIN_SECONDS,
+    min_seconds: float = _MIN_SECONDS,
     max_seconds: float = MAX_SECONDS,
     read: bool = False,
 ) -> tuple[list[Utterance], list[Finding]]:

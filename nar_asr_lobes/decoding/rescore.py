@@ -131,39 +131,14 @@ def ctc_scores(
     return (-losses).tolist()
 
 
-def pseudo_log_likelihoods(
+def _pseudo_log_likelihoods(
     model: NarAsr,
     encoded: EncoderOutput,
     row: int,
     sequences: Sequence[Sequence[int]],
     masks: int = 4,
 ) -> list[float]:
-    """Score token sequences of one utterance with the decoder.
-
-    Arguments
-    ---------
-    model : NarAsr
-        Gives the decoder, in evaluation mode.
-    encoded : EncoderOutput
-        Its encoder's output for a batch.
-    row : int
-        The utterance in the batch.
-    sequences : sequence of sequences of int
-        Token ids, none of them blank.
-    masks : int
-        Number of complementary masks M.
-
-    Returns
-    -------
-    list of float
-        Sum over each sequence's tokens of their natural log-probability while
-        masked; 0 for an empty sequence.
-
-    Raises
-    ------
-    UserError
-        If the decoder's outputs hold NaN.
-    """
+    """Score token sequences of one utterance with the decoder."""
     frames = max(1, int(encoded.lengths[row]))
     most = max(1, _FRAMES // (masks * frames))
     return [
@@ -256,7 +231,7 @@ def rescore(
     for row, log_probs in enumerate(posteriors(encoded)):
         sequences = list(dict.fromkeys(h.tokens for h in nbest[row]))
         ctc = ctc_scores(log_probs, sequences)
-        decoder = pseudo_log_likelihoods(
+        decoder = _pseudo_log_likelihoods(
             model, encoded, row, sequences, options.masks
         )
         neural = [0.0] * len(sequences)

@@ -51,7 +51,7 @@ def make_brain(
     sizes = config.model
     torch.manual_seed(config.seed)
     lexicon = None if tokenizer is None else run_lexicon(config)
-    objective = make_objective(config, tokenizer, lexicon)
+    objective = _make_objective(config, tokenizer, lexicon)
     try_parts(config)
     model = objective.build_model(sizes)
     freeze_parts(model, objective, config)
@@ -91,7 +91,7 @@ def wrap_brain(
         make_logger(log, output),
         metadata,
         run_opts,
-        resolve_precision(config.precision),
+        _resolve_precision(config.precision),
     )
     augment = getattr(config, "wave_augment", None)
     brain.metadata[MAY_CHANGE] = {  # one may have to change them to resume
@@ -103,7 +103,7 @@ def wrap_brain(
     return brain
 
 
-def make_objective(
+def _make_objective(
     config: RunConfig, tokenizer: Tokenizer | None, lexicon: Lexicon | None
 ) -> Objective:
     """Give a fine-tuning's objective its tokenizer and its phones."""
@@ -143,14 +143,8 @@ def try_parts(config: RunConfig | LmRunConfig) -> None:
             ) from error
 
 
-def resolve_precision(precision: str) -> str:
-    """Turn ``auto`` into what this machine does fastest.
-
-    Example
-    -------
-    >>> resolve_precision("auto") in ("fp32", "bf16")
-    True
-    """
+def _resolve_precision(precision: str) -> str:
+    """Turn ``auto`` into what this machine does fastest."""
     if precision != "auto":
         return precision
     if torch.cuda.is_available():
@@ -166,7 +160,7 @@ def warn_of_space(config: RunConfig | LmRunConfig, model: nn.Module) -> None:
     """Warn, on the main process, when a run will need more than is free."""
     output = Path(config.output_folder)
     there = sum(f.stat().st_size for f in (output / "checkpoints").rglob("*"))
-    need = space_needed(config, model) - there
+    need = _space_needed(config, model) - there
     free = free_space(output)
     if free is not None and need > free:
         logger.warning(
@@ -178,7 +172,7 @@ def warn_of_space(config: RunConfig | LmRunConfig, model: nn.Module) -> None:
         )
 
 
-def space_needed(config: RunConfig | LmRunConfig, model: nn.Module) -> int:
+def _space_needed(config: RunConfig | LmRunConfig, model: nn.Module) -> int:
     """Estimate the bytes of checkpoints, bundle and posteriors."""
     state, weights = model.state_dict().values(), model.parameters()
     model_bytes = sum(tensor.nbytes for tensor in state)

@@ -36,7 +36,7 @@ from nar_asr_lobes.storage import (
 from nar_asr_lobes.training.scheduler import load_optimizer
 
 logger = logging.getLogger(__name__)
-META = "checkpoint.json"
+_META = "checkpoint.json"
 MAY_CHANGE = "may_change"  # metadata that may change from one start to the next
 
 
@@ -72,7 +72,7 @@ class Checkpoint:
                 "give the old one or a new output_folder"
             ) from error
         scheduler.load_state_dict(self.load("scheduler"))
-        take_random_state(self.load("random"), self.path)
+        _take_random_state(self.load("random"), self.path)
 
     def require(self, metadata: Mapping[str, Any]) -> None:
         """Refuse to go on where a fact is another now (``UserError``).
@@ -122,9 +122,9 @@ def _digest(meta: Mapping[str, Any]) -> str:
 
 def _read_meta(path: Path) -> dict[str, Any]:
     """Read a ``checkpoint.json``; ValueError where it is not as written."""
-    meta = json.loads((path / META).read_text(encoding="utf-8"))
+    meta = json.loads((path / _META).read_text(encoding="utf-8"))
     if not isinstance(meta, dict) or meta.pop("digest", "") != _digest(meta):
-        raise ValueError(f"{META} does not match its digest")
+        raise ValueError(f"{_META} does not match its digest")
     return meta
 
 
@@ -142,7 +142,7 @@ def _write(
         hashes[path.name] = sha256(path)
     meta = {"step": step, "metadata": dict(metadata), "sha256": hashes}
     meta["digest"] = _digest(meta)
-    write_text(folder / META, json.dumps(meta, indent=1))
+    write_text(folder / _META, json.dumps(meta, indent=1))
 
 
 class CheckpointFolder:
@@ -263,7 +263,7 @@ def random_state() -> dict:
     return state
 
 
-def set_random_state(state: dict) -> None:
+def _set_random_state(state: dict) -> None:
     """Take up what ``random_state`` gave."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
@@ -272,11 +272,11 @@ def set_random_state(state: dict) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
-def take_random_state(states: Sequence[dict], source: object) -> None:
+def _take_random_state(states: Sequence[dict], source: object) -> None:
     """Take up this rank's of the states that a checkpoint holds."""
     rank, ranks = world()
     if len(states) == ranks:
-        set_random_state(states[rank])
+        _set_random_state(states[rank])
         return
     logger.warning(
         "%s was written by %d processes and is continued by %d: the data order "

@@ -14,9 +14,9 @@ from nar_asr_lobes.lm.models import LmFiles
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.schema import Checked, FilePath, count, number, one_of
 
-TASKS = ("pretrain", "finetune", "evaluate")
+_TASKS = ("pretrain", "finetune", "evaluate")
 PRECISIONS = ("auto", "fp32", "bf16")
-FREEZE = ("none", "filters", "frontend")
+_FREEZE = ("none", "filters", "frontend")
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class RunConfig(Checked):
     reinit_layers : int
         The last encoder layers that stay random; see ``load_pretrained``.
     freeze : str
-        What is frozen, of ``FREEZE``: none, filters (which read the waveform)
+        What is frozen, of ``_FREEZE``: none, filters (which read the waveform)
         or frontend (all in front of the layers).
     bundle : str, optional
         What ``evaluate`` evaluates.
@@ -209,13 +209,13 @@ class RunConfig(Checked):
         Use only so many of each split, for a quick check of a recipe.
     """
 
-    task: str = one_of(TASKS)
+    task: str = one_of(_TASKS)
     data_folder: FilePath
     output_folder: FilePath
     seed: int = count(1)
     init_from: FilePath | None = None
     reinit_layers: int = count(0)
-    freeze: str = one_of(FREEZE, "none")
+    freeze: str = one_of(_FREEZE, "none")
     bundle: FilePath | None = None
     steps: int = count(1000, least=1)
     global_batch: int = count(16, least=1)

@@ -91,7 +91,7 @@ def evaluate_splits(
     """Evaluate each test split by itself; write the results there are."""
     results = {}
     for split in config.data.test:
-        evaluate = partial(evaluate_one, config, recognizer, split, device)
+        evaluate = partial(_evaluate_one, config, recognizer, split, device)
         modes = config.modes or available_modes(recognizer.lms.present)
         try:
             found = evaluate(modes)
@@ -107,11 +107,11 @@ def evaluate_splits(
             results[split] = found
     if results:
         with noted(faults, "results"):
-            save_results(Path(config.output_folder), results)
+            _save_results(Path(config.output_folder), results)
     return results
 
 
-def evaluate_one(
+def _evaluate_one(
     config: RunConfig,
     recognizer: Recognizer,
     split: str,
@@ -188,7 +188,7 @@ def _bundle_recognizer(
     return Recognizer(model, bundle.tokenizer, options, lms, hot_words)
 
 
-def save_results(output: Path, results: dict[str, list[ModeResult]]) -> None:
+def _save_results(output: Path, results: dict[str, list[ModeResult]]) -> None:
     """Write ``results.json``, split -> mode -> numbers, and tables."""
     numbers = {split: to_dict(found) for split, found in results.items()}
     tables = [

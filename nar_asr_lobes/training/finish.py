@@ -111,7 +111,7 @@ def _write_bundle(
         recognizer.options,
         lm_files=lm_files,
         text_style=config.data.text_style,
-        card=make_card(config, results, recognizer.lms),
+        card=_make_card(config, results, recognizer.lms),
     )
     logger.info("bundle: %s", bundle)
 
@@ -141,12 +141,12 @@ def tune(
         audio_seconds=sum(batch.seconds for batch in batches),
     )
     write_posteriors(output / f"{config.data.dev}{SUFFIX}", posteriors)
-    changes = describe_tuning(recognizer.options, tuned.options)
+    changes = _describe_tuning(recognizer.options, tuned.options)
     logger.info("tuned on %s:\n%s", config.data.dev, changes)
     return tuned.options
 
 
-def make_card(
+def _make_card(
     config: RunConfig,
     results: dict[str, list[ModeResult]],
     lms: LanguageModels,
@@ -180,15 +180,8 @@ def make_card(
     )
 
 
-def describe_tuning(before: DecodingOptions, after: DecodingOptions) -> str:
-    """Write the options that a tuning changed, one a line.
-
-    Example
-    -------
-    >>> tuned = DecodingOptions().updated({"beam5_lm": {"lm_weight": 0.25}})
-    >>> describe_tuning(DecodingOptions(), tuned)
-    '  beam5_lm.lm_weight  0.5 -> 0.25'
-    """
+def _describe_tuning(before: DecodingOptions, after: DecodingOptions) -> str:
+    """Write the options that a tuning changed, one a line."""
     changes = {}
     for part in fields(before):
         old, new = getattr(before, part.name), getattr(after, part.name)

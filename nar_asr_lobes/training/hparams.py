@@ -208,7 +208,7 @@ def load_run(
         For a missing file, broken YAML, a missing or an unknown key, and a
         value of the wrong kind or beyond its limit.
     """
-    values, where = read_yaml(path, overrides), str(path)
+    values, where = _read_yaml(path, overrides), str(path)
     if values.get("task") == lm_config.TASK:
         return parse(lm_config.LmRunConfig, values, where)
     evaluates = values.get("task") == "evaluate"
@@ -224,11 +224,8 @@ def load_run(
     return config
 
 
-def read_yaml(path: str | os.PathLike, overrides: str = "") -> dict:
-    """Read the keys of any run's YAML, with those of the command line.
-
-    Raises UserError for a missing file and broken YAML.
-    """
+def _read_yaml(path: str | os.PathLike, overrides: str = "") -> dict:
+    """Read the keys of any run's YAML, with those of the command line."""
     try:
         return load_hyperpyyaml(resolve_yaml(path, overrides))
     except UserError:

@@ -26,7 +26,7 @@ from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.lm.config import LmRunConfig
 
-DIGESTS = "data.json"
+_DIGESTS = "data.json"
 _THREADS = 16  # that ask for sizes; a network's answers take their time
 _PART = 1000  # files; a task for each of them would cost more than the asking
 
@@ -34,7 +34,7 @@ _PART = 1000  # files; a task for each of them would cost more than the asking
 def run_metadata(config: RunConfig | LmRunConfig, sizes: dict) -> dict:
     """Collect the metadata of any run."""
     metadata = {"task": config.task, "model": sizes}
-    metadata["data"] = read_digests(config.output_folder)
+    metadata["data"] = _read_digests(config.output_folder)
     for key in ("seed", "global_batch"):  # they decide on the data's order
         metadata[key] = getattr(config, key)
     return metadata
@@ -50,7 +50,7 @@ def speech_metadata(
     metadata["freeze"] = config.freeze
     if config.task == "pretrain":
         metadata["targets"] = objective.targets
-    metadata["objective"] = plain_values(objective)
+    metadata["objective"] = _plain_values(objective)
     metadata["init_from"] = None
     if config.init_from is not None:
         metadata["init_from"] = str(Path(config.init_from).resolve())
@@ -58,18 +58,12 @@ def speech_metadata(
     return metadata
 
 
-def plain_values(part: object) -> dict:
-    """Give those of an object's attributes that JSON can hold.
-
-    Example
-    -------
-    >>> plain_values(SpecAugment(time_masks=1))["time_masks"]
-    1
-    """
+def _plain_values(part: object) -> dict:
+    """Give those of an object's attributes that JSON can hold."""
     found = {}
     for name, value in vars(part).items():
         if isinstance(value, SpecAugment):
-            found[name] = plain_values(value)
+            found[name] = _plain_values(value)
         elif value is None or isinstance(value, int | float | str | dict):
             found[name] = value
     return found
@@ -117,21 +111,15 @@ def _difference(path: Path, hashes: str) -> str:
         for text in (path.read_text(encoding="utf-8"), hashes)
     )
     common = old.keys() & new.keys()
-    return describe_difference(
+    return _describe_difference(
         added=len(new) - len(common),
         removed=len(old) - len(common),
         changed=sum(old[name] != new[name] for name in common),
     )
 
 
-def describe_difference(**counts: int) -> str:
-    """Say how many items changed; where none did, it is their order.
-
-    Example
-    -------
-    >>> describe_difference(added=2, removed=0, changed=1)
-    '2 added, 1 changed'
-    """
+def _describe_difference(**counts: int) -> str:
+    """Say how many items changed; where none did, it is their order."""
     changes = (f"{n} {verb}" for verb, n in counts.items() if n)
     return ", ".join(changes) or "in another order"
 
@@ -145,7 +133,7 @@ def sentence_difference(old: Sequence[bytes], new: Sequence[bytes]) -> str:
     '2 added, 1 removed'
     """
     before, now = Counter(old), Counter(new)
-    return describe_difference(
+    return _describe_difference(
         added=(now - before).total(), removed=(before - now).total()
     )
 
@@ -169,10 +157,10 @@ def refuse_changes(
 
 def write_digests(output: Path, digests: dict[str, str]) -> None:
     """Write the digests of the splits, for the metadata of checkpoints."""
-    write_text(output / DIGESTS, json.dumps(digests, indent=1))
+    write_text(output / _DIGESTS, json.dumps(digests, indent=1))
 
 
-def read_digests(output_folder: str) -> dict[str, str]:
+def _read_digests(output_folder: str) -> dict[str, str]:
     """Read what ``write_digests`` wrote."""
-    path = Path(output_folder) / DIGESTS
+    path = Path(output_folder) / _DIGESTS
     return json.loads(path.read_text(encoding="utf-8"))

@@ -18,7 +18,7 @@ from nar_asr_lobes.decoding.hotwords.tables import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.evaluation.evaluate import recognize_all
+from nar_asr_lobes.evaluation.evaluate import _recognize_all
 from nar_asr_lobes.inference.bundle import Bundle
 from nar_asr_lobes.inference.transcriber import (
     Transcriber,
@@ -279,7 +279,7 @@ def test_a_tight_clip_is_heard_as_in_an_evaluation(
     )
     [found] = transcriber.transcribe([path])
     row = Utterance("c", str(path), seconds)
-    [other] = recognize_all(
+    [other] = _recognize_all(
         transcriber.recognizer, [row], ["beam5"]
     ).modes.values()
     assert torch.equal(*heard) and heard[0].shape[1] > 12000

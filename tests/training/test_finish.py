@@ -18,7 +18,7 @@ from nar_asr_lobes.decoding.tuning.posteriors import (
     read_posteriors,
 )
 from nar_asr_lobes.inference.bundle import load_bundle
-from nar_asr_lobes.inference.bundle_files import INDEX
+from nar_asr_lobes.inference.bundle_files import _INDEX
 from nar_asr_lobes.lm.ngram.scorer import NgramLM
 from nar_asr_lobes.lm.ngram.training import train_ngram
 from nar_asr_lobes.storage import sha256
@@ -163,9 +163,9 @@ def swap_lm(bundle):
 
 def swap_lm_and_hashes(bundle):
     swap_lm(bundle)
-    index = json.loads((bundle / INDEX).read_text())
+    index = json.loads((bundle / _INDEX).read_text())
     index["sha256"] = {name: sha256(bundle / name) for name in index["sha256"]}
-    (bundle / INDEX).write_text(json.dumps(index))
+    (bundle / _INDEX).write_text(json.dumps(index))
 
 
 def lose_tokenizer(bundle):

@@ -47,7 +47,7 @@ def ended_again(finished, tokenizer, tmp_path_factory):
     neural = save_lm(folder / "lm", tokenizer)
     option = f"--lm={{neural: {neural}, tune: True}}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grid, "NEURAL_WEIGHTS", (0.5,))
+        patch.setattr(grid, "_NEURAL_WEIGHTS", (0.5,))
         return folder, run_tiny(folder, "finetune", option)
 
 

@@ -6,7 +6,7 @@ import os
 
 from nar_asr_lobes.errors import UserError
 
-CONVERT = (
+_CONVERT = (
     "convert it (ffmpeg -i IN -ac 1 -ar 16000 OUT.wav), replace it or leave"
     " it out"
 )
@@ -70,7 +70,7 @@ def audio_error(
 
 def unreadable(path: str, detail: str) -> AudioError:
     """Make the error for a file that no decoder opens."""
-    return audio_error(path, "cannot be read as audio", CONVERT, detail)
+    return audio_error(path, "cannot be read as audio", _CONVERT, detail)
 
 
 def cut_short(path: str, detail: str) -> AudioError:

@@ -20,7 +20,7 @@ from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 SHORTEST = 12280
 
 # CTC frames a second that speech can need; far more is another file's text.
-MAX_FRAME_RATE = 50
+_MAX_FRAME_RATE = 50
 
 
 def silence_before(samples: int, least: int = SHORTEST) -> int:
@@ -99,7 +99,7 @@ def target_fits(needed: int, samples: int, frames: int) -> bool:
     >>> [target_fits(n, samples=16000, frames=21) for n in (21, 50, 51)]
     [True, True, False]
     """
-    return needed <= max(frames, MAX_FRAME_RATE * samples / SAMPLE_RATE)
+    return needed <= max(frames, _MAX_FRAME_RATE * samples / SAMPLE_RATE)
 
 
 def least_samples(

@@ -28,7 +28,7 @@ from nar_asr_lobes.dataio.audio.waveform import (
 )
 
 MAX_SECONDS = 3600.0
-MAX_AMPLITUDE = 8.0  # full scale is 1; beyond 8 the file is damaged
+_MAX_AMPLITUDE = 8.0  # full scale is 1; beyond 8 the file is damaged
 
 _RATES = (1000, 768000)  # Hz; outside, the header is damaged
 _EDGE = SAMPLE_RATE // 100  # samples at a cut that the resampling changes
@@ -403,10 +403,10 @@ def _check_samples(path: str, wav: np.ndarray) -> None:
             "has samples that are not finite numbers (NaN or infinite)",
             "export it again or leave it out",
         )
-    if peak > MAX_AMPLITUDE:
+    if peak > _MAX_AMPLITUDE:
         raise audio_error(
             path,
-            f"has samples beyond {MAX_AMPLITUDE:g} times full scale",
+            f"has samples beyond {_MAX_AMPLITUDE:g} times full scale",
             "scale it to the range -1 to 1 or leave it out",
             f"peak {peak:.3g}",
         )

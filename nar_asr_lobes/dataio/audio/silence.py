@@ -13,7 +13,7 @@ import numpy as np
 
 from nar_asr_lobes.dataio.audio.reading import SAMPLE_RATE
 
-MAX_CHUNK_SECONDS = 25.0
+_MAX_CHUNK_SECONDS = 25.0
 
 _STEP = SAMPLE_RATE // 100  # samples; cuts fall on multiples of it
 # A mean over 200 ms tells a pause from the closure of a "t" inside a word.
@@ -21,7 +21,7 @@ _HALF_WINDOW = 10  # steps before a cut, and as many behind it
 
 
 def cut_at_quiet(
-    blocks: Iterable[np.ndarray], max_seconds: float = MAX_CHUNK_SECONDS
+    blocks: Iterable[np.ndarray], max_seconds: float = _MAX_CHUNK_SECONDS
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Cut audio that comes in blocks at its quietest places.
 
@@ -71,28 +71,10 @@ def cut_at_quiet(
     yield start, held
 
 
-def split_at_quiet(
-    wav: np.ndarray, max_seconds: float = MAX_CHUNK_SECONDS
+def _split_at_quiet(
+    wav: np.ndarray, max_seconds: float = _MAX_CHUNK_SECONDS
 ) -> list[tuple[int, int]]:
-    """Cut audio at its quietest places.
-
-    Arguments
-    ---------
-    wav : numpy.ndarray
-        16 kHz samples [S], mono.
-    max_seconds : float
-        As in `cut_at_quiet`.
-
-    Returns
-    -------
-    list of (int, int)
-        First sample of each piece and the first one behind it.
-
-    Example
-    -------
-    >>> split_at_quiet(np.zeros(5 * SAMPLE_RATE), max_seconds=4)
-    [(0, 64000), (64000, 80000)]
-    """
+    """Cut audio at its quietest places."""
     return [
         (start, start + len(piece))
         for start, piece in cut_at_quiet([wav], max_seconds)

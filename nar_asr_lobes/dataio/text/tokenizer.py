@@ -36,7 +36,7 @@ __all__ = [
     "train_tokenizer",
 ]
 
-KINDS = ("char", "unigram", "bpe")
+_KINDS = ("char", "unigram", "bpe")
 
 _LONGEST_LINE = 2**20  # bytes; sentencepiece skips longer lines silently
 
@@ -71,9 +71,10 @@ def train_tokenizer(
     >>> train_tokenizer(["ab", "b c"]).pieces
     ['<blank>', '▁', 'a', 'b', 'c']
     """
-    if kind not in KINDS:
+    if kind not in _KINDS:
         raise UserError(
-            f"tokenizer kind {kind!r} is unknown; use one of {', '.join(KINDS)}"
+            f"tokenizer kind {kind!r} is unknown; use one of "
+            f"{', '.join(_KINDS)}"
         )
     lines = [line for line in map(normalize_text, texts) if line]
     if not lines:

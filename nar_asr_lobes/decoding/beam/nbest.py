@@ -29,7 +29,7 @@ _LEAST = 1e-100
 # an earlier hypothesis of the list, or none. ``frame``: when the first token
 # behind the front got into the beam, or for a loser that never did, when it
 # lost; only merges before it happened to what the front stands for.
-FINAL = np.dtype(
+_FINAL = np.dtype(
     [
         ("score", np.float64),
         ("ctc", np.float64),
@@ -62,7 +62,7 @@ class Result(NamedTuple):
     used : np.ndarray
         How much of these three is in use, int64 [3].
     queue, begins, blank, label : np.ndarray
-        What one utterance's list is worked out in, ``FINAL``, int64, and
+        What one utterance's list is worked out in, ``_FINAL``, int64, and
         float64 twice.
     """
 
@@ -83,7 +83,7 @@ def new_result(size: int, beam_size: int) -> Result:
         np.empty(size, np.int32),
         np.empty(size, np.int64),
         np.zeros(3, np.int64),
-        np.empty(3 * beam_size, FINAL),
+        np.empty(3 * beam_size, _FINAL),
         np.empty(beam_size + 1, np.int64),
         np.empty(size + 1, np.float64),
         np.empty(size + 1, np.float64),

@@ -19,7 +19,7 @@ NONE = -1
 # ``closed``: the hot phrase that its token closed, NONE if none; ``past``: as
 # in an entry. ``frame``: when it got into the beam. ``slot``: its place there,
 # NONE outside. ``merge``: head of the list of merges that it won.
-NODE = np.dtype(
+_NODE = np.dtype(
     [
         ("parent", np.int32),
         ("token", np.int32),
@@ -38,7 +38,7 @@ NODE = np.dtype(
 )
 # The prefix that lost (``node`` is NONE if it never was in the beam), and by
 # how much: winner minus loser.
-MERGE = np.dtype(
+_MERGE = np.dtype(
     [
         ("next", np.int32),
         ("parent", np.int32),
@@ -67,9 +67,9 @@ class Trie(NamedTuple):
 def new_trie(size: int) -> Trie:
     """Make room for so many nodes and merges; ``restart`` comes before use."""
     return Trie(
-        np.empty(size, NODE),
+        np.empty(size, _NODE),
         np.empty(2 << (size - 1).bit_length(), np.int32),
-        np.empty(size, MERGE),
+        np.empty(size, _MERGE),
         np.zeros(2, np.int64),
     )
 

@@ -30,8 +30,8 @@ from nar_asr_lobes.lm.ngram.tables import NgramTables
 from nar_asr_lobes.schema import require_number
 
 DEFAULT_BOOST = 1.0
-MAX_BOOST = 5.0  # e^5: a token 148 times as probable
-MAX_TIMES = 3  # a phrase gains, lest noise be filled with it
+_MAX_BOOST = 5.0  # e^5: a token 148 times as probable
+_MAX_TIMES = 3  # a phrase gains, lest noise be filled with it
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class HotWords:
     tables: NgramTables
     closings: Closings
     boost: float = DEFAULT_BOOST
-    limit: int = MAX_TIMES
+    limit: int = _MAX_TIMES
 
     @classmethod
     def build(
@@ -95,7 +95,7 @@ class HotWords:
             For a boost outside its limits, no phrase or an empty one, or
             characters outside the tokenizer.
         """
-        require_number("hot_boost", boost, 0.0, MAX_BOOST)
+        require_number("hot_boost", boost, 0.0, _MAX_BOOST)
         phrases = tuple(dict.fromkeys(phrases))
         ids = [tuple(tokenizer.encode(phrase)) for phrase in phrases]
         if not ids or not all(ids):

@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 
 LM_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.5)
 TOKEN_BONUSES = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
-CTC_WEIGHTS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
-NEURAL_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-THRESHOLDS = (0.0, 0.5, 0.7, 0.9, 0.97)
-FILL_CTC_WEIGHTS = (0.0, 0.3, 0.5, 0.7)
+_CTC_WEIGHTS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+_NEURAL_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+_THRESHOLDS = (0.0, 0.5, 0.7, 0.9, 0.97)
+_FILL_CTC_WEIGHTS = (0.0, 0.3, 0.5, 0.7)
 
 
 @dataclass(frozen=True)
@@ -152,42 +152,17 @@ def tune_beam(
     )
 
 
-def tune_rescoring(
+def _tune_rescoring(
     nbest: Sequence[Sequence[Hypothesis]],
     references: Sequence[str],
     tokenizer: Tokenizer,
     options: RescoreOptions,
     neural_weights: Sequence[float] = (0.0,),
-    ctc_weights: Sequence[float] = CTC_WEIGHTS,
+    ctc_weights: Sequence[float] = _CTC_WEIGHTS,
     lm_weights: Sequence[float] = LM_WEIGHTS,
     token_bonuses: Sequence[float] = TOKEN_BONUSES,
 ) -> Tuning:
-    """Find the weights of ``nar_beam5_lm`` with the fewest word errors.
-
-    Arguments
-    ---------
-    nbest : sequence of sequences of Hypothesis
-        Re-scored candidates of each development utterance, with all scores of
-        models that are weighed; no search is repeated.
-    references, tokenizer :
-        As for ``tune_beam``.
-    options : RescoreOptions
-        The re-scoring to tune. Of points with the same errors those of the
-        lowest neural weight come first, and of these the ones next to its
-        own weights: on a small set many points tie.
-    neural_weights, ctc_weights, lm_weights, token_bonuses : sequence of float
-        The grid.
-
-    Returns
-    -------
-    Tuning
-        Exact at every point.
-
-    Raises
-    ------
-    UserError
-        If the lists are empty or differ in length.
-    """
+    """Find the weights of ``nar_beam5_lm`` with the fewest word errors."""
     _require_references(nbest, references)
     weights = {
         "neural_weight": neural_weights,
@@ -241,7 +216,7 @@ def tune_options(
     )
     fill = _tune(
         options.nar,
-        {"threshold": THRESHOLDS, "ctc_weight": FILL_CTC_WEIGHTS},
+        {"threshold": _THRESHOLDS, "ctc_weight": _FILL_CTC_WEIGHTS},
         _search_errors(
             lambda point: [
                 hypothesis
@@ -259,11 +234,13 @@ def tune_options(
         token_bonus=beam.best.token_bonus,
     )
     options = replace(options, beam5_lm=beam.best, nar=fill.best)
-    neural_weights = (0.0,) if recognizer.lms.neural is None else NEURAL_WEIGHTS
+    neural_weights = (
+        (0.0,) if recognizer.lms.neural is None else _NEURAL_WEIGHTS
+    )
     # above 0 only so that the neural model is asked
     asked = replace(rescoring, neural_weight=max(neural_weights))
     nbest = _search(recognizer, replace(options, nar_beam5_lm=asked), encoded)
-    again = tune_rescoring(
+    again = _tune_rescoring(
         nbest, references, tokenizer, rescoring, neural_weights
     )
     report = {

@@ -74,7 +74,7 @@ def _lines(
             yield f"{prob:.7g}\t{' '.join(gram)}{end}\n".encode()
 
 
-def read_counts(path: str | os.PathLike) -> tuple[int, ...]:
+def _read_counts(path: str | os.PathLike) -> tuple[int, ...]:
     """Read how many n-grams of order 1, 2, ... an ARPA file holds."""
     counts = []
     with _opened(path) as lines:
@@ -115,7 +115,7 @@ def read_arpa(path: str | os.PathLike, words: Sequence[str]) -> NgramModel:
     names = [word.encode() for word in (*SPECIAL_WORDS, *words)]
     numbers = {name: i for i, name in enumerate(names)}
     numbers.setdefault(b"<UNK>", UNKNOWN)
-    counts = read_counts(path)
+    counts = _read_counts(path)
     with _opened(path) as lines:
         tables = [
             _read_table(lines, n, count, numbers)
@@ -142,7 +142,7 @@ def read_words(path: str | os.PathLike) -> list[str]:
     UserError
         The file cannot be read, is no ARPA file, or has a word twice.
     """
-    count, numbers = read_counts(path)[0], {}
+    count, numbers = _read_counts(path)[0], {}
     with _opened(path) as file:
         lines = enumerate(file, 1)
         _find((line for _, line in lines), *_section(1))

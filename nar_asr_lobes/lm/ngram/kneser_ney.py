@@ -23,7 +23,7 @@ UNKNOWN, START, END = 0, 1, 2  # lmplz's numbers for <unk>, <s>, </s>
 SPECIAL_WORDS = ("<unk>", "<s>", "</s>")
 
 # What `lmplz --discount_fallback` takes where a text has no usable ones.
-FALLBACK = np.array([0, 0.5, 1, 1.5], dtype=np.float32)
+_FALLBACK = np.array([0, 0.5, 1, 1.5], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -229,13 +229,13 @@ def _counts_of_counts(orders: list[_Counts]) -> list[np.ndarray]:
 def _discounts(n: np.ndarray) -> np.ndarray:
     """Return float32 [4]: what a count of 0, 1, 2 and 3 or more gives away."""
     if not n[1:4].all():
-        return FALLBACK
+        return _FALLBACK
     y = np.float32(n[1]) / np.float32(n[1] + 2.0 * n[2])
     discount = np.zeros(4, dtype=np.float32)
     for j in (1, 2, 3):
         share = np.float32(j + 1) * y * np.float32(n[j + 1]) / np.float32(n[j])
         discount[j] = np.float32(j) - share
-    return FALLBACK if (discount < 0).any() else discount
+    return _FALLBACK if (discount < 0).any() else discount
 
 
 def _interpolate_all(

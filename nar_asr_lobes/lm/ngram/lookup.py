@@ -153,12 +153,12 @@ def _find_all(rows, tables, beam, frame):
                 place = i
         if rows.state[place] != state:
             rows.state[place] = state
-            fill_row(tables, state, rows.log_prob[place])
+            _fill_row(tables, state, rows.log_prob[place])
         rows.asked[place], rows.place[k] = frame, place
 
 
 @inner
-def fill_row(tables: NgramTables, state: int, row: np.ndarray) -> None:
+def _fill_row(tables: NgramTables, state: int, row: np.ndarray) -> None:
     """Predict every token into ``row`` [V], with ``score_token``'s sums."""
     if len(tables.chain) == 0:
         _follow_one(tables, state, row)

@@ -23,7 +23,7 @@ from nar_asr_lobes.lm.ngram.states import build_tables
 from nar_asr_lobes.lm.ngram.storage import NgramInfo, write_ngram
 from nar_asr_lobes.storage import atomic_write
 
-MAX_ORDER = 64  # far more than helps; each order is a pass over the text
+_MAX_ORDER = 64  # far more than helps; each order is a pass over the text
 # lmplz's default, 80 % of the machine, is touched even for a ten-line text.
 _LMPLZ_MEMORY = "1G"
 _log = logging.getLogger(__name__)
@@ -209,9 +209,9 @@ def _run_lmplz(
 
 def thresholds(order: int, prune: Sequence[int]) -> tuple[int, ...]:
     """Check the order and fill the thresholds up to it."""
-    if not 1 <= order <= MAX_ORDER:
+    if not 1 <= order <= _MAX_ORDER:
         raise UserError(
-            f"n-gram order {order} is not in 1 to {MAX_ORDER}; choose 4, say"
+            f"n-gram order {order} is not in 1 to {_MAX_ORDER}; choose 4, say"
         )
     prune = tuple(prune) or (0,)
     if len(prune) > order or prune[0] != 0 or list(prune) != sorted(prune):

@@ -61,7 +61,7 @@ from nar_asr_lobes.lm.words.tables import spell_words
 from nar_asr_lobes.schema import require_count
 from nar_asr_lobes.storage import atomic_write
 
-SPELLING_ORDER = 3  # 2.25 nats a piece on new words; 5: 2.18, 1: 2.94
+_SPELLING_ORDER = 3  # 2.25 nats a piece on new words; 5: 2.18, 1: 2.94
 _SPECIAL = len(SPECIAL_WORDS)
 _log = logging.getLogger(__name__)
 
@@ -275,7 +275,7 @@ def _spelled(
         NgramModel(np.arange(1, count + 2), tables), size=count + 2
     )
     lengths = np.diff(lexicon.begin)
-    letters = estimate(lexicon.pieces, lengths, SPELLING_ORDER)
+    letters = estimate(lexicon.pieces, lengths, _SPELLING_ORDER)
     spelling = build_tables(letters, tokenizer.size)
     return spell_words(words, lexicon, spelling, find_word_ends(tokenizer))
 

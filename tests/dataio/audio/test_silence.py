@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nar_asr_lobes.dataio.audio.silence import cut_at_quiet, split_at_quiet
+from nar_asr_lobes.dataio.audio.silence import _split_at_quiet, cut_at_quiet
 
 RATE = 16000
 
@@ -20,7 +20,7 @@ def speech(seconds, seed=0):
 @pytest.mark.parametrize("limit", [2, 4])
 def test_every_sample_is_in_exactly_one_piece(seconds, limit):
     wav = speech(seconds)
-    pieces = split_at_quiet(wav, limit)
+    pieces = _split_at_quiet(wav, limit)
     assert pieces[0][0] == 0 and pieces[-1][1] == len(wav)
     assert all(
         before[1] == after[0]
@@ -37,7 +37,7 @@ def test_cuts_fall_into_pauses():
     pauses = [(at, at + 0.3) for at in np.arange(4.0, 90.0, 5.0)]
     for start, end in pauses:
         wav[int(start * RATE) : int(end * RATE)] *= 0.01
-    cuts = [start / RATE for start, _ in split_at_quiet(wav)[1:]]
+    cuts = [start / RATE for start, _ in _split_at_quiet(wav)[1:]]
     assert len(cuts) >= 3
     for cut in cuts:
         assert any(start < cut < end for start, end in pauses), cut
@@ -47,27 +47,27 @@ def test_a_pause_is_preferred_to_a_shorter_and_deeper_gap():
     wav = speech(30.0)
     wav[20 * RATE : 20 * RATE + 800] = 0  # 50 ms, as before a "t"
     wav[16 * RATE : 16 * RATE + 4800] *= 0.05  # 300 ms
-    [(_, cut), _] = split_at_quiet(wav)
+    [(_, cut), _] = _split_at_quiet(wav)
     assert 16.0 < cut / RATE < 16.3
 
 
 def test_an_offset_of_the_recorder_does_not_hide_a_pause():
     wav = speech(30.0)
     wav[16 * RATE : 16 * RATE + 4800] = 0
-    assert split_at_quiet(wav + 0.5) == split_at_quiet(wav)
+    assert _split_at_quiet(wav + 0.5) == _split_at_quiet(wav)
 
 
 def test_silence_gives_few_pieces():
-    assert len(split_at_quiet(np.zeros(100 * RATE, np.float32))) <= 5
+    assert len(_split_at_quiet(np.zeros(100 * RATE, np.float32))) <= 5
 
 
 def test_short_audio_is_one_piece_whatever_it_holds():
-    assert split_at_quiet(np.zeros(25 * RATE)) == [(0, 25 * RATE)]
+    assert _split_at_quiet(np.zeros(25 * RATE)) == [(0, 25 * RATE)]
 
 
 def test_a_limit_too_short_for_the_search_is_refused():
     with pytest.raises(ValueError, match="at least 2"):
-        split_at_quiet(np.zeros(10), 1.0)
+        _split_at_quiet(np.zeros(10), 1.0)
 
 
 @pytest.mark.parametrize("limit", [2, 4, 25])
@@ -80,7 +80,7 @@ def test_blocks_are_cut_as_the_whole(limit, size):
     blocks = np.split(wav, ends[ends < len(wav)])
     pieces = list(cut_at_quiet(blocks, limit))
     places = [(start, start + len(piece)) for start, piece in pieces]
-    assert places == split_at_quiet(wav, limit)
+    assert places == _split_at_quiet(wav, limit)
     np.testing.assert_array_equal(np.concatenate([p for _, p in pieces]), wav)
 
 

@@ -34,7 +34,7 @@ TABLES = NgramTables(
 )
 TABLES = NgramTables(*map(read_only, map(np.array, TABLES), DTYPES))
 
-fill_row = callable_from_python(lookup.fill_row)
+fill_row = callable_from_python(lookup._fill_row)
 find_rows = callable_from_python(lookup.find_rows)
 most = callable_from_python(lookup.most)
 SIZE = 12
