@@ -61,24 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Search with every pair of weights; print and write the word errors.
-
-    Arguments
-    ---------
-    arguments : argparse.Namespace
-        As declared by ``add_arguments``.
-
-    Returns
-    -------
-    int
-        0.
-
-    Raises
-    ------
-    UserError
-        For files that are damaged or do not belong together, and weights
-        beyond their limits.
-    """
+    """Search with every pair of weights; print and write the word errors."""
     # Seconds of imports, which --help shall not wait for.
     from nar_asr_lobes.decoding.tuning.posteriors import read_posteriors
     from nar_asr_lobes.lm.ngram.scorer import NgramLM

@@ -24,18 +24,10 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command.
+    """Run a command and return its exit status.
 
-    Arguments
-    ---------
-    argv : sequence of str, optional
-        The arguments; by default those of the process.
-
-    Returns
-    -------
-    int
-        Exit status: 0 when all went well, 1 when some inputs failed, 2 for a
-        mistake of the user, which is printed as one line.
+    0: all went well; 1: some inputs failed; 2: a mistake of the user, printed
+    as one line.
 
     Example
     -------

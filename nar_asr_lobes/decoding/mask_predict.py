@@ -84,26 +84,9 @@ def mask_predict(
 ) -> list[Hypothesis]:
     """Refine the CTC greedy result of each utterance with the NAR decoder.
 
-    Arguments
-    ---------
-    model : NarAsr
-        Gives the decoder, in evaluation mode.
-    encoded : EncoderOutput
-        Its encoder's output for B utterances.
-    options : MaskPredictOptions
-        What is masked, and in how many passes it is filled.
-
-    Returns
-    -------
-    list of Hypothesis
-        One per utterance, in order. ``score`` is the natural log of the kept
-        tokens' CTC confidences and the filled tokens' decoder probabilities,
-        multiplied; ``ctc`` the exact CTC score of the tokens.
-
-    Raises
-    ------
-    UserError
-        If posteriors or decoder outputs hold NaN.
+    ``score`` is the natural log of the kept tokens' CTC confidences and the
+    filled tokens' decoder probabilities, multiplied; ``ctc`` the exact CTC
+    score.
     """
     paths = greedy_paths(encoded.log_probs, encoded.lengths)
     targets = _masked_targets(encoded, paths, model.mask_id, options)

@@ -33,27 +33,13 @@ NBests = list[list[Hypothesis]]
 
 @dataclass(frozen=True)
 class Job:
-    """One batch as a mode searches it.
-
-    Arguments
-    ---------
-    recognizer : Recognizer
-        Model, language models and hot words.
-    encoded : EncoderOutput
-        The encoder's output, on the model's device.
-    on_cpu : EncoderOutput
-        The same, with ``log_probs`` and ``lengths`` on the CPU.
-    options : object
-        The mode's options.
-    before : list
-        The N-bests of the modes that it builds on.
-    """
+    """One batch as a mode searches it."""
 
     recognizer: Recognizer
-    encoded: EncoderOutput
-    on_cpu: EncoderOutput
+    encoded: EncoderOutput  # on the model's device
+    on_cpu: EncoderOutput  # its log_probs and lengths on the CPU
     options: Any
-    before: list[NBests]
+    before: list[NBests]  # of the modes that it builds on
 
 
 @dataclass(frozen=True)
@@ -155,34 +141,10 @@ def find_mode(
     present: Container[str] | None = None,
     remedy: str = "give one or leave the mode out",
 ) -> Mode:
-    """Look a mode up, and make sure that it can work.
+    """Look a mode up; UserError if unknown or without its language model.
 
-    Arguments
-    ---------
-    name : str
-        Of the mode.
-    present : container of str, optional
-        Names of the language models that are there; else all may be.
-    remedy : str
-        What to do where its language model is missing.
-
-    Returns
-    -------
-    Mode
-
-    Raises
-    ------
-    UserError
-        For an unknown mode, or one that lacks its language model.
-
-    Example
-    -------
-    >>> find_mode("nar", present=()).lm is None
-    True
-    >>> find_mode("beam5_lm", present=())
-    Traceback (most recent call last):
-    nar_asr_lobes.errors.UserError: decoding mode beam5_lm needs a language \
-model; give one or leave the mode out
+    ``present`` names the language models there are, None for any; ``remedy``
+    ends the message.
     """
     if name not in MODES:
         raise UserError(
@@ -197,27 +159,12 @@ model; give one or leave the mode out
 
 
 def hot_word_modes() -> list[str]:
-    """List the modes that prefer hot words.
-
-    Example
-    -------
-    >>> hot_word_modes()
-    ['beam5', 'beam5_lm', 'nar_beam5_lm']
-    """
+    """List the modes that prefer hot words."""
     return [name for name, mode in MODES.items() if mode.hot_words]
 
 
 def available_modes(present: Container[str]) -> list[str]:
     """List the modes that work with the language models there are.
-
-    Arguments
-    ---------
-    present : container of str
-        Names of the language models that are there.
-
-    Returns
-    -------
-    list of str
 
     Example
     -------

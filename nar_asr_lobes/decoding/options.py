@@ -44,23 +44,7 @@ blank_threshold, recombine
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Mapping]) -> DecodingOptions:
-        """Build from plain dictionaries; keys left out keep their defaults.
-
-        Arguments
-        ---------
-        values : mapping
-            A mapping of options for any of the modes.
-
-        Returns
-        -------
-        DecodingOptions
-            The validated options.
-
-        Raises
-        ------
-        UserError
-            For an unknown key or a value outside its limits.
-        """
+        """Build from plain dictionaries; missing keys keep their defaults."""
         return cls().updated(values)
 
     def updated(self, values: Mapping[str, Mapping]) -> DecodingOptions:
@@ -92,30 +76,7 @@ DecodingOptions = make_dataclass(
 
 
 def check_weights(options: DecodingOptions, present: Collection[str]) -> None:
-    """Refuse weights above 0 whose optional language model is missing.
-
-    Arguments
-    ---------
-    options : DecodingOptions
-        With the weights.
-    present : collection of str
-        Names of the language models that are there.
-
-    Raises
-    ------
-    UserError
-        If one is above 0 and its language model is missing.
-
-    Example
-    -------
-    >>> check_weights(
-    ...     DecodingOptions.from_dict({"nar_beam5_lm": {"neural_weight": 0.1}}),
-    ...     {"ngram"},
-    ... )
-    Traceback (most recent call last):
-    nar_asr_lobes.errors.UserError: decoding.nar_beam5_lm: neural_weight is \
-0.1 but there is no language model for it; give one or set the weight to 0
-    """
+    """Refuse weights above 0 whose optional language model is missing."""
     for part in fields(options):
         # a mode without the model it needs is refused by name, not by weight
         needed = MODES[part.name].lm

@@ -92,20 +92,9 @@ class RescoreOptions(Checked):
 def ctc_scores(
     log_probs: torch.Tensor, sequences: Sequence[Sequence[int]]
 ) -> list[float]:
-    """Score token sequences by all their CTC paths.
+    """Score token sequences by all their CTC paths through log_probs [T, V].
 
-    Arguments
-    ---------
-    log_probs : torch.Tensor
-        Natural log-probabilities [T, V] of one utterance, without padding.
-    sequences : sequence of sequences of int
-        Token ids, none of them blank.
-
-    Returns
-    -------
-    list of float
-        Natural log-probability of each; minus infinity for one that does not
-        fit into T frames.
+    Minus infinity for one that does not fit into T frames.
 
     Example
     -------
@@ -197,33 +186,8 @@ def rescore(
 ) -> list[list[Hypothesis]]:
     """Re-rank each N-best list with the NAR decoder's score added.
 
-    Arguments
-    ---------
-    model : NarAsr
-        Gives the decoder, in evaluation mode.
-    encoded : EncoderOutput
-        Its encoder's output for B utterances.
-    nbest : sequence of sequences of Hypothesis
-        The candidates of each utterance, at least one each; only their tokens
-        count, and of equal ones the first.
-    options : RescoreOptions
-        Weights and number of masks.
-    lms : LanguageModels or None
-        Language models over the same tokens. The unweighted score of
-        ``ngram`` is part of the result even at weight 0.
-    hot_words : HotWords or None
-        Phrases to prefer.
-
-    Returns
-    -------
-    list of list of Hypothesis
-        The candidates with all their scores, best first.
-
-    Raises
-    ------
-    UserError
-        If the decoder's outputs hold NaN, or a weight is above 0 without its
-        language model.
+    Of the candidates only the tokens count, of equal ones the first. The
+    unweighted score of ``lms.ngram`` is part of the result even at weight 0.
     """
     lms = lms or LanguageModels()
     require_models(options, lms.present)

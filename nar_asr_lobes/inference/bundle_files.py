@@ -88,15 +88,6 @@ def sealed_folder(folder: str | os.PathLike) -> Iterator[Path]:
 
     An older bundle there is replaced, and stays after an error; ``UserError``
     if ``folder`` holds anything else or cannot be written.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> target = Path(tempfile.mkdtemp()) / "bundle"
-    >>> with sealed_folder(target) as temporary:
-    ...     write_text(temporary / "README.md", "hello")
-    >>> verified_files(target)
-    {'README.md'}
     """
     folder = Path(os.path.abspath(folder))
     _refuse_other_folder(folder)

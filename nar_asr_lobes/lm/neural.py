@@ -94,16 +94,7 @@ class NeuralLM:
         return cls(model)
 
     def save(self, path: str | os.PathLike, tokenizer: Tokenizer) -> None:
-        """Write the weights and, beside them, what `load` checks.
-
-        Arguments
-        ---------
-        path : str or path
-            The weights' file; `path + ".json"` says what they are. Each
-            appears whole or not at all.
-        tokenizer : Tokenizer
-            The one the model was trained with.
-        """
+        """Write the weights and, beside them, the JSON that ``load`` checks."""
         path = Path(path)
         weights = {
             name: value.detach().cpu().contiguous()

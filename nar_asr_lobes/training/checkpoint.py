@@ -146,24 +146,7 @@ def _write(
 
 
 class CheckpointFolder:
-    """The checkpoints of one run.
-
-    Arguments
-    ---------
-    folder : str or path
-        Where they lie.
-    keep : int
-        How many of the newest are kept, besides the best.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> folder = CheckpointFolder(tempfile.mkdtemp())
-    >>> _ = folder.save(3, {"model": {"w": torch.ones(2)}}, {"wer": 0.5})
-    >>> newest = folder.newest()
-    >>> newest.step, newest.load("model")["w"].tolist()
-    (3, [1.0, 1.0])
-    """
+    """The checkpoints of one run: the newest ``keep``, and the best."""
 
     def __init__(self, folder: str | os.PathLike, keep: int = 2):
         if keep < 2:

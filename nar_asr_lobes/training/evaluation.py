@@ -30,23 +30,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def noted(faults: list[str], what: str) -> Iterator[None]:
-    """Tell and note what fails inside, so that the run can do the rest.
-
-    Arguments
-    ---------
-    faults : list of str
-        Gets a sentence for each failure.
-    what : str
-        What is done inside.
-
-    Example
-    -------
-    >>> faults = []
-    >>> with noted(faults, "evaluation of test"):
-    ...     raise UserError("a.wav: is missing; check the path")
-    >>> faults
-    ['a.wav: is missing; check the path']
-    """
+    """Log and note an error inside, so that the run can do the rest."""
     try:
         yield
     except Exception as error:
@@ -63,17 +47,7 @@ def noted(faults: list[str], what: str) -> Iterator[None]:
 def check_modes(config: RunConfig, present: Container[str] | None) -> None:
     """Refuse modes that do not exist or lack their language model.
 
-    Arguments
-    ---------
-    config : RunConfig
-        The run.
-    present : container of str, optional
-        Names of the language models; None where they are not known yet.
-
-    Raises
-    ------
-    UserError
-        For the first such mode.
+    ``present``: names of the language models; None where not known yet.
     """
     for mode in config.modes or ():
         try:
@@ -134,19 +108,7 @@ def _evaluate_one(
 def evaluate_bundle(config: RunConfig, device: torch.device | str) -> None:
     """Evaluate the bundle that the YAML names on the run's test splits.
 
-    Arguments
-    ---------
-    config : RunConfig
-        The run.
-    device : torch.device or str
-        Where to recognise.
-
-    Raises
-    ------
-    UserError
-        For no bundle, a damaged one, references that are normalised in
-        another way than the transcripts it was trained on, or a weight or a
-        mode without its language model; at the end, for what failed.
+    Errors of single splits are raised at the end.
     """
     if config.bundle is None:
         raise UserError(

@@ -67,25 +67,8 @@ def parse_arguments(
 ) -> tuple[str, RunOptions, str]:
     """Split a command line; without a GPU, default to CPU and gloo.
 
-    Arguments
-    ---------
-    arguments : sequence of str
-        The YAML file, ``--key=value`` or ``--key value``, and flags.
-
-    Returns
-    -------
-    path : str
-        The YAML.
-    run_opts : RunOptions
-        SpeechBrain's own options, as far as they have an effect here.
-    overrides : str
-        YAML text of the other ``--key=value``; the last of equal keys.
-
-    Raises
-    ------
-    UserError
-        For no YAML file or two, an option without its value or with a wrong
-        one, and an option of SpeechBrain that would do nothing.
+    Returns the YAML's path, SpeechBrain's own options as far as they have an
+    effect here, and the other ``--key=value`` as YAML text.
 
     Example
     -------
@@ -189,25 +172,7 @@ def _quote(key: str, value: str) -> str:
 def load_run(
     path: str | os.PathLike, overrides: str = ""
 ) -> RunConfig | lm_config.LmRunConfig:
-    """Read the YAML of a run.
-
-    Arguments
-    ---------
-    path : str or path
-        The file.
-    overrides : str
-        YAML text of the keys given on the command line.
-
-    Returns
-    -------
-    RunConfig or LmRunConfig
-
-    Raises
-    ------
-    UserError
-        For a missing file, broken YAML, a missing or an unknown key, and a
-        value of the wrong kind or beyond its limit.
-    """
+    """Read the YAML of a run, with overrides as YAML text."""
     values, where = _read_yaml(path, overrides), str(path)
     if values.get("task") == lm_config.TASK:
         return parse(lm_config.LmRunConfig, values, where)

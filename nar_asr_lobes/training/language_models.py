@@ -31,24 +31,7 @@ def check_language_models(
 ) -> frozenset[str]:
     """Find mistakes in the section ``lm`` before the training starts.
 
-    Arguments
-    ---------
-    config : RunConfig
-        A fine-tuning whose data are prepared.
-    options : DecodingOptions
-        Its weights.
-
-    Returns
-    -------
-    frozenset of str
-        Names of the language models that the run will have.
-
-    Raises
-    ------
-    UserError
-        For texts that cannot be read, a neural language model that is
-        missing, damaged or of another tokenizer, and a weight without its
-        language model.
+    Returns the names of the language models that the run will have.
     """
     if config.lm is None:
         check_weights(options, ())
@@ -72,20 +55,7 @@ def _check_unit(config: RunConfig) -> None:
 
 
 def make_language_models(config: RunConfig, tokenizer: Tokenizer) -> LmFiles:
-    """Train the n-gram of a run; name its file and the neural model's.
-
-    Arguments
-    ---------
-    config : RunConfig
-        Has a section ``lm``.
-    tokenizer : Tokenizer
-        Of the run.
-
-    Returns
-    -------
-    LmFiles
-        ``load`` gives the language models.
-    """
+    """Train the n-gram of a run; name its file and the neural model's."""
     output = Path(config.output_folder)
     report = _TRAININGS[config.lm.unit](
         _lm_texts(config), tokenizer, config.lm.order, output / "lm.arpa"
@@ -103,23 +73,7 @@ def make_language_models(config: RunConfig, tokenizer: Tokenizer) -> LmFiles:
 
 
 def describe(lms: LanguageModels) -> list[str]:
-    """Say for a bundle's card which language models it has.
-
-    Arguments
-    ---------
-    lms : LanguageModels
-        Of a run.
-
-    Returns
-    -------
-    list of str
-        A line each.
-
-    Example
-    -------
-    >>> describe(LanguageModels())
-    []
-    """
+    """List the language models for a bundle's card, a line each."""
     found = []
     if lms.ngram is not None:
         found.append(

@@ -125,13 +125,7 @@ def _describe_difference(**counts: int) -> str:
 
 
 def sentence_difference(old: Sequence[bytes], new: Sequence[bytes]) -> str:
-    """Count the sentences that only one of two splits has.
-
-    Example
-    -------
-    >>> sentence_difference([b"a", b"a"], [b"a", b"b", b"c"])
-    '2 added, 1 removed'
-    """
+    """Count the sentences that only one of two splits has."""
     before, now = Counter(old), Counter(new)
     return _describe_difference(
         added=(now - before).total(), removed=(before - now).total()

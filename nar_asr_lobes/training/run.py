@@ -88,20 +88,10 @@ Options of SpeechBrain:
 
 
 def main(arguments: Sequence[str], prepare: Prepare | PrepareTexts) -> int:
-    """Run a recipe from its command line.
+    """Run a recipe with its command line; ``prepare`` is the recipe's parser.
 
-    Arguments
-    ---------
-    arguments : sequence of str
-        The YAML file, ``--key=value`` overrides and SpeechBrain's options.
-    prepare : callable
-        The recipe's parser.
-
-    Returns
-    -------
-    int
-        0; 2 after a user's mistake, which is printed in one sentence; 130
-        after Ctrl-C and 143 after SIGTERM, when a training has saved its step.
+    Returns 0; 2 after a user's mistake, which is printed in one sentence; 130
+    after Ctrl-C and 143 after SIGTERM, when a training has saved its step.
 
     Example
     -------

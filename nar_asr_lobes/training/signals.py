@@ -23,19 +23,9 @@ _SAME_SIGNAL_SECONDS = 1.0
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ends the run.
+    """A signal ends the run; ``status`` is the exit status a shell gives it.
 
-    Arguments
-    ---------
-    number : int
-        Of the signal; ``status`` is the exit status that a shell gives it.
-    step : int, optional
-        At which a training was saved.
-
-    Example
-    -------
-    >>> Interrupted(signal.SIGTERM).status, str(Interrupted(signal.SIGTERM))
-    (143, 'stopped by SIGTERM; the same command goes on')
+    ``step``: at which a training was saved.
     """
 
     def __init__(self, number: int, step: int | None = None):

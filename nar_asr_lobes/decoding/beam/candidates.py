@@ -71,25 +71,11 @@ def pick_candidates(
     scores: np.ndarray,
     columns: Columns,
 ) -> int:
-    """Find the best tokens of a frame.
+    """Find the tokens of a frame [V] that are more probable than ``floor``.
 
-    Arguments
-    ---------
-    row : np.ndarray
-        Natural log-probabilities, float32 [V], the blank first.
-    floor : float
-        A token must be more probable; the most probable one always counts.
-    tokens, scores : np.ndarray
-        Where the result goes, in no order: int32 and float64 [C]. Of equal
-        ones those with the lowest ids are better.
-    columns : Columns
-        What the search works in.
-
-    Returns
-    -------
-    int
-        How many were found, at most C; ``BAD`` if the row cannot hold
-        log-probabilities.
+    The most probable one always counts. They go to ``tokens`` and ``scores``
+    [C] in no order; of equal ones the lowest ids are best. Returns their
+    number, at most C, or ``BAD`` if the row cannot hold log-probabilities.
     """
     if any_above(row, HIGHEST):
         return BAD

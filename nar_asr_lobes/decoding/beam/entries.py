@@ -48,36 +48,19 @@ ENTRY = np.dtype(
 
 
 class Settings(NamedTuple):
-    """The options as the compiled search takes them.
-
-    Arguments
-    ---------
-    beam_size, max_candidates : int
-        As in ``BeamOptions``, with a number for None.
-    lm_weight, token_bonus : float
-        As in ``BeamOptions``.
-    hot_boost : float
-        What a token of the hot words gains.
-    hot_limit : int
-        How often each of them does.
-    floor, sure : float
-        Least log-probability of a candidate; that of a sure blank.
-    use_lm, use_hot, recombine : bool
-        Whether the language model and the hot words are asked, and equal
-        futures are merged.
-    """
+    """The options as the compiled search takes them; see ``BeamOptions``."""
 
     beam_size: int
     max_candidates: int
     lm_weight: float
     token_bonus: float
-    hot_boost: float
-    hot_limit: int
-    floor: float
-    sure: float
+    hot_boost: float  # bonus of each token of the hot words
+    hot_limit: int  # bonuses of each token
+    floor: float  # least log-probability of a candidate
+    sure: float  # least log-probability of a confident blank
     use_lm: bool
     use_hot: bool
-    recombine: bool
+    recombine: bool  # whether prefixes with equal futures are merged
 
 
 class Work(NamedTuple):

@@ -48,29 +48,13 @@ _FINAL = np.dtype(
 
 
 class Result(NamedTuple):
-    """The hypotheses of several utterances, one behind the other.
+    """The hypotheses of several utterances, one behind the other."""
 
-    Arguments
-    ---------
-    parts : np.ndarray
-        Score, CTC, language model, length and tokens gained of each
-        hypothesis, float64 [N, 5].
-    tokens : np.ndarray
-        All their tokens, int32.
-    lists : np.ndarray
-        How many hypotheses each utterance has, int64.
-    used : np.ndarray
-        How much of these three is in use, int64 [3].
-    queue, begins, blank, label : np.ndarray
-        What one utterance's list is worked out in, ``_FINAL``, int64, and
-        float64 twice.
-    """
-
-    parts: np.ndarray
-    tokens: np.ndarray
-    lists: np.ndarray
-    used: np.ndarray
-    queue: np.ndarray
+    parts: np.ndarray  # [N, 5] score, CTC, LM, length, tokens gained
+    tokens: np.ndarray  # int32, of all hypotheses
+    lists: np.ndarray  # int64, hypotheses of each utterance
+    used: np.ndarray  # int64 [3], how much of these is in use
+    queue: np.ndarray  # _FINAL; this and the rest for one list
     begins: np.ndarray
     blank: np.ndarray
     label: np.ndarray
@@ -98,25 +82,9 @@ def fill_nbest(
     settings: Settings,
     result: Result,
 ) -> bool:
-    """Spell out the best hypotheses of an utterance.
+    """Spell out the best of an utterance's ``finals`` queued hypotheses.
 
-    Arguments
-    ---------
-    log_probs : np.ndarray
-        As ``search`` takes them, of this utterance.
-    trie : Trie
-        Prefixes and merges.
-    finals : int
-        How many prefixes of the last beam are in the queue, best first.
-    settings : Settings
-        The options.
-    result : Result
-        Changed in place.
-
-    Returns
-    -------
-    bool
-        Whether there was room; else nothing is to be used.
+    Returns whether there was room in ``result``; else it holds nothing usable.
     """
     limit = min(settings.beam_size, finals + trie.count[1])
     first, spelled, lists = result.used

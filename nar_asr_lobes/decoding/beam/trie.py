@@ -117,22 +117,10 @@ def add_node(
     frame: int,
     new: tuple[int, int, int, int, int, int, int, int, float],
 ) -> int:
-    """Add a child that is not there yet and return it.
+    """Add a child that is not there yet, and return its number.
 
-    Arguments
-    ---------
-    trie : Trie
-        Changed in place.
-    frame : int
-        When it got into the beam.
-    new : tuple
-        Its parent, token, state, context, length, tokens gained, hot phrase
-        closed, code of those that have gained and language model score.
-
-    Returns
-    -------
-    int
-        The node.
+    ``new``: parent, token, state, context, length, tokens gained, hot phrase
+    closed, code of the phrases that gained, language model score.
     """
     index = trie.count[0]
     trie.count[0] += 1
@@ -153,23 +141,11 @@ def add_merge(
     loser: tuple[int, int, int],
     gaps: tuple[int, int, float, float, float],
 ) -> None:
-    """Note that a prefix lost against a node.
+    """Note that the prefix ``loser`` (parent, token, node) lost against a node.
 
-    Arguments
-    ---------
-    trie : Trie
-        Changed in place.
-    winner : int
-        The node it lost against.
-    frame : int
-        When.
-    limit : int
-        Merges kept for each winner, those with the smallest gap of scores.
-    loser : tuple
-        Parent, token and node of the prefix that lost.
-    gaps : tuple
-        Winner minus loser: length, tokens gained, score, CTC and language
-        model.
+    Keeps ``limit`` merges of each winner, those with the smallest gap of
+    scores. ``gaps``, winner minus loser: length, tokens gained, score, CTC,
+    LM.
     """
     worst, length = NONE, 0
     index = trie.nodes[winner].merge

@@ -25,34 +25,15 @@ _FEW = 4
 
 
 class Closings(NamedTuple):
-    """Phrase ends; S states of the tables of hot words, V labels, P phrases.
+    """Phrase ends; S states of the hot words' tables, V labels, P phrases."""
 
-    Arguments
-    ---------
-    phrase : np.ndarray
-        int32 [S]: the phrase that gains if a word ends there, ``NONE`` if none
-        does.
-    tokens : np.ndarray
-        int32 [S]: how many tokens it gains.
-    pending : np.ndarray
-        int32 [S]: tokens that have gained and may have to give it back.
-    first, last : np.ndarray
-        int32 [S]: the phrases that may come of them, first:last; those that
-        may come of fewer tokens are those of the states to back off to.
-    boundary : np.ndarray
-        bool [V]: whether a word ends before the token.
-    code : np.ndarray
-        int64 [P]: a random number for each phrase; the sum of those that have
-        gained, each as often, tells prefixes apart.
-    """
-
-    phrase: np.ndarray
-    tokens: np.ndarray
-    pending: np.ndarray
-    first: np.ndarray
-    last: np.ndarray
-    boundary: np.ndarray
-    code: np.ndarray
+    phrase: np.ndarray  # int32 [S], gains if a word ends there, or NONE
+    tokens: np.ndarray  # int32 [S], number that gains
+    pending: np.ndarray  # int32 [S], tokens whose bonus may be taken back
+    first: np.ndarray  # int32 [S], first:last phrases may still come;
+    last: np.ndarray  # shorter ones are those of the back-off states
+    boundary: np.ndarray  # bool [V], whether a word ends before the token
+    code: np.ndarray  # int64 [P], random; sums tell prefixes apart
 
 
 @outer

@@ -26,17 +26,8 @@ class PhraseTrie:
 
     Node 0: inside a word that no phrase begins with. Node 1: the root. Any
     other node stands for the longest run of last tokens that begins a phrase.
-
-    Arguments
-    ---------
-    phrases : sequence of sequences of int
-        Token ids of each phrase; none is empty, none stands twice.
-    boundaries : set of int
-        Tokens before which a word ends.
-    spaces : set of int
-        Those of them that are nothing but a space.
-    leading : bool
-        Whether a word's first token holds the space before it.
+    A word ends before ``boundaries``, of which ``spaces`` hold nothing else;
+    ``leading``: a word's first token holds the space before it.
     """
 
     def __init__(

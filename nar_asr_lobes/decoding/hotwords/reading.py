@@ -26,39 +26,17 @@ def read_hot_words(
     text_style: str = "none",
     boost: float = DEFAULT_BOOST,
 ) -> HotWords:
-    """Read a list and make it ready for a search.
+    r"""Read phrases, each on a line or followed by a comma or semicolon.
 
-    Arguments
-    ---------
-    path : str or path
-        UTF-8 text: phrases of one or more words, each on a line or with a
-        comma or semicolon behind it. Blank lines and those that begin with
-        ``#`` are skipped. Phrases that cannot be recognised, because the
-        tokenizer lacks characters of theirs, are left out; the log counts
-        them and names the first.
-    tokenizer : Tokenizer
-        The recogniser's.
-    text_style : str
-        How its training transcripts were normalised; so are the phrases.
-    boost : float
-        Nats for each token, 0 to 5.
-
-    Returns
-    -------
-    HotWords
-
-    Raises
-    ------
-    UserError
-        For a file that cannot be read or has no usable phrase, and a boost
-        outside its limits.
+    Blank lines and comments (#) are skipped; phrases with characters that the
+    tokenizer lacks are left out, which is logged. ``boost``: nats a token.
 
     Example
     -------
     >>> import tempfile
     >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
     >>> path = Path(tempfile.mkdtemp(), "drugs.txt")
-    >>> _ = path.write_text("# of ward 3\\nAb, ba ab\\n")
+    >>> _ = path.write_text("# of ward 3\nAb, ba ab\n")
     >>> read_hot_words(path, CharTokenizer("ab "), "english").phrases
     ('ab', 'ba ab')
     """

@@ -49,24 +49,12 @@ _FILL_CTC_WEIGHTS = (0.0, 0.3, 0.5, 0.7)
 
 @dataclass(frozen=True)
 class Tuning:
-    """The outcome of a grid search.
+    """The outcome of a grid search."""
 
-    Arguments
-    ---------
-    names : tuple of str
-        The options that were varied.
-    grid : list
-        The options at all points, in the order of the grid.
-    errors : list of int
-        The word errors at each.
-    words : int
-        Words in the references; characters of those that have no spaces.
-    """
-
-    names: tuple[str, ...]
-    grid: list[Any]
-    errors: list[int]
-    words: int
+    names: tuple[str, ...]  # of the options varied
+    grid: list[Any]  # the options at each point
+    errors: list[int]  # word errors at each point
+    words: int  # of the references (characters without spaces)
 
     @property
     def best(self) -> Any:
@@ -108,33 +96,9 @@ def tune_beam(
 ) -> Tuning:
     """Find the weights of ``beam5_lm`` with the fewest word errors.
 
-    Arguments
-    ---------
-    log_probs : sequence of torch.Tensor
-        CTC natural log-probabilities [T, V] of each development utterance.
-    references : sequence of str
-        What was said, in the form the tokenizer decodes to.
-    tokenizer : Tokenizer
-        Turns tokens into text.
-    lm : LanguageModel
-        The language model to weigh.
-    options : BeamOptions or None
-        The search to tune; its own weights are not used.
-    lm_weights, token_bonuses : sequence of float
-        The grid; invalid weights are refused before the first search.
-    progress : callable
-        Goes through the points of the grid and shows it, as ``tqdm`` does.
-
-    Returns
-    -------
-    Tuning
-        Of equally good points the one of the lowest weight is the best.
-
-    Raises
-    ------
-    UserError
-        If the lists or the grid are empty, the lists differ in length, or a
-        weight is invalid.
+    ``log_probs`` [T, V] and reference of each development utterance. Of
+    equally good points that of the lowest weight is the best. ``progress``
+    wraps the points, as ``tqdm`` does.
     """
     _require_references(log_probs, references)
     return _tune(
@@ -188,18 +152,8 @@ def tune_options(
 ) -> TunedOptions:
     """Choose the weights of ``beam5_lm``, ``nar`` and ``nar_beam5_lm``.
 
-    Arguments
-    ---------
-    recognizer : Recognizer
-        With an n-gram; its options are where the search starts. The weight of
-        a neural language model is tuned where there is one.
-    batches : iterable of Batch
-        The development set, with texts, on the model's device.
-
-    Returns
-    -------
-    TunedOptions
-        Each weight set made the fewest word errors on these batches.
+    The search starts at the recogniser's options; ``batches`` are the
+    development set, with texts, on the model's device.
     """
     model, tokenizer = recognizer.model.eval(), recognizer.tokenizer
     options, encoded, references = recognizer.options, [], []
@@ -256,21 +210,7 @@ def tune_options(
 def word_errors(reference: str, hypothesis: str) -> int:
     """Count substituted, deleted and inserted words.
 
-    Arguments
-    ---------
-    reference, hypothesis : str
-        Words separated by spaces; either may be empty. Where the reference
-        is of a script without spaces, characters are counted.
-
-    Returns
-    -------
-    int
-        The smallest number of edits.
-
-    Example
-    -------
-    >>> word_errors("one two", "one too many")
-    2
+    In a script without spaces (by the reference), characters are counted.
     """
     compare = jiwer.process_words
     if has_no_words(reference):

@@ -28,62 +28,32 @@ _FALLBACK = np.array([0, 0.5, 1, 1.5], dtype=np.float32)
 
 @dataclass(frozen=True)
 class NgramTable:
-    """The n-grams of one order.
+    """The n-grams of one order."""
 
-    Arguments
-    ---------
-    words : np.ndarray
-        int32 [K, n]; 0 is <unk>, 1 <s>, 2 </s>, 3 + i `vocabulary[i]`.
-    log_prob : np.ndarray
-        float32 [K], log10.
-    backoff : np.ndarray
-        float32 [K], log10; 0 in the highest order.
-    """
-
+    # int32 [K, n]; 0 <unk>, 1 <s>, 2 </s>, 3 + i vocabulary[i]
     words: np.ndarray
-    log_prob: np.ndarray
-    backoff: np.ndarray
+    log_prob: np.ndarray  # float32 [K], log10
+    backoff: np.ndarray  # float32 [K], log10; 0 in the highest order
 
 
 @dataclass(frozen=True)
 class NgramModel:
-    """An estimated model.
+    """An estimated model."""
 
-    Arguments
-    ---------
-    vocabulary : np.ndarray
-        int [V]: the ids that occur in the text, by first appearance.
-    tables : list of NgramTable
-        Orders 1, 2, ...
-    """
-
-    vocabulary: np.ndarray
-    tables: list[NgramTable]
+    vocabulary: np.ndarray  # int [V], ids in the text, by first appearance
+    tables: list[NgramTable]  # of orders 1, 2, …
 
 
 @dataclass
 class _Counts:
-    """Counted n-grams of one order, in suffix order.
+    """Counted n-grams of one order, in suffix order."""
 
-    Arguments
-    ---------
-    words : np.ndarray
-        int32 [K, n].
-    raw : np.ndarray
-        int64 [K]: how often it occurs.
-    suffix : np.ndarray
-        int64 [K]: row, one order lower, of the n-gram without its first word.
-    context : np.ndarray
-        int64 [K]: row, one order lower, of the n-gram without its last word.
-    adjusted : np.ndarray
-        int64 [K]: number of different words before it; `raw` in the highest
-        order and after <s>.
-    """
-
-    words: np.ndarray
-    raw: np.ndarray
-    suffix: np.ndarray
-    context: np.ndarray
+    words: np.ndarray  # int32 [K, n]
+    raw: np.ndarray  # int64 [K], occurrences
+    suffix: np.ndarray  # int64 [K], row of it without its first word
+    context: np.ndarray  # int64 [K], row of it without its last word
+    # int64 [K], different words before it; raw in the highest order, after
+    # <s>
     adjusted: np.ndarray
 
 
@@ -93,29 +63,14 @@ def estimate(
     order: int,
     prune: Sequence[int] = (),
 ) -> NgramModel:
-    """Estimate an n-gram model.
+    """Estimate an n-gram model of ``order`` from tokens [S] of sentences [L].
 
-    Arguments
-    ---------
-    tokens : np.ndarray
-        int [S]: ids >= 0 of all sentences, one after the other.
-    lengths : np.ndarray
-        int [L]: tokens of each sentence, > 0.
-    order : int
-        Longest n-gram, >= 1.
-    prune : sequence of int
-        One threshold for each order: n-grams that occur at most so often are
-        dropped. Non-decreasing, the first 0. Empty: keep all.
-
-    Returns
-    -------
-    NgramModel
+    ``prune``: for each order, n-grams that occur at most so often are dropped;
+    non-decreasing, the first 0.
 
     Example
     -------
     >>> model = estimate(np.array([7, 4, 7]), np.array([2, 1]), order=2)
-    >>> model.vocabulary.tolist()
-    [7, 4]
     >>> [len(table.words) for table in model.tables]
     [5, 4]
     >>> float(10 ** model.tables[0].log_prob[[0, 2, 3, 4]].sum()) < 1

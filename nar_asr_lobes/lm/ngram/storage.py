@@ -29,49 +29,20 @@ _REMEDY = (
 
 @dataclass(frozen=True)
 class NgramInfo:
-    """What is known of a language model beside its tables.
+    """Metadata of a language model beside its tables."""
 
-    Arguments
-    ---------
-    tokenizer : str
-        Fingerprint of the tokenizer whose pieces it predicts.
-    order : int
-        Longest n-gram it was trained for, in its units.
-    lines_used : int
-        Lines of text it was estimated on.
-    lines_left_out : int
-        Lines that were empty or had characters outside the tokenizer.
-    estimator : str
-        "lmplz" or "numpy"; "arpa" for a model that was read from a file.
-    unit : str
-        "pieces", or "words" whose n-gram was made one over pieces.
-    """
-
-    tokenizer: str
-    order: int
+    tokenizer: str  # its fingerprint
+    order: int  # longest n-gram, in units
     lines_used: int
-    lines_left_out: int
-    estimator: str
-    unit: str = "pieces"
+    lines_left_out: int  # empty or with unknown characters
+    estimator: str  # "lmplz", "numpy", or "arpa" for a converted file
+    unit: str = "pieces"  # "pieces" or "words"
 
 
 def write_ngram(
     path: str | os.PathLike, tables: NgramTables, info: NgramInfo
 ) -> None:
-    """Write a model; the file appears whole or not at all.
-
-    Arguments
-    ---------
-    path : str or path
-        Where; an older model that is mapped from there stays as it was.
-    tables : NgramTables
-    info : NgramInfo
-
-    Raises
-    ------
-    UserError
-        If it cannot be written.
-    """
+    """Write a model atomically."""
     arrays = {name: [getattr(tables, name)] for name in STORED}
     write_tensors(path, _KIND, asdict(info), arrays)
 
@@ -79,26 +50,7 @@ def write_ngram(
 def read_ngram(
     path: str | os.PathLike, tokenizer: Tokenizer
 ) -> tuple[NgramTables, NgramInfo]:
-    """Map a model into memory after making sure that it can be used.
-
-    Arguments
-    ---------
-    path : str or path
-        Written by `write_ngram`.
-    tokenizer : Tokenizer
-        The one it was trained with.
-
-    Returns
-    -------
-    tuple
-        NgramTables, which need no memory of their own, and NgramInfo.
-
-    Raises
-    ------
-    UserError
-        For no file or another kind of file, a damaged one, or another
-        tokenizer.
-    """
+    """Map a model of this tokenizer into memory."""
     record, arrays = open_tensors(path, _KIND, _REMEDY)
     try:
         info = _info(record)

@@ -39,54 +39,30 @@ class NgramTables(NamedTuple):
     """The arrays of a model: C-contiguous and read-only.
 
     numba compiles once more for every other kind of array, so all are of this
-    kind, whether built or mapped from a file.
-
-    Arguments
-    ---------
-    unigram_log_prob : np.ndarray
-        float32 [V]: natural log-probability in state 0; -inf for the blank.
-    unigram_state : np.ndarray
-        int32 [V]: the state after it.
-    backoff : np.ndarray
-        float32 [S] or [2 S]: natural log of the back-off weight; may be above
-        0.
-    backoff_state : np.ndarray
-        int32 [S] or [2 S]: the next shorter state, always a smaller number;
-        among the second S the next one of that chain, which ends at 0.
-    final : np.ndarray
-        float32 [S]: natural log-probability of the sentence's end.
-    arc_begin : np.ndarray
-        int64 [S + 1]: state s has the arcs arc_begin[s]:arc_begin[s + 1],
-        sorted by token.
-    arc_token : np.ndarray
-        int32 [A].
-    arc_log_prob : np.ndarray
-        float32 [A]: natural log-probability.
-    arc_state : np.ndarray
-        int32 [A]: the state after it.
-    start : np.ndarray
-        int32 [1]: the state at the start of a sentence.
-    chain : np.ndarray
-        int32 [V]: where in `backoff` and `backoff_state` the token's entries
-        begin, 0 or S. Empty: all begin at 0, and there are S.
-    row_log_prob : np.ndarray
-        float64 [R, V]: what a look-up finds in the first R states.
-    row_state : np.ndarray
-        int32 [R, V]: the state after it.
+    kind, whether built or mapped from a file. S states, A arcs, V labels; all
+    log-probabilities are natural.
     """
 
-    unigram_log_prob: np.ndarray
-    unigram_state: np.ndarray
-    backoff: np.ndarray
+    unigram_log_prob: np.ndarray  # float32 [V], in state 0; -inf for the blank
+    unigram_state: np.ndarray  # int32 [V], the state after it
+    backoff: np.ndarray  # float32 [S] or [2 S], may be above 0
+    # int32 [S] or [2 S]: the next shorter state, always a smaller number;
+    # among the second S the next one of that chain, which ends at 0
     backoff_state: np.ndarray
-    final: np.ndarray
+    final: np.ndarray  # float32 [S], of the sentence's end
+    # int64 [S + 1]: state s has the arcs arc_begin[s]:arc_begin[s + 1],
+    # sorted by token
     arc_begin: np.ndarray
-    arc_token: np.ndarray
-    arc_log_prob: np.ndarray
-    arc_state: np.ndarray
-    start: np.ndarray
+    arc_token: np.ndarray  # int32 [A]
+    arc_log_prob: np.ndarray  # float32 [A]
+    arc_state: np.ndarray  # int32 [A], the state after it
+    start: np.ndarray  # int32 [1], state at the start of a sentence
+    # int32 [V]: where in backoff and backoff_state the token's entries
+    # begin, 0 or S. Empty: all begin at 0, and there are S
     chain: np.ndarray = _nothing((0,), "<i4")
+    # float64 [R, V], look-ups in the first R states
     row_log_prob: np.ndarray = _nothing((0, 0), "<f8")
+    # int32 [R, V], the states after them
     row_state: np.ndarray = _nothing((0, 0), "<i4")
 
 

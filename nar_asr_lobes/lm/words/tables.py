@@ -66,28 +66,9 @@ def spell_words(
 ) -> NgramTables:
     """Turn an n-gram of words into an equal one of their pieces.
 
-    Arguments
-    ---------
-    words : NgramTables
-        Over the tokens 1..W, the lexicon's words in its order, and W + 1,
-        <unk>, which no arc has.
-    lexicon : Lexicon
-        Of W words.
-    spelling : NgramTables
-        An n-gram of pieces, each sentence a word.
-    word_ends : WordEnds
-        The pieces that end a word.
-
-    Returns
-    -------
-    NgramTables
-        Log-probabilities of pieces, none above 0 if those of `words` are
-        none, whose sums are those of the words.
-
-    Raises
-    ------
-    UserError
-        If the states are too many for the tables.
+    ``words`` are over the tokens 1..W, the lexicon's words in its order, and W
+    + 1, <unk>, which no arc has; ``spelling`` is an n-gram of pieces, each
+    sentence a word. No log-probability is above 0 if none of ``words`` is.
     """
     arcs = word_arcs(words, len(lexicon.begin) - 1)
     unknown = words.unigram_state[len(lexicon.begin)]

@@ -67,21 +67,7 @@ class TextBatch:
 
 
 class TextDataset(Dataset):
-    """Encoded sentences of a split.
-
-    Arguments
-    ---------
-    tokens : np.ndarray
-        Ids of all sentences, one after the other; may be a mapped file.
-    lengths : np.ndarray
-        Tokens of each.
-
-    Example
-    -------
-    >>> data = TextDataset(np.array([4, 2, 7]), np.array([1, 2]))
-    >>> data.batch([Sample(1, 0), Sample(0, 0)]).tokens.tolist()
-    [[2, 7], [4, 0]]
-    """
+    """Encoded sentences of a split: tokens of all [S], lengths [L]."""
 
     def __init__(self, tokens: np.ndarray, lengths: np.ndarray):
         self.tokens, self.lengths = tokens, lengths
