@@ -7,9 +7,9 @@ import sys
 
 
 class UserError(Exception):
-    """A mistake in what the user gave: a file, manifest, option or checkpoint.
+    """A user's mistake in a file, manifest, option or checkpoint.
 
-    The message is one sentence: what is wrong, where (file, line, id), the
+    The message is one sentence: the fault, its place (file, line, id), the
     limit, and the remedy. Entry points print it and exit with status 2, so a
     user never sees a stack trace for a mistake of their own.
 
@@ -23,7 +23,7 @@ the manifest
 
 
 def describe_os_error(error: OSError) -> str:
-    """Say in a sentence what a file or folder refused.
+    """Describe an OS error of a file or folder in a sentence.
 
     Example
     -------
@@ -38,7 +38,7 @@ def describe_os_error(error: OSError) -> str:
 def escape_unprintable() -> None:
     r"""Print characters that a stream cannot encode as escapes, never fail.
 
-    They are those of JSON, so that JSON stays what it is.
+    They are those of JSON, so that JSON stays valid.
 
     Example
     -------

@@ -89,9 +89,8 @@ def _jit(function: Callable, options: dict[str, bool]) -> Any:
         return template(tuple(map(types.unliteral, args)), kws)
 
     dispatcher.get_call_template = of_types
-    if (
-        not options.keys() & _NO_ENTRY.keys()
-    ):  # else it is kept with what calls it
+    # one without an entry is kept with its callers
+    if not options.keys() & _NO_ENTRY.keys():
         dispatcher.compile = _without_collections(dispatcher.compile)
         _keep_on_disk(dispatcher)
     return dispatcher
@@ -114,7 +113,7 @@ def _without_collections(compile_: Callable) -> Callable:
 
 @cache
 def _let_compiled_ones_call() -> None:
-    """Tell numba what stands behind a ``_Compiled``."""
+    """Tell numba the dispatcher behind a ``_Compiled``."""
     from numba.extending import typeof_impl
 
     @typeof_impl.register(_Compiled)
@@ -123,7 +122,7 @@ def _let_compiled_ones_call() -> None:
 
 
 def _keep_on_disk(dispatcher: Any) -> None:
-    """Keep what is compiled where numba does, else in a temporary folder.
+    """Cache compiled code where numba does, else in a temporary folder.
 
     Whatever is wrong there, the function is compiled in memory.
     """
@@ -180,7 +179,7 @@ def _enable_temporary(dispatcher: Any) -> str | None:
 
 
 def _temporary_folder() -> Path:
-    """Make a folder of this user's alone: what is in it will be executed."""
+    """Make a folder of this user's alone: its content will be executed."""
     folder = Path(tempfile.gettempdir(), f"nar_asr_lobes-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()

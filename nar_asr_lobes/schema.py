@@ -263,7 +263,7 @@ def _expand_path(path: str) -> str:
 
 
 def _expanded(value: Any, where: str) -> Any:
-    """Expand paths; what is no text is refused later."""
+    """Expand paths; values that are no text are refused later."""
     if isinstance(value, list):
         return [_expanded(path, where) for path in value]
     try:

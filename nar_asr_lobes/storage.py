@@ -172,7 +172,7 @@ def lock_folder(folder: str | os.PathLike) -> BinaryIO:
             folder,
             error,
         )
-    with suppress(OSError):  # a full disk will be told by what matters
+    with suppress(OSError):  # the write itself reports a full disk
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
     return file

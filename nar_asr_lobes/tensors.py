@@ -91,5 +91,5 @@ def open_tensors(
 def damaged(
     path: str | os.PathLike, kind: str, fault: str, remedy: str
 ) -> UserError:
-    """Return the error of a file that is not what it should be."""
+    """Return the error of a file that is damaged or of another kind."""
     return UserError(f"{path}: is no whole file of {kind} ({fault}); {remedy}")

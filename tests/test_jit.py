@@ -59,9 +59,9 @@ def test_what_is_on_disk_is_of_the_present_source(tmp_path):
     cold, said = call(tmp_path)
     assert cold == ["-2.0", "0"]
     assert len(said) == 1
-    assert said[0].startswith(LINE + str(copy / "lm" / "__pycache__"))
+    assert said[0].startswith(LINE + str(copy / "lm" / "ngram" / "__pycache__"))
     assert call(tmp_path) == (["-2.0", "1"], [])
-    called = copy / "lm" / "lookup.py"
+    called = copy / "lm" / "ngram" / "lookup.py"
     old = "return np.float64(tables.unigram_log_prob[token])"
     assert called.read_text().count(old) == 1
     called.write_text(called.read_text().replace(old, old + " - 1.0"))

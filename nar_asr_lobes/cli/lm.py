@@ -59,7 +59,7 @@ def _add_training(train: argparse.ArgumentParser) -> None:
         "--unit",
         choices=("pieces", "words"),
         default="pieces",
-        help="what the n-gram is of; words with look-ahead (pieces)",
+        help="unit of the n-gram; words with look-ahead (pieces)",
     )
     train.add_argument(
         "--order",

@@ -1,8 +1,8 @@
 """The command ``nar-asr``.
 
 A sub-command is a module of this package (with _ for -) that has
-``add_arguments(parser)`` and ``run(arguments) -> exit status``. It imports what
-is slow to import inside ``run``, so that ``nar-asr --help`` answers at once.
+``add_arguments(parser)`` and ``run(arguments) -> exit status``. Slow imports
+are inside ``run``, so that ``nar-asr --help`` answers at once.
 """
 
 from __future__ import annotations

@@ -45,11 +45,11 @@ class Finding:
     id : str
         The utterance.
     where : str
-        Its audio file, with what holds for this utterance only in brackets.
+        Its audio file, with details of this utterance in brackets.
     problem : str
-        What is wrong, in the same words for all utterances with this fault.
+        The fault, in the same words for all utterances with it.
     remedy : str
-        What the user can do.
+        The user's way out.
 
     Example
     -------
@@ -141,7 +141,7 @@ def summarize(findings: Sequence[Finding]) -> str:
     Arguments
     ---------
     findings : sequence of Finding
-        What `check_utterances` returned.
+        From `check_utterances`.
 
     Returns
     -------

@@ -73,9 +73,9 @@ def refuse(faults: Sequence[str], remedy: str) -> None:
     Arguments
     ---------
     faults : sequence of str
-        What is wrong, each with its file and line or its id.
+        The faults, each with its file and line or its id.
     remedy : str
-        What the user can do about it.
+        The user's way out.
 
     Raises
     ------
@@ -257,7 +257,7 @@ def _read_header(path: Path, lines: Iterator, data_root) -> str:
 
 
 def _fault(record: dict) -> str | None:
-    """Say what makes this record unusable, or None."""
+    """Describe the fault that makes this record unusable, or None."""
     missing = [key for key in _REQUIRED if key not in record]
     unknown = sorted(set(record) - {*_REQUIRED, *_OPTIONAL})
     if missing:

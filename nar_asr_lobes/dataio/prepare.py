@@ -51,7 +51,7 @@ def prepare_manifests(
     Arguments
     ---------
     splits : mapping of str to iterable of Utterance
-        What a recipe's `prepare` returns; read once, in order.
+        From a recipe's `prepare`; read once, in order.
     save_folder : str or path
         Where SPLIT.jsonl goes.
     data_root : str or path
@@ -166,7 +166,8 @@ def tsv_utterances(
     Raises
     ------
     UserError
-        For what `_read_tsv` refuses and for durations that are no numbers.
+        For a table that is missing or malformed, and durations that are no
+        numbers.
 
     Example
     -------

@@ -95,7 +95,7 @@ def mask_predict(
     passes = masks.clamp(max=options.passes)
     for done in range(int(passes.max()) if len(paths) else 0):
         rows = (passes > done).nonzero().squeeze(1)
-        # as many each time, and what the division leaves over in the last
+        # as many each time, and the remainder of the division in the last
         quota = masks[rows] // passes[rows]
         last = passes[rows] == done + 1
         quota = torch.where(last, masks[rows], quota)
@@ -178,7 +178,7 @@ def _hypotheses(
     targets: _Targets,
     options: MaskPredictOptions,
 ) -> list[Hypothesis]:
-    """Cut the padding off and score what came out."""
+    """Cut the padding off and score the tokens."""
     found = []
     for path, tokens, filled, log_probs in zip(
         paths,

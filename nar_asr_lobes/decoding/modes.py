@@ -1,4 +1,4 @@
-"""The modes of recognition: what each searches with, and what it needs.
+"""The modes of recognition: each one's search and its requirements.
 
     encoded batch, N-bests of modes it builds on -> Mode.search -> N-best [B]
 
@@ -111,7 +111,7 @@ def _rescore(job: Job) -> NBests:
 
 
 def _candidates(options: DecodingOptions) -> list[tuple[str, Any]]:
-    """List what is re-scored: a beam at least as wide as the N-best."""
+    """List the re-scored mode: a beam at least as wide as the N-best."""
     beam, rescoring = options.beam5_lm, options.nar_beam5_lm
     width = max(beam.beam_size, rescoring.nbest)
     found = [("beam5_lm", replace(beam, beam_size=width))]

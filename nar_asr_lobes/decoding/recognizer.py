@@ -4,7 +4,7 @@
         -> a mode: greedy, NAR decoder, a beam, re-scoring -> texts [B]
 
 On a GPU the CPU searches the posteriors of a batch while the next one is
-encoded; only what uses the model again waits for its turn on the GPU.
+encoded; only modes that use the model again wait for their turn on the GPU.
 
 Each mode's own seconds are measured, so its real-time factor is
 (encoder seconds + its seconds) / seconds of audio.

@@ -40,7 +40,7 @@ class _Recognized:
 
 @dataclass(frozen=True)
 class _RecognizedSet:
-    """What was found in a set of utterances."""
+    """The texts of a set of utterances, and their posteriors if kept."""
 
     modes: dict[str, _Recognized]
     audio_seconds: float
@@ -94,7 +94,7 @@ def _collect(
 def check_test_set(
     utterances: Sequence[Utterance], read: bool = True
 ) -> tuple[list[Utterance], list[Finding]]:
-    """Sort a test set into what can be scored and faults.
+    """Sort a test set into utterances that can be scored and faults.
 
     Arguments
     ---------

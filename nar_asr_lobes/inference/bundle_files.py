@@ -31,16 +31,16 @@ class BundleCard:
     trained_on : str
         Data sets and their hours, in Markdown.
     tested_on : str
-        What the results were measured on.
+        The test sets of the results.
     results : mapping
         For each mode its numbers as ``evaluation.report.to_dict`` gives them;
         the error rates, the utterances scored and "rtf" are shown.
     language_models : sequence of str
-        Which ones it has, and for what, a sentence each.
+        Those it has and their use, a sentence each.
     commands : sequence of str
-        What was run to make the model.
+        Commands that made the model.
     limits : sequence of str
-        What the model was not made for or not tested on, a sentence each.
+        Uses it was not made or tested for, a sentence each.
 
     Example
     -------

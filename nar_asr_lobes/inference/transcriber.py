@@ -249,7 +249,7 @@ class Transcriber:
         sample_rate: int | None,
         files: deque[_File],
     ) -> Iterator[list[_Chunk]]:
-        """Read files, and batch what they hold once enough is read."""
+        """Read files, and batch their pieces once enough are read."""
         pool: list[_Chunk] = []
         for source in sources:
             file = _File(source_name(source))

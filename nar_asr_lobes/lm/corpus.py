@@ -92,7 +92,7 @@ def encode_words(
     numbers: dict[str, int] = {}
 
     def encode(text: str) -> list[int]:
-        tokenizer.encode(text)  # refuses what it cannot spell
+        tokenizer.encode(text)  # refuses unknown characters
         words = normalize_text(text).split()
         return [numbers.setdefault(word, len(numbers)) for word in words]
 

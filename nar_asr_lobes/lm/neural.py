@@ -173,7 +173,7 @@ class NeuralLM:
 
 
 def _seal(record: dict) -> str:
-    """Hash what the JSON says, but for the seal itself."""
+    """Hash the JSON's content, but for the seal itself."""
     said = {key: value for key, value in record.items() if key != "seal"}
     text = json.dumps(said, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

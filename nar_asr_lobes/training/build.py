@@ -1,4 +1,4 @@
-"""From a run's configuration to what trains, and to its best weights.
+"""From a run's configuration to its brain, and to its best weights.
 
 RunConfig + tokenizer -> objective -> model (-> pre-trained encoder) -> NarBrain
 """
@@ -144,7 +144,7 @@ def try_parts(config: RunConfig | LmRunConfig) -> None:
 
 
 def _resolve_precision(precision: str) -> str:
-    """Turn ``auto`` into what this machine does fastest."""
+    """Turn ``auto`` into the precision that is fastest on this machine."""
     if precision != "auto":
         return precision
     if torch.cuda.is_available():

@@ -106,7 +106,7 @@ class Checkpoint:
 
 
 def _without_common(one: dict, two: dict) -> tuple[dict, dict]:
-    """Leave out what both say alike."""
+    """Leave out the keys with equal values."""
     common = [key for key in one if key in two and one[key] == two[key]]
     return tuple(
         {key: value for key, value in each.items() if key not in common}
@@ -115,7 +115,7 @@ def _without_common(one: dict, two: dict) -> tuple[dict, dict]:
 
 
 def _digest(meta: Mapping[str, Any]) -> str:
-    """Hash what a ``checkpoint.json`` says."""
+    """Hash the content of a ``checkpoint.json``."""
     text = json.dumps(meta, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -234,7 +234,7 @@ class CheckpointFolder:
 
 
 def random_state() -> dict:
-    """Collect this process's random states in what weights_only loads."""
+    """Collect this process's random states in types that weights_only loads."""
     name, keys, position, has_gauss, gauss = np.random.get_state()
     state = {
         "python": random.getstate(),
@@ -247,7 +247,7 @@ def random_state() -> dict:
 
 
 def _set_random_state(state: dict) -> None:
-    """Take up what ``random_state`` gave."""
+    """Restore the states of ``random_state``."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])

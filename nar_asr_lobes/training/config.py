@@ -75,8 +75,8 @@ class OptimConfig(Checked):
     optimizer : callable
         Takes parameter groups, such as ``!name:torch.optim.AdamW``.
     scheduler : callable
-        Takes ``steps``, such as ``!name:`` of a ``WarmupCosine``; what it
-        makes is like that.
+        Takes ``steps``, such as ``!name:`` of a ``WarmupCosine``, and
+        returns a schedule like that.
     max_grad_norm : float
         L2 norm to which the gradient of all parameters is clipped.
     head_lr_scale : float
@@ -181,10 +181,10 @@ class RunConfig(Checked):
     reinit_layers : int
         The last encoder layers that stay random; see ``load_pretrained``.
     freeze : str
-        What is frozen, of ``_FREEZE``: none, filters (which read the waveform)
-        or frontend (all in front of the layers).
+        The frozen part: none, filters (which read the waveform) or frontend
+        (all in front of the layers).
     bundle : str, optional
-        What ``evaluate`` evaluates.
+        For ``evaluate``, the model's folder.
     steps, global_batch : int
         Optimiser steps, and utterances of a step over all processes.
     peak_lr : float
@@ -194,7 +194,7 @@ class RunConfig(Checked):
         instructions for it. ``--precision`` goes before it.
     data, tokenizer, model, optim, logging, lm, decoding : mapping
         Sections; see their classes (``ModelConfig``, ``DecodingOptions``).
-        For ``evaluate``, lm and decoding go before what the bundle has.
+        For ``evaluate``, lm and decoding go before the bundle's.
     modes : list of str, optional
         Decoding modes to evaluate; all where not given.
     save_posteriors : bool
@@ -202,7 +202,7 @@ class RunConfig(Checked):
     hot_words, hot_boost : str, optional, and float
         List of phrases that ``evaluate`` prefers, by so many nats a token.
     objective : callable or Objective
-        What is learned.
+        The loss to learn by, and its model.
     wave_augment : WaveAugment, optional
         On the waveform.
     debug_utterances : int, optional

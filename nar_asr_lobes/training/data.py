@@ -198,7 +198,7 @@ def _check(config: RunConfig, splits: list[str]) -> None:
 
 
 def _frontend(config: RunConfig) -> WaveformFrontend:
-    """Build what counts frames, without weights."""
+    """Build the frontend, which counts frames, without weights."""
     with torch.device("meta"):
         return SpeechEncoder(config.model).frontend
 

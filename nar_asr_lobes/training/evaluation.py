@@ -1,4 +1,4 @@
-"""Evaluating the test splits of a run; what fails costs only itself."""
+"""Evaluate a run's test splits; one that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def evaluate_bundle(config: RunConfig, device: torch.device | str) -> None:
 def _bundle_recognizer(
     config: RunConfig, bundle: Bundle, device: torch.device | str
 ) -> Recognizer:
-    """Put what the YAML gives in the place of what the bundle has."""
+    """Override the bundle's options and language models by the YAML's."""
     lms, hot_words = bundle.lms, None
     if config.lm is not None:
         lms = lms.updated(config.lm.load(bundle.tokenizer))

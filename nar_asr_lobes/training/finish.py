@@ -62,7 +62,7 @@ def check_finish(config: RunConfig) -> None:
         raise UserError("data: test is empty; name a split to evaluate")
     if config.modes is not None and not config.modes:
         raise UserError("modes: is empty; name one or set it to null for all")
-    present = None  # what a bundle has is not known yet
+    present = None  # a bundle's language models are not known yet
     if config.task == "finetune":
         present = check_language_models(config, options)
     check_modes(config, present)
@@ -151,7 +151,7 @@ def _make_card(
     results: dict[str, list[ModeResult]],
     lms: LanguageModels,
 ) -> BundleCard:
-    """Describe a fine-tuned model from what its run knows."""
+    """Describe a fine-tuned model by its run."""
     train = read_split(config, config.data.train, checked=True)
     hours = sum(u.duration for u in train) / 3600
     source = Path(config.data_folder).name

@@ -3,8 +3,8 @@
 FILE.yaml --key=value ... -> the file, SpeechBrain's run options, overrides
 file (+ files it includes) + overrides -> HyperPyYAML -> RunConfig
 
-Fragments come in with ``!include:FILE``; what stands below it overrides the
-file's keys, and the tag may stand on the whole document. References such as
+Fragments come in with ``!include:FILE``; keys below it override the
+file's, and the tag may stand on the whole document. References such as
 ``!ref <peak_lr>`` are to keys of the run, from a fragment too.
 """
 
@@ -160,7 +160,7 @@ def _override(key: str, value: str | bool) -> str:
 
 
 def _quote(key: str, value: str) -> str:
-    """Make YAML of a text's value; what is YAML stays as it is."""
+    """Make YAML of a text's value; other values stay as they are."""
     kind = _TEXTS.get((key,), "list")
     null = value == "null" and kind.endswith("None")
     section = key in _SECTIONS and value.startswith(("{", "!"))
@@ -207,8 +207,8 @@ def _read_yaml(path: str | os.PathLike, overrides: str = "") -> dict:
 def resolve_yaml(path: str | os.PathLike, overrides: str = "") -> str:
     """Write out a run's YAML: files put in, overridden, references resolved.
 
-    Raises what HyperPyYAML raises for a reference that is not there, UserError
-    for other faults of the YAML and the overrides.
+    Raises HyperPyYAML's error for a missing reference, UserError for other
+    faults of the YAML and the overrides.
     """
     keys = _read_file(Path(path))
     given = ruamel.yaml.YAML().load(overrides) or {}
@@ -226,7 +226,7 @@ def resolve_yaml(path: str | os.PathLike, overrides: str = "") -> str:
 
 
 def _read_file(path: Path, place: tuple[str, ...] = ()) -> CommentedMap:
-    """Read a YAML and what it includes; ``place`` is where its keys belong."""
+    """Read a YAML and its includes; ``place`` is where its keys belong."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; name one of the recipe's YAMLs")
     try:
@@ -257,8 +257,8 @@ def _put_in(
 def _merged(node: Any, value: Any, path: Path, place: tuple[str, ...]) -> Any:
     """Put a value in the place of a node; keys without a tag go below it.
 
-    ``path`` is the file that holds the value: what it includes is relative to
-    that.
+    ``path`` is the file that holds the value: files that it includes are
+    relative to that.
     """
     tag = _tag(value)
     if tag.startswith(_INCLUDE):

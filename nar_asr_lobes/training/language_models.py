@@ -1,4 +1,4 @@
-"""The language models of a fine-tuning: what the section ``lm`` asks for.
+"""The language models of a fine-tuning, from the section ``lm``.
 
 transcripts (+ texts) -> lm.ngram
 a training of recipes/LM -> the neural one

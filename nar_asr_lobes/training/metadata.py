@@ -105,7 +105,7 @@ def keep_hashes(output: Path, split: str, hashes: str) -> str:
 
 
 def _difference(path: Path, hashes: str) -> str:
-    """Count what is not as in the file."""
+    """Count the differences from the file."""
     old, new = (
         dict(line.split(" ", 1)[::-1] for line in text.split("\n") if line)
         for text in (path.read_text(encoding="utf-8"), hashes)
@@ -155,6 +155,6 @@ def write_digests(output: Path, digests: dict[str, str]) -> None:
 
 
 def _read_digests(output_folder: str) -> dict[str, str]:
-    """Read what ``write_digests`` wrote."""
+    """Read the file of ``write_digests``."""
     path = Path(output_folder) / _DIGESTS
     return json.loads(path.read_text(encoding="utf-8"))

@@ -93,7 +93,7 @@ class _PlainLines(logging.Formatter):
 
 
 def quiet_libraries() -> None:
-    """Keep what SpeechBrain and numba tell of themselves out of the log."""
+    """Keep internal messages of SpeechBrain and numba out of the log."""
     names = ["numba", *logging.root.manager.loggerDict]
     for name in names:  # SpeechBrain gives each module's logger its own level
         if name.startswith(("speechbrain", "numba")):

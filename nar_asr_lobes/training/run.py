@@ -3,8 +3,8 @@
 YAML -> data -> brain -> fit -> (language model -> evaluation -> bundle)
 YAML -> texts -> brain -> fit -> a neural language model
 
-A recipe's ``train.py`` gives the command line and its ``prepare``; what
-happens is in ``_run_recipe`` below, a line a stage.
+A recipe's ``train.py`` gives the command line and its ``prepare``; the
+stages are in ``_run_recipe`` below, a line each.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def main(arguments: Sequence[str], prepare: Prepare | PrepareTexts) -> int:
 def _run_recipe(
     arguments: Sequence[str], prepare: Prepare | PrepareTexts
 ) -> None:
-    """Do what the YAML says, stage by stage."""
+    """Run the stages of the YAML's task."""
     path, run_opts, overrides = parse_arguments(arguments)
     config = load_run(path, overrides)
     _start_processes(run_opts)
@@ -195,7 +195,7 @@ def _train_lm(
 def _write_seconds(
     config: RunConfig | LmRunConfig, seconds: dict[str, float]
 ) -> None:
-    """Write what each stage took."""
+    """Write the seconds of each stage."""
     times = Path(config.output_folder) / "seconds.json"
     write_text(times, json.dumps(seconds, indent=1))
 

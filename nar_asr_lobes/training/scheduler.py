@@ -129,7 +129,7 @@ class WarmupCosine:
         return lr
 
     def state_dict(self) -> dict:
-        """Give the position and what it depends on."""
+        """Give the position and the numbers it depends on."""
         return dict(vars(self))
 
     def load_state_dict(self, state: dict) -> None:

@@ -50,7 +50,7 @@ def pending() -> int:
 
 @contextmanager
 def handled() -> Iterator[None]:
-    """Let a signal end what is inside by an ``Interrupted``.
+    """Let a signal end the body by an ``Interrupted``.
 
     Processes other than the main one wait for it in code that no handler can
     interrupt: there the signal ends the process.
@@ -70,7 +70,7 @@ def handled() -> Iterator[None]:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Let what is inside look at ``pending`` and end by itself.
+    """Let the body look at ``pending`` and end by itself.
 
     A second signal ends the process at once.
     """

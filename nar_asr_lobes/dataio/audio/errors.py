@@ -22,9 +22,9 @@ class AudioError(UserError):
     message : str
         The whole sentence.
     problem : str
-        What is wrong, the same words for every file with this fault.
+        The fault, in the same words for every file with it.
     remedy : str
-        What the user can do.
+        The user's way out.
 
     Example
     -------
@@ -49,11 +49,11 @@ def audio_error(
     path : str or path
         The file.
     problem : str
-        What is wrong, in words that do not depend on the file.
+        The fault, in words that do not depend on the file.
     remedy : str
-        What to do.
+        The user's way out.
     detail : str
-        What holds for this file only, such as its length.
+        Details of this file, such as its length.
 
     Returns
     -------

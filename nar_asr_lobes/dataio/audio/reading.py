@@ -2,7 +2,7 @@
 
     file -> decoder -> check -> one channel -> resample -> blocks -> wav [S]
 
-Nothing is allocated for what a header claims, because a damaged one can claim
+Nothing is allocated by the length in a header, because a damaged one can claim
 terabytes; and files that end early are refused, because decoders read a halved
 file without a word.
 """
@@ -157,7 +157,7 @@ class AudioStream:
         Any format, rate and number of channels. The channels are averaged,
         or, where they cancel each other, the loudest is taken.
     max_seconds : float
-        Longest length accepted of what is read.
+        Longest length accepted of the part that is read.
     start : float
         Seconds of the file to pass over.
     seconds : float or None
@@ -289,8 +289,8 @@ def audio_blocks(
     Yields
     ------
     numpy.ndarray
-        float32, mono, 16 kHz, a few seconds; joined, they are what
-        `read_audio` returns.
+        float32, mono, 16 kHz, a few seconds; joined, they equal
+        the result of `read_audio`.
 
     Raises
     ------
@@ -324,7 +324,7 @@ def read_audio(
         of channels. They are averaged, or, where they cancel each other, the
         loudest is taken.
     max_seconds : float
-        Longest length accepted of what is read.
+        Longest length accepted of the part that is read.
     start : float
         Seconds of the file to pass over.
     seconds : float or None

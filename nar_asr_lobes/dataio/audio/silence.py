@@ -83,7 +83,7 @@ def _split_at_quiet(
 
 def _quietest(wav: np.ndarray, longest: int) -> int:
     """Find where to end the first piece of audio longer than one."""
-    # What is left over shall be more than a snippet of a word.
+    # The remainder shall be more than a snippet of a word.
     high = min(longest, len(wav) - longest // 10) // _STEP
     low = -(-(longest // 2) // _STEP)
     steps = wav[(low - _HALF_WINDOW) * _STEP : (high + _HALF_WINDOW) * _STEP]

@@ -21,7 +21,7 @@ def read_lines(
     path : str or path
         May begin with a byte-order mark, as programs on Windows write it.
     remedy : str
-        What to do where the file is not there.
+        The user's way out where the file is not there.
     progress : callable, optional
         Is given the number of bytes of each line.
 

@@ -3,7 +3,7 @@
     row [V] -> highest of each column [256] -> of four columns [64] -> bar
             -> the tokens that reach it -> the best
 
-Most of a row lies far below what is looked for. A first pass takes the highest
+Most of a row lies far below the floor. A first pass takes the highest
 of every 256th token; where more columns than tokens wanted lie above the floor,
 their own highest ones already say how probable a token must be, and only
 columns that reach it are looked at token by token. Loops are of a kind that

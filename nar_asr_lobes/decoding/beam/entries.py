@@ -1,8 +1,8 @@
 """The entries of one frame of a beam search, compiled.
 
 An entry is a prefix with the log-probabilities of its paths that end in the
-blank and in its last token. The best of a frame are found with a heap; what
-another entry makes superfluous is marked and noted as lost.
+blank and in its last token. The best of a frame are found with a heap; an
+entry that another one makes superfluous is marked and noted as lost.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _NEGLIGIBLE = -40.0
 # ``node`` is NONE until a new prefix gets into the beam. ``context`` is the
 # state among the hot words, ``hot`` the tokens gained there, ``closed`` the
 # phrase that the last token closed, ``past`` the code of all that have gained.
-# ``offset`` is what all but the paths add to the score, which is ``total`` and
-# that. ``winner``: the entry that makes this one superfluous, NONE if none is.
+# ``score``: ``total``, of all paths, plus ``offset``. ``winner``: the entry that
+# makes this one superfluous, NONE if none is.
 ENTRY = np.dtype(
     [
         ("node", np.int32),
@@ -64,7 +64,7 @@ class Settings(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What a frame is worked out in: entries, the heap of the best, losers."""
+    """Buffers of a frame: entries, the heap of the best, losers."""
 
     entries: np.ndarray
     heap: np.ndarray

@@ -1,4 +1,4 @@
-"""What a beam search does in one frame, compiled.
+"""One frame of the beam search, compiled.
 
     beam -> entries that stay -> entries with one more token
          -> the best entries -> beam

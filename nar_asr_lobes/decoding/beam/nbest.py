@@ -1,11 +1,11 @@
 """The N-best list of a beam search, filled up from its merges, compiled.
 
 A prefix that lost against another one left the beam, with all that would have
-followed. What followed the winner would have followed it too, at about the same
-distance: each final hypothesis through the winner gives another one through
-the loser. Best first, each from the one it differs from at the last merge. The
-beam's scores and these distances only tell which to take: the score of each
-hypothesis taken is of all its paths.
+followed. The winner's continuations would have followed it too, at about the
+same distance: each final hypothesis through the winner gives another one
+through the loser. Best first, each from the one it differs from at the last
+merge. The beam's scores and these distances only tell which to take: the score
+of each hypothesis taken is of all its paths.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LEAST = 1e-100
 # ``token``) is the front; from ``cut`` on the tokens are those of ``origin``,
 # an earlier hypothesis of the list, or none. ``frame``: when the first token
 # behind the front got into the beam, or for a loser that never did, when it
-# lost; only merges before it happened to what the front stands for.
+# lost; only merges before it happened to the front's own prefix.
 _FINAL = np.dtype(
     [
         ("score", np.float64),
@@ -208,7 +208,7 @@ def _is_known(tokens, begins, last):
 
 @helper
 def _branch(trie, final, base, queue, taken, queued, weights):
-    """Queue what comes from a hypothesis by undoing one merge in its front.
+    """Queue the hypotheses got by undoing one merge in the front of another.
 
     Only in the front: merges behind it were undone, or not, by its base.
     """
@@ -239,7 +239,7 @@ def _branch(trie, final, base, queue, taken, queued, weights):
 
 @helper
 def _other(final, merge, weights):
-    """Score, its parts and what they are weighed by, the loser in front."""
+    """Score, its parts and their weights, the loser in front."""
     ctc = final.ctc - merge.ctc_gap
     lm = final.lm - merge.lm_gap
     length = final.length - merge.length_gap
@@ -251,7 +251,7 @@ def _other(final, merge, weights):
 
 @helper
 def _open_place(queue, taken, queued, score):
-    """Move what is worse up by one; a full queue loses its worst."""
+    """Move the worse ones up by one; a full queue loses its worst."""
     place = min(queued, len(queue) - 1)
     while place > taken and queue[place - 1].score < score:
         queue[place] = queue[place - 1]

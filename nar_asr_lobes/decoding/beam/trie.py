@@ -152,7 +152,7 @@ def add_merge(
     while index != NONE:
         merge = trie.merges[index]
         if merge.parent == loser[0] and merge.token == loser[1]:
-            # the same again, frames later: what followed the winner by then
+            # the same again, frames later: the winner's continuations by then
             # did not follow the loser, so the first time counts
             return
         if worst == NONE or merge.score_gap > trie.merges[worst].score_gap:

@@ -4,7 +4,7 @@ A phrase gains where the word ends that ends it, and after ``limit`` times no
 more: otherwise a search would fill noise with it. The states of the tables
 would be too many with such counts, so a search counts along each prefix.
 
-What tokens on their way through phrases have gained is held back when all
+The bonus of tokens inside phrases is held back when all
 these phrases have gained too often. It never comes back, so that one token
 more is never worth more than one token gained: the search prunes by that.
 """

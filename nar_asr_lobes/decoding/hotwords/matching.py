@@ -139,7 +139,7 @@ def compile_phrases(
         final.append(behind - length)
         kept = trie.length[suffix]
         for chain, bits in zip(chains, (covered, ended), strict=True):
-            # what is left behind uncovered is given back
+            # the bonus of tokens left behind uncovered is given back
             given_back = length - kept - (bits >> kept).bit_count()
             chain.append((-given_back, number(suffix, bits)))
         for token, child in sorted(trie.children[node].items()):

@@ -113,7 +113,7 @@ class HotWords:
         return cls(tuple(unique.values()), tables, closings, float(boost))
 
     def gain(self, tokens: Sequence[int]) -> float:
-        """Return what a whole token sequence gains, in nats."""
+        """Return the bonus of a whole token sequence, in nats."""
         ids = np.array(tokens, dtype=np.int64)
         gained = count_gain(self.tables, self.closings, self.limit, ids)
         return self.boost * gained

@@ -3,8 +3,8 @@
     grid of options -> a search, or a ranking of N-bests, at every point
                     -> word errors -> the best point
 
-The searches are those of recognition, so the counts are what recognition would
-reach; at thousands of times real time, a grid of them takes seconds.
+The searches are those of recognition, so the counts are those of recognition;
+at thousands of times real time, a grid of them takes seconds.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class TunedOptions:
-    """The options chosen, and what they were chosen from.
+    """The options chosen, and the data of the choice.
 
     ``report`` holds the surfaces, ``log_probs`` the CTC posteriors [T, V] of
     each utterance in the order of the batches.
@@ -264,7 +264,7 @@ def _ranking_errors(
 ) -> Callable[[RescoreOptions], int]:
     """Make a function that counts the word errors of the first-ranked."""
     shape = len(nbest), max(map(len, nbest))
-    parts = np.zeros((*shape, 5))  # of N-best [B, N]: what is weighed
+    parts = np.zeros((*shape, 5))  # of N-best [B, N], to be weighed
     edits, absent = np.zeros(shape, np.int64), np.ones(shape, bool)
     for row, (found, reference) in enumerate(
         zip(nbest, references, strict=True)

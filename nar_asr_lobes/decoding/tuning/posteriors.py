@@ -1,4 +1,4 @@
-"""Files *.posteriors.safetensors: what a model heard in a set of utterances.
+"""Files *.posteriors.safetensors: a model's posteriors of a set.
 
     SavedPosteriors -> write_posteriors -> file -> read_posteriors -> the same
 
@@ -69,7 +69,7 @@ class SavedPosteriors:
             self._check(values, f"utterance {name!r}")
 
     def _check(self, values: torch.Tensor, where: str) -> None:
-        """Refuse what is no [T, V] of log-probabilities, V as the first's."""
+        """Refuse all but log-probabilities [T, V], with the first one's V."""
         require_frames(values.shape, where)
         pieces = self.log_probs[0].shape[1]
         if values.dtype != torch.float32 or values.shape[1] != pieces:
@@ -97,7 +97,7 @@ def read_posteriors(
         values = tensors[_TENSOR]
         _check_record(record, len(values))
     except (ValueError, TypeError, KeyError) as error:
-        fault = "its header says what cannot be"
+        fault = "its header holds impossible values"
         raise damaged(path, _KIND, fault, _REMEDY) from error
     fingerprint = record["tokenizer"]
     if fingerprint != tokenizer.fingerprint:

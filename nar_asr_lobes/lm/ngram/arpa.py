@@ -126,7 +126,7 @@ def read_words(path: str | os.PathLike) -> list[str]:
 
 @contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[Iterator[bytes]]:
-    """Give the lines of a file, and tell what goes wrong in reading them."""
+    """Give the lines of a file, and report errors in reading them."""
     try:
         with open(path, "rb") as file:
             start = file.read(len(_KENLM))
@@ -161,7 +161,7 @@ def _opened(path: str | os.PathLike) -> Iterator[Iterator[bytes]]:
 
 
 def _section(n: int) -> tuple[bytes, str, int]:
-    """Give what `_find` needs to find the section of an order."""
+    """Give the arguments for `_find` to find the section of an order."""
     return (
         f"\\{n}-grams:".encode(),
         f"the section of {n}-grams is missing",

@@ -22,7 +22,7 @@ import numpy as np
 UNKNOWN, START, END = 0, 1, 2  # lmplz's numbers for <unk>, <s>, </s>
 SPECIAL_WORDS = ("<unk>", "<s>", "</s>")
 
-# What `lmplz --discount_fallback` takes where a text has no usable ones.
+# Discounts of `lmplz --discount_fallback` where a text has no usable ones.
 _FALLBACK = np.array([0, 0.5, 1, 1.5], dtype=np.float32)
 
 
@@ -158,7 +158,7 @@ def _count(
 
 
 def _adjust(orders: list[_Counts]) -> None:
-    """Count what stands before an n-gram, not how often it occurs."""
+    """Count the words before an n-gram, not how often it occurs."""
     for counts, longer in zip(orders, orders[1:], strict=False):
         before = np.bincount(longer.suffix, minlength=len(counts.raw))
         after_start = counts.words[:, 0] == START
@@ -182,7 +182,7 @@ def _counts_of_counts(orders: list[_Counts]) -> list[np.ndarray]:
 
 
 def _discounts(n: np.ndarray) -> np.ndarray:
-    """Return float32 [4]: what a count of 0, 1, 2 and 3 or more gives away."""
+    """Return float32 [4]: discounts of the counts 0, 1, 2 and 3 or more."""
     if not n[1:4].all():
         return _FALLBACK
     y = np.float32(n[1]) / np.float32(n[1] + 2.0 * n[2])
@@ -222,7 +222,7 @@ def _left_over(
 ) -> np.ndarray:
     """Return float32 [contexts]: the share a context leaves to lower orders.
 
-    It is what discounting and pruning free; 1 where nothing follows.
+    It is the mass that discounting and pruning free; 1 if nothing follows.
     """
     group = np.minimum(counts.adjusted, 3)
     freed = np.zeros(contexts, dtype=np.float32)

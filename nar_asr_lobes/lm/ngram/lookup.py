@@ -26,7 +26,7 @@ NONE = -1
 # Fewer tokens of a frame are looked up one by one; in a wider beam, finding
 # its rows takes longer than the look-ups.
 _TOKENS, _BEAM = 8, 64
-# Above what the order of additions changes in a score.
+# Larger than the change of a score by the order of additions.
 _ROUNDING = 1e-6
 
 

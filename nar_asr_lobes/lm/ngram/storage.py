@@ -1,7 +1,7 @@
 """Files *.ngram: the tables of a language model, as safetensors.
 
-They are opened memory-mapped. Look-ups check nothing, so that what would crash
-them is looked for when a file is opened.
+They are opened memory-mapped. Look-ups check nothing, so faults that would
+crash them are looked for when a file is opened.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def read_ngram(
         tables = NgramTables(**{n: arrays[n].numpy() for n in STORED})
         fault = _fault_in_shapes(tables, tokenizer.size)
     except (ValueError, TypeError, KeyError) as error:
-        fault = "its header says what cannot be"
+        fault = "its header holds impossible values"
         raise damaged(path, _KIND, fault, _REMEDY) from error
     if info.tokenizer != tokenizer.fingerprint:
         raise UserError(

@@ -1,7 +1,7 @@
 """An n-gram language model as flat arrays, the same for every device.
 
-V: pieces with the blank, S: states, A: arcs. A state is what of the past
-still matters: words after which the model knows something. State 0 is no
+V: pieces with the blank, S: states, A: arcs. A state is the part of the
+past that still matters: words after which the model has n-grams. State 0 is no
 words at all; its tokens have a table of their own, all others have arcs.
 
 Look-up of a token in a state: its arc there, or else the state's back-off
@@ -86,7 +86,7 @@ DTYPES = NgramTables(
 
 
 def find_fault(tables: NgramTables) -> str | None:
-    """Look for what would crash a look-up, or keep it from ending.
+    """Look for faults that would crash a look-up, or keep it from ending.
 
     The arrays have the right types and shapes. Returns a phrase about the
     first one that is wrong, or None.

@@ -78,7 +78,7 @@ def train_ngram(
         Without it all is in memory: about 3 GB for 10 million tokens at
         order 6.
     progress : callable
-        Is told in a line what begins.
+        Is given a line at the start of each step.
 
     Returns
     -------

@@ -182,8 +182,9 @@ def _joined_prob(
 ) -> np.ndarray:
     """Give the probabilities of joined n-grams.
 
-    One is not below what is seen of it. Where the rest is so negative, as it
-    may be in models that do not interpolate, the history's back-off pays.
+    One is not below the sum of its observed parts. Where the rest is so
+    negative, as it may be in models that do not interpolate, the history's
+    back-off pays.
     """
 
     def sums(values):
@@ -224,7 +225,7 @@ def _find_rows(words: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 def _hash_rows(words: np.ndarray) -> np.ndarray:
     """Return a number for each n-gram, the same for the same words.
 
-    Were two alike, the tables' own check would find what is missing.
+    Were two alike, the tables' own check would find the missing one.
     """
     hashes = np.zeros(len(words), dtype=np.uint64)
     for column in words.T:

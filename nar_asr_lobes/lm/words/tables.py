@@ -18,7 +18,7 @@ those inside an unknown word to the context behind that.
 Look-ahead: a state's potential is the highest log-probability that a word
 with its pieces may yet have. The weight of a piece is the change of the
 potential, so a hypothesis pays for a word from its first piece on, and whole
-words cost what the n-gram says, whatever the potentials.
+words cost their n-gram log-probability, whatever the potentials.
 
 An unknown word costs log P(<unk> | context) and the log-probability of its
 spelling. A word of no pieces counts as one: a space at the sentence's begin or

@@ -58,7 +58,7 @@ class LmRunConfig(Checked):
     model : LmSizes
         Its sizes.
     logging : LogConfig
-        What is written while training.
+        Logging while training.
     debug_sentences : int, optional
         Use only so many of each split, for a quick check of a recipe.
     """

@@ -164,7 +164,7 @@ def prepare_texts(config: LmRunConfig, prepare: PrepareTexts) -> None:
 def _encode(
     config: LmRunConfig, tokenizer: Tokenizer, texts: Iterable[str]
 ) -> tuple[Corpus, list[str]]:
-    """Encode a split; count what cannot be used."""
+    """Encode a split; count the unusable lines."""
     lines = (normalize_text(text, config.text_style) for text in texts)
     lines = (line for line in lines if line)
     corpus = encode_corpus(islice(lines, config.debug_sentences), tokenizer)
@@ -192,7 +192,7 @@ def _digest(corpus: Corpus) -> str:
 
 
 def _difference(config: LmRunConfig, split: str, corpus: Corpus) -> str:
-    """Count what is not as in the files of an earlier preparation."""
+    """Count the differences from the files of an earlier preparation."""
     new = TextDataset(corpus.tokens, corpus.lengths)
     old = text_dataset(config, split)
     return sentence_difference(_contents(old), _contents(new))

@@ -93,7 +93,7 @@ def make_lm_brain(config: LmRunConfig, run_opts: RunOptions) -> NarBrain:
 
 
 def finish_lm(config: LmRunConfig, model: TransformerLm) -> None:
-    """Write the language model and what it scores; on one process."""
+    """Write the language model and its scores; on one process."""
     tokenizer = lm_tokenizer(config)
     lm, output = NeuralLM(model), Path(config.output_folder)
     lm.save(output / WEIGHTS, tokenizer)
