@@ -22,8 +22,8 @@ _NEGLIGIBLE = -40.0
 # ``node`` is NONE until a new prefix gets into the beam. ``context`` is the
 # state among the hot words, ``hot`` the tokens gained there, ``closed`` the
 # phrase that the last token closed, ``past`` the code of all that have gained.
-# ``score``: ``total``, of all paths, plus ``offset``. ``winner``: the entry that
-# makes this one superfluous, NONE if none is.
+# ``score``: ``total``, of all paths, plus ``offset``. ``winner``: the entry
+# that makes this one superfluous, NONE if none is.
 ENTRY = np.dtype(
     [
         ("node", np.int32),
