@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nar_asr_lobes.cli import lm_convert, lm_tune
 from nar_asr_lobes.cli.lm_convert import print_ngrams, tokenizer_and_style
-from nar_asr_lobes.dataio.text.files import read_lines
+from nar_asr_lobes.dataio.manifest import read_lines
 from nar_asr_lobes.dataio.text.normalization import STYLES, normalize_text
 from nar_asr_lobes.errors import UserError
 

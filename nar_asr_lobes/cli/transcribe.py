@@ -145,8 +145,10 @@ def _transcriber(arguments: argparse.Namespace) -> Transcriber:
 def _hot_words(
     arguments: argparse.Namespace, bundle: Bundle
 ) -> HotWords | None:
-    from nar_asr_lobes.decoding.hotwords.reading import read_hot_words
-    from nar_asr_lobes.decoding.hotwords.tables import DEFAULT_BOOST
+    from nar_asr_lobes.decoding.hotwords.tables import (
+        DEFAULT_BOOST,
+        read_hot_words,
+    )
 
     boost = arguments.hot_boost
     if arguments.hot_words is None:

@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from nar_asr_lobes.dataio.audio.errors import AudioError
 from nar_asr_lobes.dataio.audio.margins import (
     SHORTEST,
     ctc_frames_needed,
@@ -26,6 +25,7 @@ from nar_asr_lobes.dataio.audio.reading import AudioStream, check_file
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
+from nar_asr_lobes.errors import AudioError
 
 logger = logging.getLogger(__name__)
 

@@ -20,18 +20,21 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from nar_asr_lobes.dataio.audio.errors import AudioError
 from nar_asr_lobes.dataio.audio.reading import audio_blocks, audio_info
 from nar_asr_lobes.dataio.audio.silence import cut_at_quiet
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 from nar_asr_lobes.dataio.checks import Finding, summarize
-from nar_asr_lobes.dataio.manifest import Utterance, refuse, write_manifest
-from nar_asr_lobes.dataio.text.files import read_lines
+from nar_asr_lobes.dataio.manifest import (
+    Utterance,
+    read_lines,
+    refuse,
+    write_manifest,
+)
 from nar_asr_lobes.dataio.text.normalization import (
     count_invisible,
     normalize_text,
 )
-from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.errors import AudioError, UserError
 
 logger = logging.getLogger(__name__)
 

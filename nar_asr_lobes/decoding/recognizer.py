@@ -25,11 +25,11 @@ from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.modes import (
     MODES,
+    DecodingOptions,
     Job,
     available_modes,
     find_mode,
 )
-from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LanguageModels
 

@@ -22,8 +22,7 @@ import yaml
 
 from nar_asr_lobes.dataio.text.normalization import NORMALIZER_VERSION, STYLES
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer, load_tokenizer
-from nar_asr_lobes.decoding.modes import find_mode
-from nar_asr_lobes.decoding.options import DecodingOptions
+from nar_asr_lobes.decoding.modes import DecodingOptions, find_mode
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle_files import (
     REMEDY,

@@ -13,10 +13,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import numpy as np
 import torch
 
-from nar_asr_lobes.dataio.audio.errors import audio_error
 from nar_asr_lobes.dataio.audio.media import Media
 from nar_asr_lobes.dataio.audio.reading import AudioStream
-from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.errors import UserError, audio_error
 
 _STDIN = "-"
 Array = np.ndarray | torch.Tensor

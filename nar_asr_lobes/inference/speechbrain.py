@@ -30,7 +30,7 @@ class BundleASR(Pretrained):
     -------
     >>> import tempfile
     >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
-    >>> from nar_asr_lobes.decoding.options import DecodingOptions
+    >>> from nar_asr_lobes.decoding.modes import DecodingOptions
     >>> from nar_asr_lobes.inference.bundle import BundleCard, write_bundle
     >>> from nar_asr_lobes.lobes.model import ModelConfig, build_model
     >>> tokenizer = CharTokenizer(" ab")

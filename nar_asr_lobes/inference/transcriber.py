@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from nar_asr_lobes.dataio.audio.errors import AudioError
 from nar_asr_lobes.dataio.audio.margins import silence_before, with_silence
 from nar_asr_lobes.dataio.audio.silence import cut_at_quiet
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
@@ -27,7 +26,7 @@ from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.modes import find_mode, hot_word_modes
 from nar_asr_lobes.decoding.recognizer import Recognition, Recognizer
-from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.errors import AudioError, UserError
 from nar_asr_lobes.inference.bundle import Bundle
 from nar_asr_lobes.inference.sources import (
     Source,
@@ -136,7 +135,7 @@ class Transcriber:
     Example
     -------
     >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
-    >>> from nar_asr_lobes.decoding.options import DecodingOptions
+    >>> from nar_asr_lobes.decoding.modes import DecodingOptions
     >>> from nar_asr_lobes.lm.models import LanguageModels
     >>> from nar_asr_lobes.lobes.model import ModelConfig, build_model
     >>> tokenizer = CharTokenizer(" ab")

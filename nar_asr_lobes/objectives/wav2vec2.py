@@ -32,16 +32,16 @@ from nar_asr_lobes.dataio.seeds import Stream, generator
 from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.lobes.masking import FrameMask, MaskFn, SpecAugment
 from nar_asr_lobes.lobes.model import ModelConfig
-from nar_asr_lobes.objectives.base import draw_spec_augment
+from nar_asr_lobes.objectives.base import (
+    MaskedFrames,
+    MaskedInputs,
+    MaskedModel,
+    draw_spec_augment,
+)
 from nar_asr_lobes.objectives.diagnostics import (
     count_codes,
     count_spread,
     spread_sums,
-)
-from nar_asr_lobes.objectives.masked_frames import (
-    MaskedFrames,
-    MaskedInputs,
-    MaskedModel,
 )
 from nar_asr_lobes.objectives.quantizer import GumbelQuantizer
 from nar_asr_lobes.schema import require_count, require_number

@@ -21,7 +21,7 @@ from nar_asr_lobes.objectives.base import Objective
 from nar_asr_lobes.storage import describe_size, free_space
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import MAY_CHANGE, CheckpointFolder
-from nar_asr_lobes.training.config import RunConfig
+from nar_asr_lobes.training.config import LmRunConfig, RunConfig
 from nar_asr_lobes.training.data import read_split, run_lexicon
 from nar_asr_lobes.training.init_from import (
     freeze_parts,
@@ -29,7 +29,6 @@ from nar_asr_lobes.training.init_from import (
     reinit_parts,
     without_idle_keys,
 )
-from nar_asr_lobes.training.lm.config import LmRunConfig
 from nar_asr_lobes.training.metadata import speech_metadata
 from nar_asr_lobes.training.progress import make_logger
 

@@ -12,11 +12,14 @@ from pathlib import Path
 import torch
 
 from nar_asr_lobes.dataio.manifest import refuse
-from nar_asr_lobes.decoding.hotwords.reading import read_hot_words
-from nar_asr_lobes.decoding.modes import available_modes, find_mode
-from nar_asr_lobes.decoding.options import check_weights
+from nar_asr_lobes.decoding.hotwords.tables import read_hot_words
+from nar_asr_lobes.decoding.modes import (
+    available_modes,
+    check_weights,
+    find_mode,
+)
 from nar_asr_lobes.decoding.recognizer import Recognizer
-from nar_asr_lobes.decoding.tuning.posteriors import SUFFIX
+from nar_asr_lobes.decoding.saved_posteriors import SUFFIX
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.evaluate import evaluate_split
 from nar_asr_lobes.evaluation.report import ModeResult, format_table, to_dict

@@ -14,14 +14,14 @@ from nar_asr_lobes.dataio.batching import Sample, validation_batches
 from nar_asr_lobes.dataio.datasets import SpeechDataset
 from nar_asr_lobes.dataio.manifest import refuse
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
-from nar_asr_lobes.decoding.options import DecodingOptions
+from nar_asr_lobes.decoding.modes import DecodingOptions
 from nar_asr_lobes.decoding.recognizer import Recognizer
-from nar_asr_lobes.decoding.tuning.grid import tune_options
-from nar_asr_lobes.decoding.tuning.posteriors import (
+from nar_asr_lobes.decoding.saved_posteriors import (
     SUFFIX,
     SavedPosteriors,
     write_posteriors,
 )
+from nar_asr_lobes.decoding.tuning import tune_options
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.report import ModeResult, to_dict
 from nar_asr_lobes.inference.bundle import BundleCard, write_bundle

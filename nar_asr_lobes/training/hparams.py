@@ -29,9 +29,13 @@ from speechbrain.utils.run_opts import RunOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.schema import parse, require_count, sections, text_fields
-from nar_asr_lobes.training.config import EvaluationConfig, RunConfig
+from nar_asr_lobes.training.config import (
+    LM_TASK,
+    EvaluationConfig,
+    LmRunConfig,
+    RunConfig,
+)
 from nar_asr_lobes.training.init_from import with_imported_sizes
-from nar_asr_lobes.training.lm import config as lm_config
 
 _FLAGS = ("noprogressbar", "find_unused_parameters", "compile")
 _CHOICES = {
@@ -42,7 +46,7 @@ _CHOICES = {
 }
 _OPTIONS = (*_FLAGS, *_CHOICES, "device")
 _INCLUDE = "!include:"
-_CLASSES = (RunConfig, EvaluationConfig, lm_config.LmRunConfig)
+_CLASSES = (RunConfig, EvaluationConfig, LmRunConfig)
 
 
 def _text_places(section: type, place: tuple[str, ...] = ()) -> dict:
@@ -171,11 +175,11 @@ def _quote(key: str, value: str) -> str:
 
 def load_run(
     path: str | os.PathLike, overrides: str = ""
-) -> RunConfig | lm_config.LmRunConfig:
+) -> RunConfig | LmRunConfig:
     """Read the YAML of a run, with overrides as YAML text."""
     values, where = _read_yaml(path, overrides), str(path)
-    if values.get("task") == lm_config.TASK:
-        return parse(lm_config.LmRunConfig, values, where)
+    if values.get("task") == LM_TASK:
+        return parse(LmRunConfig, values, where)
     evaluates = values.get("task") == "evaluate"
     model = values.pop("model", {})  # its sizes may be those of init_from
     config = parse(EvaluationConfig if evaluates else RunConfig, values, where)

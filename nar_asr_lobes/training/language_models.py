@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from nar_asr_lobes.dataio.text.files import read_lines
+from nar_asr_lobes.dataio.manifest import read_lines
 from nar_asr_lobes.dataio.text.normalization import normalize_text
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
-from nar_asr_lobes.decoding.options import DecodingOptions, check_weights
+from nar_asr_lobes.decoding.modes import DecodingOptions, check_weights
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lm.ngram.training import train_ngram

@@ -23,8 +23,7 @@ from nar_asr_lobes.lobes.masking import SpecAugment
 from nar_asr_lobes.objectives.base import Objective
 from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from nar_asr_lobes.training.config import RunConfig
-from nar_asr_lobes.training.lm.config import LmRunConfig
+from nar_asr_lobes.training.config import LmRunConfig, RunConfig
 
 _DIGESTS = "data.json"
 _THREADS = 16  # that ask for sizes; a network's answers take their time

@@ -31,7 +31,7 @@ from nar_asr_lobes.distributed import on_main
 from nar_asr_lobes.errors import UserError, escape_unprintable
 from nar_asr_lobes.storage import cannot_write, lock_folder, write_text
 from nar_asr_lobes.training.build import make_brain, warn_of_space
-from nar_asr_lobes.training.config import RunConfig
+from nar_asr_lobes.training.config import LmRunConfig, RunConfig
 from nar_asr_lobes.training.data import (
     Prepare,
     ValidationSet,
@@ -47,7 +47,6 @@ from nar_asr_lobes.training.hparams import (
     resolve_yaml,
 )
 from nar_asr_lobes.training.init_from import check_start
-from nar_asr_lobes.training.lm.config import LmRunConfig
 from nar_asr_lobes.training.lm.data import (
     PrepareTexts,
     TextValidation,

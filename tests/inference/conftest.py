@@ -9,7 +9,7 @@ import torch
 
 from nar_asr_lobes.dataio.audio.margins import with_silence
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
-from nar_asr_lobes.decoding.options import DecodingOptions
+from nar_asr_lobes.decoding.modes import DecodingOptions
 from nar_asr_lobes.inference.bundle import write_bundle
 from nar_asr_lobes.inference.bundle_files import _INDEX, BundleCard
 from nar_asr_lobes.lm.neural import WEIGHTS, NeuralLM

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from nar_asr_lobes.dataio.manifest import read_manifest
-from nar_asr_lobes.decoding.modes import MODES
-from nar_asr_lobes.decoding.options import DecodingOptions
-from nar_asr_lobes.decoding.tuning.posteriors import (
+from nar_asr_lobes.decoding.modes import MODES, DecodingOptions
+from nar_asr_lobes.decoding.saved_posteriors import (
     SUFFIX,
     read_posteriors,
 )

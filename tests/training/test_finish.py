@@ -13,7 +13,7 @@ from nar_asr_lobes.dataio.audio.reading import read_audio
 from nar_asr_lobes.dataio.manifest import read_manifest
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer, load_tokenizer
 from nar_asr_lobes.decoding.modes import MODES
-from nar_asr_lobes.decoding.tuning.posteriors import (
+from nar_asr_lobes.decoding.saved_posteriors import (
     SUFFIX,
     read_posteriors,
 )

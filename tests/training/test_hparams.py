@@ -11,14 +11,13 @@ from torch.distributed.run import get_args_parser
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.objectives.wav2vec2 import Wav2Vec2Objective
-from nar_asr_lobes.training.config import RunConfig
+from nar_asr_lobes.training.config import LmRunConfig, RunConfig
 from nar_asr_lobes.training.hparams import (
     _read_yaml,
     load_run,
     parse_arguments,
     resolve_yaml,
 )
-from nar_asr_lobes.training.lm.config import LmRunConfig
 
 
 def test_the_rest_are_overrides_as_yaml():

@@ -11,7 +11,7 @@ import struct
 import zlib
 from typing import BinaryIO
 
-from nar_asr_lobes.dataio.audio.errors import cut_short, damaged
+from nar_asr_lobes.errors import cut_short, damaged
 
 # First bytes: where the chunks begin, bytes of a name, type of a size, name
 # of the samples' chunk, bytes of the chunk's header that its size includes.

@@ -23,7 +23,7 @@ from nar_asr_lobes.dataio.audio.containers import (
     mp3_frames,
     ogg_parts,
 )
-from nar_asr_lobes.dataio.audio.errors import (
+from nar_asr_lobes.errors import (
     AudioError,
     audio_error,
     cut_short,

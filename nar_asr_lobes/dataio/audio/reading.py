@@ -17,7 +17,6 @@ from itertools import groupby
 
 import numpy as np
 
-from nar_asr_lobes.dataio.audio.errors import AudioError, audio_error
 from nar_asr_lobes.dataio.audio.media import Media, open_media, piece_frames
 from nar_asr_lobes.dataio.audio.waveform import (
     SAMPLE_RATE,
@@ -26,6 +25,7 @@ from nar_asr_lobes.dataio.audio.waveform import (
     rate_ratio,
     resample_blocks,
 )
+from nar_asr_lobes.errors import AudioError, audio_error
 
 MAX_SECONDS = 3600.0
 _MAX_AMPLITUDE = 8.0  # full scale is 1; beyond 8 the file is damaged

@@ -48,7 +48,7 @@ from nar_asr_lobes.decoding.beam.trie import (
     new_trie,
     restart,
 )
-from nar_asr_lobes.decoding.hotwords.closings import Closings, close
+from nar_asr_lobes.decoding.hotwords.matching import Closings, close
 from nar_asr_lobes.jit import entry, helper
 from nar_asr_lobes.lm.ngram.lookup import Rows, find_rows, new_rows
 from nar_asr_lobes.lm.ngram.tables import NgramTables

@@ -42,7 +42,7 @@ from nar_asr_lobes.decoding.beam.entries import Settings
 from nar_asr_lobes.decoding.beam.kernel import Buffers, new_buffers, search
 from nar_asr_lobes.decoding.beam.nbest import Result
 from nar_asr_lobes.decoding.encoded import as_log_probs, require_frames
-from nar_asr_lobes.decoding.hotwords.closings import Closings
+from nar_asr_lobes.decoding.hotwords.matching import Closings
 from nar_asr_lobes.decoding.hotwords.tables import HotWords
 from nar_asr_lobes.decoding.hypotheses import (
     BeamOptions,

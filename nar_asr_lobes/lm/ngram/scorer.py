@@ -9,8 +9,7 @@ import numpy as np
 
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.lm.ngram.lookup import fill_rows, score_sentence, score_token
-from nar_asr_lobes.lm.ngram.storage import NgramInfo, read_ngram
-from nar_asr_lobes.lm.ngram.tables import NgramTables
+from nar_asr_lobes.lm.ngram.tables import NgramInfo, NgramTables, read_ngram
 
 
 class NgramLM:

@@ -20,7 +20,7 @@ from nar_asr_lobes.lm.corpus import Corpus, encode_corpus, lm_words
 from nar_asr_lobes.lm.ngram.arpa import read_arpa, write_arpa
 from nar_asr_lobes.lm.ngram.kneser_ney import NgramModel, estimate
 from nar_asr_lobes.lm.ngram.states import build_tables
-from nar_asr_lobes.lm.ngram.storage import NgramInfo, write_ngram
+from nar_asr_lobes.lm.ngram.tables import NgramInfo, write_ngram
 from nar_asr_lobes.storage import atomic_write
 
 _MAX_ORDER = 64  # far more than helps; each order is a pass over the text

@@ -42,8 +42,7 @@ from nar_asr_lobes.lm.ngram.kneser_ney import (
     estimate,
 )
 from nar_asr_lobes.lm.ngram.states import build_tables
-from nar_asr_lobes.lm.ngram.storage import NgramInfo, write_ngram
-from nar_asr_lobes.lm.ngram.tables import NgramTables
+from nar_asr_lobes.lm.ngram.tables import NgramInfo, NgramTables, write_ngram
 from nar_asr_lobes.lm.ngram.training import (
     NgramReport,
     checked_name,

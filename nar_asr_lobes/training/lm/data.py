@@ -32,7 +32,7 @@ from nar_asr_lobes.distributed import world
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.corpus import Corpus, encode_corpus
 from nar_asr_lobes.storage import atomic_write, write_text
-from nar_asr_lobes.training.lm.config import LmRunConfig
+from nar_asr_lobes.training.config import LmRunConfig
 from nar_asr_lobes.training.metadata import (
     refuse_changes,
     sentence_difference,

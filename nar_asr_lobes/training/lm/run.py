@@ -23,7 +23,7 @@ from nar_asr_lobes.lobes.transformer_lm import BOUNDARY, LmSizes, TransformerLm
 from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.build import try_parts, wrap_brain
-from nar_asr_lobes.training.lm.config import LmRunConfig
+from nar_asr_lobes.training.config import LmRunConfig
 from nar_asr_lobes.training.lm.data import (
     TextBatch,
     TextDataset,

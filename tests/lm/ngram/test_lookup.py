@@ -14,8 +14,14 @@ from nar_asr_lobes.lm.ngram.lookup import (
     score_sentence,
     score_token,
 )
-from nar_asr_lobes.lm.ngram.storage import NgramInfo, read_ngram, write_ngram
-from nar_asr_lobes.lm.ngram.tables import DTYPES, NgramTables, read_only
+from nar_asr_lobes.lm.ngram.tables import (
+    DTYPES,
+    NgramInfo,
+    NgramTables,
+    read_ngram,
+    read_only,
+    write_ngram,
+)
 from tests.compiled_calls import callable_from_python
 from tests.random_ngram import random_tables
 

@@ -16,7 +16,7 @@ from nar_asr_lobes.lm.ngram.kneser_ney import estimate
 from nar_asr_lobes.lm.ngram.lookup import score_sentence
 from nar_asr_lobes.lm.ngram.scorer import NgramLM
 from nar_asr_lobes.lm.ngram.states import build_tables
-from nar_asr_lobes.lm.ngram.storage import NgramInfo
+from nar_asr_lobes.lm.ngram.tables import NgramInfo
 from nar_asr_lobes.lm.ngram.training import train_ngram
 from nar_asr_lobes.lm.words.lexicon import make_lexicon
 from nar_asr_lobes.lm.words.ngram import convert_arpa, train_word_ngram

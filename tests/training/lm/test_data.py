@@ -6,8 +6,7 @@ import torch
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from nar_asr_lobes.training.config import OptimConfig
-from nar_asr_lobes.training.lm.config import LmRunConfig
+from nar_asr_lobes.training.config import LmRunConfig, OptimConfig
 from nar_asr_lobes.training.lm.data import (
     TextValidation,
     prepare_texts,

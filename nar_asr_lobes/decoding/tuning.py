@@ -28,7 +28,7 @@ from nar_asr_lobes.decoding.hypotheses import (
     Hypothesis,
 )
 from nar_asr_lobes.decoding.mask_predict import mask_predict
-from nar_asr_lobes.decoding.options import DecodingOptions
+from nar_asr_lobes.decoding.modes import DecodingOptions
 from nar_asr_lobes.decoding.rescore import RescoreOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LanguageModel

@@ -9,7 +9,7 @@ from nar_asr_lobes.decoding.beam.search import prefix_beam_search
 from nar_asr_lobes.decoding.hypotheses import BeamOptions, Hypothesis
 from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.decoding.rescore import RescoreOptions
-from nar_asr_lobes.decoding.tuning.grid import (
+from nar_asr_lobes.decoding.tuning import (
     _tune_rescoring,
     tune_beam,
     tune_options,

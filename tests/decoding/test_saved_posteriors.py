@@ -12,7 +12,7 @@ import safetensors.numpy
 import torch
 
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
-from nar_asr_lobes.decoding.tuning.posteriors import (
+from nar_asr_lobes.decoding.saved_posteriors import (
     SUFFIX,
     SavedPosteriors,
     read_posteriors,
