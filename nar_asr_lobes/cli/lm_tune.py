@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nar_asr_lobes.decoding.hypotheses import BeamOptions
     from nar_asr_lobes.decoding.saved_posteriors import SavedPosteriors
     from nar_asr_lobes.decoding.tuning import Tuning
-    from nar_asr_lobes.lm.ngram.scorer import NgramLM
+    from nar_asr_lobes.lm.ngram.lookup import NgramLM
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Search with every pair of weights; print and write the word errors."""
     # Seconds of imports, which --help shall not wait for.
     from nar_asr_lobes.decoding.saved_posteriors import read_posteriors
-    from nar_asr_lobes.lm.ngram.scorer import NgramLM
+    from nar_asr_lobes.lm.ngram.lookup import NgramLM
 
     _require_folder(arguments.output)
     tokenizer, options = _tokenizer_and_options(arguments)

@@ -16,12 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from nar_asr_lobes.dataio.audio.margins import (
+from nar_asr_lobes.dataio.audio.reading import AudioStream, check_file
+from nar_asr_lobes.dataio.audio.silence import (
     SHORTEST,
     ctc_frames_needed,
     target_fits,
 )
-from nar_asr_lobes.dataio.audio.reading import AudioStream, check_file
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer

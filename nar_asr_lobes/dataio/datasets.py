@@ -15,12 +15,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from nar_asr_lobes.dataio.audio.margins import (
+from nar_asr_lobes.dataio.audio.reading import read_audio
+from nar_asr_lobes.dataio.audio.silence import (
     SHORTEST,
     least_samples,
     with_silence,
 )
-from nar_asr_lobes.dataio.audio.reading import read_audio
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 from nar_asr_lobes.dataio.batching import Sample, StepPlan, StepSampler
 from nar_asr_lobes.dataio.manifest import Utterance

@@ -18,8 +18,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from nar_asr_lobes.dataio.audio.margins import silence_before, with_silence
-from nar_asr_lobes.dataio.audio.silence import cut_at_quiet
+from nar_asr_lobes.dataio.audio.silence import (
+    cut_at_quiet,
+    silence_before,
+    with_silence,
+)
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 from nar_asr_lobes.dataio.text.normalization import is_spaceless
 from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times

@@ -92,7 +92,7 @@ language model; check the path
         ngram = neural = None
         if self.ngram is not None:
             # numba is loaded only where an n-gram is
-            from nar_asr_lobes.lm.ngram.scorer import NgramLM
+            from nar_asr_lobes.lm.ngram.lookup import NgramLM
 
             ngram = NgramLM.load(self.ngram, tokenizer)
         if self.neural is not None:

@@ -22,7 +22,7 @@ from nar_asr_lobes.decoding.tuning import (
 )
 from nar_asr_lobes.inference.bundle import load_bundle, write_bundle
 from nar_asr_lobes.inference.bundle_files import BundleCard
-from nar_asr_lobes.lm.ngram.scorer import NgramLM
+from nar_asr_lobes.lm.ngram.lookup import NgramLM
 from nar_asr_lobes.lm.ngram.training import train_ngram
 
 TOKENIZER = CharTokenizer(" abn")

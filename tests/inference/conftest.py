@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from nar_asr_lobes.dataio.audio.margins import with_silence
+from nar_asr_lobes.dataio.audio.silence import with_silence
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding.modes import DecodingOptions
 from nar_asr_lobes.inference.bundle import write_bundle

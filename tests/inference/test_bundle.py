@@ -17,7 +17,7 @@ from nar_asr_lobes.inference.bundle import load_bundle, write_bundle
 from nar_asr_lobes.inference.bundle_files import BundleCard
 from nar_asr_lobes.lm.models import LmFiles
 from nar_asr_lobes.lm.neural import NeuralLM
-from nar_asr_lobes.lm.ngram.scorer import NgramLM
+from nar_asr_lobes.lm.ngram.lookup import NgramLM
 from nar_asr_lobes.lobes.model import ModelConfig, build_model
 
 OPTIONS = DecodingOptions(beam5_lm=BeamOptions(beam_size=3, lm_weight=0.7))

@@ -19,7 +19,7 @@ from nar_asr_lobes.decoding.saved_posteriors import (
 )
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.inference.bundle_files import _INDEX
-from nar_asr_lobes.lm.ngram.scorer import NgramLM
+from nar_asr_lobes.lm.ngram.lookup import NgramLM
 from nar_asr_lobes.lm.ngram.training import train_ngram
 from nar_asr_lobes.storage import sha256
 from nar_asr_lobes.training import finish

@@ -100,7 +100,7 @@ def train_word_ngram(
     Example
     -------
     >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
-    >>> from nar_asr_lobes.lm.ngram.scorer import NgramLM
+    >>> from nar_asr_lobes.lm.ngram.lookup import NgramLM
     >>> tokenizer = CharTokenizer("abc ")
     >>> import tempfile
     >>> path = tempfile.mkdtemp() + "/lm.arpa"

@@ -13,7 +13,7 @@ import safetensors.numpy
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer, train_tokenizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.ngram.kneser_ney import estimate
-from nar_asr_lobes.lm.ngram.scorer import NgramLM
+from nar_asr_lobes.lm.ngram.lookup import NgramLM
 from nar_asr_lobes.lm.ngram.states import build_tables
 from nar_asr_lobes.lm.ngram.tables import (
     DTYPES,
