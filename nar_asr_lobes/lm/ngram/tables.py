@@ -15,6 +15,10 @@ They have a chain of their own, S more entries in `backoff` and
 The first states, those of the shortest pasts, may have all their look-ups
 worked out (`lookup.fill_rows`): then one read answers, and a longer state backs
 off no further than to one of them. Files do not hold these rows.
+
+Files *.ngram are the tables as safetensors, opened memory-mapped. Look-ups
+check nothing, so faults that would crash them are looked for when a file is
+opened.
 """
 
 from __future__ import annotations
