@@ -30,7 +30,7 @@ from nar_asr_lobes.dataio.text.tokenizer import (
 from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.evaluation.metrics import score
 from nar_asr_lobes.inference.bundle import Bundle
-from nar_asr_lobes.lm.ngram.scorer import NgramLM
+from nar_asr_lobes.lm.ngram.lookup import NgramLM
 from nar_asr_lobes.lm.ngram.training import train_ngram
 from nar_asr_lobes.lm.words.ngram import train_word_ngram
 

@@ -65,7 +65,7 @@ from beam_peers import (
 
 from nar_asr_lobes.dataio.datasets import Batch
 from nar_asr_lobes.decoding.beam.search import prefix_beam_search
-from nar_asr_lobes.decoding.options import DecodingOptions
+from nar_asr_lobes.decoding.modes import DecodingOptions
 from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.inference.bundle import Bundle, load_bundle
 from nar_asr_lobes.lobes.config import ModelConfig

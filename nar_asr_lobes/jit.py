@@ -32,32 +32,32 @@ _SAID: set[str] = set()
 _NO_ENTRY = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
-def outer(function: Callable) -> Compiled:
+def outer(function: Callable) -> _Compiled:
     """Compile a function that Python calls; it may make arrays."""
-    return Compiled(function)
+    return _Compiled(function)
 
 
-def entry(function: Callable) -> Compiled:
+def entry(function: Callable) -> _Compiled:
     """Compile a function that Python calls; it makes no arrays."""
-    return Compiled(function, _nrt=False)
+    return _Compiled(function, _nrt=False)
 
 
-def helper(function: Callable) -> Compiled:
+def helper(function: Callable) -> _Compiled:
     """Compile a function that compiled ones call; it makes no arrays."""
-    return Compiled(function, _nrt=False, **_NO_ENTRY)
+    return _Compiled(function, _nrt=False, **_NO_ENTRY)
 
 
-def inner(function: Callable) -> Compiled:
+def inner(function: Callable) -> _Compiled:
     """Compile a function as a part of those that call it."""
-    return Compiled(function, _nrt=False, forceinline=True, **_NO_ENTRY)
+    return _Compiled(function, _nrt=False, forceinline=True, **_NO_ENTRY)
 
 
-def inner_and_entry(function: Callable) -> Compiled:
+def inner_and_entry(function: Callable) -> _Compiled:
     """As ``inner``, but Python calls it too."""
-    return Compiled(function, _nrt=False, forceinline=True)
+    return _Compiled(function, _nrt=False, forceinline=True)
 
 
-class Compiled:
+class _Compiled:
     """A function that is compiled when it is first called."""
 
     def __init__(self, function: Callable, **options: bool):
@@ -89,9 +89,8 @@ def _jit(function: Callable, options: dict[str, bool]) -> Any:
         return template(tuple(map(types.unliteral, args)), kws)
 
     dispatcher.get_call_template = of_types
-    if (
-        not options.keys() & _NO_ENTRY.keys()
-    ):  # else it is kept with what calls it
+    # one without an entry is kept with its callers
+    if not options.keys() & _NO_ENTRY.keys():
         dispatcher.compile = _without_collections(dispatcher.compile)
         _keep_on_disk(dispatcher)
     return dispatcher
@@ -114,16 +113,16 @@ def _without_collections(compile_: Callable) -> Callable:
 
 @cache
 def _let_compiled_ones_call() -> None:
-    """Tell numba what stands behind a ``Compiled``."""
+    """Tell numba the dispatcher behind a ``_Compiled``."""
     from numba.extending import typeof_impl
 
-    @typeof_impl.register(Compiled)
+    @typeof_impl.register(_Compiled)
     def typeof(value, context):
         return typeof_impl(value.dispatcher, context)
 
 
 def _keep_on_disk(dispatcher: Any) -> None:
-    """Keep what is compiled where numba does, else in a temporary folder.
+    """Cache compiled code where numba does, else in a temporary folder.
 
     Whatever is wrong there, the function is compiled in memory.
     """
@@ -180,7 +179,7 @@ def _enable_temporary(dispatcher: Any) -> str | None:
 
 
 def _temporary_folder() -> Path:
-    """Make a folder of this user's alone: what is in it will be executed."""
+    """Make a folder of this user's alone: its content will be executed."""
     folder = Path(tempfile.gettempdir(), f"nar_asr_lobes-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()

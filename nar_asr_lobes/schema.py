@@ -22,7 +22,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from nar_asr_lobes.errors import UserError
 
 Section = TypeVar("Section", bound="Checked")
-MAX_COUNT = 2**32 - 1  # the largest seed that every random generator takes
+_MAX_COUNT = 2**32 - 1  # the largest seed that every random generator takes
 FilePath = str
 """Type of a configuration's field that names a file or folder."""
 _UNSET = re.compile(r"\$(?:[A-Za-z_]\w*|\{\w+\})")
@@ -36,27 +36,12 @@ def require_count(
 ) -> None:
     """Refuse anything but a whole number within limits (inclusive).
 
-    Arguments
-    ---------
-    name : str
-        The option, as the user wrote it.
-    value : object
-        Its value.
-    minimum, maximum : int or None
-        The smallest and the largest value allowed; None for any.
-
-    Raises
-    ------
-    UserError
-        If the value is not a whole number, too small or too large.
-
     Example
     -------
     >>> require_count("beam_size", 0)
     Traceback (most recent call last):
-    nar_asr_lobes.errors.UserError: beam_size is 0; it must be a whole number \
-of at least 1
-    """
+    nar_asr_lobes.errors.UserError: beam_size is 0; it must be a whole number of at least 1
+    """  # noqa: E501
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole or (minimum is not None and value < minimum):
         least = "" if minimum is None else f" of at least {minimum}"
@@ -78,32 +63,8 @@ def require_number(
 ) -> None:
     """Refuse anything but a finite number between its limits.
 
-    Arguments
-    ---------
-    name : str
-        The option, as the user wrote it.
-    value : object
-        Its value.
-    minimum, maximum : float
-        The smallest and largest value allowed.
-    above, below : float
-        Limits that are not allowed themselves.
-
-    Raises
-    ------
-    UserError
-        If the value is no number, NaN, infinite or outside the limits.
-
-    Example
-    -------
-    >>> require_number("lm_weight", float("nan"), minimum=0)
-    Traceback (most recent call last):
-    nar_asr_lobes.errors.UserError: lm_weight is nan; it must be a finite \
-number from 0 to inf
-    >>> require_number("max_grad_norm", 0.0, above=0)
-    Traceback (most recent call last):
-    nar_asr_lobes.errors.UserError: max_grad_norm is 0.0; it must be a finite \
-number above 0
+    ``minimum`` and ``maximum`` are allowed themselves, ``above`` and ``below``
+    are not.
     """
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not (
@@ -124,19 +85,10 @@ number above 0
         )
 
 
-def count(default: Any = MISSING, least: int = 0, most: int = MAX_COUNT) -> Any:
-    """Declare a field that holds a whole number within limits.
-
-    Arguments
-    ---------
-    default : int or None
-        Left out for a key that must be given.
-    least, most : int
-        The limits, inclusive.
-
-    Returns
-    -------
-    dataclasses.Field
+def count(
+    default: Any = MISSING, least: int = 0, most: int = _MAX_COUNT
+) -> Any:
+    """Declare a field that holds a whole number within limits (inclusive).
 
     Example
     -------
@@ -145,9 +97,8 @@ def count(default: Any = MISSING, least: int = 0, most: int = MAX_COUNT) -> Any:
     ...     heads: int = count(4, least=1)
     >>> Sizes(heads=0)
     Traceback (most recent call last):
-    nar_asr_lobes.errors.UserError: heads is 0; it must be a whole number of \
-at least 1
-    """
+    nar_asr_lobes.errors.UserError: heads is 0; it must be a whole number of at least 1
+    """  # noqa: E501
     return _field(default, require_count, minimum=least, maximum=most)
 
 
@@ -183,13 +134,9 @@ def _require_choice(name: str, value: object, choices: Collection) -> None:
 class Checked:
     """Base of dataclasses whose fields are checked when one is made.
 
-    A subclass with rules of its own calls ``super().__post_init__()`` first.
-
-    Raises
-    ------
-    UserError
-        For a value of another kind than its field's annotation says, or
-        beyond the limits that ``count``, ``number`` or ``one_of`` set.
+    Kinds are those of the annotations, limits those of ``count``, ``number``
+    and ``one_of``. A subclass with rules of its own calls
+    ``super().__post_init__()`` first.
     """
 
     def __post_init__(self):
@@ -206,7 +153,7 @@ _KINDS = {
     "int": (int, "a whole number"),
 }
 _NUMBERS = {
-    "int": partial(require_count, minimum=None, maximum=MAX_COUNT),
+    "int": partial(require_count, minimum=None, maximum=_MAX_COUNT),
     "float": require_number,
 }
 
@@ -235,26 +182,10 @@ def _check(spec: Field, value: Any) -> None:
 
 
 def parse(section: type[Section], values: Any, where: str) -> Section:
-    """Make a dataclass, and those inside it, out of a mapping.
+    """Make a ``Checked`` dataclass, and those inside it, out of a mapping.
 
-    Arguments
-    ---------
-    section : type
-        The dataclass, a ``Checked`` one.
-    values : mapping
-        Its keys, as a YAML gave them.
-    where : str
-        File and section, for messages.
-
-    Returns
-    -------
-    Checked
-        Of that class; ``~`` and ``$VARIABLE`` in paths are expanded.
-
-    Raises
-    ------
-    UserError
-        For an unknown or missing key, and for a value that the class refuses.
+    ``where`` (file and section) starts the messages; ``~`` and ``$VARIABLE``
+    in paths are expanded.
 
     Example
     -------
@@ -265,9 +196,8 @@ def parse(section: type[Section], values: Any, where: str) -> Section:
     Budget(steps=5)
     >>> parse(Budget, {"stepps": 5}, "a.yaml")
     Traceback (most recent call last):
-    nar_asr_lobes.errors.UserError: a.yaml: unknown key 'stepps'; did you \
-mean 'steps'?
-    """
+    nar_asr_lobes.errors.UserError: a.yaml: unknown key 'stepps'; did you mean 'steps'?
+    """  # noqa: E501
     refuse_unknown(section, values, where)
     values = dict(values)
     inside = sections(section)
@@ -291,17 +221,7 @@ mean 'steps'?
 
 
 def refuse_unknown(section: type, values: Any, where: str) -> None:
-    """Refuse what is no mapping, and keys that are no field (``UserError``).
-
-    Arguments
-    ---------
-    section : type
-        The dataclass.
-    values : mapping
-        Keys that a user gave.
-    where : str
-        File and section, for messages.
-    """
+    """Refuse values that are no mapping, and keys that are no field."""
     known = [spec.name for spec in fields(section)]
     if not isinstance(values, Mapping):
         raise UserError(f"{where}: must hold keys, not {values!r}")
@@ -326,19 +246,8 @@ def sections(section: type) -> dict[str, type]:
     return found
 
 
-def expand_path(path: str) -> str:
-    """Put the folders in for ``~`` and ``$VARIABLE``, as a shell does.
-
-    Raises
-    ------
-    UserError
-        For a variable that is not set, and a user who does not exist.
-
-    Example
-    -------
-    >>> expand_path("runs/exp #7")
-    'runs/exp #7'
-    """
+def _expand_path(path: str) -> str:
+    """Put the folders in for ``~`` and ``$VARIABLE``, as a shell does."""
     expanded = os.path.expandvars(os.path.expanduser(path))
     if unset := _UNSET.search(expanded):
         raise UserError(
@@ -354,11 +263,11 @@ def expand_path(path: str) -> str:
 
 
 def _expanded(value: Any, where: str) -> Any:
-    """Expand paths; what is no text is refused later."""
+    """Expand paths; values that are no text are refused later."""
     if isinstance(value, list):
         return [_expanded(path, where) for path in value]
     try:
-        return expand_path(value) if isinstance(value, str) else value
+        return _expand_path(value) if isinstance(value, str) else value
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
 

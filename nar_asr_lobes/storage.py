@@ -16,39 +16,15 @@ from typing import BinaryIO
 from nar_asr_lobes.errors import UserError
 
 logger = logging.getLogger(__name__)
-LOCK = "run.lock"
+_LOCK = "run.lock"
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """Give a temporary file that takes the place of ``path`` at the end.
+    """Give a binary temporary file that takes the place of ``path`` at the end.
 
-    Arguments
-    ---------
-    path : str or path
-        Where it shall be; its folder is made when missing. An older file
-        there that is mapped into memory stays as it was for those who mapped
-        it.
-
-    Yields
-    ------
-    binary file
-        To write to, from its beginning. After an error it is removed, and the
-        older file stays.
-
-    Raises
-    ------
-    UserError
-        If it cannot be written.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> path = tempfile.mkdtemp() + "/a.txt"
-    >>> with atomic_write(path) as file:
-    ...     size = file.write(b"hello")
-    >>> open(path).read(), os.listdir(os.path.dirname(path))
-    ('hello', ['a.txt'])
+    After an error it is removed, and the older file stays; so does an older
+    file that is mapped into memory, for those who mapped it.
     """
     target = os.path.abspath(path)
     temporary = f"{target}.{os.getpid()}.tmp"
@@ -70,30 +46,8 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
 def atomic_folder(folder: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary folder that takes the place of ``folder`` at the end.
 
-    Arguments
-    ---------
-    folder : str or path
-        Where it shall be; an older one is replaced.
-
-    Yields
-    ------
-    Path
-        The folder to write files into, which are flushed to disk before it
-        gets its name. After an error it is removed, and the older one stays.
-
-    Raises
-    ------
-    UserError
-        If it cannot be written.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> target = Path(tempfile.mkdtemp()) / "bundle"
-    >>> with atomic_folder(target) as temporary:
-    ...     write_text(temporary / "README.md", "hello")
-    >>> os.listdir(target)
-    ['README.md']
+    Its files are flushed to disk before it gets its name. After an error it is
+    removed, and the older one stays.
     """
     folder = Path(os.path.abspath(folder))
     temporary = folder.with_name(f".{folder.name}.tmp")
@@ -135,16 +89,7 @@ def _move(temporary: Path, folder: Path) -> None:
 
 
 def sha256(path: str | os.PathLike) -> str:
-    """Hash a file.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> file = tempfile.mkdtemp() + "/a"
-    >>> write_text(file, "abc")
-    >>> sha256(file)[:8]
-    'ba7816bf'
-    """
+    """Hash a file."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -153,23 +98,9 @@ def sha256(path: str | os.PathLike) -> str:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write a text file that appears whole or not at all, in UTF-8.
+    """Write a text file atomically, in UTF-8; line ends stay as they are.
 
-    Arguments
-    ---------
-    path : str or path
-        As for ``atomic_write``.
-    text : str
-        Line ends stay as they are; the bytes of a file name that is not UTF-8
-        are written as escapes.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> path = tempfile.mkdtemp() + "/a.txt"
-    >>> write_text(path, "hello")
-    >>> open(path).read()
-    'hello'
+    The bytes of a file name that is not UTF-8 are written as escapes.
     """
     with atomic_write(path) as file:
         file.write(text.encode(errors="backslashreplace"))
@@ -178,25 +109,10 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def cannot_write(
     path: str | os.PathLike, error: Exception, part: str = ""
 ) -> UserError:
-    """Say in a sentence why something cannot be written.
+    """Explain in a sentence why something cannot be written.
 
-    Arguments
-    ---------
-    path : str or path
-        The file or folder; the free space is that of its disk.
-    error : Exception
-        Of the attempt, as a rule an OSError.
-    part : str
-        The part of it, followed by a space, where it is not all of it.
-
-    Returns
-    -------
-    UserError
-
-    Example
-    -------
-    >>> str(cannot_write("a", OSError(5, "Input/output error")))[:42]
-    'a: cannot be written (Input/output error; '
+    The free space is that of the path's disk; ``part``, followed by a space,
+    names the part that failed where it is not all of it.
     """
     causes = (error, error.__context__)  # torch hides the system's behind its
     reasons = (getattr(cause, "strerror", None) for cause in causes)
@@ -220,42 +136,17 @@ def free_space(path: str | os.PathLike) -> int | None:
 
 
 def describe_size(size: float) -> str:
-    """Write a number of bytes as a person would.
-
-    Example
-    -------
-    >>> describe_size(3_200_000), describe_size(1.25e9)
-    ('3 MB', '1.2 GB')
-    """
+    """Write a number of bytes as a person would, such as 1.2 GB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size // 1e6:.0f} MB"
 
 
 def lock_folder(folder: str | os.PathLike) -> BinaryIO:
     """Keep other runs out of an output folder, which is made when missing.
 
-    Arguments
-    ---------
-    folder : str or path
-        Gets a file ``LOCK``, which stays; it is the system that holds the
-        lock. A file system without locks is told in the log.
-
-    Returns
-    -------
-    binary file
-        Closing it ends the lock, and so does the end of the process, however
-        it ends.
-
-    Raises
-    ------
-    UserError
-        If another process holds the lock, or the folder cannot be written.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> lock_folder(tempfile.mkdtemp()).close()
+    Closing the file that is returned ends the lock, and so does the end of the
+    process. The file stays; a file system without locks is logged.
     """
-    path = Path(folder) / LOCK
+    path = Path(folder) / _LOCK
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "a+b", buffering=0)
@@ -281,7 +172,7 @@ def lock_folder(folder: str | os.PathLike) -> BinaryIO:
             folder,
             error,
         )
-    with suppress(OSError):  # a full disk will be told by what matters
+    with suppress(OSError):  # the write itself reports a full disk
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
     return file

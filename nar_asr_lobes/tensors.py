@@ -25,24 +25,11 @@ def write_tensors(
     record: Mapping[str, Any],
     tensors: Mapping[str, Sequence[np.ndarray]],
 ) -> None:
-    """Write a file that appears whole or not at all.
+    """Write a file of tensors atomically.
 
-    Arguments
-    ---------
-    path : str or path
-        Where; an older file that is mapped from there stays as it was.
-    kind : str
-        What the file holds, as error messages call it.
-    record : mapping
-        Goes into the header as JSON.
-    tensors : mapping
-        Each in contiguous parts, which are written one after the other, so
-        that no copy of the whole is made.
-
-    Raises
-    ------
-    UserError
-        If it cannot be written.
+    ``record`` goes into the header as JSON; each tensor comes in contiguous
+    parts, written one after the other, so that no copy of the whole is made.
+    ``kind`` names the file in error messages.
 
     Example
     -------
@@ -76,27 +63,9 @@ def write_tensors(
 def open_tensors(
     path: str | os.PathLike, kind: str, remedy: str
 ) -> tuple[Any, dict[str, torch.Tensor]]:
-    """Map a file into memory.
+    """Map a file of ``write_tensors`` into memory.
 
-    Arguments
-    ---------
-    path : str or path
-        Written by ``write_tensors``.
-    kind : str
-        As it was written with.
-    remedy : str
-        What to do where it is not such a file.
-
-    Returns
-    -------
-    tuple
-        The record, which may be anything that JSON can say, and the tensors,
-        views of the file to read only.
-
-    Raises
-    ------
-    UserError
-        If there is no file, it cannot be read, is damaged or of another kind.
+    Returns its record and tensors, views of the file to read only.
     """
     if not os.path.isfile(path):
         raise UserError(f"{path}: there is no file of {kind}; check the path")
@@ -122,5 +91,5 @@ def open_tensors(
 def damaged(
     path: str | os.PathLike, kind: str, fault: str, remedy: str
 ) -> UserError:
-    """Return the error of a file that is not what it should be."""
+    """Return the error of a file that is damaged or of another kind."""
     return UserError(f"{path}: is no whole file of {kind} ({fault}); {remedy}")

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         required=True,
         metavar="FOLDER",
-        help="what to make, for init_from",
+        help="folder to write, for init_from",
     )
     parser.add_argument(
         "--normalize",
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Import the encoder and say what to do with it."""
+    """Import the encoder and print the next step."""
     # Seconds of imports, which --help shall not wait for.
     from nar_asr_lobes.pretrained.encoder import import_encoder
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nar_asr_lobes.cli import lm_convert, lm_tune
 from nar_asr_lobes.cli.lm_convert import print_ngrams, tokenizer_and_style
-from nar_asr_lobes.dataio.text.files import read_lines
+from nar_asr_lobes.dataio.manifest import read_lines
 from nar_asr_lobes.dataio.text.normalization import STYLES, normalize_text
 from nar_asr_lobes.errors import UserError
 
@@ -59,7 +59,7 @@ def _add_training(train: argparse.ArgumentParser) -> None:
         "--unit",
         choices=("pieces", "words"),
         default="pieces",
-        help="what the n-gram is of; words with look-ahead (pieces)",
+        help="unit of the n-gram; words with look-ahead (pieces)",
     )
     train.add_argument(
         "--order",

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--unit",
         choices=("pieces", "words"),
-        help="what the n-gram is of (pieces if one has a ▁, or else words)",
+        help="unit of the n-gram (pieces if one has a ▁, or else words)",
     )
     parser.add_argument(
         "--text-style",

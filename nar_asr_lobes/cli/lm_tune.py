@@ -16,9 +16,9 @@ from nar_asr_lobes.storage import atomic_write
 if TYPE_CHECKING:
     from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
     from nar_asr_lobes.decoding.hypotheses import BeamOptions
-    from nar_asr_lobes.decoding.tuning.grid import Tuning
-    from nar_asr_lobes.decoding.tuning.posteriors import SavedPosteriors
-    from nar_asr_lobes.lm.ngram.scorer import NgramLM
+    from nar_asr_lobes.decoding.saved_posteriors import SavedPosteriors
+    from nar_asr_lobes.decoding.tuning import Tuning
+    from nar_asr_lobes.lm.ngram.lookup import NgramLM
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,27 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Search with every pair of weights; print and write the word errors.
-
-    Arguments
-    ---------
-    arguments : argparse.Namespace
-        As declared by ``add_arguments``.
-
-    Returns
-    -------
-    int
-        0.
-
-    Raises
-    ------
-    UserError
-        For files that are damaged or do not belong together, and weights
-        beyond their limits.
-    """
+    """Search with every pair of weights; print and write the word errors."""
     # Seconds of imports, which --help shall not wait for.
-    from nar_asr_lobes.decoding.tuning.posteriors import read_posteriors
-    from nar_asr_lobes.lm.ngram.scorer import NgramLM
+    from nar_asr_lobes.decoding.saved_posteriors import read_posteriors
+    from nar_asr_lobes.lm.ngram.lookup import NgramLM
 
     _require_folder(arguments.output)
     tokenizer, options = _tokenizer_and_options(arguments)
@@ -148,7 +131,7 @@ def _tune(
     """Search at every point of the grid, with a progress bar."""
     from tqdm import tqdm
 
-    from nar_asr_lobes.decoding.tuning.grid import (
+    from nar_asr_lobes.decoding.tuning import (
         LM_WEIGHTS,
         TOKEN_BONUSES,
         tune_beam,

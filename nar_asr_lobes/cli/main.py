@@ -1,8 +1,8 @@
 """The command ``nar-asr``.
 
 A sub-command is a module of this package (with _ for -) that has
-``add_arguments(parser)`` and ``run(arguments) -> exit status``. It imports what
-is slow to import inside ``run``, so that ``nar-asr --help`` answers at once.
+``add_arguments(parser)`` and ``run(arguments) -> exit status``. Slow imports
+are inside ``run``, so that ``nar-asr --help`` answers at once.
 """
 
 from __future__ import annotations
@@ -24,18 +24,10 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command.
+    """Run a command and return its exit status.
 
-    Arguments
-    ---------
-    argv : sequence of str, optional
-        The arguments; by default those of the process.
-
-    Returns
-    -------
-    int
-        Exit status: 0 when all went well, 1 when some inputs failed, 2 for a
-        mistake of the user, which is printed as one line.
+    0: all went well; 1: some inputs failed; 2: a mistake of the user, printed
+    as one line.
 
     Example
     -------

@@ -82,25 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Transcribe the files.
-
-    Arguments
-    ---------
-    arguments : argparse.Namespace
-        As declared by ``add_arguments``.
-
-    Returns
-    -------
-    int
-        0 when all files were done, 1 when some failed; each of these is named
-        on stderr.
-
-    Raises
-    ------
-    UserError
-        For a bundle, mode, list of hot words or output folder that cannot be
-        used.
-    """
+    """Transcribe the files; return 1 if some failed (named on stderr)."""
     targets = _targets(arguments)
     transcriber = _transcriber(arguments)
     failed = 0
@@ -163,8 +145,10 @@ def _transcriber(arguments: argparse.Namespace) -> Transcriber:
 def _hot_words(
     arguments: argparse.Namespace, bundle: Bundle
 ) -> HotWords | None:
-    from nar_asr_lobes.decoding.hotwords.reading import read_hot_words
-    from nar_asr_lobes.decoding.hotwords.tables import DEFAULT_BOOST
+    from nar_asr_lobes.decoding.hotwords.tables import (
+        DEFAULT_BOOST,
+        read_hot_words,
+    )
 
     boost = arguments.hot_boost
     if arguments.hot_words is None:

@@ -65,20 +65,14 @@ class WaveAugment:
     def __call__(self, wav: np.ndarray, seed: int) -> np.ndarray:
         """Augment wav [S]; gives float32 [S']."""
         rng = generator(seed, Stream.WAVE_AUGMENT)
-        wav = change_speed(wav, float(rng.choice(self.speeds)))
+        wav = _change_speed(wav, float(rng.choice(self.speeds)))
         if rng.random() < self.noise_prob:
-            wav = add_noise(wav, rng.uniform(*self.snr_db), rng)
+            wav = _add_noise(wav, rng.uniform(*self.snr_db), rng)
         return wav
 
 
-def change_speed(wav: np.ndarray, speed: float) -> np.ndarray:
-    """Play wav [S] faster by ``speed``.
-
-    Example
-    -------
-    >>> len(change_speed(np.zeros(1100, dtype=np.float32), 1.1))
-    1000
-    """
+def _change_speed(wav: np.ndarray, speed: float) -> np.ndarray:
+    """Play wav [S] faster by ``speed``."""
     ratio = Fraction(speed).limit_denominator(20)
     if ratio == 1:
         return wav
@@ -86,19 +80,10 @@ def change_speed(wav: np.ndarray, speed: float) -> np.ndarray:
     return resample(slow, ratio.numerator, ratio.denominator).numpy()
 
 
-def add_noise(
+def _add_noise(
     wav: np.ndarray, snr_db: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Add noise with a random spectral slope, from blue to brown.
-
-    Example
-    -------
-    >>> wav = np.sin(np.arange(16000) / 5).astype(np.float32)
-    >>> noisy = add_noise(wav, 20.0, np.random.default_rng(0))
-    >>> ratio = np.sum(wav**2) / np.sum((noisy - wav) ** 2)
-    >>> float(round(10 * np.log10(ratio), 2))
-    20.0
-    """
+    """Add noise with a random spectral slope, from blue to brown."""
     # A slope in the frequency domain; the block is tiled over long audio,
     # since an FFT of the whole would cost more than it is worth.
     block = min(len(wav), 32768)

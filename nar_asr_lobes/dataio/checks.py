@@ -16,20 +16,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from nar_asr_lobes.dataio.audio.errors import AudioError
-from nar_asr_lobes.dataio.audio.margins import (
+from nar_asr_lobes.dataio.audio.reading import AudioStream, check_file
+from nar_asr_lobes.dataio.audio.silence import (
     SHORTEST,
     ctc_frames_needed,
     target_fits,
 )
-from nar_asr_lobes.dataio.audio.reading import AudioStream, check_file
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
+from nar_asr_lobes.errors import AudioError
 
 logger = logging.getLogger(__name__)
 
-MIN_SECONDS = 0.0
+_MIN_SECONDS = 0.0
 MAX_SECONDS = 60.0
 
 _TOLERANCE = 0.1  # s between manifest and file, for rounding and codec delay
@@ -45,11 +45,11 @@ class Finding:
     id : str
         The utterance.
     where : str
-        Its audio file, with what holds for this utterance only in brackets.
+        Its audio file, with details of this utterance in brackets.
     problem : str
-        What is wrong, in the same words for all utterances with this fault.
+        The fault, in the same words for all utterances with it.
     remedy : str
-        What the user can do.
+        The user's way out.
 
     Example
     -------
@@ -79,7 +79,7 @@ def check_utterances(
     utterances: Iterable[Utterance],
     tokenizer: Tokenizer | None = None,
     frames: Callable[[int], int] | None = None,
-    min_seconds: float = MIN_SECONDS,
+    min_seconds: float = _MIN_SECONDS,
     max_seconds: float = MAX_SECONDS,
     read: bool = False,
 ) -> tuple[list[Utterance], list[Finding]]:
@@ -141,7 +141,7 @@ def summarize(findings: Sequence[Finding]) -> str:
     Arguments
     ---------
     findings : sequence of Finding
-        What `check_utterances` returned.
+        From `check_utterances`.
 
     Returns
     -------

@@ -15,12 +15,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from nar_asr_lobes.dataio.audio.margins import (
+from nar_asr_lobes.dataio.audio.reading import read_audio
+from nar_asr_lobes.dataio.audio.silence import (
     SHORTEST,
     least_samples,
     with_silence,
 )
-from nar_asr_lobes.dataio.audio.reading import read_audio
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 from nar_asr_lobes.dataio.batching import Sample, StepPlan, StepSampler
 from nar_asr_lobes.dataio.manifest import Utterance
@@ -251,9 +251,9 @@ def step_loader(
     Arguments
     ---------
     dataset : SpeechDataset
-        What to read.
+        The utterances.
     sampler : StepSampler
-        What makes a step.
+        Chooses the utterances of each step.
     workers : int
         Processes that read ahead; 0 reads in this one.
 
@@ -283,7 +283,7 @@ def step_loader(
 
 
 def read_steps(loader: Iterable[list[Batch]]) -> Iterator[list[Batch]]:
-    """Yield what a loader loads; however that ends, so do its workers."""
+    """Yield a loader's batches; however that ends, so do its workers."""
     steps = iter(loader)
     try:
         yield from steps

@@ -10,14 +10,14 @@ line and the id, and never quote a transcript: it may be confidential.
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nar_asr_lobes.dataio.text.files import read_lines
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.storage import atomic_write
 
@@ -73,9 +73,9 @@ def refuse(faults: Sequence[str], remedy: str) -> None:
     Arguments
     ---------
     faults : sequence of str
-        What is wrong, each with its file and line or its id.
+        The faults, each with its file and line or its id.
     remedy : str
-        What the user can do about it.
+        The user's way out.
 
     Raises
     ------
@@ -257,7 +257,7 @@ def _read_header(path: Path, lines: Iterator, data_root) -> str:
 
 
 def _fault(record: dict) -> str | None:
-    """Say what makes this record unusable, or None."""
+    """Describe the fault that makes this record unusable, or None."""
     missing = [key for key in _REQUIRED if key not in record]
     unknown = sorted(set(record) - {*_REQUIRED, *_OPTIONAL})
     if missing:
@@ -316,3 +316,64 @@ def read_sentences(path: str | os.PathLike) -> Iterator[str]:
         path,
         "give a manifest (.jsonl) or a UTF-8 text file with a sentence a line",
     )
+
+
+def read_lines(
+    path: str | os.PathLike,
+    remedy: str = "check the path",
+    progress: Callable[[int], object] | None = None,
+) -> Iterator[str]:
+    """Read one line of UTF-8 text after the other.
+
+    Arguments
+    ---------
+    path : str or path
+        May begin with a byte-order mark, as programs on Windows write it.
+    remedy : str
+        The user's way out where the file is not there.
+    progress : callable, optional
+        Is given the number of bytes of each line.
+
+    Yields
+    ------
+    str
+        Without the line's end, which is a line feed with or without carriage
+        return. U+2028, U+0085 and the like stand inside a line.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read or is not UTF-8; then with the line.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> path = tempfile.mkdtemp() + "/a.txt"
+    >>> with open(path, "wb") as file:
+    ...     size = file.write("\\ufeffone\\u2028two\\r\\nthree".encode())
+    >>> list(read_lines(path))
+    ['one\\u2028two', 'three']
+    """
+    try:
+        file = open(path, "rb")
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); {remedy}"
+        ) from error
+    with file:
+        for number, line in enumerate(file, 1):
+            if progress is not None:
+                progress(len(line))
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
+            yield _decode(line, path, number)
+
+
+def _decode(line: bytes, path: str | os.PathLike, number: int) -> str:
+    try:
+        return line.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}:{number}: is not UTF-8 text (byte {error.start + 1} of "
+            "the line); convert the file to UTF-8"
+        ) from error

@@ -27,22 +27,25 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from nar_asr_lobes.dataio.audio.errors import AudioError
 from nar_asr_lobes.dataio.audio.reading import audio_blocks, audio_info
 from nar_asr_lobes.dataio.audio.silence import cut_at_quiet
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 from nar_asr_lobes.dataio.checks import Finding, summarize
-from nar_asr_lobes.dataio.manifest import Utterance, refuse, write_manifest
-from nar_asr_lobes.dataio.text.files import read_lines
+from nar_asr_lobes.dataio.manifest import (
+    Utterance,
+    read_lines,
+    refuse,
+    write_manifest,
+)
 from nar_asr_lobes.dataio.text.normalization import (
     count_invisible,
     normalize_text,
 )
-from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.errors import AudioError, UserError
 
 logger = logging.getLogger(__name__)
 
-AUDIO_ENDINGS = (".flac", ".wav", ".mp3", ".ogg", ".opus", ".m4a")
+_AUDIO_ENDINGS = (".flac", ".wav", ".mp3", ".ogg", ".opus", ".m4a")
 UTTERANCE_COLUMNS = ("id", "audio", "speaker", "split", "duration", "text")
 
 
@@ -58,7 +61,7 @@ def prepare_manifests(
     Arguments
     ---------
     splits : mapping of str to iterable of Utterance
-        What a recipe's `prepare` returns; read once, in order.
+        From a recipe's `prepare`; read once, in order.
     save_folder : str or path
         Where SPLIT.jsonl goes.
     data_root : str or path
@@ -67,7 +70,7 @@ def prepare_manifests(
         See `normalize_text`; applied to every transcript.
     max_seconds : float
         Longer utterances of a split without transcripts are cut, see
-        `cut_long`.
+        `_cut_long`.
 
     Returns
     -------
@@ -98,7 +101,7 @@ def prepare_manifests(
         found = list(utterances)
         rows = [_normalized(row, text_style) for row in found]
         if all(row.text is None for row in rows):
-            rows = cut_long(rows, max_seconds, data_root)
+            rows = _cut_long(rows, max_seconds, data_root)
         _check_split(name, rows)
         _log_invisible(name, found)
         paths[name] = Path(save_folder) / f"{name}.jsonl"
@@ -108,39 +111,10 @@ def prepare_manifests(
     return paths
 
 
-def read_tsv(
+def _read_tsv(
     path: str | os.PathLike, columns: Sequence[str]
 ) -> list[dict[str, str]]:
-    """Read a table of tab-separated columns with a header, without quoting.
-
-    Tabs inside the column "text" become spaces, and are counted in the log.
-
-    Arguments
-    ---------
-    path : str or path
-        UTF-8 text.
-    columns : sequence of str
-        Columns that must be there; others are read as well.
-
-    Returns
-    -------
-    list of dict
-        One row each: column -> field, and "line" -> "FILE:LINE" for messages.
-
-    Raises
-    ------
-    UserError
-        For a missing file, one that is not UTF-8, missing columns, or lines
-        with too few or too many fields; all of them counted.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "a.tsv"
-    >>> _ = path.write_text("id\\ttext\\nu1\\tgood morning\\n")
-    >>> read_tsv(path, ["id", "text"])[0]["text"]
-    'good morning'
-    """
+    """Read a table of tab-separated columns with a header, without quoting."""
     lines = _tsv_lines(path)
     number, header = next(lines, (1, []))
     faults = [
@@ -204,8 +178,8 @@ def tsv_utterances(
     Raises
     ------
     UserError
-        For what `read_tsv` refuses, durations that are no numbers, and a
-        required split that is not there.
+        For a table that is missing or malformed, durations that are no
+        numbers, and a required split that is not there.
 
     Example
     -------
@@ -221,7 +195,7 @@ def tsv_utterances(
     table = Path(folder) / "utterances.tsv"
     splits: dict[str, list[Utterance]] = {}
     faults = []
-    for row in read_tsv(table, UTTERANCE_COLUMNS):
+    for row in _read_tsv(table, UTTERANCE_COLUMNS):
         try:
             seconds = float(row["duration"])
         except ValueError:
@@ -288,7 +262,7 @@ def _check_split(name: str, rows: Sequence[Utterance]) -> None:
 
 
 def visible_files(
-    folder: str | os.PathLike, endings: Sequence[str] = AUDIO_ENDINGS
+    folder: str | os.PathLike, endings: Sequence[str] = _AUDIO_ENDINGS
 ) -> list[Path]:
     """Find the files below a folder, in order, without hidden ones.
 
@@ -351,35 +325,10 @@ def measure_files(
     return _in_threads(partial(_measured, root=root), files, root)
 
 
-def cut_long(
+def _cut_long(
     rows: Iterable[Utterance], max_seconds: float, root: str | os.PathLike
 ) -> list[Utterance]:
-    """Cut utterances that are longer than a limit at their quietest places.
-
-    Arguments
-    ---------
-    rows : iterable of Utterance
-        Without transcripts.
-    max_seconds : float
-        Longest stretch; below 2 nothing is cut.
-    root : str or path
-        Folder that relative audio paths start from.
-
-    Returns
-    -------
-    list of Utterance
-        Every sample of a long one is in exactly one stretch, whose id ends in
-        its start. One that cannot be read is left out, with a warning.
-
-    Example
-    -------
-    >>> import numpy, soundfile, tempfile
-    >>> folder = tempfile.mkdtemp()
-    >>> soundfile.write(folder + "/a.wav", numpy.zeros(80000), 16000)
-    >>> rows = cut_long([Utterance("a", "a.wav", 5.0)], 4, folder)
-    >>> [(row.id, row.start, row.duration) for row in rows]
-    [('a-0.00', 0.0, 4.0), ('a-4.00', 4.0, 1.0)]
-    """
+    """Cut utterances that are longer than a limit at their quietest places."""
     rows = list(rows)
     seconds = sum(row.duration for row in rows if row.duration > max_seconds)
     if max_seconds < 2 or not seconds:

@@ -2,7 +2,7 @@
 
 Every draw comes from the seed of an utterance or of the run and the number of
 its stream, so that it depends neither on the batch nor on the rank. The
-numbers are part of what makes a run reproducible: never reuse one.
+numbers make a run reproducible: never reuse one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 
 class Stream(IntEnum):
-    """What a draw is for."""
+    """The purpose of a draw."""
 
     SPEC_AUGMENT = 1
     SPAN_MASK = 2

@@ -32,22 +32,12 @@ _FLOOR = np.float32(-1e4)
 
 @dataclass(frozen=True)
 class TokenSpan:
-    """The frames of one token.
-
-    Arguments
-    ---------
-    token : int
-        Token id.
-    start, end : int
-        First frame, and the first frame behind it.
-    log_prob : float
-        Natural log of the token's highest probability in these frames.
-    """
+    """The frames start:end of one token."""
 
     token: int
     start: int
     end: int
-    log_prob: float
+    log_prob: float  # the token's highest in these frames
 
 
 @dataclass(frozen=True)
@@ -81,23 +71,8 @@ class Word:
 def align(log_probs: torch.Tensor, tokens: Sequence[int]) -> list[TokenSpan]:
     """Find each token's frames on the most probable CTC path.
 
-    Arguments
-    ---------
-    log_probs : torch.Tensor
-        CTC natural log-probabilities [T, V] of one utterance, no padding.
-    tokens : sequence of int
-        Token ids [U], none of them blank.
-
-    Returns
-    -------
-    list of TokenSpan
-        One per token, in order and not overlapping.
-
-    Raises
-    ------
-    UserError
-        If the tokens do not fit into T frames, or the posteriors are not
-        log-probabilities.
+    ``log_probs`` [T, V] of one utterance without padding; ``tokens`` [U], no
+    blanks. Raises UserError if the tokens do not fit into T frames.
 
     Example
     -------
@@ -145,30 +120,7 @@ def word_times(
 ) -> list[Word]:
     """Join the spans of tokens to words.
 
-    Arguments
-    ---------
-    spans : sequence of TokenSpan
-        From ``align``.
-    tokenizer : Tokenizer
-        The tokens' tokenizer; a piece that starts with "▁" starts a word.
-    frame_seconds : float
-        Seconds from one frame to the next.
-
-    Returns
-    -------
-    list of Word
-        In order. A space's own frames belong to no word. Where there are no
-        spaces, tokens are words of their own.
-
-    Example
-    -------
-    >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
-    >>> tokenizer = CharTokenizer(" ab")
-    >>> ids = tokenizer.encode("ab a")
-    >>> spans = [TokenSpan(t, 2 * i, 2 * i + 1, 0) for i, t in enumerate(ids)]
-    >>> words = word_times(spans, tokenizer, 0.5)
-    >>> [(word.text, word.start, word.end) for word in words]
-    [('ab', 0.0, 1.5), ('a', 3.0, 3.5)]
+    A space's own frames belong to no word. Without spaces, tokens are words.
     """
     groups = []
     for span in spans:

@@ -19,19 +19,7 @@ BLANK = 0
 
 
 def posteriors(encoded: EncoderOutput) -> list[torch.Tensor]:
-    """Cut a batch into the CTC posteriors of its utterances.
-
-    Arguments
-    ---------
-    encoded : EncoderOutput
-        Encoder output with ``log_probs`` [B, T, V] and ``lengths`` [B].
-
-    Returns
-    -------
-    list of torch.Tensor
-        Natural log-probabilities [T_b, V] of each utterance, no padding, on
-        the CPU.
-    """
+    """Cut a batch [B, T, V] into posteriors [T_b, V] on the CPU."""
     log_probs = encoded.log_probs.detach().cpu()
     return [
         row[:frames]
@@ -40,20 +28,9 @@ def posteriors(encoded: EncoderOutput) -> list[torch.Tensor]:
 
 
 def take(encoded: EncoderOutput, rows: torch.Tensor) -> EncoderOutput:
-    """Select utterances of a batch, in the order given; repeats allowed.
+    """Select utterances ``rows`` [R] of a batch, in order; repeats allowed.
 
-    Arguments
-    ---------
-    encoded : EncoderOutput
-        Encoder output of B utterances.
-    rows : torch.Tensor
-        Their indices [R], at least one.
-
-    Returns
-    -------
-    EncoderOutput
-        Of R utterances, cut to the longest of them, without intermediate
-        posteriors.
+    They are cut to the longest, without intermediate posteriors.
     """
     lengths = encoded.lengths[rows]
     frames = int(lengths.max())
@@ -73,31 +50,10 @@ def decode_checked(
     token_lens: torch.Tensor,
     token_frames: torch.Tensor,
 ) -> torch.Tensor:
-    """Run the NAR decoder and refuse NaN in its output.
+    """Run the NAR decoder and refuse NaN in its output [B, U, V].
 
-    Arguments
-    ---------
-    model : NarAsr
-        The model whose decoder is used.
-    encoded : EncoderOutput
-        Encoder output of B utterances.
-    tokens : torch.Tensor
-        Token or mask ids [B, U].
-    token_lens : torch.Tensor
-        Valid positions [B].
-    token_frames : torch.Tensor
-        Frame at which each token is spoken [B, U]; see
-        ``lobes.alignment.token_frames``.
-
-    Returns
-    -------
-    torch.Tensor
-        Natural log-probabilities [B, U, V]; undefined in the padding.
-
-    Raises
-    ------
-    UserError
-        If a valid position holds NaN.
+    ``tokens`` [B, U], ``token_lens`` [B], ``token_frames`` [B, U], as
+    ``NarAsr``.
     """
     log_probs = model.decode(encoded, tokens, token_lens, token_frames)
     positions = torch.arange(tokens.shape[1], device=tokens.device)
@@ -145,32 +101,7 @@ def require_frames(shape: Sequence[int], where: str) -> None:
 def as_log_probs(
     log_probs: torch.Tensor | np.ndarray, where: str = "utterance"
 ) -> np.ndarray:
-    """Convert one utterance's posteriors to float64 and check them.
-
-    Arguments
-    ---------
-    log_probs : torch.Tensor or np.ndarray
-        Natural log-probabilities [T, V] of one utterance without padding, on
-        any device; column 0 is the blank.
-    where : str
-        The utterance's name in messages.
-
-    Returns
-    -------
-    np.ndarray
-        The same numbers as float64 [T, V].
-
-    Raises
-    ------
-    UserError
-        If the shape is not [T, V >= 2], or the values cannot be
-        log-probabilities.
-
-    Example
-    -------
-    >>> as_log_probs(torch.zeros(0, 5)).shape
-    (0, 5)
-    """
+    """Convert posteriors [T, V] of one utterance to float64, and check them."""
     if isinstance(log_probs, torch.Tensor):
         log_probs = log_probs.detach().cpu().numpy()
     values = np.asarray(log_probs, dtype=np.float64)

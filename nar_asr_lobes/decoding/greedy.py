@@ -18,25 +18,12 @@ from nar_asr_lobes.decoding.hypotheses import Hypothesis
 
 @dataclass(frozen=True)
 class GreedyPath:
-    """The best CTC path of one utterance, token by token.
+    """The best CTC path of one utterance, token by token."""
 
-    Arguments
-    ---------
-    tokens : tuple of int
-        Token ids [U].
-    log_confidences : np.ndarray
-        Natural log of each token's probability at the surest frame of its
-        run, float64 [U].
-    peaks : np.ndarray
-        That frame's index, int64 [U].
-    log_prob : float
-        Natural log of the path's probability.
-    """
-
-    tokens: tuple[int, ...]
-    log_confidences: np.ndarray
-    peaks: np.ndarray
-    log_prob: float
+    tokens: tuple[int, ...]  # [U]
+    log_confidences: np.ndarray  # float64 [U], at its most probable frame
+    peaks: np.ndarray  # int64 [U], that frame
+    log_prob: float  # of the whole path
 
     def hypothesis(self) -> Hypothesis:
         """Return the path as a hypothesis scored by its own probability."""
@@ -46,24 +33,7 @@ class GreedyPath:
 def greedy_paths(
     log_probs: torch.Tensor, lengths: torch.Tensor
 ) -> list[GreedyPath]:
-    """Find the best CTC path of every utterance in a batch.
-
-    Arguments
-    ---------
-    log_probs : torch.Tensor
-        CTC natural log-probabilities [B, T, V].
-    lengths : torch.Tensor
-        Valid frames [B]; what lies behind them is never looked at.
-
-    Returns
-    -------
-    list of GreedyPath
-        One per utterance, in order; without tokens where there are no frames.
-
-    Raises
-    ------
-    UserError
-        If a valid frame cannot hold log-probabilities, such as NaN.
+    """Find the best CTC path of every utterance, [B, T, V] and lengths [B].
 
     Example
     -------

@@ -1,4 +1,4 @@
-"""What the searches hand over: hypotheses, and the options of the beam."""
+"""The results of the searches, and the options of the beam."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Hypothesis(NamedTuple):
     tokens : tuple of int
         Token ids, never the blank.
     score : float
-        What the search ranks by; comparable inside one mode only.
+        The search's ranking; comparable inside one mode only.
     ctc : float
         Natural log of the CTC probability. Greedy: of the best path; beam: of
         the paths that survived; elsewhere: of all paths, exact.
@@ -33,7 +33,7 @@ class Hypothesis(NamedTuple):
     neural : float
         As ``lm``, of the neural language model.
     hot : float
-        What the listed hot words gained, as it entered the score.
+        Bonus of the listed hot words, as it entered the score.
 
     Example
     -------
@@ -79,7 +79,7 @@ class BeamOptions(Checked):
     recombine : bool
         Of prefixes that are equal to the language model from here on, only
         those stay in the beam that can still become the best; the N-best list
-        is filled up with what the others would have become. Without a language
+        is refilled with the continuations of the others. Without a language
         model it does nothing.
 
     Raises

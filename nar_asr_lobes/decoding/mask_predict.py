@@ -84,26 +84,9 @@ def mask_predict(
 ) -> list[Hypothesis]:
     """Refine the CTC greedy result of each utterance with the NAR decoder.
 
-    Arguments
-    ---------
-    model : NarAsr
-        Gives the decoder, in evaluation mode.
-    encoded : EncoderOutput
-        Its encoder's output for B utterances.
-    options : MaskPredictOptions
-        What is masked, and in how many passes it is filled.
-
-    Returns
-    -------
-    list of Hypothesis
-        One per utterance, in order. ``score`` is the natural log of the kept
-        tokens' CTC confidences and the filled tokens' decoder probabilities,
-        multiplied; ``ctc`` the exact CTC score of the tokens.
-
-    Raises
-    ------
-    UserError
-        If posteriors or decoder outputs hold NaN.
+    ``score`` is the natural log of the kept tokens' CTC confidences and the
+    filled tokens' decoder probabilities, multiplied; ``ctc`` the exact CTC
+    score.
     """
     paths = greedy_paths(encoded.log_probs, encoded.lengths)
     targets = _masked_targets(encoded, paths, model.mask_id, options)
@@ -112,7 +95,7 @@ def mask_predict(
     passes = masks.clamp(max=options.passes)
     for done in range(int(passes.max()) if len(paths) else 0):
         rows = (passes > done).nonzero().squeeze(1)
-        # as many each time, and what the division leaves over in the last
+        # as many each time, and the remainder of the division in the last
         quota = masks[rows] // passes[rows]
         last = passes[rows] == done + 1
         quota = torch.where(last, masks[rows], quota)
@@ -195,7 +178,7 @@ def _hypotheses(
     targets: _Targets,
     options: MaskPredictOptions,
 ) -> list[Hypothesis]:
-    """Cut the padding off and score what came out."""
+    """Cut the padding off and score the tokens."""
     found = []
     for path, tokens, filled, log_probs in zip(
         paths,

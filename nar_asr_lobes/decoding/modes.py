@@ -1,4 +1,4 @@
-"""The modes of recognition: what each searches with, and what it needs.
+"""The modes of recognition: each one's search, requirements and options.
 
     encoded batch, N-bests of modes it builds on -> Mode.search -> N-best [B]
 
@@ -8,8 +8,8 @@ beam search is imported when it runs: greedy search needs no numba.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Container, Mapping
+from dataclasses import asdict, dataclass, fields, make_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nar_asr_lobes.decoding.encoded import posteriors
@@ -21,9 +21,10 @@ from nar_asr_lobes.decoding.mask_predict import (
 )
 from nar_asr_lobes.decoding.rescore import RescoreOptions, rescore
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.lm.models import require_models
+from nar_asr_lobes.schema import parse, refuse_unknown
 
 if TYPE_CHECKING:
-    from nar_asr_lobes.decoding.options import DecodingOptions
     from nar_asr_lobes.decoding.recognizer import Recognizer
     from nar_asr_lobes.lobes.model import EncoderOutput
 
@@ -33,27 +34,13 @@ NBests = list[list[Hypothesis]]
 
 @dataclass(frozen=True)
 class Job:
-    """One batch as a mode searches it.
-
-    Arguments
-    ---------
-    recognizer : Recognizer
-        Model, language models and hot words.
-    encoded : EncoderOutput
-        The encoder's output, on the model's device.
-    on_cpu : EncoderOutput
-        The same, with ``log_probs`` and ``lengths`` on the CPU.
-    options : object
-        The mode's options.
-    before : list
-        The N-bests of the modes that it builds on.
-    """
+    """One batch as a mode searches it."""
 
     recognizer: Recognizer
-    encoded: EncoderOutput
-    on_cpu: EncoderOutput
+    encoded: EncoderOutput  # on the model's device
+    on_cpu: EncoderOutput  # its log_probs and lengths on the CPU
     options: Any
-    before: list[NBests]
+    before: list[NBests]  # of the modes that it builds on
 
 
 @dataclass(frozen=True)
@@ -125,7 +112,7 @@ def _rescore(job: Job) -> NBests:
 
 
 def _candidates(options: DecodingOptions) -> list[tuple[str, Any]]:
-    """List what is re-scored: a beam at least as wide as the N-best."""
+    """List the re-scored mode: a beam at least as wide as the N-best."""
     beam, rescoring = options.beam5_lm, options.nar_beam5_lm
     width = max(beam.beam_size, rescoring.nbest)
     found = [("beam5_lm", replace(beam, beam_size=width))]
@@ -155,34 +142,10 @@ def find_mode(
     present: Container[str] | None = None,
     remedy: str = "give one or leave the mode out",
 ) -> Mode:
-    """Look a mode up, and make sure that it can work.
+    """Look a mode up; UserError if unknown or without its language model.
 
-    Arguments
-    ---------
-    name : str
-        Of the mode.
-    present : container of str, optional
-        Names of the language models that are there; else all may be.
-    remedy : str
-        What to do where its language model is missing.
-
-    Returns
-    -------
-    Mode
-
-    Raises
-    ------
-    UserError
-        For an unknown mode, or one that lacks its language model.
-
-    Example
-    -------
-    >>> find_mode("nar", present=()).lm is None
-    True
-    >>> find_mode("beam5_lm", present=())
-    Traceback (most recent call last):
-    nar_asr_lobes.errors.UserError: decoding mode beam5_lm needs a language \
-model; give one or leave the mode out
+    ``present`` names the language models there are, None for any; ``remedy``
+    ends the message.
     """
     if name not in MODES:
         raise UserError(
@@ -197,27 +160,12 @@ model; give one or leave the mode out
 
 
 def hot_word_modes() -> list[str]:
-    """List the modes that prefer hot words.
-
-    Example
-    -------
-    >>> hot_word_modes()
-    ['beam5', 'beam5_lm', 'nar_beam5_lm']
-    """
+    """List the modes that prefer hot words."""
     return [name for name, mode in MODES.items() if mode.hot_words]
 
 
 def available_modes(present: Container[str]) -> list[str]:
     """List the modes that work with the language models there are.
-
-    Arguments
-    ---------
-    present : container of str
-        Names of the language models that are there.
-
-    Returns
-    -------
-    list of str
 
     Example
     -------
@@ -229,3 +177,78 @@ def available_modes(present: Container[str]) -> list[str]:
         for name, mode in MODES.items()
         if mode.lm is None or mode.lm in present
     ]
+
+
+class _Options:
+    """The options of all modes: a field for each mode that has options.
+
+    The fields and their defaults are those of ``MODES``, such as ``beam5_lm``.
+
+    Raises
+    ------
+    UserError
+        If a mode without a language model has a weight for one.
+
+    Example
+    -------
+    >>> options = DecodingOptions.from_dict({"beam5_lm": {"lm_weight": 0.8}})
+    >>> options.beam5_lm.lm_weight, options.beam5_lm.beam_size
+    (0.8, 5)
+    >>> DecodingOptions.from_dict({"beam5": {"width": 5}})
+    Traceback (most recent call last):
+    nar_asr_lobes.errors.UserError: decoding.beam5: unknown key 'width'; known \
+keys are beam_size, lm_weight, token_bonus, max_candidates, min_log_prob, \
+blank_threshold, recombine
+    """
+
+    def __post_init__(self):
+        for part in fields(self):
+            weight = getattr(getattr(self, part.name), "lm_weight", 0.0)
+            if weight != 0 and MODES[part.name].lm is None:
+                raise UserError(
+                    f"decoding.{part.name}: lm_weight is {weight}; this mode "
+                    "works without a language model, so set beam5_lm instead"
+                )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Mapping]) -> DecodingOptions:
+        """Build from plain dictionaries; missing keys keep their defaults."""
+        return cls().updated(values)
+
+    def updated(self, values: Mapping[str, Mapping]) -> DecodingOptions:
+        """As ``from_dict``, but keys left out keep the values they have."""
+        refuse_unknown(type(self), values, "decoding")
+        parts = {}
+        for name, part in values.items():
+            old, where = getattr(self, name), f"decoding.{name}"
+            refuse_unknown(type(old), part, where)
+            parts[name] = parse(type(old), asdict(old) | dict(part), where)
+        return replace(self, **parts)
+
+    def to_dict(self) -> dict[str, dict]:
+        """Return plain dictionaries, from which ``from_dict`` builds."""
+        return asdict(self)
+
+
+DecodingOptions = make_dataclass(
+    "DecodingOptions",
+    [
+        (name, type(mode.options), mode.options)
+        for name, mode in MODES.items()
+        if mode.options is not None
+    ],
+    bases=(_Options,),
+    frozen=True,
+    namespace={"__doc__": _Options.__doc__, "__module__": __name__},
+)
+
+
+def check_weights(options: DecodingOptions, present: Collection[str]) -> None:
+    """Refuse weights above 0 whose optional language model is missing."""
+    for part in fields(options):
+        # a mode without the model it needs is refused by name, not by weight
+        needed = MODES[part.name].lm
+        try:
+            require_models(getattr(options, part.name), {needed, *present})
+        except UserError as error:
+            raise UserError(f"decoding.{part.name}: {error}") from error

@@ -4,7 +4,7 @@
         -> a mode: greedy, NAR decoder, a beam, re-scoring -> texts [B]
 
 On a GPU the CPU searches the posteriors of a batch while the next one is
-encoded; only what uses the model again waits for its turn on the GPU.
+encoded; only modes that use the model again wait for their turn on the GPU.
 
 Each mode's own seconds are measured, so its real-time factor is
 (encoder seconds + its seconds) / seconds of audio.
@@ -25,11 +25,11 @@ from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.modes import (
     MODES,
+    DecodingOptions,
     Job,
     available_modes,
     find_mode,
 )
-from nar_asr_lobes.decoding.options import DecodingOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LanguageModels
 

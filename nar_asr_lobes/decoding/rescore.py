@@ -92,20 +92,9 @@ class RescoreOptions(Checked):
 def ctc_scores(
     log_probs: torch.Tensor, sequences: Sequence[Sequence[int]]
 ) -> list[float]:
-    """Score token sequences by all their CTC paths.
+    """Score token sequences by all their CTC paths through log_probs [T, V].
 
-    Arguments
-    ---------
-    log_probs : torch.Tensor
-        Natural log-probabilities [T, V] of one utterance, without padding.
-    sequences : sequence of sequences of int
-        Token ids, none of them blank.
-
-    Returns
-    -------
-    list of float
-        Natural log-probability of each; minus infinity for one that does not
-        fit into T frames.
+    Minus infinity for one that does not fit into T frames.
 
     Example
     -------
@@ -131,39 +120,14 @@ def ctc_scores(
     return (-losses).tolist()
 
 
-def pseudo_log_likelihoods(
+def _pseudo_log_likelihoods(
     model: NarAsr,
     encoded: EncoderOutput,
     row: int,
     sequences: Sequence[Sequence[int]],
     masks: int = 4,
 ) -> list[float]:
-    """Score token sequences of one utterance with the decoder.
-
-    Arguments
-    ---------
-    model : NarAsr
-        Gives the decoder, in evaluation mode.
-    encoded : EncoderOutput
-        Its encoder's output for a batch.
-    row : int
-        The utterance in the batch.
-    sequences : sequence of sequences of int
-        Token ids, none of them blank.
-    masks : int
-        Number of complementary masks M.
-
-    Returns
-    -------
-    list of float
-        Sum over each sequence's tokens of their natural log-probability while
-        masked; 0 for an empty sequence.
-
-    Raises
-    ------
-    UserError
-        If the decoder's outputs hold NaN.
-    """
+    """Score token sequences of one utterance with the decoder."""
     frames = max(1, int(encoded.lengths[row]))
     most = max(1, _FRAMES // (masks * frames))
     return [
@@ -222,33 +186,8 @@ def rescore(
 ) -> list[list[Hypothesis]]:
     """Re-rank each N-best list with the NAR decoder's score added.
 
-    Arguments
-    ---------
-    model : NarAsr
-        Gives the decoder, in evaluation mode.
-    encoded : EncoderOutput
-        Its encoder's output for B utterances.
-    nbest : sequence of sequences of Hypothesis
-        The candidates of each utterance, at least one each; only their tokens
-        count, and of equal ones the first.
-    options : RescoreOptions
-        Weights and number of masks.
-    lms : LanguageModels or None
-        Language models over the same tokens. The unweighted score of
-        ``ngram`` is part of the result even at weight 0.
-    hot_words : HotWords or None
-        Phrases to prefer.
-
-    Returns
-    -------
-    list of list of Hypothesis
-        The candidates with all their scores, best first.
-
-    Raises
-    ------
-    UserError
-        If the decoder's outputs hold NaN, or a weight is above 0 without its
-        language model.
+    Of the candidates only the tokens count, of equal ones the first. The
+    unweighted score of ``lms.ngram`` is part of the result even at weight 0.
     """
     lms = lms or LanguageModels()
     require_models(options, lms.present)
@@ -256,7 +195,7 @@ def rescore(
     for row, log_probs in enumerate(posteriors(encoded)):
         sequences = list(dict.fromkeys(h.tokens for h in nbest[row]))
         ctc = ctc_scores(log_probs, sequences)
-        decoder = pseudo_log_likelihoods(
+        decoder = _pseudo_log_likelihoods(
             model, encoded, row, sequences, options.masks
         )
         neural = [0.0] * len(sequences)

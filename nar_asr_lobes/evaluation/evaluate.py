@@ -18,7 +18,7 @@ from nar_asr_lobes.dataio.checks import Finding, check_utterances, summarize
 from nar_asr_lobes.dataio.datasets import SpeechDataset
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.decoding.recognizer import Recognition, Recognizer
-from nar_asr_lobes.decoding.tuning.posteriors import (
+from nar_asr_lobes.decoding.saved_posteriors import (
     SavedPosteriors,
     write_posteriors,
 )
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Recognized:
+class _Recognized:
     """Texts of one mode in input order, and the seconds it took."""
 
     texts: list[str]
@@ -39,57 +39,25 @@ class Recognized:
 
 
 @dataclass(frozen=True)
-class RecognizedSet:
-    """What was found in a set of utterances.
+class _RecognizedSet:
+    """The texts of a set of utterances, and their posteriors if kept."""
 
-    Arguments
-    ---------
-    modes : dict of str to Recognized
-        For each mode; its seconds hold the shared encoder pass and the mode's
-        own search, not the reading of files.
-    audio_seconds : float
-        Seconds of audio recognised.
-    log_probs : list of torch.Tensor
-        CTC posteriors [T, V] of each utterance in input order, on the CPU;
-        empty where they were not kept.
-    """
-
-    modes: dict[str, Recognized]
+    modes: dict[str, _Recognized]
     audio_seconds: float
     log_probs: list[torch.Tensor]
 
 
-def recognize_all(
+def _recognize_all(
     recognizer: Recognizer,
     utterances: Sequence[Utterance],
     modes: Sequence[str] | None = None,
     max_batch_seconds: float = 120.0,
     device: torch.device | str = "cpu",
     keep_posteriors: bool = False,
-) -> RecognizedSet:
-    """Recognise utterances in batches of similar length.
-
-    Arguments
-    ---------
-    recognizer : Recognizer
-        Model, tokenizer, options and language model.
-    utterances : sequence of Utterance
-        What to recognise; every file must be readable.
-    modes : sequence of str, optional
-        Decoding modes; all that are possible when not given.
-    max_batch_seconds : float
-        Padded seconds of a batch.
-    device : torch.device or str
-        Where the model is.
-    keep_posteriors : bool
-        Whether the CTC posteriors of all utterances are kept in memory.
-
-    Returns
-    -------
-    RecognizedSet
-    """
+) -> _RecognizedSet:
+    """Recognise utterances in batches of similar length."""
     dataset = SpeechDataset(utterances)
-    found: dict[str, Recognized] = {}
+    found: dict[str, _Recognized] = {}
     heard: dict[int, torch.Tensor] = {}
     audio_seconds = 0.0
     indices = list(validation_batches(dataset.durations, max_batch_seconds))
@@ -107,17 +75,17 @@ def recognize_all(
         if keep_posteriors:
             heard.update(zip(some, recognition.log_probs, strict=True))
     log_probs = [heard[i] for i in sorted(heard)]
-    return RecognizedSet(found, audio_seconds, log_probs)
+    return _RecognizedSet(found, audio_seconds, log_probs)
 
 
 def _collect(
-    found: dict[str, Recognized],
+    found: dict[str, _Recognized],
     recognition: Recognition,
     indices: list[int],
     total: int,
 ) -> None:
     for mode, result in recognition.modes.items():
-        mine = found.setdefault(mode, Recognized([""] * total))
+        mine = found.setdefault(mode, _Recognized([""] * total))
         mine.seconds += recognition.encoder_seconds + result.seconds
         for index, text in zip(indices, result.texts, strict=True):
             mine.texts[index] = text
@@ -126,7 +94,7 @@ def _collect(
 def check_test_set(
     utterances: Sequence[Utterance], read: bool = True
 ) -> tuple[list[Utterance], list[Finding]]:
-    """Sort a test set into what can be scored and faults.
+    """Sort a test set into utterances that can be scored and faults.
 
     Arguments
     ---------
@@ -171,7 +139,7 @@ def evaluate_split(
     Arguments
     ---------
     recognizer, modes, max_batch_seconds, device :
-        As for ``recognize_all``.
+        As for ``_recognize_all``.
     utterances : sequence of Utterance
         With transcripts. Those whose audio is unusable or whose transcript is
         empty are left out and counted in the results.
@@ -201,7 +169,7 @@ def evaluate_split(
             f"{folder.name}: no utterance of the test set is usable; "
             f"{named} says why for each"
         )
-    found = recognize_all(
+    found = _recognize_all(
         recognizer,
         usable,
         modes,

@@ -43,7 +43,7 @@ class ErrorCounts:
         The same for characters; the space between two words is one.
     has_words : bool
         Whether the references have spaces between words. Otherwise an
-        utterance is one word, and the character error rate is what counts.
+        utterance is one word, and the character error rate counts.
 
     Example
     -------
@@ -95,9 +95,9 @@ def score(
     ids : sequence of str
         Unique names of the utterances, [N], N at least 1.
     references : sequence of str
-        What was said, [N]; at least one word each.
+        The transcripts, [N]; at least one word each.
     hypotheses : sequence of str
-        What was recognised, [N]; an empty one counts as deletions.
+        The recognised texts, [N]; an empty one counts as deletions.
 
     Returns
     -------
@@ -304,7 +304,7 @@ class HotCounts:
 
     @property
     def recall(self) -> float | None:
-        """Share of what was said that was found; None if nothing was."""
+        """Share of the spoken phrases that were found; None without any."""
         return self.found / self.said if self.said else None
 
 
@@ -322,9 +322,9 @@ def count_hot(
     Arguments
     ---------
     references : sequence of str
-        What was said, [N]; at least one word each.
+        The transcripts, [N]; at least one word each.
     hypotheses : sequence of str
-        What was recognised, [N].
+        The recognised texts, [N].
     phrases : iterable of str
         In the style of the references.
 

@@ -15,7 +15,7 @@ _HOT_HEADER = ("hot said", "found", "inserted")
 
 @dataclass(frozen=True)
 class ModeResult:
-    """What one mode of recognition reached on one test set.
+    """The result of one mode of recognition on one test set.
 
     Arguments
     ---------

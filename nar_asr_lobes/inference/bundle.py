@@ -22,8 +22,7 @@ import yaml
 
 from nar_asr_lobes.dataio.text.normalization import NORMALIZER_VERSION, STYLES
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer, load_tokenizer
-from nar_asr_lobes.decoding.modes import find_mode
-from nar_asr_lobes.decoding.options import DecodingOptions
+from nar_asr_lobes.decoding.modes import DecodingOptions, find_mode
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle_files import (
     REMEDY,
@@ -36,13 +35,13 @@ from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lm.neural import WEIGHTS as NEURAL
 from nar_asr_lobes.lobes.model import NarAsr, build_model
 
-FORMAT_VERSION = 4
+_FORMAT_VERSION = 4
 
 WEIGHTS = "model.safetensors"
-TOKENIZER = "tokenizer"
+_TOKENIZER = "tokenizer"
 SETTINGS = "inference.yaml"
 README = "README.md"
-NGRAM = "lm.ngram"
+_NGRAM = "lm.ngram"
 
 _SETTINGS = {
     "format_version": int,
@@ -149,7 +148,7 @@ def write_bundle(
     lms = files.load(tokenizer)
     find_mode(default_mode, lms.present, "add one or choose another mode")
     settings = {
-        "format_version": FORMAT_VERSION,
+        "format_version": _FORMAT_VERSION,
         "tokenizer": tokenizer.fingerprint,
         "text_style": text_style,
         "normalizer_version": NORMALIZER_VERSION,
@@ -159,9 +158,9 @@ def write_bundle(
     }
     with sealed_folder(folder) as temporary:
         _write_weights(temporary / WEIGHTS, model)
-        tokenizer.save(temporary / TOKENIZER)
+        tokenizer.save(temporary / _TOKENIZER)
         if files.ngram is not None:
-            shutil.copyfile(files.ngram, temporary / NGRAM)
+            shutil.copyfile(files.ngram, temporary / _NGRAM)
         if lms.neural is not None:
             lms.neural.save(temporary / NEURAL, tokenizer)
         content = yaml.safe_dump(settings, sort_keys=False)
@@ -192,10 +191,10 @@ def load_bundle(folder: str | os.PathLike) -> Bundle:
     folder = Path(folder)
     lm_files = _verify(folder)
     settings = _read_settings(folder / SETTINGS)
-    tokenizer = load_tokenizer(folder / TOKENIZER)
+    tokenizer = load_tokenizer(folder / _TOKENIZER)
     if tokenizer.fingerprint != settings["tokenizer"]:
         raise UserError(
-            f"{folder / TOKENIZER}: is not the tokenizer that the model was "
+            f"{folder / _TOKENIZER}: is not the tokenizer that the model was "
             f"trained with (fingerprint {tokenizer.fingerprint[:12]} instead "
             f"of {settings['tokenizer'][:12]}); {REMEDY}"
         )
@@ -240,11 +239,11 @@ def _write_weights(path: Path, model: NarAsr) -> None:
 def _verify(folder: Path) -> LmFiles:
     """Check that all files are there and whole; name the language models'."""
     names = verified_files(folder)
-    for name in (WEIGHTS, TOKENIZER, SETTINGS, README):
+    for name in (WEIGHTS, _TOKENIZER, SETTINGS, README):
         if name not in names:
             raise UserError(f"{folder / name}: is missing; {REMEDY}")
     return LmFiles(
-        str(folder / NGRAM) if NGRAM in names else None,
+        str(folder / _NGRAM) if _NGRAM in names else None,
         str(folder) if NEURAL in names else None,
     )
 
@@ -257,10 +256,10 @@ def _read_settings(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: does not hold a bundle's settings; {REMEDY}"
         ) from error
-    if version != FORMAT_VERSION:
+    if version != _FORMAT_VERSION:
         raise UserError(
             f"{path}: has format version {version}, but this program reads "
-            f"{FORMAT_VERSION}; install the program that wrote it"
+            f"{_FORMAT_VERSION}; install the program that wrote it"
         )
     if set(settings) != set(_SETTINGS):
         key = min(set(settings) ^ set(_SETTINGS), key=str)

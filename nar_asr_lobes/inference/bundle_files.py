@@ -16,7 +16,7 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.storage import atomic_folder, sha256
 
 FORMAT = "nar-asr-bundle"
-INDEX = "bundle.json"
+_INDEX = "bundle.json"
 REMEDY = "copy or download the bundle again"
 
 
@@ -31,16 +31,16 @@ class BundleCard:
     trained_on : str
         Data sets and their hours, in Markdown.
     tested_on : str
-        What the results were measured on.
+        The test sets of the results.
     results : mapping
         For each mode its numbers as ``evaluation.report.to_dict`` gives them;
         the error rates, the utterances scored and "rtf" are shown.
     language_models : sequence of str
-        Which ones it has, and for what, a sentence each.
+        Those it has and their use, a sentence each.
     commands : sequence of str
-        What was run to make the model.
+        Commands that made the model.
     limits : sequence of str
-        What the model was not made for or not tested on, a sentence each.
+        Uses it was not made or tested for, a sentence each.
 
     Example
     -------
@@ -88,15 +88,6 @@ def sealed_folder(folder: str | os.PathLike) -> Iterator[Path]:
 
     An older bundle there is replaced, and stays after an error; ``UserError``
     if ``folder`` holds anything else or cannot be written.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> target = Path(tempfile.mkdtemp()) / "bundle"
-    >>> with sealed_folder(target) as temporary:
-    ...     write_text(temporary / "README.md", "hello")
-    >>> verified_files(target)
-    {'README.md'}
     """
     folder = Path(os.path.abspath(folder))
     _refuse_other_folder(folder)
@@ -111,12 +102,12 @@ def verified_files(folder: Path) -> set[str]:
     Files that the index does not list are ignored. ``UserError`` if there is
     no index, or a file is missing or damaged.
     """
-    if not os.path.isfile(folder / INDEX):
+    if not os.path.isfile(folder / _INDEX):
         raise UserError(
-            f"{folder}: is not a bundle ({INDEX} is missing); name the folder "
+            f"{folder}: is not a bundle ({_INDEX} is missing); name the folder "
             "that a fine-tuning wrote"
         )
-    hashes = _read_index(folder / INDEX)
+    hashes = _read_index(folder / _INDEX)
     for name, digest in hashes.items():
         fault = _fault(folder, name, digest)
         if fault:
@@ -131,7 +122,7 @@ def write_text(path: Path, text: str) -> None:
 
 def _refuse_other_folder(folder: Path) -> None:
     if folder.is_dir():
-        foreign = any(folder.iterdir()) and not (folder / INDEX).is_file()
+        foreign = any(folder.iterdir()) and not (folder / _INDEX).is_file()
     else:
         foreign = folder.exists()
     if foreign:
@@ -144,7 +135,7 @@ def _refuse_other_folder(folder: Path) -> None:
 def _write_index(folder: Path) -> None:
     hashes = {path.name: sha256(path) for path in sorted(folder.iterdir())}
     index = {"format": FORMAT, "sha256": hashes}
-    write_text(folder / INDEX, json.dumps(index, indent=1) + "\n")
+    write_text(folder / _INDEX, json.dumps(index, indent=1) + "\n")
 
 
 def _fault(folder: Path, name: str, digest: str) -> str | None:
@@ -154,7 +145,7 @@ def _fault(folder: Path, name: str, digest: str) -> str | None:
         return "is missing"
     try:
         if sha256(path) != digest:
-            return f"is damaged (its SHA-256 is not the one in {INDEX})"
+            return f"is damaged (its SHA-256 is not the one in {_INDEX})"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     return None

@@ -16,39 +16,20 @@ if TYPE_CHECKING:
     from nar_asr_lobes.inference.transcriber import Transcript
 
 # Limits of comfortable reading, from broadcasters' guides.
-LINE_CHARACTERS = 42  # wide ones, such as Chinese, count twice
-CUE_LINES = 2
-MAX_CUE_SECONDS = 7.0
-MIN_CUE_SECONDS = 1.0  # unless the next cue starts earlier
-MAX_PAUSE_SECONDS = 1.5  # between the words of one cue
+_LINE_CHARACTERS = 42  # wide ones, such as Chinese, count twice
+_CUE_LINES = 2
+_MAX_CUE_SECONDS = 7.0
+_MIN_CUE_SECONDS = 1.0  # unless the next cue starts earlier
+_MAX_PAUSE_SECONDS = 1.5  # between the words of one cue
 
 
-def to_txt(transcript: Transcript) -> str:
+def _to_txt(transcript: Transcript) -> str:
     """Return the text and a line break."""
     return transcript.text + "\n"
 
 
-def to_json(transcript: Transcript) -> str:
-    """Return one line of JSON: path, seconds, text, and the words.
-
-    Arguments
-    ---------
-    transcript : Transcript
-        The result for one input.
-
-    Returns
-    -------
-    str
-        Times in seconds, rounded to milliseconds, each word's confidence (see
-        ``Word``), and a line break. Where the text has no spaces, a character
-        or a token of a few stands for a word.
-
-    Example
-    -------
-    >>> from nar_asr_lobes.inference.transcriber import Transcript
-    >>> print(to_json(Transcript("a.wav", 1.5, "")), end="")
-    {"path": "a.wav", "seconds": 1.5, "text": "", "words": []}
-    """
+def _to_json(transcript: Transcript) -> str:
+    """Return one line of JSON: path, seconds, text, and the words."""
     record = {
         "path": transcript.path,
         "seconds": round(transcript.seconds, 3),
@@ -66,31 +47,8 @@ def to_json(transcript: Transcript) -> str:
     return json.dumps(record, ensure_ascii=False) + "\n"
 
 
-def to_srt(transcript: Transcript) -> str:
-    """Return subtitles in SubRip form.
-
-    Arguments
-    ---------
-    transcript : Transcript
-        The result for one input, with word times.
-
-    Returns
-    -------
-    str
-        Numbered cues of at most two lines of 42 characters (21 wide ones) and
-        7 s, which never overlap.
-
-    Example
-    -------
-    >>> from nar_asr_lobes.decoding.alignment import Word
-    >>> from nar_asr_lobes.inference.transcriber import Transcript
-    >>> words = (Word("no", 0.5, 0.75, 0.9), Word("pain", 1.0, 1.25, 0.8))
-    >>> print(to_srt(Transcript("a.wav", 2.0, "no pain", words)))
-    1
-    00:00:00,500 --> 00:00:01,500
-    no pain
-    <BLANKLINE>
-    """
+def _to_srt(transcript: Transcript) -> str:
+    """Return subtitles in SubRip form."""
     cues = _group(transcript.words)
     starts = [_milliseconds(cue[0].start) for cue in cues]
     limits = [*starts, None][1:]  # where the next cue starts
@@ -107,7 +65,7 @@ def to_srt(transcript: Transcript) -> str:
     return "\n".join(blocks)
 
 
-FORMATS = {"txt": to_txt, "json": to_json, "srt": to_srt}
+FORMATS = {"txt": _to_txt, "json": _to_json, "srt": _to_srt}
 
 
 def _group(words: Sequence[Word]) -> list[list[Word]]:
@@ -123,9 +81,9 @@ def _group(words: Sequence[Word]) -> list[list[Word]]:
 
 def _fits(cue: list[Word], word: Word) -> bool:
     return (
-        word.end - cue[0].start <= MAX_CUE_SECONDS
-        and word.start - cue[-1].end <= MAX_PAUSE_SECONDS
-        and len(_lines([*cue, word])) <= CUE_LINES
+        word.end - cue[0].start <= _MAX_CUE_SECONDS
+        and word.start - cue[-1].end <= _MAX_PAUSE_SECONDS
+        and len(_lines([*cue, word])) <= _CUE_LINES
     )
 
 
@@ -133,7 +91,7 @@ def _lines(cue: Sequence[Word]) -> list[str]:
     lines = [cue[0].text]
     for word in cue[1:]:
         line = lines[-1] + " " * word.space_before + word.text
-        if text_width(line) <= LINE_CHARACTERS:
+        if text_width(line) <= _LINE_CHARACTERS:
             lines[-1] = line
         else:
             lines.append(word.text)
@@ -143,9 +101,9 @@ def _lines(cue: Sequence[Word]) -> list[str]:
 def _end(cue: list[Word], start: int, limit: int | None) -> int:
     """End of a cue in milliseconds: long enough to read, before the next."""
     end = max(
-        _milliseconds(cue[-1].end), start + _milliseconds(MIN_CUE_SECONDS)
+        _milliseconds(cue[-1].end), start + _milliseconds(_MIN_CUE_SECONDS)
     )
-    end = min(end, start + _milliseconds(MAX_CUE_SECONDS))
+    end = min(end, start + _milliseconds(_MAX_CUE_SECONDS))
     return end if limit is None else min(end, limit)
 
 

@@ -13,12 +13,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import numpy as np
 import torch
 
-from nar_asr_lobes.dataio.audio.errors import audio_error
 from nar_asr_lobes.dataio.audio.media import Media
 from nar_asr_lobes.dataio.audio.reading import AudioStream
-from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.errors import UserError, audio_error
 
-STDIN = "-"
+_STDIN = "-"
 Array = np.ndarray | torch.Tensor
 Source = str | os.PathLike | Array
 """A path, "-" for standard input, or samples [S] or [S, channels]."""
@@ -98,13 +97,13 @@ def _as_float32(samples: Array) -> np.ndarray:
 @contextmanager
 def _on_disk(path: str) -> Iterator[str]:
     """Give the path of a file, or of a temporary copy of a pipe's bytes."""
-    if path != STDIN and not _is_pipe(path):
+    if path != _STDIN and not _is_pipe(path):
         yield path
         return
     with tempfile.NamedTemporaryFile(prefix="nar-asr-") as copy:
         try:
             stdin = nullcontext(sys.stdin.buffer)
-            with stdin if path == STDIN else open(path, "rb") as pipe:
+            with stdin if path == _STDIN else open(path, "rb") as pipe:
                 shutil.copyfileobj(pipe, copy, 2**20)
             copy.flush()
         except OSError as error:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from speechbrain.inference.interfaces import Pretrained
 
-from nar_asr_lobes.dataio.audio.margins import with_silence
 from nar_asr_lobes.dataio.audio.reading import read_audio
+from nar_asr_lobes.dataio.audio.silence import with_silence
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.inference.transcriber import Transcriber
 from nar_asr_lobes.lobes.lengths import absolute_lengths
@@ -30,7 +30,7 @@ class BundleASR(Pretrained):
     -------
     >>> import tempfile
     >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
-    >>> from nar_asr_lobes.decoding.options import DecodingOptions
+    >>> from nar_asr_lobes.decoding.modes import DecodingOptions
     >>> from nar_asr_lobes.inference.bundle import BundleCard, write_bundle
     >>> from nar_asr_lobes.lobes.model import ModelConfig, build_model
     >>> tokenizer = CharTokenizer(" ab")

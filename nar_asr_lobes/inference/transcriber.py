@@ -18,16 +18,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from nar_asr_lobes.dataio.audio.errors import AudioError
-from nar_asr_lobes.dataio.audio.margins import silence_before, with_silence
-from nar_asr_lobes.dataio.audio.silence import cut_at_quiet
+from nar_asr_lobes.dataio.audio.silence import (
+    cut_at_quiet,
+    silence_before,
+    with_silence,
+)
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 from nar_asr_lobes.dataio.text.normalization import is_spaceless
 from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.modes import find_mode, hot_word_modes
 from nar_asr_lobes.decoding.recognizer import Recognition, Recognizer
-from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.errors import AudioError, UserError
 from nar_asr_lobes.inference.bundle import Bundle
 from nar_asr_lobes.inference.sources import (
     Source,
@@ -136,7 +138,7 @@ class Transcriber:
     Example
     -------
     >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
-    >>> from nar_asr_lobes.decoding.options import DecodingOptions
+    >>> from nar_asr_lobes.decoding.modes import DecodingOptions
     >>> from nar_asr_lobes.lm.models import LanguageModels
     >>> from nar_asr_lobes.lobes.model import ModelConfig, build_model
     >>> tokenizer = CharTokenizer(" ab")
@@ -254,7 +256,7 @@ class Transcriber:
         sample_rate: int | None,
         files: deque[_File],
     ) -> Iterator[list[_Chunk]]:
-        """Read files, and batch what they hold once enough is read."""
+        """Read files, and batch their pieces once enough are read."""
         pool: list[_Chunk] = []
         for source in sources:
             file = _File(source_name(source))

@@ -24,25 +24,16 @@ _log = logging.getLogger(__name__)
 
 
 def lm_words(tokenizer: Tokenizer) -> list[str]:
-    """Give every piece its word in a language model.
+    r"""Give every piece its word in a language model; index = id.
 
     It is the piece itself, except for a piece that KenLM would take for a
     sentence boundary, for an unknown word or for several words: that one is
     written ``<piece:ID>``, which no other piece is.
 
-    Arguments
-    ---------
-    tokenizer : Tokenizer
-
-    Returns
-    -------
-    list of str
-        Index = id, all different. The blank's entry is never used.
-
     Example
     -------
     >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
-    >>> lm_words(CharTokenizer("a \\0"))
+    >>> lm_words(CharTokenizer("a \0"))
     ['<blank>', '<piece:1>', '▁', 'a']
     """
     taken = set(tokenizer.pieces)
@@ -63,24 +54,12 @@ def _is_reserved(word: str) -> bool:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Sentences as ids of pieces or words.
+    """Sentences as ids of pieces or words."""
 
-    Arguments
-    ---------
-    tokens : np.ndarray
-        int32 [S]: ids of all sentences, one after the other.
-    lengths : np.ndarray
-        int64 [L]: tokens of each sentence, > 0.
-    lines_left_out : int
-        Lines that are empty or have characters outside the tokenizer.
-    unknown_characters : tuple of str
-        Those characters, sorted.
-    """
-
-    tokens: np.ndarray
-    lengths: np.ndarray
-    lines_left_out: int
-    unknown_characters: tuple[str, ...]
+    tokens: np.ndarray  # int32 [S], of all sentences
+    lengths: np.ndarray  # int64 [L], above 0
+    lines_left_out: int  # empty or with unknown characters
+    unknown_characters: tuple[str, ...]  # sorted
 
     def sentences(self) -> Iterator[list[int]]:
         """Yield the ids of one sentence after the other."""
@@ -91,37 +70,13 @@ class Corpus:
 
 
 def encode_corpus(texts: Iterable[str], tokenizer: Tokenizer) -> Corpus:
-    """Encode lines of text; those that cannot be encoded are left out.
-
-    Arguments
-    ---------
-    texts : iterable of str
-        One sentence each, normalised like the tokenizer's training text.
-    tokenizer : Tokenizer
-
-    Returns
-    -------
-    Corpus
-
-    Raises
-    ------
-    UserError
-        If no line is left.
-    """
+    """Encode lines; those that are empty or cannot be encoded are left out."""
     return _encode(texts, tokenizer, tokenizer.encode)
 
 
 @dataclass(frozen=True)
 class WordCorpus:
-    """Sentences as ids of words.
-
-    Arguments
-    ---------
-    corpus : Corpus
-    words : list of str
-        Index = id. The last one stands for all that are not in the
-        vocabulary, and is no word of the text.
-    """
+    """Sentences as ids of words; the last word stands for all unknown ones."""
 
     corpus: Corpus
     words: list[str]
@@ -130,30 +85,14 @@ class WordCorpus:
 def encode_words(
     texts: Iterable[str], tokenizer: Tokenizer, min_count: int = 1
 ) -> WordCorpus:
-    """Encode lines of text as words; some lines are left out.
+    """Encode lines as words, of those that occur ``min_count`` times or more.
 
-    Arguments
-    ---------
-    texts : iterable of str
-        As for `encode_corpus`; the same lines are left out.
-    tokenizer : Tokenizer
-        Must be able to spell the words.
-    min_count : int
-        How often a word must occur to be one of the vocabulary.
-
-    Returns
-    -------
-    WordCorpus
-
-    Raises
-    ------
-    UserError
-        If no line is left, or no word is that frequent.
+    ``encode_corpus`` leaves out the same lines.
     """
     numbers: dict[str, int] = {}
 
     def encode(text: str) -> list[int]:
-        tokenizer.encode(text)  # refuses what it cannot spell
+        tokenizer.encode(text)  # refuses unknown characters
         words = normalize_text(text).split()
         return [numbers.setdefault(word, len(numbers)) for word in words]
 

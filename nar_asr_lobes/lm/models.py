@@ -34,17 +34,8 @@ class LanguageModel(Protocol):
 class LanguageModels:
     """Language models over one tokenizer's tokens; either may be missing.
 
-    Arguments
-    ---------
-    ngram : LanguageModel or None
-        Used by the beam search of ``beam5_lm`` and in re-scoring.
-    neural : NeuralLM or None
-        Re-scores the N-best of ``nar_beam5_lm`` where it has a weight.
-
-    Example
-    -------
-    >>> LanguageModels().present
-    frozenset()
+    ``ngram`` serves the beam search of ``beam5_lm`` and the re-scoring;
+    ``neural`` re-scores the N-best of ``nar_beam5_lm`` where it has a weight.
     """
 
     ngram: LanguageModel | None = None
@@ -63,20 +54,7 @@ class LanguageModels:
 
 
 def require_models(options: object, present: Container[str]) -> None:
-    """Refuse a weight without its language model.
-
-    Arguments
-    ---------
-    options : object
-        May have the weights ``lm_weight`` and ``neural_weight``.
-    present : container of str
-        Names of the language models that are there.
-
-    Raises
-    ------
-    UserError
-        If a weight is above 0 and the language model is missing.
-    """
+    """Refuse a weight without its language model."""
     for weight, model in _WEIGHTS.items():
         value = getattr(options, weight, 0.0)
         if value > 0 and model not in present:
@@ -110,28 +88,11 @@ language model; check the path
     neural: FilePath | None = None
 
     def load(self, tokenizer: Tokenizer) -> LanguageModels:
-        """Load those that are named.
-
-        Arguments
-        ---------
-        tokenizer : Tokenizer
-            The one they must have been made with.
-
-        Returns
-        -------
-        LanguageModels
-            On the CPU.
-
-        Raises
-        ------
-        UserError
-            If a file is missing or damaged, or a model belongs to another
-            tokenizer.
-        """
+        """Load those that are named, all of this tokenizer, to the CPU."""
         ngram = neural = None
         if self.ngram is not None:
             # numba is loaded only where an n-gram is
-            from nar_asr_lobes.lm.ngram.scorer import NgramLM
+            from nar_asr_lobes.lm.ngram.lookup import NgramLM
 
             ngram = NgramLM.load(self.ngram, tokenizer)
         if self.neural is not None:

@@ -94,16 +94,7 @@ class NeuralLM:
         return cls(model)
 
     def save(self, path: str | os.PathLike, tokenizer: Tokenizer) -> None:
-        """Write the weights and, beside them, what `load` checks.
-
-        Arguments
-        ---------
-        path : str or path
-            The weights' file; `path + ".json"` says what they are. Each
-            appears whole or not at all.
-        tokenizer : Tokenizer
-            The one the model was trained with.
-        """
+        """Write the weights and, beside them, the JSON that ``load`` checks."""
         path = Path(path)
         weights = {
             name: value.detach().cpu().contiguous()
@@ -182,7 +173,7 @@ class NeuralLM:
 
 
 def _seal(record: dict) -> str:
-    """Hash what the JSON says, but for the seal itself."""
+    """Hash the JSON's content, but for the seal itself."""
     said = {key: value for key, value in record.items() if key != "seal"}
     text = json.dumps(said, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

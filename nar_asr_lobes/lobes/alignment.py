@@ -24,24 +24,10 @@ def best_states(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the most probable CTC path through blanks and given tokens.
 
-    Arguments
-    ---------
-    emissions : numpy.ndarray
-        Log-probability of each state in each frame, shape [B, T, S], float32.
-    lengths : numpy.ndarray
-        Valid frames, shape [B].
-    labels : numpy.ndarray
-        Label of each state, blanks (0) and tokens in turn, shape [B, S].
-    token_lens : numpy.ndarray
-        Valid tokens, shape [B].
-
-    Returns
-    -------
-    states : numpy.ndarray
-        State of each frame, 0 in padding, shape [B, T], int64; token u is
-        state 2 u + 1.
-    reached : numpy.ndarray
-        Whether a path exists, shape [B].
+    emissions [B, T, S] of each state, lengths [B], labels [B, S] of the states
+    (blanks and tokens in turn), token_lens [B] -> the state of each frame [B,
+    T], 0 in padding, where token u is state 2 u + 1, and whether a path exists
+    [B].
     """
     batch, total, _ = emissions.shape
     states = np.zeros((batch, total), dtype=np.int64)
@@ -130,13 +116,7 @@ def token_frames(
 def even_frames(
     size: int, token_lens: torch.Tensor, lengths: torch.Tensor
 ) -> torch.Tensor:
-    """Place token u of U at frame (u + 0.5) T / U; shape [B, size].
-
-    Example
-    -------
-    >>> even_frames(2, torch.tensor([2]), torch.tensor([8])).tolist()
-    [[2.0, 6.0]]
-    """
+    """Place token u of U at frame (u + 0.5) T / U; shape [B, size]."""
     index = torch.arange(size, device=lengths.device) + 0.5
     return index[None] * (lengths / token_lens.clamp_min(1))[:, None]
 

@@ -16,24 +16,8 @@ def rotary_angles(
 ) -> torch.Tensor:
     """Compute rotary angles (Su et al., https://arxiv.org/abs/2104.09864).
 
-    Arguments
-    ---------
-    positions : torch.Tensor
-        Positions in frames, possibly fractional, shape [B or 1, N].
-    head_dim : int
-        Width of a head, even.
-    base : float
-        The longest wavelength is about 2 pi base frames.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape [B or 1, 1, N, head_dim / 2].
-
-    Example
-    -------
-    >>> rotary_angles(torch.arange(3.0)[None], 8).shape
-    torch.Size([1, 1, 3, 4])
+    Positions in frames [B or 1, N] -> [B or 1, 1, N, head_dim / 2]. The
+    longest wavelength is about 2 pi base frames.
     """
     steps = torch.arange(0, head_dim, 2, device=positions.device) / head_dim
     return (positions[..., None] * base ** (-steps)).unsqueeze(1)

@@ -134,12 +134,6 @@ def normalize_wavs(wavs: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
 
     ``samples`` [B] are the valid ones; padding stays zero, and digital silence
     stays silence.
-
-    Example
-    -------
-    >>> out = normalize_wavs(torch.tensor([[2.0, 4.0, 9.0]]), torch.tensor([2]))
-    >>> [round(x, 3) for x in out[0].tolist()]
-    [-1.0, 1.0, 0.0]
     """
     valid = valid_mask(samples, wavs.shape[1])
     count = samples.clamp_min(1).unsqueeze(1)

@@ -126,12 +126,6 @@ def draw_span_mask(
     [B]); spans overlap: about 1 - exp(-prob) of the frames are masked. A span
     has ``span`` frames, at most half the utterance, and each utterance of two
     frames or more has one.
-
-    Example
-    -------
-    >>> mask = draw_span_mask([1, 2], torch.tensor([100, 50]), 0.5, 10)
-    >>> mask.shape, bool(mask[1, 50:].any()), bool(mask.any(1).all())
-    (torch.Size([2, 100]), False, True)
     """
     size = max(1, int(lengths.max()))
     mask = np.zeros((len(lengths), size), dtype=bool)
@@ -188,12 +182,6 @@ def draw_token_mask(
     """Draw masked tokens: uniformly 1 to all, without replacement.
 
     As in Mask-Predict (https://arxiv.org/abs/1904.09324); shape [B, size].
-
-    Example
-    -------
-    >>> mask = draw_token_mask([3, 4], torch.tensor([5, 2]), 5)
-    >>> bool(mask.any(1).all()), bool(mask[1, 2:].any())
-    (True, False)
     """
     mask = np.zeros((len(token_lens), size), dtype=bool)
     for row, seed, length in zip(mask, seeds, token_lens.tolist(), strict=True):

@@ -91,14 +91,8 @@ def gabor_filters(filters: int, kernel: int) -> torch.Tensor:
 
     Gaussian-windowed sinusoids with the bandwidths of mel triangles, as far as
     the kernel can hold them (LEAF, https://arxiv.org/abs/2101.08596).
-
     ``filters`` centre frequencies lie between 60 and 7800 Hz; each pair has
     unit energy. Shape [2 * filters, 1, kernel].
-
-    Example
-    -------
-    >>> gabor_filters(40, 400).shape
-    torch.Size([80, 1, 400])
     """
     low, high = (2595 * math.log10(1 + f / 700) for f in (60.0, 7800.0))
     mels = torch.linspace(low, high, filters + 2, dtype=torch.float64)

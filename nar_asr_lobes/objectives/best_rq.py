@@ -18,16 +18,16 @@ from nar_asr_lobes.distributed import gather_objects
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.masking import FrameMask, MaskFn, SpecAugment
 from nar_asr_lobes.lobes.model import ModelConfig
-from nar_asr_lobes.objectives.base import draw_spec_augment
+from nar_asr_lobes.objectives.base import (
+    MaskedFrames,
+    MaskedInputs,
+    MaskedModel,
+    draw_spec_augment,
+)
 from nar_asr_lobes.objectives.diagnostics import (
     count_codes,
     count_spread,
     spread_sums,
-)
-from nar_asr_lobes.objectives.masked_frames import (
-    MaskedFrames,
-    MaskedInputs,
-    MaskedModel,
 )
 from nar_asr_lobes.objectives.quantizer import (
     PROJECTIONS,

@@ -106,18 +106,11 @@ def spread_sums(
     """Measure how much, and in how many directions, the states vary in time.
 
     ``feature_std`` is the standard deviation of states [B, T, D] over an
-    utterance's frames, averaged over D, relative to their root mean square:
-    0 when all frames are equal, at most 1. ``feature_rank`` is the
-    participation ratio of the eigenvalues e of their covariance,
-    (sum e)^2 / sum e^2: 1 on a line, at most D, lower in short utterances.
-    Both are without gradient, and to be divided by ``count_spread``.
-
-    Example
-    -------
-    >>> states = torch.tensor([[[-3.0], [3.0], [9.0]]])
-    >>> sums = spread_sums(states, torch.tensor([2]))
-    >>> {name: value.item() for name, value in sums.items()}
-    {'feature_std': 2.0, 'feature_rank': 2.0}
+    utterance's frames, averaged over D, relative to their root mean square: 0
+    when all frames are equal, at most 1. ``feature_rank`` is the participation
+    ratio of the eigenvalues e of their covariance, (sum e)^2 / sum e^2: 1 on a
+    line, at most D, lower in short utterances. Both are without gradient, and
+    to be divided by ``count_spread``.
     """
     states = states.detach().float()
     valid = valid_mask(lengths, states.shape[1]).unsqueeze(-1)
@@ -147,11 +140,6 @@ def count_codes(
     """Count each of ``size`` codes V in codes [..., G], shape [G, V].
 
     ``counted`` [...] marks the positions that count; default all.
-
-    Example
-    -------
-    >>> count_codes(torch.tensor([[0, 1], [0, 2]]), 3).tolist()
-    [[2.0, 0.0, 0.0], [0.0, 1.0, 1.0]]
     """
     rows = codes.flatten(0, -2).T
     ones = torch.ones(rows.shape, device=codes.device)

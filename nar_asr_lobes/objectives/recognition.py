@@ -33,43 +33,22 @@ from nar_asr_lobes.objectives.base import (
 from nar_asr_lobes.schema import require_number
 
 
-def ctc_feasible(
+def _ctc_feasible(
     tokens: torch.Tensor, token_lens: torch.Tensor, lengths: torch.Tensor
 ) -> torch.Tensor:
-    """Tell which utterances of a batch CTC can align, shape [B].
-
-    A path needs a frame for each token and a blank between equal neighbours
-    (Graves et al., 2006); empty targets count as impossible.
-
-    Example
-    -------
-    >>> tokens = torch.tensor([[1, 1], [1, 2]])
-    >>> two = torch.tensor([2, 2])
-    >>> ctc_feasible(tokens, two, two).tolist()
-    [False, True]
-    """
+    """Tell which utterances of a batch CTC can align, shape [B]."""
     index = torch.arange(1, max(1, tokens.shape[1]), device=tokens.device)
     valid = index[None] < token_lens[:, None]
+    # A path needs a frame for each token and a blank between equal neighbours.
     repeats = ((tokens[:, 1:] == tokens[:, :-1]) & valid).sum(1)
     return (token_lens + repeats <= lengths) & (token_lens > 0)
 
 
-def cmlm_loss_sum(
+def _cmlm_loss_sum(
     log_probs: torch.Tensor, targets: torch.Tensor, smoothing: float = 0.0
 ) -> torch.Tensor:
-    """Sum the label-smoothed cross-entropy of masked tokens.
-
-    ``log_probs`` [M, V] are the decoder's for M tokens, whose column 0, the
-    blank's, is ignored; ``smoothing`` is the mass spread over all tokens.
-
-    Example
-    -------
-    >>> uniform = torch.full((2, 5), 0.25).log()
-    >>> loss = cmlm_loss_sum(uniform, torch.tensor([1, 4]), 0.1)
-    >>> round(loss.item() / 2, 4)
-    1.3863
-    """
-    log_probs = log_probs[:, 1:]
+    """Sum the label-smoothed cross-entropy of masked tokens."""
+    log_probs = log_probs[:, 1:]  # [M, V] without the blank
     hard = F.nll_loss(log_probs, targets - 1, reduction="sum")
     return (1 - smoothing) * hard - smoothing * log_probs.mean(-1).sum()
 
@@ -82,17 +61,8 @@ def _log_frequencies(counts: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class CtcTargets:
-    """Padded tokens [B, U], their lengths [B], and which rows CTC aligns [B].
-
-    Example
-    -------
-    >>> one = torch.tensor([1])
-    >>> targets = CtcTargets(torch.tensor([[1]]), one, torch.tensor([True]))
-    >>> log_probs = torch.log_softmax(torch.zeros(1, 1, 2), -1)
-    >>> round(targets.loss_sum(log_probs, one).item(), 4)
-    0.6931
-    """
+class _CtcTargets:
+    """Padded tokens [B, U], their lengths [B], and the rows CTC aligns [B]."""
 
     tokens: torch.Tensor
     token_lens: torch.Tensor
@@ -129,11 +99,11 @@ class CtcTargets:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecognitionInputs(ModelInputs):
+class _RecognitionInputs(ModelInputs):
     """Masked tokens, and the targets of the final and intermediate CTC."""
 
-    ctc_targets: CtcTargets
-    inter_ctc_targets: CtcTargets
+    ctc_targets: _CtcTargets
+    inter_ctc_targets: _CtcTargets
 
 
 class RecognitionObjective:
@@ -209,15 +179,15 @@ class RecognitionObjective:
 
     def make_inputs(
         self, batch: Batch, model: NarAsr, progress: float = 0.0
-    ) -> RecognitionInputs:
+    ) -> _RecognitionInputs:
         """Draw the masked tokens; drop utterances that CTC cannot align."""
         lengths = model.output_lengths(batch.samples)
-        keep = ctc_feasible(batch.tokens, batch.token_lens, lengths)
+        keep = _ctc_feasible(batch.tokens, batch.token_lens, lengths)
         mask = draw_token_mask(
             batch.seeds, batch.token_lens, batch.tokens.shape[1]
         )
         mask = mask & keep[:, None]
-        targets = CtcTargets(batch.tokens, batch.token_lens, keep)
+        targets = _CtcTargets(batch.tokens, batch.token_lens, keep)
         inter_targets = targets
         if self.lexicon is not None:
             inter_targets = self._phone_targets(batch, lengths, keep)
@@ -231,7 +201,7 @@ class RecognitionObjective:
             "wer": float(sum(len(text.split()) for text in batch.texts)),
             "cer": float(sum(map(len, batch.texts))),
         }
-        return RecognitionInputs(
+        return _RecognitionInputs(
             batch,
             mask,
             counts,
@@ -241,7 +211,7 @@ class RecognitionObjective:
         )
 
     def init_from_batch(
-        self, model: NarAsr, inputs: Sequence[RecognitionInputs]
+        self, model: NarAsr, inputs: Sequence[_RecognitionInputs]
     ) -> None:
         """Set the biases of new CTC heads to the first step's frequencies.
 
@@ -267,7 +237,7 @@ class RecognitionObjective:
 
     def _phone_targets(
         self, batch: Batch, lengths: torch.Tensor, keep: torch.Tensor
-    ) -> CtcTargets:
+    ) -> _CtcTargets:
         rows = [self.lexicon.encode(text) for text in batch.texts]
         phone_lens = torch.tensor([len(row) for row in rows])
         phones = nn.utils.rnn.pad_sequence(
@@ -275,11 +245,11 @@ class RecognitionObjective:
             batch_first=True,
         ).to(lengths.device)
         phone_lens = phone_lens.to(lengths.device)
-        keep = keep & ctc_feasible(phones, phone_lens, lengths)
-        return CtcTargets(phones, phone_lens, keep)
+        keep = keep & _ctc_feasible(phones, phone_lens, lengths)
+        return _CtcTargets(phones, phone_lens, keep)
 
     def losses(
-        self, model: Callable, inputs: RecognitionInputs, training: bool
+        self, model: Callable, inputs: _RecognitionInputs, training: bool
     ) -> dict[str, torch.Tensor]:
         """Sum the losses over tokens; in validation, also the errors."""
         batch, mask = inputs.batch, inputs.mask
@@ -303,7 +273,7 @@ class RecognitionObjective:
                 ),
                 start=encoded.log_probs.new_zeros(()),
             ),
-            "cmlm": cmlm_loss_sum(masked, targets, self.smoothing),
+            "cmlm": _cmlm_loss_sum(masked, targets, self.smoothing),
             "accuracy": (masked.detach().argmax(-1) == targets).sum(),
             "ctc_skipped": (~inputs.ctc_targets.keep).sum(),
         }

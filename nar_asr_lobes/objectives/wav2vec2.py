@@ -32,36 +32,27 @@ from nar_asr_lobes.dataio.seeds import Stream, generator
 from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.lobes.masking import FrameMask, MaskFn, SpecAugment
 from nar_asr_lobes.lobes.model import ModelConfig
-from nar_asr_lobes.objectives.base import draw_spec_augment
+from nar_asr_lobes.objectives.base import (
+    MaskedFrames,
+    MaskedInputs,
+    MaskedModel,
+    draw_spec_augment,
+)
 from nar_asr_lobes.objectives.diagnostics import (
     count_codes,
     count_spread,
     spread_sums,
 )
-from nar_asr_lobes.objectives.masked_frames import (
-    MaskedFrames,
-    MaskedInputs,
-    MaskedModel,
-)
 from nar_asr_lobes.objectives.quantizer import GumbelQuantizer
 from nar_asr_lobes.schema import require_count, require_number
 
 
-def draw_distractors(
+def _draw_distractors(
     seeds: Sequence[int], counts: Sequence[int], number: int
 ) -> torch.Tensor:
-    """Draw ``number`` distractors for each predicted frame.
-
-    They are other predicted frames of the same utterance (``counts`` [B], none
-    of them 1), drawn with replacement as in the paper's code. The result
-    [B, N, N] tells how often frame j was drawn for frame i.
-
-    Example
-    -------
-    >>> draw_distractors([7, 8], [3, 2], 100).sum(2).tolist()
-    [[100, 100, 100], [100, 100, 0]]
-    """
-    # Multiplicities are enough for the loss, without gathering similarities.
+    """Draw ``number`` distractors for each predicted frame."""
+    # Result [B, N, N]: how often frame j was drawn for frame i, other than i,
+    # with replacement. The loss needs no more, so no similarities are gathered.
     size = max(1, *counts)
     table = np.zeros((len(counts), size, size), dtype=np.int16)
     for rows, seed, count in zip(table, seeds, counts, strict=True):
@@ -76,48 +67,20 @@ def draw_distractors(
     return torch.from_numpy(table)
 
 
-def info_nce(
+def _info_nce(
     contexts: torch.Tensor,
     targets: torch.Tensor,
     codes: torch.Tensor,
     distractors: torch.Tensor,
     temperature: float = 0.1,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute -log softmax(cosine / temperature) of each frame's own target.
-
-    Distractors with the codes of the true target are ignored. Codes are
-    compared, not vectors, which may differ by rounding.
-
-    Arguments
-    ---------
-    contexts, targets : torch.Tensor
-        Encoder outputs and quantised features, shape [B, N, P].
-    codes : torch.Tensor
-        Codes of the targets, shape [B, N, G].
-    distractors : torch.Tensor
-        From ``draw_distractors``, shape [B, N, N].
-    temperature : float
-        Temperature of the softmax.
-
-    Returns
-    -------
-    loss : torch.Tensor
-        In nats, shape [B, N]; 0 without distractors, such as for padding.
-    hits : torch.Tensor
-        Whether the target is nearer than every distractor, shape [B, N].
-
-    Example
-    -------
-    >>> frames = torch.eye(2)[None]
-    >>> codes, table = torch.tensor([[[0], [1]]]), 1 - torch.eye(2)[None].int()
-    >>> loss, hits = info_nce(frames, frames, codes, table, 1.0)
-    >>> round(loss[0, 0].item(), 4), hits.tolist()
-    (0.3133, [[True, True]])
-    """
+    """Compute -log softmax(cosine / temperature) of each frame's own target."""
     with torch.autocast(contexts.device.type, enabled=False):
         contexts = F.normalize(contexts.float(), dim=-1)
         targets = F.normalize(targets.float(), dim=-1)
         logits = contexts @ targets.mT / temperature  # [B, N, N]
+    # Distractors with the target's codes are ignored. Codes are compared, not
+    # vectors, which may differ by rounding.
     same = (codes[:, :, None] == codes[:, None]).all(-1)
     times = distractors.masked_fill(same, 0)
     others = times > 0
@@ -133,18 +96,9 @@ def info_nce(
     return total - own, hits
 
 
-def diversity_loss(probabilities: torch.Tensor) -> torch.Tensor:
-    """Compute (G V - sum of the groups' perplexities) / (G V).
-
-    ``probabilities`` [G, V] are a softmax over the codes, averaged over frames.
-    The loss is 0 when all codes are used equally, 1 - 1/V when only one is.
-
-    Example
-    -------
-    >>> probabilities = torch.tensor([[0.5, 0.5], [1.0, 0.0]])
-    >>> round(diversity_loss(probabilities).item(), 4)
-    0.25
-    """
+def _diversity_loss(probabilities: torch.Tensor) -> torch.Tensor:
+    """Compute (G V - sum of the groups' perplexities) / (G V)."""
+    # probabilities [G, V]: 0 if all codes are used equally, 1 - 1/V if one is
     entropy = -torch.xlogy(probabilities, probabilities + 1e-7).sum(-1)
     return 1 - entropy.exp().sum() / probabilities.numel()
 
@@ -270,7 +224,7 @@ def _take(frames: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContrastiveInputs(MaskedInputs):
+class _ContrastiveInputs(MaskedInputs):
     """Masked frames, their distractors and the Gumbel temperature."""
 
     distractors: torch.Tensor
@@ -385,14 +339,14 @@ class Wav2Vec2Objective(MaskedFrames):
 
     def make_inputs(
         self, batch: Batch, model: Wav2Vec2, progress: float = 0.0
-    ) -> ContrastiveInputs:
+    ) -> _ContrastiveInputs:
         """Draw masked spans and distractors."""
         mask, valid = self.draw_masks(batch, model)
         predicted = valid if self.unmasked else mask
         # A single frame has no distractors.
         predicted = predicted & (predicted.sum(1, keepdim=True) > 1)
         mask = mask & predicted
-        table = draw_distractors(
+        table = _draw_distractors(
             batch.seeds, predicted.sum(1).tolist(), self.negatives
         )
         order = predicted.int() + mask.int()  # masked, unmasked, padding
@@ -403,7 +357,7 @@ class Wav2Vec2Objective(MaskedFrames):
         counts["penalty"] = float(valid.sum())
         if self.unmasked:
             counts["unmasked"] = float(predicted.sum()) - masked
-        return ContrastiveInputs(
+        return _ContrastiveInputs(
             batch,
             mask,
             counts,
@@ -414,19 +368,19 @@ class Wav2Vec2Objective(MaskedFrames):
         )
 
     def losses(
-        self, model: Callable, inputs: ContrastiveInputs, training: bool
+        self, model: Callable, inputs: _ContrastiveInputs, training: bool
     ) -> dict[str, torch.Tensor]:
         """Sum the losses and the hits over frames."""
         temperature = inputs.temperature if training else None
         output = model(*inputs.model_args(training), temperature)
-        loss, hits = info_nce(
+        loss, hits = _info_nce(
             output.contexts,
             output.targets,
             output.codes,
             inputs.distractors,
             self.temperature,
         )
-        diversity = diversity_loss(output.probabilities)
+        diversity = _diversity_loss(output.probabilities)
         masked = inputs.mask.gather(1, inputs.positions)
         sums = {
             "contrastive": (loss * masked).sum(),

@@ -48,7 +48,7 @@ _SIZES = {  # published key: our key, and the default if there is one
 
 
 @dataclass(frozen=True)
-class PublishedConfig:
+class _PublishedConfig:
     """Sizes of a published model, and how its waveforms are normalised."""
 
     model_type: str
@@ -61,7 +61,7 @@ class ImportReport:
     """Output folder, sizes, parameters, and the names of skipped parts."""
 
     folder: Path
-    published: PublishedConfig
+    published: _PublishedConfig
     parameters: int
     dropped: list[str]
 
@@ -96,7 +96,7 @@ def import_encoder(
     source, output = Path(source), Path(output)
     if output.is_file() or any(not p.is_dir() for p in output.rglob("*")):
         raise UserError(f"{output}: exists already; name another folder")
-    published = read_published_config(source, normalize)
+    published = _read_published_config(source, normalize)
     path, tensors = read_tensors(source)
     state, dropped = encoder_state(
         tensors, published.model, published.model_type, str(path)
@@ -114,14 +114,10 @@ def import_encoder(
     return ImportReport(output, published, parameters, dropped)
 
 
-def read_published_config(
+def _read_published_config(
     folder: Path, normalize: bool | None = None
-) -> PublishedConfig:
-    """Read ``config.json`` and, if there is one, the preprocessor's.
-
-    ``normalize`` overrides the latter. Raises UserError for a file that cannot
-    be read, another kind of model, and a value that we do not support.
-    """
+) -> _PublishedConfig:
+    """Read ``config.json`` and, if there is one, the preprocessor's."""
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(
@@ -146,7 +142,7 @@ def read_published_config(
         model = ModelConfig(**_sizes(values, kind), normalize_audio=normalized)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    return PublishedConfig(kind, model, audio)
+    return _PublishedConfig(kind, model, audio)
 
 
 def _sizes(values: Mapping[str, Any], kind: str) -> dict[str, Any]:

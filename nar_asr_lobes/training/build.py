@@ -1,4 +1,4 @@
-"""From a run's configuration to what trains, and to its best weights.
+"""From a run's configuration to its brain, and to its best weights.
 
 RunConfig + tokenizer -> objective -> model (-> pre-trained encoder) -> NarBrain
 """
@@ -22,7 +22,7 @@ from nar_asr_lobes.schema import require_count, require_number
 from nar_asr_lobes.storage import describe_size, free_space
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import MAY_CHANGE, CheckpointFolder
-from nar_asr_lobes.training.config import OptimConfig, RunConfig
+from nar_asr_lobes.training.config import LmRunConfig, OptimConfig, RunConfig
 from nar_asr_lobes.training.data import read_split, run_lexicon
 from nar_asr_lobes.training.init_from import (
     freeze_parts,
@@ -30,7 +30,6 @@ from nar_asr_lobes.training.init_from import (
     reinit_parts,
     without_idle_keys,
 )
-from nar_asr_lobes.training.lm.config import LmRunConfig
 from nar_asr_lobes.training.metadata import speech_metadata
 from nar_asr_lobes.training.progress import make_logger
 
@@ -52,7 +51,7 @@ def make_brain(
     sizes = config.model
     torch.manual_seed(config.seed)
     lexicon = None if tokenizer is None else run_lexicon(config)
-    objective = make_objective(config, tokenizer, lexicon)
+    objective = _make_objective(config, tokenizer, lexicon)
     try_parts(config)
     model = objective.build_model(sizes)
     freeze_parts(model, objective, config)
@@ -92,7 +91,7 @@ def wrap_brain(
         make_logger(log, output),
         metadata,
         run_opts,
-        resolve_precision(config.precision),
+        _resolve_precision(config.precision),
     )
     augment = getattr(config, "wave_augment", None)
     brain.metadata[MAY_CHANGE] = {  # one may have to change them to resume
@@ -104,7 +103,7 @@ def wrap_brain(
     return brain
 
 
-def make_objective(
+def _make_objective(
     config: RunConfig, tokenizer: Tokenizer | None, lexicon: Lexicon | None
 ) -> Objective:
     """Give a fine-tuning's objective its tokenizer and its phones."""
@@ -167,14 +166,8 @@ def _try_scheduler(optim: OptimConfig, steps: int) -> None:
     require_number("warmup", scheduler.warmup, 0)
 
 
-def resolve_precision(precision: str) -> str:
-    """Turn ``auto`` into what this machine does fastest.
-
-    Example
-    -------
-    >>> resolve_precision("auto") in ("fp32", "bf16")
-    True
-    """
+def _resolve_precision(precision: str) -> str:
+    """Turn ``auto`` into the precision that is fastest on this machine."""
     if precision != "auto":
         return precision
     if torch.cuda.is_available():
@@ -190,7 +183,7 @@ def warn_of_space(config: RunConfig | LmRunConfig, model: nn.Module) -> None:
     """Warn, on the main process, when a run will need more than is free."""
     output = Path(config.output_folder)
     there = sum(f.stat().st_size for f in (output / "checkpoints").rglob("*"))
-    need = space_needed(config, model) - there
+    need = _space_needed(config, model) - there
     free = free_space(output)
     if free is not None and need > free:
         logger.warning(
@@ -202,7 +195,7 @@ def warn_of_space(config: RunConfig | LmRunConfig, model: nn.Module) -> None:
         )
 
 
-def space_needed(config: RunConfig | LmRunConfig, model: nn.Module) -> int:
+def _space_needed(config: RunConfig | LmRunConfig, model: nn.Module) -> int:
     """Estimate the bytes of checkpoints, bundle and posteriors."""
     state, weights = model.state_dict().values(), model.parameters()
     model_bytes = sum(tensor.nbytes for tensor in state)

@@ -36,7 +36,7 @@ from nar_asr_lobes.storage import (
 from nar_asr_lobes.training.scheduler import load_optimizer
 
 logger = logging.getLogger(__name__)
-META = "checkpoint.json"
+_META = "checkpoint.json"
 MAY_CHANGE = "may_change"  # metadata that may change from one start to the next
 
 
@@ -72,7 +72,7 @@ class Checkpoint:
                 "give the old one or a new output_folder"
             ) from error
         scheduler.load_state_dict(self.load("scheduler"))
-        take_random_state(self.load("random"), self.path)
+        _take_random_state(self.load("random"), self.path)
 
     def require(self, metadata: Mapping[str, Any]) -> None:
         """Refuse to go on where a fact is another now (``UserError``).
@@ -106,7 +106,7 @@ class Checkpoint:
 
 
 def _without_common(one: dict, two: dict) -> tuple[dict, dict]:
-    """Leave out what both say alike."""
+    """Leave out the keys with equal values."""
     common = [key for key in one if key in two and one[key] == two[key]]
     return tuple(
         {key: value for key, value in each.items() if key not in common}
@@ -115,16 +115,16 @@ def _without_common(one: dict, two: dict) -> tuple[dict, dict]:
 
 
 def _digest(meta: Mapping[str, Any]) -> str:
-    """Hash what a ``checkpoint.json`` says."""
+    """Hash the content of a ``checkpoint.json``."""
     text = json.dumps(meta, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read_meta(path: Path) -> dict[str, Any]:
     """Read a ``checkpoint.json``; ValueError where it is not as written."""
-    meta = json.loads((path / META).read_text(encoding="utf-8"))
+    meta = json.loads((path / _META).read_text(encoding="utf-8"))
     if not isinstance(meta, dict) or meta.pop("digest", "") != _digest(meta):
-        raise ValueError(f"{META} does not match its digest")
+        raise ValueError(f"{_META} does not match its digest")
     return meta
 
 
@@ -142,28 +142,11 @@ def _write(
         hashes[path.name] = sha256(path)
     meta = {"step": step, "metadata": dict(metadata), "sha256": hashes}
     meta["digest"] = _digest(meta)
-    write_text(folder / META, json.dumps(meta, indent=1))
+    write_text(folder / _META, json.dumps(meta, indent=1))
 
 
 class CheckpointFolder:
-    """The checkpoints of one run.
-
-    Arguments
-    ---------
-    folder : str or path
-        Where they lie.
-    keep : int
-        How many of the newest are kept, besides the best.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> folder = CheckpointFolder(tempfile.mkdtemp())
-    >>> _ = folder.save(3, {"model": {"w": torch.ones(2)}}, {"wer": 0.5})
-    >>> newest = folder.newest()
-    >>> newest.step, newest.load("model")["w"].tolist()
-    (3, [1.0, 1.0])
-    """
+    """The checkpoints of one run: the newest ``keep``, and the best."""
 
     def __init__(self, folder: str | os.PathLike, keep: int = 2):
         self.folder = Path(folder)
@@ -246,7 +229,7 @@ class CheckpointFolder:
 
 
 def random_state() -> dict:
-    """Collect this process's random states in what weights_only loads."""
+    """Collect this process's random states in types that weights_only loads."""
     name, keys, position, has_gauss, gauss = np.random.get_state()
     state = {
         "python": random.getstate(),
@@ -258,8 +241,8 @@ def random_state() -> dict:
     return state
 
 
-def set_random_state(state: dict) -> None:
-    """Take up what ``random_state`` gave."""
+def _set_random_state(state: dict) -> None:
+    """Restore the states of ``random_state``."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])
@@ -267,11 +250,11 @@ def set_random_state(state: dict) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
-def take_random_state(states: Sequence[dict], source: object) -> None:
+def _take_random_state(states: Sequence[dict], source: object) -> None:
     """Take up this rank's of the states that a checkpoint holds."""
     rank, ranks = world()
     if len(states) == ranks:
-        set_random_state(states[rank])
+        _set_random_state(states[rank])
         return
     logger.warning(
         "%s was written by %d processes and is continued by %d: the data order "

@@ -1,4 +1,4 @@
-"""The keys of a recipe's YAML; ``hparams`` reads it.
+"""The keys of a run's YAML; ``hparams`` reads it.
 
 Every key has a field here that states its limits; a key without one is
 refused, so none can do nothing.
@@ -13,14 +13,16 @@ from typing import Any
 from nar_asr_lobes.dataio.text.normalization import STYLES
 from nar_asr_lobes.dataio.text.tokenizer import KINDS
 from nar_asr_lobes.decoding.hotwords.tables import DEFAULT_BOOST, MAX_BOOST
+from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LmFiles
 from nar_asr_lobes.lm.ngram.training import MAX_ORDER
 from nar_asr_lobes.lobes.config import ModelConfig
+from nar_asr_lobes.lobes.transformer_lm import LmSizes
 from nar_asr_lobes.schema import Checked, FilePath, count, number, one_of
 
-TASKS = ("pretrain", "finetune", "evaluate")
+_TASKS = ("pretrain", "finetune", "evaluate")
 PRECISIONS = ("auto", "fp32", "bf16")
-FREEZE = ("none", "filters", "frontend")
+_FREEZE = ("none", "filters", "frontend")
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,8 @@ class OptimConfig(Checked):
     optimizer : callable
         Takes parameter groups, such as ``!name:torch.optim.AdamW``.
     scheduler : callable
-        Takes ``steps``, such as ``!name:`` of a ``WarmupCosine``; what it
-        makes is like that.
+        Takes ``steps``, such as ``!name:`` of a ``WarmupCosine``, and
+        returns a schedule like that.
     max_grad_norm : float
         L2 norm to which the gradient of all parameters is clipped.
     head_lr_scale : float
@@ -186,10 +188,10 @@ class RunConfig(Checked):
     reinit_layers : int
         The last encoder layers that stay random; see ``load_pretrained``.
     freeze : str
-        What is frozen, of ``FREEZE``: none, filters (which read the waveform)
-        or frontend (all in front of the layers).
+        The frozen part: none, filters (which read the waveform) or frontend
+        (all in front of the layers).
     bundle : str, optional
-        What ``evaluate`` evaluates.
+        For ``evaluate``, the model's folder.
     steps, global_batch : int
         Optimiser steps, and utterances of a step over all processes.
     peak_lr : float
@@ -199,7 +201,7 @@ class RunConfig(Checked):
         instructions for it. ``--precision`` goes before it.
     data, tokenizer, model, optim, logging, lm, decoding : mapping
         Sections; see their classes (``ModelConfig``, ``DecodingOptions``).
-        For ``evaluate``, lm and decoding go before what the bundle has.
+        For ``evaluate``, lm and decoding go before the bundle's.
     modes : list of str, optional
         Decoding modes to evaluate; all where not given.
     save_posteriors : bool
@@ -207,20 +209,20 @@ class RunConfig(Checked):
     hot_words, hot_boost : str, optional, and float
         List of phrases that ``evaluate`` prefers, by so many nats a token.
     objective : callable or Objective
-        What is learned.
+        The loss to learn by, and its model.
     wave_augment : WaveAugment, optional
         On the waveform.
     debug_utterances : int, optional
         Use only so many of each split, for a quick check of a recipe.
     """
 
-    task: str = one_of(TASKS)
+    task: str = one_of(_TASKS)
     data_folder: FilePath
     output_folder: FilePath
     seed: int = count(1)
     init_from: FilePath | None = None
     reinit_layers: int = count(0)
-    freeze: str = one_of(FREEZE, "none")
+    freeze: str = one_of(_FREEZE, "none")
     bundle: FilePath | None = None
     steps: int = count(1000, least=1)
     global_batch: int = count(16, least=1)
@@ -247,3 +249,87 @@ class EvaluationConfig(RunConfig):
     """A run of the task ``evaluate``, whose section lm names files."""
 
     lm: LmFiles | None = None
+
+
+LM_TASK = "lm"
+
+
+@dataclass(frozen=True)
+class LmRunConfig(Checked):
+    """One training of a Transformer language model.
+
+    Arguments
+    ---------
+    task : str
+        ``lm``.
+    tokenizer : str
+        The fine-tuning's: its file, or the folder or bundle that holds it.
+    texts, dev_texts : list of str
+        Manifests (``.jsonl``) and text files with a sentence a line.
+    dev_ratio : float
+        Share of the sentences of ``texts`` that are held out, chosen by their
+        hash, where there are no ``dev_texts``.
+    output_folder : str
+        Where everything is written.
+    optim : OptimConfig
+        How weights are updated.
+    text_style : str
+        Normalisation, that of the fine-tuning; see ``normalize_text``.
+    max_tokens : int
+        Longer sentences are left out, counted.
+    max_batch_tokens : int
+        Padded tokens of a micro-batch; bounds the memory.
+    bucket_steps, workers : int
+        As in ``DataConfig``.
+    seed : int
+        Of weights, shuffling and dropout.
+    steps, global_batch : int
+        Optimiser steps, and sentences of a step over all processes.
+    peak_lr : float
+        For the scheduler, which refers to it.
+    precision : str
+        As in ``RunConfig``.
+    model : LmSizes
+        Its sizes.
+    logging : LogConfig
+        Logging while training.
+    debug_sentences : int, optional
+        Use only so many of each split, for a quick check of a recipe.
+    """
+
+    task: str
+    tokenizer: FilePath
+    texts: list[FilePath]
+    output_folder: FilePath
+    optim: OptimConfig
+    dev_texts: list[FilePath] = field(default_factory=list)
+    dev_ratio: float = number(0.01, least=0)
+    text_style: str = one_of(STYLES, "none")
+    max_tokens: int = count(512, least=1)
+    max_batch_tokens: int = count(16384, least=1)
+    bucket_steps: int = count(16, least=1)
+    workers: int = count(0)
+    seed: int = count(1)
+    steps: int = count(1000, least=1)
+    global_batch: int = count(64, least=1)
+    peak_lr: float = number(5e-4, above=0)
+    precision: str = one_of(PRECISIONS, "fp32")
+    model: LmSizes = field(default_factory=LmSizes)
+    logging: LogConfig = field(default_factory=LogConfig)
+    debug_sentences: int | None = count(None, least=1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.texts:
+            raise UserError("texts is empty; name a manifest or a text file")
+        if not self.dev_texts and not 0 < self.dev_ratio < 1:
+            raise UserError(
+                f"dev_ratio is {self.dev_ratio}; give a share between 0 and 1,"
+                " or dev_texts"
+            )
+        optim = self.optim
+        if optim.freeze_encoder_steps or optim.head_lr_scale != 1:
+            raise UserError(
+                "optim: head_lr_scale and freeze_encoder_steps are for models "
+                "with an encoder; leave them out"
+            )

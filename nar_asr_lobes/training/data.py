@@ -87,7 +87,7 @@ def prepare_data(config: RunConfig, prepare: Prepare) -> None:
 def _make_tokenizer(config: RunConfig) -> None:
     """Train the tokenizer, unless the run has a checkpoint made with one."""
     kind, size = config.tokenizer.kind, config.tokenizer.size
-    path = tokenizer_path(config)
+    path = _tokenizer_path(config)
     checkpoints = CheckpointFolder(Path(config.output_folder) / "checkpoints")
     if path is not None and checkpoints.newest() is None:
         path.unlink()  # of a run that was given up, on other texts perhaps
@@ -121,7 +121,7 @@ def _make_lexicon(config: RunConfig) -> None:
         for split in (config.data.train, config.data.dev)
         for utterance in read_split(config, split)
     ]
-    make_lexicon(texts, voice).save(lexicon_path(config))
+    make_lexicon(texts, voice).save(_lexicon_path(config))
 
 
 def _call_prepare(config: RunConfig, prepare: Prepare) -> dict:
@@ -198,7 +198,7 @@ def _check(config: RunConfig, splits: list[str]) -> None:
 
 
 def _frontend(config: RunConfig) -> WaveformFrontend:
-    """Build what counts frames, without weights."""
+    """Build the frontend, which counts frames, without weights."""
     with torch.device("meta"):
         return SpeechEncoder(config.model).frontend
 
@@ -212,7 +212,7 @@ def read_split(
     return read_manifest(path)
 
 
-def tokenizer_path(config: RunConfig) -> Path | None:
+def _tokenizer_path(config: RunConfig) -> Path | None:
     """Find the run's tokenizer file, if it is there."""
     output = Path(config.output_folder)
     for name in ("tokenizer.json", "tokenizer.model"):
@@ -223,7 +223,7 @@ def tokenizer_path(config: RunConfig) -> Path | None:
 
 def run_tokenizer(config: RunConfig) -> Tokenizer:
     """Load the run's tokenizer."""
-    path = tokenizer_path(config)
+    path = _tokenizer_path(config)
     if path is None:
         raise UserError(
             f"{config.output_folder}: holds no tokenizer; start the run again"
@@ -231,7 +231,7 @@ def run_tokenizer(config: RunConfig) -> Tokenizer:
     return load_tokenizer(path)
 
 
-def lexicon_path(config: RunConfig) -> Path:
+def _lexicon_path(config: RunConfig) -> Path:
     """Tell where the run keeps its phones."""
     return Path(config.output_folder) / "lexicon.json"
 
@@ -240,7 +240,7 @@ def run_lexicon(config: RunConfig) -> Lexicon | None:
     """Load the run's phones, if it asks for them."""
     if config.tokenizer.phones is None:
         return None
-    return load_lexicon(lexicon_path(config))
+    return load_lexicon(_lexicon_path(config))
 
 
 def train_loader(config: RunConfig, tokenizer: Tokenizer | None) -> DataLoader:

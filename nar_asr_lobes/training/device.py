@@ -1,4 +1,4 @@
-"""What keeps a GPU busy: batches made ahead, layers compiled.
+"""Keep a GPU busy: batches made ahead, layers compiled.
 
 loader -> draws on the CPU -> copies on a stream of their own   (step n + 1)
                 forward, backward, clipping, optimiser          (step n)
@@ -60,7 +60,7 @@ def prefetch(
 
 
 def compile_layers(model: nn.Module, mode: str = "default") -> None:
-    """Compile in place what a model repeats, and its stem.
+    """Compile a model's repeated layers and its stem, in place.
 
     Not the whole model: masks of any number of frames would cut it into many
     graphs. One graph serves all layers, and batches of any size above 1.

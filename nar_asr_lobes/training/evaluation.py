@@ -1,4 +1,4 @@
-"""Evaluating the test splits of a run; what fails costs only itself."""
+"""Evaluate a run's test splits; one that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from pathlib import Path
 import torch
 
 from nar_asr_lobes.dataio.manifest import refuse
-from nar_asr_lobes.decoding.hotwords.reading import read_hot_words
-from nar_asr_lobes.decoding.modes import available_modes, find_mode
-from nar_asr_lobes.decoding.options import check_weights
+from nar_asr_lobes.decoding.hotwords.tables import read_hot_words
+from nar_asr_lobes.decoding.modes import (
+    available_modes,
+    check_weights,
+    find_mode,
+)
 from nar_asr_lobes.decoding.recognizer import Recognizer
-from nar_asr_lobes.decoding.tuning.posteriors import SUFFIX
+from nar_asr_lobes.decoding.saved_posteriors import SUFFIX
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.evaluate import evaluate_split
 from nar_asr_lobes.evaluation.report import ModeResult, format_table, to_dict
@@ -30,23 +33,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def noted(faults: list[str], what: str) -> Iterator[None]:
-    """Tell and note what fails inside, so that the run can do the rest.
-
-    Arguments
-    ---------
-    faults : list of str
-        Gets a sentence for each failure.
-    what : str
-        What is done inside.
-
-    Example
-    -------
-    >>> faults = []
-    >>> with noted(faults, "evaluation of test"):
-    ...     raise UserError("a.wav: is missing; check the path")
-    >>> faults
-    ['a.wav: is missing; check the path']
-    """
+    """Log and note an error inside, so that the run can do the rest."""
     try:
         yield
     except Exception as error:
@@ -63,17 +50,7 @@ def noted(faults: list[str], what: str) -> Iterator[None]:
 def check_modes(config: RunConfig, present: Container[str] | None) -> None:
     """Refuse modes that do not exist or lack their language model.
 
-    Arguments
-    ---------
-    config : RunConfig
-        The run.
-    present : container of str, optional
-        Names of the language models; None where they are not known yet.
-
-    Raises
-    ------
-    UserError
-        For the first such mode.
+    ``present``: names of the language models; None where not known yet.
     """
     for mode in config.modes or ():
         try:
@@ -91,7 +68,7 @@ def evaluate_splits(
     """Evaluate each test split by itself; write the results there are."""
     results = {}
     for split in config.data.test:
-        evaluate = partial(evaluate_one, config, recognizer, split, device)
+        evaluate = partial(_evaluate_one, config, recognizer, split, device)
         modes = config.modes or available_modes(recognizer.lms.present)
         try:
             found = evaluate(modes)
@@ -107,11 +84,11 @@ def evaluate_splits(
             results[split] = found
     if results:
         with noted(faults, "results"):
-            save_results(Path(config.output_folder), results)
+            _save_results(Path(config.output_folder), results)
     return results
 
 
-def evaluate_one(
+def _evaluate_one(
     config: RunConfig,
     recognizer: Recognizer,
     split: str,
@@ -134,19 +111,7 @@ def evaluate_one(
 def evaluate_bundle(config: RunConfig, device: torch.device | str) -> None:
     """Evaluate the bundle that the YAML names on the run's test splits.
 
-    Arguments
-    ---------
-    config : RunConfig
-        The run.
-    device : torch.device or str
-        Where to recognise.
-
-    Raises
-    ------
-    UserError
-        For no bundle, a damaged one, references that are normalised in
-        another way than the transcripts it was trained on, or a weight or a
-        mode without its language model; at the end, for what failed.
+    Errors of single splits are raised at the end.
     """
     if config.bundle is None:
         raise UserError(
@@ -170,7 +135,7 @@ def evaluate_bundle(config: RunConfig, device: torch.device | str) -> None:
 def _bundle_recognizer(
     config: RunConfig, bundle: Bundle, device: torch.device | str
 ) -> Recognizer:
-    """Put what the YAML gives in the place of what the bundle has."""
+    """Override the bundle's options and language models by the YAML's."""
     lms, hot_words = bundle.lms, None
     if config.lm is not None:
         lms = lms.updated(config.lm.load(bundle.tokenizer))
@@ -188,7 +153,7 @@ def _bundle_recognizer(
     return Recognizer(model, bundle.tokenizer, options, lms, hot_words)
 
 
-def save_results(output: Path, results: dict[str, list[ModeResult]]) -> None:
+def _save_results(output: Path, results: dict[str, list[ModeResult]]) -> None:
     """Write ``results.json``, split -> mode -> numbers, and tables."""
     numbers = {split: to_dict(found) for split, found in results.items()}
     tables = [

@@ -14,14 +14,14 @@ from nar_asr_lobes.dataio.batching import Sample, validation_batches
 from nar_asr_lobes.dataio.datasets import SpeechDataset
 from nar_asr_lobes.dataio.manifest import refuse
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
-from nar_asr_lobes.decoding.options import DecodingOptions
+from nar_asr_lobes.decoding.modes import DecodingOptions
 from nar_asr_lobes.decoding.recognizer import Recognizer
-from nar_asr_lobes.decoding.tuning.grid import tune_options
-from nar_asr_lobes.decoding.tuning.posteriors import (
+from nar_asr_lobes.decoding.saved_posteriors import (
     SUFFIX,
     SavedPosteriors,
     write_posteriors,
 )
+from nar_asr_lobes.decoding.tuning import tune_options
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.report import ModeResult, to_dict
 from nar_asr_lobes.inference.bundle import BundleCard, write_bundle
@@ -62,7 +62,7 @@ def check_finish(config: RunConfig) -> None:
         raise UserError("data: test is empty; name a split to evaluate")
     if config.modes is not None and not config.modes:
         raise UserError("modes: is empty; name one or set it to null for all")
-    present = None  # what a bundle has is not known yet
+    present = None  # a bundle's language models are not known yet
     if config.task == "finetune":
         present = check_language_models(config, options)
     check_modes(config, present)
@@ -111,7 +111,7 @@ def _write_bundle(
         recognizer.options,
         lm_files=lm_files,
         text_style=config.data.text_style,
-        card=make_card(config, results, recognizer.lms),
+        card=_make_card(config, results, recognizer.lms),
     )
     logger.info("bundle: %s", bundle)
 
@@ -141,17 +141,17 @@ def tune(
         audio_seconds=sum(batch.seconds for batch in batches),
     )
     write_posteriors(output / f"{config.data.dev}{SUFFIX}", posteriors)
-    changes = describe_tuning(recognizer.options, tuned.options)
+    changes = _describe_tuning(recognizer.options, tuned.options)
     logger.info("tuned on %s:\n%s", config.data.dev, changes)
     return tuned.options
 
 
-def make_card(
+def _make_card(
     config: RunConfig,
     results: dict[str, list[ModeResult]],
     lms: LanguageModels,
 ) -> BundleCard:
-    """Describe a fine-tuned model from what its run knows."""
+    """Describe a fine-tuned model by its run."""
     train = read_split(config, config.data.train, checked=True)
     hours = sum(u.duration for u in train) / 3600
     source = Path(config.data_folder).name
@@ -180,15 +180,8 @@ def make_card(
     )
 
 
-def describe_tuning(before: DecodingOptions, after: DecodingOptions) -> str:
-    """Write the options that a tuning changed, one a line.
-
-    Example
-    -------
-    >>> tuned = DecodingOptions().updated({"beam5_lm": {"lm_weight": 0.25}})
-    >>> describe_tuning(DecodingOptions(), tuned)
-    '  beam5_lm.lm_weight  0.5 -> 0.25'
-    """
+def _describe_tuning(before: DecodingOptions, after: DecodingOptions) -> str:
+    """Write the options that a tuning changed, one a line."""
     changes = {}
     for part in fields(before):
         old, new = getattr(before, part.name), getattr(after, part.name)

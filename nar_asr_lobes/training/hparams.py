@@ -3,8 +3,8 @@
 FILE.yaml --key=value ... -> the file, SpeechBrain's run options, overrides
 file (+ files it includes) + overrides -> HyperPyYAML -> RunConfig
 
-Fragments come in with ``!include:FILE``; what stands below it overrides the
-file's keys, and the tag may stand on the whole document. References such as
+Fragments come in with ``!include:FILE``; keys below it override the
+file's, and the tag may stand on the whole document. References such as
 ``!ref <peak_lr>`` are to keys of the run, from a fragment too.
 """
 
@@ -29,9 +29,13 @@ from speechbrain.utils.run_opts import RunOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.schema import parse, require_count, sections, text_fields
-from nar_asr_lobes.training.config import EvaluationConfig, RunConfig
+from nar_asr_lobes.training.config import (
+    LM_TASK,
+    EvaluationConfig,
+    LmRunConfig,
+    RunConfig,
+)
 from nar_asr_lobes.training.init_from import with_imported_sizes
-from nar_asr_lobes.training.lm import config as lm_config
 
 _FLAGS = ("noprogressbar", "find_unused_parameters", "compile")
 _CHOICES = {
@@ -42,7 +46,7 @@ _CHOICES = {
 }
 _OPTIONS = (*_FLAGS, *_CHOICES, "device")
 _INCLUDE = "!include:"
-_CLASSES = (RunConfig, EvaluationConfig, lm_config.LmRunConfig)
+_CLASSES = (RunConfig, EvaluationConfig, LmRunConfig)
 
 
 def _text_places(section: type, place: tuple[str, ...] = ()) -> dict:
@@ -67,25 +71,8 @@ def parse_arguments(
 ) -> tuple[str, RunOptions, str]:
     """Split a command line; without a GPU, default to CPU and gloo.
 
-    Arguments
-    ---------
-    arguments : sequence of str
-        The YAML file, ``--key=value`` or ``--key value``, and flags.
-
-    Returns
-    -------
-    path : str
-        The YAML.
-    run_opts : RunOptions
-        SpeechBrain's own options, as far as they have an effect here.
-    overrides : str
-        YAML text of the other ``--key=value``; the last of equal keys.
-
-    Raises
-    ------
-    UserError
-        For no YAML file or two, an option without its value or with a wrong
-        one, and an option of SpeechBrain that would do nothing.
+    Returns the YAML's path, SpeechBrain's own options as far as they have an
+    effect here, and the other ``--key=value`` as YAML text.
 
     Example
     -------
@@ -177,7 +164,7 @@ def _override(key: str, value: str | bool) -> str:
 
 
 def _quote(key: str, value: str) -> str:
-    """Make YAML of a text's value; what is YAML stays as it is."""
+    """Make YAML of a text's value; other values stay as they are."""
     kind = _TEXTS.get((key,), "list")
     null = value == "null" and kind.endswith("None")
     section = key in _SECTIONS and value.startswith(("{", "!"))
@@ -188,29 +175,11 @@ def _quote(key: str, value: str) -> str:
 
 def load_run(
     path: str | os.PathLike, overrides: str = ""
-) -> RunConfig | lm_config.LmRunConfig:
-    """Read the YAML of a run.
-
-    Arguments
-    ---------
-    path : str or path
-        The file.
-    overrides : str
-        YAML text of the keys given on the command line.
-
-    Returns
-    -------
-    RunConfig or LmRunConfig
-
-    Raises
-    ------
-    UserError
-        For a missing file, broken YAML, a missing or an unknown key, and a
-        value of the wrong kind or beyond its limit.
-    """
-    values, where = read_yaml(path, overrides), str(path)
-    if values.get("task") == lm_config.TASK:
-        return parse(lm_config.LmRunConfig, values, where)
+) -> RunConfig | LmRunConfig:
+    """Read the YAML of a run, with overrides as YAML text."""
+    values, where = _read_yaml(path, overrides), str(path)
+    if values.get("task") == LM_TASK:
+        return parse(LmRunConfig, values, where)
     evaluates = values.get("task") == "evaluate"
     model = values.pop("model", {})  # its sizes may be those of init_from
     config = parse(EvaluationConfig if evaluates else RunConfig, values, where)
@@ -224,11 +193,8 @@ def load_run(
     return config
 
 
-def read_yaml(path: str | os.PathLike, overrides: str = "") -> dict:
-    """Read the keys of any run's YAML, with those of the command line.
-
-    Raises UserError for a missing file and broken YAML.
-    """
+def _read_yaml(path: str | os.PathLike, overrides: str = "") -> dict:
+    """Read the keys of any run's YAML, with those of the command line."""
     text = None
     try:
         text = resolve_yaml(path, overrides)
@@ -249,8 +215,8 @@ def read_yaml(path: str | os.PathLike, overrides: str = "") -> dict:
 def resolve_yaml(path: str | os.PathLike, overrides: str = "") -> str:
     """Write out a run's YAML: files put in, overridden, references resolved.
 
-    Raises what HyperPyYAML raises for a reference that is not there, UserError
-    for other faults of the YAML and the overrides.
+    Raises HyperPyYAML's error for a missing reference, UserError for other
+    faults of the YAML and the overrides.
     """
     keys = _read_file(Path(path))
     given = ruamel.yaml.YAML().load(overrides) or {}
@@ -268,7 +234,7 @@ def resolve_yaml(path: str | os.PathLike, overrides: str = "") -> str:
 
 
 def _read_file(path: Path, place: tuple[str, ...] = ()) -> CommentedMap:
-    """Read a YAML and what it includes; ``place`` is where its keys belong."""
+    """Read a YAML and its includes; ``place`` is where its keys belong."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; name one of the recipe's YAMLs")
     try:
@@ -299,8 +265,8 @@ def _put_in(
 def _merged(node: Any, value: Any, path: Path, place: tuple[str, ...]) -> Any:
     """Put a value in the place of a node; keys without a tag go below it.
 
-    ``path`` is the file that holds the value: what it includes is relative to
-    that.
+    ``path`` is the file that holds the value: files that it includes are
+    relative to that.
     """
     tag = _tag(value)
     if tag.startswith(_INCLUDE):

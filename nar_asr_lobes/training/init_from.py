@@ -16,17 +16,17 @@ from nar_asr_lobes.training.checkpoint import Checkpoint, CheckpointFolder
 from nar_asr_lobes.training.config import RunConfig
 
 logger = logging.getLogger(__name__)
-# What no tensor's shape would tell.
+# Sizes that no tensor's shape would tell.
 _SHAPELESS = ("heads", "normalize_audio", "norm_first", "position_distance")
 
 
 def with_imported_sizes(model: Mapping, *folders: str) -> dict:
     """Take over the sizes of an imported encoder.
 
-    They are its own whatever the YAML's ``model`` section says of the encoder;
-    what that says of the rest (decoder, intermediate layers, dropout) stays.
-    So a YAML needs no other ``model`` section to start from published weights,
-    nor does one that starts from what was trained on from them.
+    They replace the encoder's sizes in the YAML's ``model`` section; its other
+    keys (decoder, intermediate layers, dropout) stay. So a YAML needs no other
+    ``model`` section to start from published weights, or from a run that
+    started from them.
     """
     found = (_checkpoints(folder).metadata() for folder in folders)
     saved = next((metadata for metadata in found if metadata), {}).get(
@@ -73,7 +73,7 @@ def _no_start(folder: str) -> UserError:
 
 
 def describe_start(folder: str) -> str:
-    """Say in a sentence what a model card should tell of an ``init_from``."""
+    """Describe an ``init_from`` for a model card in a sentence."""
     metadata = _checkpoints(folder).metadata() or {}
     if metadata.get("task") == "pretrain":
         return "The encoder was pre-trained on unlabelled speech."
@@ -83,7 +83,7 @@ def describe_start(folder: str) -> str:
 
 
 def reinit_parts(number: int, layers: int) -> tuple[str, ...]:
-    """Give what the names of the last encoder layers begin with."""
+    """Give the prefixes of the last encoder layers' parameters."""
     last = range(layers - number, layers)
     return tuple(f"encoder.layers.layers.{layer}." for layer in last)
 
@@ -94,10 +94,10 @@ def load_pretrained(
     metadata: Mapping[str, object],
     reinit: tuple[str, ...] = (),
 ) -> None:
-    """Take over the encoder of another run, and what else means the same.
+    """Take over the encoder of another run, and other parts that match.
 
-    CTC head and decoder come along where the tokenizer is the same, what reads
-    the intermediate layers where their units are the same too. A pre-training
+    CTC head and decoder come along where the tokenizer is the same, the
+    intermediate heads where their labels are the same too. A pre-training
     that goes on, on other audio, takes all where its targets are the same. The
     last layers of a pre-trained encoder know its targets best and learn others
     slowest; from random weights they may learn sooner (Pasad et al.,
@@ -206,7 +206,7 @@ def without_idle_keys(config: RunConfig) -> RunConfig:
 def freeze_parts(
     model: nn.Module, objective: Objective, config: RunConfig
 ) -> None:
-    """Freeze what the run says."""
+    """Freeze the parts that the run's ``freeze`` names."""
     if config.freeze == "none":
         return
     frontend = model.encoder.frontend

@@ -1,4 +1,4 @@
-"""The language models of a fine-tuning: what the section ``lm`` asks for.
+"""The language models of a fine-tuning, from the section ``lm``.
 
 transcripts (+ texts) -> lm.ngram
 a training of recipes/LM -> the neural one
@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from nar_asr_lobes.dataio.text.files import read_lines
+from nar_asr_lobes.dataio.manifest import read_lines
 from nar_asr_lobes.dataio.text.normalization import normalize_text
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
-from nar_asr_lobes.decoding.options import DecodingOptions, check_weights
+from nar_asr_lobes.decoding.modes import DecodingOptions, check_weights
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lm.ngram.training import train_ngram
 from nar_asr_lobes.lm.words.lexicon import find_word_ends
@@ -30,24 +30,7 @@ def check_language_models(
 ) -> frozenset[str]:
     """Find mistakes in the section ``lm`` before the training starts.
 
-    Arguments
-    ---------
-    config : RunConfig
-        A fine-tuning whose data are prepared.
-    options : DecodingOptions
-        Its weights.
-
-    Returns
-    -------
-    frozenset of str
-        Names of the language models that the run will have.
-
-    Raises
-    ------
-    UserError
-        For texts that cannot be read, a neural language model that is
-        missing, damaged or of another tokenizer, and a weight without its
-        language model.
+    Returns the names of the language models that the run will have.
     """
     if config.lm is None:
         check_weights(options, ())
@@ -62,20 +45,7 @@ def check_language_models(
 
 
 def make_language_models(config: RunConfig, tokenizer: Tokenizer) -> LmFiles:
-    """Train the n-gram of a run; name its file and the neural model's.
-
-    Arguments
-    ---------
-    config : RunConfig
-        Has a section ``lm``.
-    tokenizer : Tokenizer
-        Of the run.
-
-    Returns
-    -------
-    LmFiles
-        ``load`` gives the language models.
-    """
+    """Train the n-gram of a run; name its file and the neural model's."""
     output = Path(config.output_folder)
     report = _TRAININGS[config.lm.unit](
         _lm_texts(config), tokenizer, config.lm.order, output / "lm.arpa"
@@ -93,23 +63,7 @@ def make_language_models(config: RunConfig, tokenizer: Tokenizer) -> LmFiles:
 
 
 def describe(lms: LanguageModels) -> list[str]:
-    """Say for a bundle's card which language models it has.
-
-    Arguments
-    ---------
-    lms : LanguageModels
-        Of a run.
-
-    Returns
-    -------
-    list of str
-        A line each.
-
-    Example
-    -------
-    >>> describe(LanguageModels())
-    []
-    """
+    """List the language models for a bundle's card, a line each."""
     found = []
     if lms.ngram is not None:
         found.append(

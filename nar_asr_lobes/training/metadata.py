@@ -23,10 +23,9 @@ from nar_asr_lobes.lobes.masking import SpecAugment
 from nar_asr_lobes.objectives.base import Objective
 from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from nar_asr_lobes.training.config import RunConfig
-from nar_asr_lobes.training.lm.config import LmRunConfig
+from nar_asr_lobes.training.config import LmRunConfig, RunConfig
 
-DIGESTS = "data.json"
+_DIGESTS = "data.json"
 _THREADS = 16  # that ask for sizes; a network's answers take their time
 _PART = 1000  # files; a task for each of them would cost more than the asking
 
@@ -34,7 +33,7 @@ _PART = 1000  # files; a task for each of them would cost more than the asking
 def run_metadata(config: RunConfig | LmRunConfig, sizes: dict) -> dict:
     """Collect the metadata of any run."""
     metadata = {"task": config.task, "model": sizes}
-    metadata["data"] = read_digests(config.output_folder)
+    metadata["data"] = _read_digests(config.output_folder)
     for key in ("seed", "global_batch"):  # they decide on the data's order
         metadata[key] = getattr(config, key)
     return metadata
@@ -50,7 +49,7 @@ def speech_metadata(
     metadata["freeze"] = config.freeze
     if config.task == "pretrain":
         metadata["targets"] = objective.targets
-    metadata["objective"] = plain_values(objective)
+    metadata["objective"] = _plain_values(objective)
     metadata["init_from"] = None
     if config.init_from is not None:
         metadata["init_from"] = str(Path(config.init_from).resolve())
@@ -58,18 +57,12 @@ def speech_metadata(
     return metadata
 
 
-def plain_values(part: object) -> dict:
-    """Give those of an object's attributes that JSON can hold.
-
-    Example
-    -------
-    >>> plain_values(SpecAugment(time_masks=1))["time_masks"]
-    1
-    """
+def _plain_values(part: object) -> dict:
+    """Give those of an object's attributes that JSON can hold."""
     found = {}
     for name, value in vars(part).items():
         if isinstance(value, SpecAugment):
-            found[name] = plain_values(value)
+            found[name] = _plain_values(value)
         elif value is None or isinstance(value, int | float | str | dict):
             found[name] = value
     return found
@@ -111,41 +104,29 @@ def keep_hashes(output: Path, split: str, hashes: str) -> str:
 
 
 def _difference(path: Path, hashes: str) -> str:
-    """Count what is not as in the file."""
+    """Count the differences from the file."""
     old, new = (
         dict(line.split(" ", 1)[::-1] for line in text.split("\n") if line)
         for text in (path.read_text(encoding="utf-8"), hashes)
     )
     common = old.keys() & new.keys()
-    return describe_difference(
+    return _describe_difference(
         added=len(new) - len(common),
         removed=len(old) - len(common),
         changed=sum(old[name] != new[name] for name in common),
     )
 
 
-def describe_difference(**counts: int) -> str:
-    """Say how many items changed; where none did, it is their order.
-
-    Example
-    -------
-    >>> describe_difference(added=2, removed=0, changed=1)
-    '2 added, 1 changed'
-    """
+def _describe_difference(**counts: int) -> str:
+    """Say how many items changed; where none did, it is their order."""
     changes = (f"{n} {verb}" for verb, n in counts.items() if n)
     return ", ".join(changes) or "in another order"
 
 
 def sentence_difference(old: Sequence[bytes], new: Sequence[bytes]) -> str:
-    """Count the sentences that only one of two splits has.
-
-    Example
-    -------
-    >>> sentence_difference([b"a", b"a"], [b"a", b"b", b"c"])
-    '2 added, 1 removed'
-    """
+    """Count the sentences that only one of two splits has."""
     before, now = Counter(old), Counter(new)
-    return describe_difference(
+    return _describe_difference(
         added=(now - before).total(), removed=(before - now).total()
     )
 
@@ -169,10 +150,10 @@ def refuse_changes(
 
 def write_digests(output: Path, digests: dict[str, str]) -> None:
     """Write the digests of the splits, for the metadata of checkpoints."""
-    write_text(output / DIGESTS, json.dumps(digests, indent=1))
+    write_text(output / _DIGESTS, json.dumps(digests, indent=1))
 
 
-def read_digests(output_folder: str) -> dict[str, str]:
-    """Read what ``write_digests`` wrote."""
-    path = Path(output_folder) / DIGESTS
+def _read_digests(output_folder: str) -> dict[str, str]:
+    """Read the file of ``write_digests``."""
+    path = Path(output_folder) / _DIGESTS
     return json.loads(path.read_text(encoding="utf-8"))

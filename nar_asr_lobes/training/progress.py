@@ -93,7 +93,7 @@ class _PlainLines(logging.Formatter):
 
 
 def quiet_libraries() -> None:
-    """Keep what SpeechBrain and numba tell of themselves out of the log."""
+    """Keep internal messages of SpeechBrain and numba out of the log."""
     names = ["numba", *logging.root.manager.loggerDict]
     for name in names:  # SpeechBrain gives each module's logger its own level
         if name.startswith(("speechbrain", "numba")):
@@ -163,7 +163,7 @@ class TrainLog:
 
     def _describe(self, averages: dict[str, float]) -> str:
         audio_seconds = self.progress.audio_seconds - self.first.audio_seconds
-        return describe_step(averages, audio_seconds, time.time() - self.start)
+        return _describe_step(averages, audio_seconds, time.time() - self.start)
 
     def line(self) -> None:
         """Show and write the averages since the last line; on every rank."""
@@ -200,7 +200,7 @@ class TrainLog:
         warn_of_collapse(totals, self.remedies, progress.step, warmup)
 
 
-def describe_step(
+def _describe_step(
     averages: dict[str, float], audio_seconds: float, seconds: float
 ) -> str:
     """Say how steps went and how fast the run is."""
@@ -213,11 +213,8 @@ def describe_step(
     )
 
 
-class StepTensorboard(TensorboardLogger):
-    """TensorBoard with the optimiser's step as x-axis.
-
-    SpeechBrain's logger counts its calls, from 1 again after a resume.
-    """
+class _StepTensorboard(TensorboardLogger):
+    """TensorBoard with the optimiser's step as x-axis, also after a resume."""
 
     def log_stats(
         self,
@@ -238,7 +235,7 @@ class StepTensorboard(TensorboardLogger):
                 )
 
 
-class LenientLogger(TrainLogger):
+class _LenientLogger(TrainLogger):
     """A train logger that loses a line rather than the training."""
 
     def __init__(self, inner: TrainLogger, place: str | os.PathLike):
@@ -257,10 +254,10 @@ def make_logger(log: LogConfig, output: Path) -> TrainLogger:
     """Choose where losses are written."""
     if not log.tensorboard:
         path = str(output / "train_log.txt")
-        return LenientLogger(FileTrainLogger(path, precision=3), path)
+        return _LenientLogger(FileTrainLogger(path, precision=3), path)
     try:
         path = output / "tensorboard"
-        return LenientLogger(StepTensorboard(path), path)
+        return _LenientLogger(_StepTensorboard(path), path)
     except ImportError as error:
         raise UserError(
             "logging: tensorboard is not installed; run "

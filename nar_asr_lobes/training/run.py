@@ -3,8 +3,8 @@
 YAML -> data -> brain -> fit -> (language model -> evaluation -> bundle)
 YAML -> texts -> brain -> fit -> a neural language model
 
-A recipe's ``train.py`` gives the command line and its ``prepare``; what
-happens is in ``run_recipe`` below, a line a stage.
+A recipe's ``train.py`` gives the command line and its ``prepare``; the
+stages are in ``_run_recipe`` below, a line each.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from nar_asr_lobes.distributed import on_main
 from nar_asr_lobes.errors import UserError, escape_unprintable
 from nar_asr_lobes.storage import cannot_write, lock_folder, write_text
 from nar_asr_lobes.training.build import make_brain, warn_of_space
-from nar_asr_lobes.training.config import RunConfig
+from nar_asr_lobes.training.config import LmRunConfig, RunConfig
 from nar_asr_lobes.training.data import (
     Prepare,
     ValidationSet,
@@ -47,7 +47,6 @@ from nar_asr_lobes.training.hparams import (
     resolve_yaml,
 )
 from nar_asr_lobes.training.init_from import check_start
-from nar_asr_lobes.training.lm.config import LmRunConfig
 from nar_asr_lobes.training.lm.data import (
     PrepareTexts,
     TextValidation,
@@ -63,7 +62,7 @@ from nar_asr_lobes.training.progress import (
 )
 from nar_asr_lobes.training.signals import Interrupted, handled
 
-HELP = """\
+_HELP = """\
 usage: python train.py hparams/FILE.yaml [--KEY=VALUE ...] [OPTION ...]
        torchrun --nproc_per_node=8 train.py hparams/FILE.yaml ...
 
@@ -88,20 +87,10 @@ Options of SpeechBrain:
 
 
 def main(arguments: Sequence[str], prepare: Prepare | PrepareTexts) -> int:
-    """Run a recipe from its command line.
+    """Run a recipe with its command line; ``prepare`` is the recipe's parser.
 
-    Arguments
-    ---------
-    arguments : sequence of str
-        The YAML file, ``--key=value`` overrides and SpeechBrain's options.
-    prepare : callable
-        The recipe's parser.
-
-    Returns
-    -------
-    int
-        0; 2 after a user's mistake, which is printed in one sentence; 130
-        after Ctrl-C and 143 after SIGTERM, when a training has saved its step.
+    Returns 0; 2 after a user's mistake, which is printed in one sentence; 130
+    after Ctrl-C and 143 after SIGTERM, when a training has saved its step.
 
     Example
     -------
@@ -110,11 +99,11 @@ def main(arguments: Sequence[str], prepare: Prepare | PrepareTexts) -> int:
     """
     escape_unprintable()
     if {"-h", "--help"} & set(arguments):
-        print(HELP)
+        print(_HELP)
         return 0
     try:
         with handled():
-            run_recipe(arguments, prepare)
+            _run_recipe(arguments, prepare)
     except UserError as error:
         # One that a loader's worker sends has its stack before the message.
         message = str(error).splitlines()[-1]
@@ -133,26 +122,20 @@ def main(arguments: Sequence[str], prepare: Prepare | PrepareTexts) -> int:
     return 0
 
 
-def run_recipe(
+def _run_recipe(
     arguments: Sequence[str], prepare: Prepare | PrepareTexts
 ) -> None:
-    """Do what the YAML says, stage by stage.
-
-    Raises
-    ------
-    UserError
-        For a mistake in the YAML, the data or the options.
-    """
+    """Run the stages of the YAML's task."""
     path, run_opts, overrides = parse_arguments(arguments)
     config = load_run(path, overrides)
-    start_processes(run_opts)
+    _start_processes(run_opts)
     with ExitStack() as held:  # by the main process
         on_main(lambda: held.enter_context(lock_folder(config.output_folder)))
-        make_output_folder(config, path, overrides)
-        run_stages(config, prepare, run_opts)
+        _make_output_folder(config, path, overrides)
+        _run_stages(config, prepare, run_opts)
 
 
-def run_stages(
+def _run_stages(
     config: RunConfig | LmRunConfig,
     prepare: Prepare | PrepareTexts,
     run_opts: RunOptions,
@@ -160,7 +143,7 @@ def run_stages(
     """Do the stages of a run in its output folder."""
     seconds: dict[str, float] = {}
     if isinstance(config, LmRunConfig):
-        train_lm(config, prepare, run_opts, seconds)
+        _train_lm(config, prepare, run_opts, seconds)
         return
     with Timer("prepare", seconds):
         on_main(lambda: check_start(config.init_from, config.output_folder))
@@ -185,10 +168,10 @@ def run_stages(
             if tokenizer is not None:
                 finish(config, brain.model, tokenizer, brain.device, seconds)
         finally:
-            write_seconds(config, seconds)
+            _write_seconds(config, seconds)
 
 
-def train_lm(
+def _train_lm(
     config: LmRunConfig,
     prepare: PrepareTexts,
     run_opts: RunOptions,
@@ -205,18 +188,18 @@ def train_lm(
     if if_main_process():
         with Timer("evaluate", seconds):
             finish_lm(config, brain.model)
-        write_seconds(config, seconds)
+        _write_seconds(config, seconds)
 
 
-def write_seconds(
+def _write_seconds(
     config: RunConfig | LmRunConfig, seconds: dict[str, float]
 ) -> None:
-    """Write what each stage took."""
+    """Write the seconds of each stage."""
     times = Path(config.output_folder) / "seconds.json"
     write_text(times, json.dumps(seconds, indent=1))
 
 
-def start_processes(run_opts: RunOptions) -> None:
+def _start_processes(run_opts: RunOptions) -> None:
     """Join the other processes where torchrun started several."""
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")  # srun sets it
     if int(tasks) > 1 and "LOCAL_RANK" not in os.environ:
@@ -235,7 +218,7 @@ def start_processes(run_opts: RunOptions) -> None:
         ) from error
 
 
-def make_output_folder(
+def _make_output_folder(
     config: RunConfig | LmRunConfig, path: str, overrides: str
 ) -> None:
     """Make it, with the log, the resolved YAML and the versions in it."""

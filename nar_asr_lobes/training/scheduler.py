@@ -27,26 +27,8 @@ def parameter_groups(
 ) -> list[dict]:
     """Group the parameters: vectors without decay, heads at their rate.
 
-    Arguments
-    ---------
-    model : torch.nn.Module
-        Its ``encoder`` learns at the schedule's rate.
-    head_lr_scale : float
-        Rate of all else, relative to that.
-    reinit_parts : sequence of str
-        Parts of the encoder that count as else; see ``is_pretrained``.
-
-    Returns
-    -------
-    list of dict
-        For an optimiser; ``WarmupCosine`` reads ``lr_scale``.
-
-    Example
-    -------
-    >>> model = nn.ModuleDict({"encoder": nn.Linear(2, 2)})
-    >>> groups = parameter_groups(model, 2.0)
-    >>> [(g["lr_scale"], g.get("weight_decay")) for g in groups]
-    [(1.0, None), (1.0, 0.0)]
+    ``encoder`` learns at the schedule's rate; all else, and ``reinit_parts``
+    of the encoder (see ``is_pretrained``), at ``head_lr_scale`` times it.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -148,7 +130,7 @@ class WarmupCosine:
         return lr
 
     def state_dict(self) -> dict:
-        """Give the position and what it depends on."""
+        """Give the position and the numbers it depends on."""
         return dict(vars(self))
 
     def load_state_dict(self, state: dict) -> None:

@@ -23,19 +23,9 @@ _SAME_SIGNAL_SECONDS = 1.0
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ends the run.
+    """A signal ends the run; ``status`` is the exit status a shell gives it.
 
-    Arguments
-    ---------
-    number : int
-        Of the signal; ``status`` is the exit status that a shell gives it.
-    step : int, optional
-        At which a training was saved.
-
-    Example
-    -------
-    >>> Interrupted(signal.SIGTERM).status, str(Interrupted(signal.SIGTERM))
-    (143, 'stopped by SIGTERM; the same command goes on')
+    ``step``: at which a training was saved.
     """
 
     def __init__(self, number: int, step: int | None = None):
@@ -60,7 +50,7 @@ def pending() -> int:
 
 @contextmanager
 def handled() -> Iterator[None]:
-    """Let a signal end what is inside by an ``Interrupted``.
+    """Let a signal end the body by an ``Interrupted``.
 
     Processes other than the main one wait for it in code that no handler can
     interrupt: there the signal ends the process.
@@ -80,7 +70,7 @@ def handled() -> Iterator[None]:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Let what is inside look at ``pending`` and end by itself.
+    """Let the body look at ``pending`` and end by itself.
 
     A second signal ends the process at once.
     """

@@ -12,9 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from nar_asr_lobes.dataio.manifest import Utterance, refuse
+from nar_asr_lobes.dataio.manifest import Utterance, read_lines, refuse
 from nar_asr_lobes.dataio.prepare import measure_files, visible_files
-from nar_asr_lobes.dataio.text.files import read_lines
 from nar_asr_lobes.errors import UserError
 
 _TRAIN = ("train-clean-100", "train-clean-360", "train-other-500")

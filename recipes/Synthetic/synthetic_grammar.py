@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from nar_asr_lobes.dataio.text.files import read_lines
+from nar_asr_lobes.dataio.manifest import read_lines
 from nar_asr_lobes.errors import UserError
 
 START = "sentence"

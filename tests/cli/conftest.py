@@ -5,7 +5,7 @@ import soundfile
 import torch
 
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
-from nar_asr_lobes.decoding.options import DecodingOptions
+from nar_asr_lobes.decoding.modes import DecodingOptions
 from nar_asr_lobes.inference.bundle import write_bundle
 from nar_asr_lobes.inference.bundle_files import BundleCard
 from nar_asr_lobes.lobes.model import ModelConfig, build_model

@@ -10,19 +10,19 @@ import yaml
 from nar_asr_lobes.cli.main import main
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
-from nar_asr_lobes.decoding.options import DecodingOptions
-from nar_asr_lobes.decoding.tuning.grid import (
+from nar_asr_lobes.decoding.modes import DecodingOptions
+from nar_asr_lobes.decoding.saved_posteriors import (
+    SavedPosteriors,
+    write_posteriors,
+)
+from nar_asr_lobes.decoding.tuning import (
     LM_WEIGHTS,
     TOKEN_BONUSES,
     tune_beam,
 )
-from nar_asr_lobes.decoding.tuning.posteriors import (
-    SavedPosteriors,
-    write_posteriors,
-)
 from nar_asr_lobes.inference.bundle import load_bundle, write_bundle
 from nar_asr_lobes.inference.bundle_files import BundleCard
-from nar_asr_lobes.lm.ngram.scorer import NgramLM
+from nar_asr_lobes.lm.ngram.lookup import NgramLM
 from nar_asr_lobes.lm.ngram.training import train_ngram
 
 TOKENIZER = CharTokenizer(" abn")

@@ -15,7 +15,7 @@ import torch
 from nar_asr_lobes.cli.main import main
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.inference.bundle import load_bundle
-from nar_asr_lobes.inference.formats import to_json, to_srt
+from nar_asr_lobes.inference.formats import _to_json, _to_srt
 from nar_asr_lobes.inference.transcriber import Transcriber
 
 
@@ -53,12 +53,12 @@ def test_several_files_are_named(transcribe, files, expected):
 def test_json_is_a_line_for_each_file(transcribe, files, expected):
     status, out, _ = transcribe(*files, "--format", "json")
     assert status == 0
-    assert out == "".join(map(to_json, expected))
+    assert out == "".join(map(_to_json, expected))
     assert [json.loads(line)["path"] for line in out.splitlines()] == files
 
 
 def test_srt_of_one_file(transcribe, files, expected):
-    assert transcribe(files[1], "--format", "srt")[1] == to_srt(expected[1])
+    assert transcribe(files[1], "--format", "srt")[1] == _to_srt(expected[1])
 
 
 def test_srt_of_several_files_needs_a_folder(transcribe, files, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nar_asr_lobes.cli.main import _parser
-from nar_asr_lobes.decoding.options import DecodingOptions
+from nar_asr_lobes.decoding.modes import DecodingOptions
 from nar_asr_lobes.training.hparams import load_run, parse_arguments
 from tests.consistency.import_rules import LEVELS
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nar_asr_lobes.dataio.augment import WaveAugment, add_noise, change_speed
+from nar_asr_lobes.dataio.augment import WaveAugment, _add_noise, _change_speed
 from nar_asr_lobes.errors import UserError
 
 
@@ -25,14 +25,14 @@ def peak_hertz(wav):
 @pytest.mark.parametrize("samples", [1, 999, 16000, 20011])
 @pytest.mark.parametrize("speed", [0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25])
 def test_speed_changes_the_length(speed, samples):
-    out = change_speed(tone(500, samples), speed)
+    out = _change_speed(tone(500, samples), speed)
     assert 0 <= len(out) - samples / speed < 1
     assert out.dtype == np.float32
 
 
 @pytest.mark.parametrize("speed", [0.9, 1.1])
 def test_speed_changes_the_pitch_and_not_the_level(speed):
-    out = change_speed(tone(500, 16000), speed)
+    out = _change_speed(tone(500, 16000), speed)
     assert abs(peak_hertz(out) - 500 * speed) < 1
     assert abs(np.abs(out[2000:-2000]).max() - 0.3) < 0.01
 
@@ -41,7 +41,7 @@ def test_speed_changes_the_pitch_and_not_the_level(speed):
 @pytest.mark.parametrize("wanted", [-5.0, 5.0, 30.0])
 def test_noise_has_the_wanted_level(wanted, samples):
     wav = tone(500, samples)
-    noisy = add_noise(wav, wanted, np.random.default_rng(1))
+    noisy = _add_noise(wav, wanted, np.random.default_rng(1))
     assert abs(snr_db(wav, noisy) - wanted) < 0.05
     assert noisy.dtype == np.float32
 
@@ -50,7 +50,7 @@ def test_noise_has_many_colours():
     shares = []
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        noise = add_noise(np.ones(16000, np.float32), 10.0, rng) - 1
+        noise = _add_noise(np.ones(16000, np.float32), 10.0, rng) - 1
         power = np.abs(np.fft.rfft(noise)) ** 2
         shares.append(power[:2000].sum() / power.sum())  # below 2 kHz
     assert min(shares) < 0.25 < 0.9 < max(shares)
@@ -60,8 +60,8 @@ def test_noise_has_many_colours():
 def test_silence_stays_silent_and_scraps_stay_finite(samples):
     rng = np.random.default_rng(0)
     silence = np.zeros(samples, np.float32)
-    assert not add_noise(silence, 10.0, rng).any()
-    assert np.isfinite(add_noise(silence + 0.5, 10.0, rng)).all()
+    assert not _add_noise(silence, 10.0, rng).any()
+    assert np.isfinite(_add_noise(silence + 0.5, 10.0, rng)).all()
 
 
 def test_the_seed_decides_everything():
@@ -79,7 +79,7 @@ def test_the_seed_decides_everything():
 def test_draws_follow_the_options():
     augment = WaveAugment(speeds=(0.9, 1.1), noise_prob=0.25, snr_db=(10, 20))
     wav = tone(500, 3000)
-    clean = {len(x): x for x in (change_speed(wav, s) for s in (0.9, 1.1))}
+    clean = {len(x): x for x in (_change_speed(wav, s) for s in (0.9, 1.1))}
     lengths, levels = [], []
     for seed in range(600):
         out = augment(wav, seed)

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from nar_asr_lobes.dataio.audio.margins import ctc_frames_needed
+from nar_asr_lobes.dataio.audio.silence import ctc_frames_needed
 from nar_asr_lobes.dataio.checks import (
     Finding,
     check_utterances,

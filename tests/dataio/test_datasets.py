@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from nar_asr_lobes.dataio.audio.margins import with_silence
 from nar_asr_lobes.dataio.audio.reading import read_audio
+from nar_asr_lobes.dataio.audio.silence import with_silence
 from nar_asr_lobes.dataio.augment import WaveAugment
 from nar_asr_lobes.dataio.batching import Sample, StepPlan, StepSampler
 from nar_asr_lobes.dataio.datasets import (

@@ -14,10 +14,10 @@ from nar_asr_lobes.dataio.datasets import SpeechDataset
 from nar_asr_lobes.dataio.manifest import Utterance, read_manifest
 from nar_asr_lobes.dataio.prepare import (
     UTTERANCE_COLUMNS,
-    cut_long,
+    _cut_long,
+    _read_tsv,
     measure_files,
     prepare_manifests,
-    read_tsv,
     tsv_utterances,
     visible_files,
 )
@@ -95,7 +95,7 @@ def test_tables_are_read_without_quoting(tmp_path):
     path = table(
         tmp_path, b"\xef\xbb\xbfid\ttext\textra", 'u1\tsay "hi\t', "", "u2\t\tx"
     )
-    rows = read_tsv(path, ["id", "text"])
+    rows = _read_tsv(path, ["id", "text"])
     assert [(r["id"], r["text"], r["extra"]) for r in rows] == [
         ("u1", 'say "hi', ""),
         ("u2", "", "x"),
@@ -105,19 +105,19 @@ def test_tables_are_read_without_quoting(tmp_path):
 
 def test_windows_line_ends(tmp_path):
     path = table(tmp_path, "id\ttext\r", "u1\thello\r")
-    assert read_tsv(path, ["text"])[0]["text"] == "hello"
+    assert _read_tsv(path, ["text"])[0]["text"] == "hello"
 
 
 def test_no_character_of_a_text_refuses_a_table(tmp_path, caplog):
     odd = LINE.replace("good", "good\u2028 \x85 \x0b\x1c")
     tabs = LINE.replace("good", "\tgood\t")
     path = table(tmp_path, "\ufeff" + HEADER, LINE, "", odd, "\t", LINE, tabs)
-    texts = [row["text"] for row in read_tsv(path, UTTERANCE_COLUMNS)]
+    texts = [row["text"] for row in _read_tsv(path, UTTERANCE_COLUMNS)]
     assert [" ".join(text.split()) for text in texts] == ["good morning"] * 4
     assert "1 lines have tabs in their text, taken as spaces" in caplog.text
     assert f"{path}:7: 8 fields instead of 6" in caplog.text
     middle = table(tmp_path, "id\ttext\tsplit", "u\ta\tb\tx", "v\tc\ty")
-    found = [(row["text"], row["split"]) for row in read_tsv(middle, ["id"])]
+    found = [(row["text"], row["split"]) for row in _read_tsv(middle, ["id"])]
     assert found == [("a b", "x"), ("c", "y")]
 
 
@@ -238,7 +238,7 @@ def test_a_name_that_is_no_text_is_named(tmp_path, caplog):
 def test_stretches_cover_a_long_file_and_do_not_overlap(books, caplog):
     rows = measure_files(visible_files(books), books)
     files = os.listdir(books / "one")
-    cut = cut_long(rows, 3, books)
+    cut = _cut_long(rows, 3, books)
     assert os.listdir(books / "one") == files
     assert cut[0] == rows[0]  # short enough
     assert "two/02" in caplog.text  # damaged behind its header: left out
@@ -283,7 +283,7 @@ def test_only_splits_without_transcripts_are_cut(books):
 
 def test_nothing_is_cut_into_stretches_below_two_seconds(books):
     rows = [Utterance("a", "one/01.flac", 7.3)]
-    assert cut_long(rows, 1.5, books) == rows
+    assert _cut_long(rows, 1.5, books) == rows
 
 
 def test_one_long_recording_is_a_pool_to_train_on(tmp_path, monkeypatch):

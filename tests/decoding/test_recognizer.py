@@ -16,8 +16,11 @@ from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.hotwords.tables import HotWords
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
 from nar_asr_lobes.decoding.mask_predict import MaskPredictOptions
-from nar_asr_lobes.decoding.modes import MODES, available_modes
-from nar_asr_lobes.decoding.options import DecodingOptions
+from nar_asr_lobes.decoding.modes import (
+    MODES,
+    DecodingOptions,
+    available_modes,
+)
 from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.decoding.rescore import RescoreOptions, rescore
 from nar_asr_lobes.errors import UserError

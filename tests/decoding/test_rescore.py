@@ -10,8 +10,8 @@ from nar_asr_lobes.decoding.encoded import take
 from nar_asr_lobes.decoding.hypotheses import BeamOptions, Hypothesis
 from nar_asr_lobes.decoding.rescore import (
     RescoreOptions,
+    _pseudo_log_likelihoods,
     ctc_scores,
-    pseudo_log_likelihoods,
     rescore,
 )
 from nar_asr_lobes.errors import UserError
@@ -70,7 +70,7 @@ def naive_pll(model, encoded, row, tokens, masks):
 def test_pll_equals_one_pass_per_mask(model, batch, masks):
     encoded = batch[2]
     for row in range(3):
-        scores = pseudo_log_likelihoods(model, encoded, row, SEQUENCES, masks)
+        scores = _pseudo_log_likelihoods(model, encoded, row, SEQUENCES, masks)
         expected = [
             naive_pll(model, encoded, row, tokens, masks)
             for tokens in SEQUENCES
@@ -89,9 +89,9 @@ def test_pll_is_one_decoder_pass(model, batch, monkeypatch):
         return decode(encoded, tokens, *others)
 
     monkeypatch.setattr(model, "decode", counting)
-    pseudo_log_likelihoods(model, batch[2], 0, SEQUENCES, 4)
+    _pseudo_log_likelihoods(model, batch[2], 0, SEQUENCES, 4)
     assert rows == [4 + 1 + 0 + 4 + 2]  # masks that hide nothing cost nothing
-    assert pseudo_log_likelihoods(model, batch[2], 0, [()], 4) == [0.0]
+    assert _pseudo_log_likelihoods(model, batch[2], 0, [()], 4) == [0.0]
     assert len(rows) == 1
 
 
@@ -99,7 +99,7 @@ def test_pll_is_one_decoder_pass(model, batch, monkeypatch):
 def test_many_candidates_are_scored_in_parts(model, batch, monkeypatch):
     """Ten of them would be a batch of 40 rows; two have room in one."""
     sequences = [(*tokens, 1 + i) for i in range(2) for tokens in SEQUENCES]
-    whole = pseudo_log_likelihoods(model, batch[2], 1, sequences)
+    whole = _pseudo_log_likelihoods(model, batch[2], 1, sequences)
     rows, decode = [], model.decode
 
     def counting(encoded, *others):
@@ -109,7 +109,7 @@ def test_many_candidates_are_scored_in_parts(model, batch, monkeypatch):
     monkeypatch.setattr(model, "decode", counting)
     frames = int(batch[2].lengths[1])
     monkeypatch.setattr(rescoring, "_FRAMES", 2 * 4 * frames + 1)
-    parts = pseudo_log_likelihoods(model, batch[2], 1, sequences)
+    parts = _pseudo_log_likelihoods(model, batch[2], 1, sequences)
     assert parts == pytest.approx(whole, abs=1e-4)
     assert len(rows) == 5 and max(rows) <= 2 * 4
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from nar_asr_lobes.dataio.audio.margins import with_silence
+from nar_asr_lobes.dataio.audio.silence import with_silence
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
-from nar_asr_lobes.decoding.options import DecodingOptions
+from nar_asr_lobes.decoding.modes import DecodingOptions
 from nar_asr_lobes.inference.bundle import write_bundle
-from nar_asr_lobes.inference.bundle_files import INDEX, BundleCard
+from nar_asr_lobes.inference.bundle_files import _INDEX, BundleCard
 from nar_asr_lobes.lm.neural import WEIGHTS, NeuralLM
 from nar_asr_lobes.lm.ngram.training import train_ngram
 from nar_asr_lobes.lobes.model import ModelConfig, build_model
@@ -118,10 +118,10 @@ def rehash():
     """Make the index of a bundle fit what its files hold now."""
 
     def write(folder):
-        index = json.loads((folder / INDEX).read_text())
+        index = json.loads((folder / _INDEX).read_text())
         index["sha256"] = {
             name: sha256(folder / name) for name in index["sha256"]
         }
-        (folder / INDEX).write_text(json.dumps(index))
+        (folder / _INDEX).write_text(json.dumps(index))
 
     return write

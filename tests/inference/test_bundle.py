@@ -11,13 +11,13 @@ import yaml
 
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer, train_tokenizer
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
-from nar_asr_lobes.decoding.options import DecodingOptions
+from nar_asr_lobes.decoding.modes import DecodingOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle import load_bundle, write_bundle
 from nar_asr_lobes.inference.bundle_files import BundleCard
 from nar_asr_lobes.lm.models import LmFiles
 from nar_asr_lobes.lm.neural import NeuralLM
-from nar_asr_lobes.lm.ngram.scorer import NgramLM
+from nar_asr_lobes.lm.ngram.lookup import NgramLM
 from nar_asr_lobes.lobes.model import ModelConfig, build_model
 
 OPTIONS = DecodingOptions(beam5_lm=BeamOptions(beam_size=3, lm_weight=0.7))

@@ -9,7 +9,7 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.metrics import score
 from nar_asr_lobes.evaluation.report import ModeResult, to_dict
 from nar_asr_lobes.inference.bundle_files import (
-    INDEX,
+    _INDEX,
     BundleCard,
     sealed_folder,
     verified_files,
@@ -34,7 +34,7 @@ def test_it_lists_what_was_written_and_leaves_nothing_else(target):
 def test_a_new_one_replaces_the_old_one(target):
     with sealed_folder(target) as temporary:
         write_text(temporary / "c", "three")
-    assert {path.name for path in target.iterdir()} == {"c", INDEX}
+    assert {path.name for path in target.iterdir()} == {"c", _INDEX}
     assert [path.name for path in target.parent.iterdir()] == ["bundle"]
 
 
@@ -123,16 +123,16 @@ def test_a_folder_without_an_index_is_no_bundle(tmp_path):
     ],
 )
 def test_a_damaged_index_is_named(target, content):
-    (target / INDEX).write_text(content)
+    (target / _INDEX).write_text(content)
     with pytest.raises(UserError, match="bundle.json: is damaged"):
         verified_files(target)
 
 
 def test_the_index_cannot_name_files_elsewhere(target):
-    index = json.loads((target / INDEX).read_text())
+    index = json.loads((target / _INDEX).read_text())
     (target.parent / "secret").write_text("one")  # the same SHA-256 as a
     index["sha256"]["../secret"] = index["sha256"]["a"]
-    (target / INDEX).write_text(json.dumps(index))
+    (target / _INDEX).write_text(json.dumps(index))
     with pytest.raises(UserError, match="secret: is missing"):
         verified_files(target)
 

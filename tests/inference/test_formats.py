@@ -6,7 +6,7 @@ import re
 import pytest
 
 from nar_asr_lobes.decoding.alignment import Word
-from nar_asr_lobes.inference.formats import to_json, to_srt, to_txt
+from nar_asr_lobes.inference.formats import _to_json, _to_srt, _to_txt
 from nar_asr_lobes.inference.transcriber import Transcript
 
 
@@ -43,11 +43,11 @@ def cues(found):
 
 
 def test_txt_is_the_text():
-    assert to_txt(transcript(("né", 0, 1), ("pas", 1, 2))) == "né pas\n"
+    assert _to_txt(transcript(("né", 0, 1), ("pas", 1, 2))) == "né pas\n"
 
 
 def test_json_is_one_line_with_times_in_seconds():
-    line = to_json(transcript(("né", 0.1234567, 1.0)))
+    line = _to_json(transcript(("né", 0.1234567, 1.0)))
     assert line.count("\n") == 1 and "né" in line
     assert json.loads(line) == {
         "path": "a.wav",
@@ -69,7 +69,7 @@ def test_json_is_one_line_with_times_in_seconds():
     ],
 )
 def test_srt_time_stamps(start, end, stamps):
-    assert to_srt(transcript(("no", start, end))) == f"1\n{stamps}\nno\n"
+    assert _to_srt(transcript(("no", start, end))) == f"1\n{stamps}\nno\n"
 
 
 @pytest.mark.parametrize(
@@ -100,12 +100,12 @@ def test_srt_time_stamps(start, end, stamps):
     ],
 )
 def test_srt_cues(words, expected):
-    assert cues(to_srt(transcript(*words))) == expected
+    assert cues(_to_srt(transcript(*words))) == expected
 
 
 def test_srt_of_a_long_talk_keeps_every_word_and_never_overlaps():
     words = steady(300, step=0.37) + steady(200, "ab", 0.9, 0.04, start=200)
-    found = cues(to_srt(transcript(*words)))
+    found = cues(_to_srt(transcript(*words)))
     shown = " ".join(line for _, _, lines in found for line in lines).split()
     assert shown == [text for text, _, _ in words]
     for start, end, lines in found:
@@ -123,7 +123,7 @@ def test_srt_without_spaces_shows_every_character_in_its_time():
         Word(character, 0.3 * i, 0.3 * i + 0.04, 0.9, space_before=i == 0)
         for i, character in enumerate(text)
     )
-    found = cues(to_srt(Transcript("a.wav", 24.0, text, words)))
+    found = cues(_to_srt(Transcript("a.wav", 24.0, text, words)))
     assert "".join("".join(lines) for _, _, lines in found) == text
     shown = 0
     for start, end, lines in found:

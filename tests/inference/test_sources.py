@@ -10,9 +10,8 @@ import pytest
 import soundfile
 import torch
 
-from nar_asr_lobes.dataio.audio.errors import AudioError
 from nar_asr_lobes.dataio.audio.reading import read_audio
-from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.errors import AudioError, UserError
 from nar_asr_lobes.inference.sources import open_source
 
 

@@ -5,10 +5,10 @@ import torch
 from torch.nn import functional as F
 
 from nar_asr_lobes.objectives.recognition import (
-    CtcTargets,
+    _cmlm_loss_sum,
+    _ctc_feasible,
+    _CtcTargets,
     _log_frequencies,
-    cmlm_loss_sum,
-    ctc_feasible,
 )
 
 
@@ -46,9 +46,9 @@ def test_loss_and_gradient_equal_all_paths():
     )
     (expected_gradient,) = torch.autograd.grad(expected, logits)
     tokens, token_lens = pad(targets)
-    keep = ctc_feasible(tokens, token_lens, lengths)
+    keep = _ctc_feasible(tokens, token_lens, lengths)
     assert keep.all()
-    loss = CtcTargets(tokens, token_lens, keep).loss_sum(
+    loss = _CtcTargets(tokens, token_lens, keep).loss_sum(
         logits.log_softmax(-1), lengths
     )
     (gradient,) = torch.autograd.grad(loss, logits)
@@ -76,8 +76,8 @@ def test_loss_equals_torch_one_by_one():
         )
         for row, length, target in zip(log_probs, lengths, targets, strict=True)
     )
-    keep = ctc_feasible(tokens, token_lens, lengths)
-    loss = CtcTargets(tokens, token_lens, keep).loss_sum(log_probs, lengths)
+    keep = _ctc_feasible(tokens, token_lens, lengths)
+    loss = _CtcTargets(tokens, token_lens, keep).loss_sum(log_probs, lengths)
     torch.testing.assert_close(loss, expected)
 
 
@@ -93,7 +93,7 @@ def test_feasible_is_what_some_path_spells():
             for target in itertools.product((1, 2), repeat=size)
         ]
         tokens, token_lens = pad(targets)
-        feasible = ctc_feasible(
+        feasible = _ctc_feasible(
             tokens, token_lens, torch.full((len(targets),), frames)
         )
         assert feasible.tolist() == [t in spelled for t in targets]
@@ -102,7 +102,7 @@ def test_feasible_is_what_some_path_spells():
 def test_repeats_in_the_padding_do_not_count():
     tokens = torch.tensor([[1, 2, 0, 0, 0]])
     two = torch.tensor([2])
-    assert ctc_feasible(tokens, two, two).tolist() == [True]
+    assert _ctc_feasible(tokens, two, two).tolist() == [True]
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_what_cannot_be_aligned_is_nothing(target, frames):
     logits = torch.randn(2, 6, 3, requires_grad=True)
     lengths = torch.tensor([6, frames])
     tokens, token_lens = pad([(1, 2), target])
-    keep = ctc_feasible(tokens, token_lens, lengths)
+    keep = _ctc_feasible(tokens, token_lens, lengths)
     assert keep.tolist() == [True, False]
-    loss = CtcTargets(tokens, token_lens, keep).loss_sum(
+    loss = _CtcTargets(tokens, token_lens, keep).loss_sum(
         logits.log_softmax(-1), lengths
     )
     loss.backward()
@@ -128,9 +128,9 @@ def test_what_cannot_be_aligned_is_nothing(target, frames):
 def test_none_kept_is_zero_with_a_gradient_of_zero():
     logits = torch.randn(1, 3, 3, requires_grad=True)
     one = torch.tensor([1])
-    loss = CtcTargets(torch.tensor([[1]]), one, torch.tensor([False])).loss_sum(
-        logits.log_softmax(-1), torch.tensor([3])
-    )
+    loss = _CtcTargets(
+        torch.tensor([[1]]), one, torch.tensor([False])
+    ).loss_sum(logits.log_softmax(-1), torch.tensor([3]))
     loss.backward()
     assert loss.item() == 0 and not logits.grad.any()
 
@@ -139,7 +139,7 @@ def test_padding_frames_get_no_gradient():
     logits = torch.randn(1, 6, 3, requires_grad=True)
     one = torch.tensor([1])
     keep = torch.tensor([True])
-    CtcTargets(one[None], one, keep).loss_sum(
+    _CtcTargets(one[None], one, keep).loss_sum(
         logits.log_softmax(-1), torch.tensor([4])
     ).backward()
     assert logits.grad[0, :4].any() and not logits.grad[0, 4:].any()
@@ -166,7 +166,7 @@ def test_loss_and_gradient_equal_torch_on_the_tokens(smoothing):
     (expected_gradient,) = torch.autograd.grad(expected, logits)
     blank = torch.full((40, 1), -torch.inf)
     log_probs = torch.cat([blank, logits.log_softmax(-1)], -1)
-    loss = cmlm_loss_sum(log_probs, targets, smoothing)
+    loss = _cmlm_loss_sum(log_probs, targets, smoothing)
     (gradient,) = torch.autograd.grad(loss, logits)
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(gradient, expected_gradient, atol=1e-6, rtol=0)
@@ -175,6 +175,6 @@ def test_loss_and_gradient_equal_torch_on_the_tokens(smoothing):
 def test_no_masked_token_is_zero_with_a_gradient():
     log_probs = torch.zeros(0, 8, requires_grad=True)
     targets = torch.zeros(0, dtype=torch.long)
-    loss = cmlm_loss_sum(log_probs, targets, 0.1)
+    loss = _cmlm_loss_sum(log_probs, targets, 0.1)
     loss.backward()
     assert loss.item() == 0 and log_probs.grad.shape == (0, 8)

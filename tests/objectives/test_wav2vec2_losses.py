@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from nar_asr_lobes.objectives.wav2vec2 import (
-    diversity_loss,
-    draw_distractors,
-    info_nce,
+    _diversity_loss,
+    _draw_distractors,
+    _info_nce,
 )
 
 
@@ -21,7 +21,7 @@ def test_no_frame_is_its_own_distractor_at_any_length_and_seed(number):
     for seed in range(25):
         counts = [0, *range(2, 41)]
         seeds = range(100 * seed, 100 * seed + len(counts))
-        table = draw_distractors(seeds, counts, number)
+        table = _draw_distractors(seeds, counts, number)
         assert table.shape == (len(counts), 40, 40)
         assert not table.diagonal(dim1=1, dim2=2).any()
         for rows, count in zip(table, counts, strict=True):
@@ -31,7 +31,7 @@ def test_no_frame_is_its_own_distractor_at_any_length_and_seed(number):
 
 def test_every_other_frame_is_as_likely():
     draws = torch.stack(
-        [draw_distractors([seed], [5], 1000)[0] for seed in range(40)]
+        [_draw_distractors([seed], [5], 1000)[0] for seed in range(40)]
     ).double()
     shares = draws.mean(0) / 1000
     # 40,000 draws of probability 1/4: a standard deviation of 0.0022.
@@ -40,16 +40,16 @@ def test_every_other_frame_is_as_likely():
 
 
 def test_draws_come_from_the_seed_whatever_the_batch():
-    whole = draw_distractors([4, 5, 6], [9, 3, 12], 10)
+    whole = _draw_distractors([4, 5, 6], [9, 3, 12], 10)
     for row, (seed, count) in enumerate([(4, 9), (5, 3), (6, 12)]):
-        alone = draw_distractors([seed], [count], 10)[0]
+        alone = _draw_distractors([seed], [count], 10)[0]
         assert torch.equal(whole[row, :count, :count], alone)
-    other = draw_distractors([7], [9], 10)[0]
+    other = _draw_distractors([7], [9], 10)[0]
     assert not torch.equal(whole[0, :9, :9], other)
 
 
 def test_no_predicted_frames_give_a_table_of_zeros():
-    assert draw_distractors([1, 2], [0, 0], 5).tolist() == [[[0]], [[0]]]
+    assert _draw_distractors([1, 2], [0, 0], 5).tolist() == [[[0]], [[0]]]
 
 
 def by_hand(contexts, targets, codes, table, temperature):
@@ -78,8 +78,8 @@ def test_the_loss_is_that_of_the_paper(kinds):
     counts = [6, 0, 2]
     contexts, targets = torch.randn(2, 3, 6, 8)
     codes = torch.randint(kinds, (3, 6, 2))
-    table = draw_distractors([1, 2, 3], counts, 9)
-    found_loss, found_hits = info_nce(contexts, targets, codes, table, 0.3)
+    table = _draw_distractors([1, 2, 3], counts, 9)
+    found_loss, found_hits = _info_nce(contexts, targets, codes, table, 0.3)
     loss = hits = 0
     for row, count in enumerate(counts):
         rows = (x[row, :count] for x in (contexts, targets, codes, table))
@@ -97,7 +97,7 @@ def test_two_frames_by_hand():
     targets = torch.tensor([[[3.0, 4.0], [4.0, 3.0]]])
     table = torch.tensor([[[0, 2], [1, 0]]])
     codes = torch.tensor([[[0, 1], [1, 1]]])
-    found_loss, found_hits = info_nce(contexts, targets, codes, table, 0.5)
+    found_loss, found_hits = _info_nce(contexts, targets, codes, table, 0.5)
     first = math.log(math.exp(1.2) + 2 * math.exp(1.6)) - 1.2
     second = math.log(math.exp(1.2) + math.exp(1.6)) - 1.2
     assert found_loss[0].tolist() == pytest.approx([first, second], rel=1e-6)
@@ -108,9 +108,9 @@ def test_padding_adds_nothing_to_the_gradient():
     contexts = torch.randn(1, 5, 4, requires_grad=True)
     targets = torch.randn(1, 5, 4, requires_grad=True)
     table = torch.zeros(1, 5, 5, dtype=torch.int16)
-    table[:, :3, :3] = draw_distractors([3], [3], 10)
+    table[:, :3, :3] = _draw_distractors([3], [3], 10)
     codes = torch.arange(5).view(1, 5, 1)
-    info_nce(contexts, targets, codes, table)[0].sum().backward()
+    _info_nce(contexts, targets, codes, table)[0].sum().backward()
     for gradient in (contexts.grad, targets.grad):
         assert gradient[0, :3].any() and not gradient[0, 3:].any()
 
@@ -118,22 +118,22 @@ def test_padding_adds_nothing_to_the_gradient():
 def test_the_loss_is_of_float32_in_mixed_precision():
     contexts, targets = torch.randn(2, 2, 6, 8)
     codes = torch.arange(12).view(2, 6, 1)
-    table = draw_distractors([1, 2], [6, 6], 20)
-    plain = info_nce(contexts, targets, codes, table)[0]
+    table = _draw_distractors([1, 2], [6, 6], 20)
+    plain = _info_nce(contexts, targets, codes, table)[0]
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = info_nce(contexts, targets, codes, table)[0]
+        mixed = _info_nce(contexts, targets, codes, table)[0]
     assert torch.equal(plain, mixed)
 
 
 def test_the_diversity_loss_is_zero_for_equal_use_and_pulls_towards_it():
-    assert diversity_loss(torch.full((2, 8), 1 / 8)).item() == pytest.approx(
+    assert _diversity_loss(torch.full((2, 8), 1 / 8)).item() == pytest.approx(
         0, abs=1e-5
     )
     one = torch.eye(8)[:2]
-    assert diversity_loss(one).item() == pytest.approx(7 / 8, abs=1e-5)
+    assert _diversity_loss(one).item() == pytest.approx(7 / 8, abs=1e-5)
     scores = torch.tensor([[2.0, 0.0, -1.0]], requires_grad=True)
-    diversity_loss(scores.softmax(-1)).backward()
+    _diversity_loss(scores.softmax(-1)).backward()
     assert scores.grad[0, 0] > 0 > scores.grad[0, 2]
     certain = torch.eye(3)[:1].requires_grad_()
-    diversity_loss(certain).backward()
+    _diversity_loss(certain).backward()
     assert certain.grad.isfinite().all()

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.pretrained.encoder import read_published_config
+from nar_asr_lobes.pretrained.encoder import _read_published_config
 from tests.published_models import PUBLISHED, SIZES
 
 SMALL = {
@@ -27,7 +27,7 @@ def write(folder, name="config.json", **values):
 def read(folder, **changes):
     values = {"model_type": "wav2vec2", **SMALL, **changes}
     kept = {key: value for key, value in values.items() if value != "absent"}
-    return read_published_config(write(folder, **kept))
+    return _read_published_config(write(folder, **kept))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -36,7 +36,9 @@ def test_absent_keys_have_the_defaults_of_transformers(name, tmp_path):
     whole = config(**{**SIZES, **changes}).to_dict()
     short = {"model_type": config.model_type, **SIZES, **changes}
     found = [
-        read_published_config(write(tmp_path, **json.loads(json.dumps(values))))
+        _read_published_config(
+            write(tmp_path, **json.loads(json.dumps(values)))
+        )
         for values in (whole, short)
     ]
     assert found[0] == found[1]
@@ -48,7 +50,7 @@ def test_a_byte_order_mark_is_skipped(tmp_path):
     wanted = read(tmp_path)
     path = tmp_path / "config.json"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert read_published_config(tmp_path) == wanted
+    assert _read_published_config(tmp_path) == wanted
 
 
 @pytest.mark.parametrize(
@@ -85,11 +87,11 @@ def test_what_we_cannot_compute_with_is_refused(changes, message, tmp_path):
 
 def test_files_that_cannot_be_read_are_told(tmp_path):
     with pytest.raises(UserError, match="holds no config.json; name a folder"):
-        read_published_config(tmp_path)
+        _read_published_config(tmp_path)
     for text, message in (("{", "be read as JSON"), ("[]", "holds no keys")):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(UserError, match=f"config.json: .*{message}"):
-            read_published_config(tmp_path)
+            _read_published_config(tmp_path)
 
 
 def test_the_audio_is_as_its_file_says(tmp_path):
@@ -107,7 +109,7 @@ def test_the_audio_is_as_its_file_says(tmp_path):
     found = read(tmp_path)
     assert found.model.normalize_audio
     assert found.audio == "normalised (preprocessor_config.json)"
-    assert not read_published_config(tmp_path, False).model.normalize_audio
+    assert not _read_published_config(tmp_path, False).model.normalize_audio
 
 
 @pytest.mark.parametrize(

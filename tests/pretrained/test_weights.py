@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.pretrained.encoder import read_published_config
+from nar_asr_lobes.pretrained.encoder import _read_published_config
 from nar_asr_lobes.pretrained.weights import encoder_state, read_tensors
 from tests.published_models import PUBLISHED, make_published, save_published
 
@@ -29,7 +29,7 @@ def tensors(source):
 
 
 def convert(source, tensors):
-    published = read_published_config(source)
+    published = _read_published_config(source)
     return encoder_state(tensors, published.model, "wavlm", "a.safetensors")[0]
 
 
@@ -37,7 +37,7 @@ def convert(source, tensors):
 def test_no_tensor_can_be_missing_or_too_many(name, tmp_path):
     kind = name.partition("-")[0]
     source = save_published(make_published(name), tmp_path)
-    published = read_published_config(source)
+    published = _read_published_config(source)
     tensors = read_tensors(source)[1]
     state, _ = encoder_state(tensors, published.model, kind, "")
     heads = re.compile("lm_head|quant|project|masked_|classifier|layer_wei")

@@ -9,16 +9,15 @@ import pytest
 import torch
 
 from nar_asr_lobes.dataio.manifest import read_manifest
-from nar_asr_lobes.decoding.modes import MODES
-from nar_asr_lobes.decoding.options import DecodingOptions
-from nar_asr_lobes.decoding.tuning.posteriors import (
+from nar_asr_lobes.decoding.modes import MODES, DecodingOptions
+from nar_asr_lobes.decoding.saved_posteriors import (
     SUFFIX,
     read_posteriors,
 )
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.inference.transcriber import Transcriber
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from nar_asr_lobes.training.hparams import load_run, read_yaml
+from nar_asr_lobes.training.hparams import _read_yaml, load_run
 from nar_asr_lobes.training.scheduler import WarmupCosine
 from tests.recipes.librispeech_tree import (
     make_arabic_commands,
@@ -101,7 +100,7 @@ def test_yaml_runs_to_the_end(runs, recipe, task):
     assert outcome.code == 0, outcome.err
     assert "Traceback" not in outcome.err
     assert (folder / "left_out.txt").read_text() == ""
-    resolved = read_yaml(folder / "hyperparams.yaml")
+    resolved = _read_yaml(folder / "hyperparams.yaml")
     assert resolved["output_folder"] == str(folder)
     assert "prepare: done in" in (folder / "log.txt").read_text()
     if task != "evaluate":

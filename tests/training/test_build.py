@@ -98,7 +98,7 @@ def test_the_estimate_is_what_checkpoints_take(kind, tmp_path, tone_clips):
     [checkpoint] = (tmp_path / "checkpoints").iterdir()
     size = sum(file.stat().st_size for file in checkpoint.iterdir())
     config = RunConfig(kind, "data", str(tmp_path), logging=LogConfig())
-    need = build.space_needed(config, brain.model)
+    need = build._space_needed(config, brain.model)
     bundles = 2 * (checkpoint / "model.pt").stat().st_size
     most = 4 * size + bundles * (kind == "finetune")
     assert 0.8 * most < need <= most
@@ -107,7 +107,7 @@ def test_the_estimate_is_what_checkpoints_take(kind, tmp_path, tone_clips):
 def test_too_little_space_is_told(tmp_path, tone_clips, monkeypatch, caplog):
     brain = tiny_brain("pretrain", tmp_path / "checkpoints", 1)
     config = RunConfig("pretrain", "data", str(tmp_path), logging=LogConfig())
-    need = build.space_needed(config, brain.model)
+    need = build._space_needed(config, brain.model)
     monkeypatch.setattr(build, "free_space", lambda path: need - 1)
     build.warn_of_space(config, brain.model)
     told = build.describe_size(need)

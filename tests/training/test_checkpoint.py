@@ -18,8 +18,8 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.training.checkpoint import (
     MAY_CHANGE,
     CheckpointFolder,
+    _set_random_state,
     random_state,
-    set_random_state,
 )
 
 SIZE = 30_000
@@ -368,5 +368,5 @@ def test_random_streams_go_on_where_they_were(tmp_path):
     first = draw()
     assert draw() != first
     random.seed(9), np.random.seed(9), torch.manual_seed(9)
-    set_random_state(torch.load(tmp_path / "random.pt", weights_only=True))
+    _set_random_state(torch.load(tmp_path / "random.pt", weights_only=True))
     assert draw() == first

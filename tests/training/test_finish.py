@@ -13,13 +13,13 @@ from nar_asr_lobes.dataio.audio.reading import read_audio
 from nar_asr_lobes.dataio.manifest import read_manifest
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer, load_tokenizer
 from nar_asr_lobes.decoding.modes import MODES
-from nar_asr_lobes.decoding.tuning.posteriors import (
+from nar_asr_lobes.decoding.saved_posteriors import (
     SUFFIX,
     read_posteriors,
 )
 from nar_asr_lobes.inference.bundle import load_bundle
-from nar_asr_lobes.inference.bundle_files import INDEX
-from nar_asr_lobes.lm.ngram.scorer import NgramLM
+from nar_asr_lobes.inference.bundle_files import _INDEX
+from nar_asr_lobes.lm.ngram.lookup import NgramLM
 from nar_asr_lobes.lm.ngram.training import train_ngram
 from nar_asr_lobes.storage import sha256
 from nar_asr_lobes.training import finish
@@ -163,9 +163,9 @@ def swap_lm(bundle):
 
 def swap_lm_and_hashes(bundle):
     swap_lm(bundle)
-    index = json.loads((bundle / INDEX).read_text())
+    index = json.loads((bundle / _INDEX).read_text())
     index["sha256"] = {name: sha256(bundle / name) for name in index["sha256"]}
-    (bundle / INDEX).write_text(json.dumps(index))
+    (bundle / _INDEX).write_text(json.dumps(index))
 
 
 def lose_tokenizer(bundle):

@@ -11,7 +11,7 @@ from speechbrain.utils.train_logger import FileTrainLogger
 
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from nar_asr_lobes.training.progress import LenientLogger, tell_lost_lines
+from nar_asr_lobes.training.progress import _LenientLogger, tell_lost_lines
 from tests.recipes.running import RECIPES
 from tests.training.runs import make_brain, make_loader
 from tests.training.tiny_recipe import copy_of, finished_runs, run_tiny
@@ -108,7 +108,7 @@ def test_a_lost_line_of_the_training_log_stops_no_training(
     tmp_path, tone_clips, caplog
 ):
     # takes no byte
-    logger = LenientLogger(FileTrainLogger("/dev/full"), "/dev/full")
+    logger = _LenientLogger(FileTrainLogger("/dev/full"), "/dev/full")
     options = {"log_interval": 1, "train_logger": logger}
     brain = make_brain("pretrain", tmp_path, 2, **options)
     brain.fit(make_loader("pretrain", tone_clips, 2))

@@ -11,14 +11,13 @@ from torch.distributed.run import get_args_parser
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.objectives.wav2vec2 import Wav2Vec2Objective
-from nar_asr_lobes.training.config import RunConfig
+from nar_asr_lobes.training.config import LmRunConfig, RunConfig
 from nar_asr_lobes.training.hparams import (
+    _read_yaml,
     load_run,
     parse_arguments,
-    read_yaml,
     resolve_yaml,
 )
-from nar_asr_lobes.training.lm.config import LmRunConfig
 
 
 def test_the_rest_are_overrides_as_yaml():
@@ -114,7 +113,7 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 @pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*/hparams/eval*.yaml")))
 def test_an_evaluation_takes_another_language_model_and_weights(recipe):
     given = "data_folder: a\nlm: {ngram: b}\ndecoding: {beam: {beam_size: 9}}"
-    values = read_yaml(recipe, given)
+    values = _read_yaml(recipe, given)
     assert values["lm"] == {"ngram": "b"}
     assert values["decoding"] == {"beam": {"beam_size": 9}}
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
+from nar_asr_lobes.decoding import tuning
 from nar_asr_lobes.decoding.modes import MODES
-from nar_asr_lobes.decoding.tuning import grid
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.lm.neural import WEIGHTS, NeuralLM
 from nar_asr_lobes.lm.ngram.training import train_ngram
@@ -47,7 +47,7 @@ def ended_again(finished, tokenizer, tmp_path_factory):
     neural = save_lm(folder / "lm", tokenizer)
     option = f"--lm={{neural: {neural}, tune: True}}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grid, "NEURAL_WEIGHTS", (0.5,))
+        patch.setattr(tuning, "_NEURAL_WEIGHTS", (0.5,))
         return folder, run_tiny(folder, "finetune", option)
 
 

@@ -11,7 +11,7 @@ from nar_asr_lobes.training.progress import (
     Progress,
     Timer,
     TrainLog,
-    describe_step,
+    _describe_step,
     make_logger,
 )
 from nar_asr_lobes.training.scheduler import WarmupCosine
@@ -78,7 +78,7 @@ def test_a_terminal_gets_a_bar_and_no_lines(monkeypatch, caplog):
 
 
 def test_steps_that_were_all_skipped_have_no_loss():
-    assert describe_step({"lr": 1e-3}, 0.0, 1.0) == (
+    assert _describe_step({"lr": 1e-3}, 0.0, 1.0) == (
         "loss nan lr 1.0e-03 norm nan"
     )
 

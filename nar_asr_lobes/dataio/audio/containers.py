@@ -11,7 +11,7 @@ import struct
 import zlib
 from typing import BinaryIO
 
-from nar_asr_lobes.dataio.audio.errors import cut_short, damaged
+from nar_asr_lobes.errors import cut_short, damaged
 
 # First bytes: where the chunks begin, bytes of a name, type of a size, name
 # of the samples' chunk, bytes of the chunk's header that its size includes.
@@ -22,7 +22,7 @@ _CHUNKS = {
     b"FORM": (12, 4, ">I", b"SSND", 0),
     b"riff": (40, 16, "<Q", b"data\xf3\xac\xd3\x11", 24),
 }
-# Sizes that a writer states who cannot go back: all ones, and what sox has.
+# Sizes from a writer that cannot seek back: all ones, and sox's own.
 _UNKNOWN = (range(0x7FFF0000, 0x80000001), range(0xFFFF0000, 0x100000000))
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
@@ -36,7 +36,7 @@ class Part(io.RawIOBase):
     start, end : int
         First byte and the one behind the last.
     patches : dict of int to bytes
-        What to read instead, by position in the part.
+        Replacements, by position in the part.
     """
 
     def __init__(

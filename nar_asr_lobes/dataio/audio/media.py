@@ -23,7 +23,7 @@ from nar_asr_lobes.dataio.audio.containers import (
     mp3_frames,
     ogg_parts,
 )
-from nar_asr_lobes.dataio.audio.errors import (
+from nar_asr_lobes.errors import (
     AudioError,
     audio_error,
     cut_short,
@@ -114,7 +114,7 @@ class _Sequential(soundfile.SoundFile):
 def _open_soundfile(
     path: str, file, warnings: list[AudioError], stack: ExitStack
 ) -> Media | None:
-    """Open what libsndfile reads to its end; None for other files."""
+    """Open a file that libsndfile reads to its end; None for others."""
     head = file.read(4)
     if head[:3] == b"ID3" or (head[:1] == b"\xff" and head[1] >= 0xE0):
         return None  # MP3, AAC
@@ -182,7 +182,7 @@ def _check_promise(
     sound: soundfile.SoundFile,
     warnings: list[AudioError],
 ) -> None:
-    """Compare the size that a header states with what the file holds."""
+    """Compare the size in a header with the file's."""
     start, size = samples
     there = file.seek(0, os.SEEK_END) - start
     if there < size:
@@ -214,7 +214,7 @@ def _sound_pieces(
     start = sound.tell()
     left = sound.frames - start
     while left > 0:
-        # No larger than what is there: a caller may keep it.
+        # No larger than the samples left: a caller may keep it.
         out = np.empty((min(size, left), sound.channels), np.float32)
         found = sound.read(out=out)
         if not len(found):
@@ -234,7 +234,7 @@ def piece_frames(rate: int, channels: int) -> int:
 def _open_av(
     path: str, file, warnings: list[AudioError], stack: ExitStack
 ) -> Media:
-    """Open what FFmpeg's libraries read."""
+    """Open a file with FFmpeg's libraries."""
     import av  # needed by few runs, and not by every worker
 
     try:

@@ -2,7 +2,7 @@
 
     file -> decoder -> check -> one channel -> resample -> blocks -> wav [S]
 
-Nothing is allocated for what a header claims, because a damaged one can claim
+Nothing is allocated by the length in a header, because a damaged one can claim
 terabytes; and files that end early are refused, because decoders read a halved
 file without a word.
 """
@@ -17,7 +17,6 @@ from itertools import groupby
 
 import numpy as np
 
-from nar_asr_lobes.dataio.audio.errors import AudioError, audio_error
 from nar_asr_lobes.dataio.audio.media import Media, open_media, piece_frames
 from nar_asr_lobes.dataio.audio.waveform import (
     SAMPLE_RATE,
@@ -26,9 +25,10 @@ from nar_asr_lobes.dataio.audio.waveform import (
     rate_ratio,
     resample_blocks,
 )
+from nar_asr_lobes.errors import AudioError, audio_error
 
 MAX_SECONDS = 3600.0
-MAX_AMPLITUDE = 8.0  # full scale is 1; beyond 8 the file is damaged
+_MAX_AMPLITUDE = 8.0  # full scale is 1; beyond 8 the file is damaged
 
 _RATES = (1000, 768000)  # Hz; outside, the header is damaged
 _EDGE = SAMPLE_RATE // 100  # samples at a cut that the resampling changes
@@ -157,7 +157,7 @@ class AudioStream:
         Any format, rate and number of channels. The channels are averaged,
         or, where they cancel each other, the loudest is taken.
     max_seconds : float
-        Longest length accepted of what is read.
+        Longest length accepted of the part that is read.
     start : float
         Seconds of the file to pass over.
     seconds : float or None
@@ -289,8 +289,8 @@ def audio_blocks(
     Yields
     ------
     numpy.ndarray
-        float32, mono, 16 kHz, a few seconds; joined, they are what
-        `read_audio` returns.
+        float32, mono, 16 kHz, a few seconds; joined, they equal
+        the result of `read_audio`.
 
     Raises
     ------
@@ -324,7 +324,7 @@ def read_audio(
         of channels. They are averaged, or, where they cancel each other, the
         loudest is taken.
     max_seconds : float
-        Longest length accepted of what is read.
+        Longest length accepted of the part that is read.
     start : float
         Seconds of the file to pass over.
     seconds : float or None
@@ -403,10 +403,10 @@ def _check_samples(path: str, wav: np.ndarray) -> None:
             "has samples that are not finite numbers (NaN or infinite)",
             "export it again or leave it out",
         )
-    if peak > MAX_AMPLITUDE:
+    if peak > _MAX_AMPLITUDE:
         raise audio_error(
             path,
-            f"has samples beyond {MAX_AMPLITUDE:g} times full scale",
+            f"has samples beyond {_MAX_AMPLITUDE:g} times full scale",
             "scale it to the range -1 to 1 or leave it out",
             f"peak {peak:.3g}",
         )

@@ -1,19 +1,25 @@
-"""Long audio in pieces short enough for the model, cut where it is quiet.
+"""Silence: cuts of long audio at quiet places, and margins of short clips.
 
     wav [S] -> loudness of each 10 ms -> mean over 200 ms -> quietest places
 
 Every sample is in exactly one piece.
+
+At 25 Hz a word of 0.3 s has 4 frames and CTC needs one for each character.
+A clip below ``SHORTEST`` samples gets silence on both sides up to it, by its
+length alone, so that training, evaluation and transcription do the same.
+Where the transcript is known and needs still more frames, training adds them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
-from nar_asr_lobes.dataio.audio.reading import SAMPLE_RATE
+from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 
-MAX_CHUNK_SECONDS = 25.0
+_MAX_CHUNK_SECONDS = 25.0
 
 _STEP = SAMPLE_RATE // 100  # samples; cuts fall on multiples of it
 # A mean over 200 ms tells a pause from the closure of a "t" inside a word.
@@ -21,7 +27,7 @@ _HALF_WINDOW = 10  # steps before a cut, and as many behind it
 
 
 def cut_at_quiet(
-    blocks: Iterable[np.ndarray], max_seconds: float = MAX_CHUNK_SECONDS
+    blocks: Iterable[np.ndarray], max_seconds: float = _MAX_CHUNK_SECONDS
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Cut audio that comes in blocks at its quietest places.
 
@@ -71,28 +77,10 @@ def cut_at_quiet(
     yield start, held
 
 
-def split_at_quiet(
-    wav: np.ndarray, max_seconds: float = MAX_CHUNK_SECONDS
+def _split_at_quiet(
+    wav: np.ndarray, max_seconds: float = _MAX_CHUNK_SECONDS
 ) -> list[tuple[int, int]]:
-    """Cut audio at its quietest places.
-
-    Arguments
-    ---------
-    wav : numpy.ndarray
-        16 kHz samples [S], mono.
-    max_seconds : float
-        As in `cut_at_quiet`.
-
-    Returns
-    -------
-    list of (int, int)
-        First sample of each piece and the first one behind it.
-
-    Example
-    -------
-    >>> split_at_quiet(np.zeros(5 * SAMPLE_RATE), max_seconds=4)
-    [(0, 64000), (64000, 80000)]
-    """
+    """Cut audio at its quietest places."""
     return [
         (start, start + len(piece))
         for start, piece in cut_at_quiet([wav], max_seconds)
@@ -101,7 +89,7 @@ def split_at_quiet(
 
 def _quietest(wav: np.ndarray, longest: int) -> int:
     """Find where to end the first piece of audio longer than one."""
-    # What is left over shall be more than a snippet of a word.
+    # The remainder shall be more than a snippet of a word.
     high = min(longest, len(wav) - longest // 10) // _STEP
     low = -(-(longest // 2) // _STEP)
     steps = wav[(low - _HALF_WINDOW) * _STEP : (high + _HALF_WINDOW) * _STEP]
@@ -112,3 +100,119 @@ def _quietest(wav: np.ndarray, longest: int) -> int:
     )
     # The latest of equals, so that silence gives few pieces.
     return (high - int(loudness[::-1].argmin())) * _STEP
+
+
+# 16 frames at 25 Hz, which end at the last sample: 21 tokens a second. More
+# silence than that makes the learning slower.
+SHORTEST = 12280
+
+# CTC frames a second that speech can need; far more is another file's text.
+_MAX_FRAME_RATE = 50
+
+
+def silence_before(samples: int, least: int = SHORTEST) -> int:
+    """Count the samples of silence that `with_silence` puts before a clip."""
+    return max(0, least - samples) // 2
+
+
+def with_silence(wav: np.ndarray, least: int = SHORTEST) -> np.ndarray:
+    """Put silence before and behind a clip that is too short.
+
+    Arguments
+    ---------
+    wav : numpy.ndarray
+        Samples [S] at 16 kHz.
+    least : int
+        Samples that the result has at least.
+
+    Returns
+    -------
+    numpy.ndarray
+        The same array where it is long enough. The silence is at the clip's
+        mean: a step at its edges would be a click.
+
+    Example
+    -------
+    >>> with_silence(np.array([1.0, 3.0]), least=5)
+    array([2., 1., 3., 2., 2.])
+    """
+    before = silence_before(len(wav), least)
+    behind = max(0, least - len(wav)) - before
+    if not behind:
+        return wav
+    return np.pad(wav, (before, behind), constant_values=wav.mean())
+
+
+def ctc_frames_needed(tokens: Sequence[int]) -> int:
+    """Count the frames CTC needs at least for a target.
+
+    Arguments
+    ---------
+    tokens : sequence of int
+        The target's ids.
+
+    Returns
+    -------
+    int
+        One frame a token, and one blank between equal neighbours.
+
+    Example
+    -------
+    >>> ctc_frames_needed([5, 5, 7])
+    4
+    """
+    return len(tokens) + sum(a == b for a, b in pairwise(tokens))
+
+
+def target_fits(needed: int, samples: int, frames: int) -> bool:
+    """Tell whether CTC can align a target, silence added where need be.
+
+    Arguments
+    ---------
+    needed : int
+        Frames that the target needs; see `ctc_frames_needed`.
+    samples : int
+        Samples of the clip at 16 kHz, without silence.
+    frames : int
+        Frames of the clip with its silence.
+
+    Returns
+    -------
+    bool
+        False for a target that not even the fastest speech could have.
+
+    Example
+    -------
+    >>> [target_fits(n, samples=16000, frames=21) for n in (21, 50, 51)]
+    [True, True, False]
+    """
+    return needed <= max(frames, _MAX_FRAME_RATE * samples / SAMPLE_RATE)
+
+
+def least_samples(
+    tokens: Sequence[Sequence[int]],
+    samples_for: Callable[[int], int] | None = None,
+) -> list[int]:
+    """Count the samples that each clip needs at least, silence included.
+
+    Arguments
+    ---------
+    tokens : sequence of sequence of int
+        Each clip's target; empty for unlabelled audio.
+    samples_for : callable, optional
+        Frames -> samples that give them; without it the targets do not count.
+
+    Returns
+    -------
+    list of int
+
+    Example
+    -------
+    >>> least_samples([[1, 2], [3] * 20], lambda frames: 2040 + 640 * frames)
+    [12280, 27000]
+    """
+    if samples_for is None:
+        return [SHORTEST] * len(tokens)
+    needed = [ctc_frames_needed(row) for row in tokens]
+    least = {n: max(SHORTEST, samples_for(n)) for n in set(needed)}
+    return [least[n] for n in needed]

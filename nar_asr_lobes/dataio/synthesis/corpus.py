@@ -72,7 +72,7 @@ _NOISES = (*NOISE_COLOURS, "babble")
 
 @dataclass(frozen=True)
 class Sentence:
-    """One line of the plan: what is said, by whom, and how."""
+    """One line of the plan: text, speaker and manner."""
 
     id: str
     split: str
@@ -192,13 +192,13 @@ def speak_plan(
     folder : Path
         Made when missing.
     plan : sequence of Sentence
-        What to speak; those of the split "train" are the babble of all.
+        The sentences; those of the split "train" are the babble of all.
     snr_db : (float, float)
         Range of the noise's signal-to-noise ratio, drawn evenly.
     seed : int
         Of the silence, noise and level.
     marker : str
-        What ``is_spoken`` compares. Raises UserError when the folder cannot
+        For ``is_spoken`` to compare. Raises UserError when the folder cannot
         be written.
     """
     try:

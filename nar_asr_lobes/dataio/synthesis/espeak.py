@@ -24,15 +24,15 @@ from scipy.signal import resample_poly
 from nar_asr_lobes.dataio.audio.reading import SAMPLE_RATE
 from nar_asr_lobes.errors import UserError
 
-ESPEAK_RATE = 22050
+_ESPEAK_RATE = 22050
 NOISE_COLOURS = ("white", "pink", "brown")
 
-_DIVISOR = math.gcd(SAMPLE_RATE, ESPEAK_RATE)
-_UP, _DOWN = SAMPLE_RATE // _DIVISOR, ESPEAK_RATE // _DIVISOR
+_DIVISOR = math.gcd(SAMPLE_RATE, _ESPEAK_RATE)
+_UP, _DOWN = SAMPLE_RATE // _DIVISOR, _ESPEAK_RATE // _DIVISOR
 _SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: the callback runs in our thread
 _DONT_EXIT = 0x8000  # report a missing data folder, do not end the process
 _UTF8 = 1
-_IPA, _BETWEEN = 2, "_"  # phonememode: alphabet, what stands between phones
+_IPA, _BETWEEN = 2, "_"  # phonememode: alphabet, separator of phones
 _RATE, _PITCH = 1, 3  # espeak_PARAMETER
 _SPEEDS = (80, 450)
 _PITCHES = (0, 99)
@@ -44,7 +44,7 @@ _CALLBACK = ctypes.CFUNCTYPE(
 class Espeak:
     """A session with espeak-ng; use it as a context manager, one at a time.
 
-    What a session says depends on its own calls only, in their order.
+    The speech of a session depends on its own calls only, in their order.
 
     Returns
     -------
@@ -75,11 +75,11 @@ class Espeak:
         rate = self._library.espeak_Initialize(
             _SYNCHRONOUS, 0, data_path.encode(), _DONT_EXIT
         )
-        if rate != ESPEAK_RATE:
+        if rate != _ESPEAK_RATE:
             self.__exit__()
             raise UserError(
                 f"{data_path}: espeak-ng starts at {rate} Hz where "
-                f"{ESPEAK_RATE} Hz is expected; reinstall espeakng-loader"
+                f"{_ESPEAK_RATE} Hz is expected; reinstall espeakng-loader"
             )
         self._library.espeak_SetSynthCallback(self._callback)
         return self
@@ -165,7 +165,7 @@ class Espeak:
         return self._library
 
     def _collect(self, samples, count: int, events) -> int:
-        """Keep what espeak-ng hands over; 0 tells it to go on."""
+        """Keep the samples of espeak-ng; 0 tells it to go on."""
         if samples and count > 0:
             block = np.ctypeslib.as_array(samples, (count,))
             self._chunks.append(block.copy())

@@ -2,7 +2,7 @@
 
 texts of train and dev -> words -> espeak-ng -> lexicon.json -> units of a text
 
-Spelling hides what is heard; phones do not. A model with an hour or two of
+Spelling hides the pronunciation; phones do not. A model with an hour or two of
 labelled speech finds phones sooner than letters, and its upper layers spell
 from there (hierarchical CTC: Krishna et al., https://arxiv.org/abs/1807.06234).
 """
@@ -62,7 +62,7 @@ class Lexicon:
 
 
 def load_lexicon(path: str | os.PathLike) -> Lexicon:
-    """Read what ``Lexicon.save`` wrote.
+    """Read a file of ``Lexicon.save``.
 
     Raises
     ------

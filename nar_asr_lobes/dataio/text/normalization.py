@@ -216,7 +216,7 @@ def has_no_words(text: str) -> bool:
 
 
 def mostly_without_words(texts: Iterable[str]) -> bool:
-    """Tell whether characters, not words, are what errors are counted in.
+    """Tell whether errors are counted in characters instead of words.
 
     Example
     -------

@@ -50,14 +50,14 @@ the tokenizer on text that has them
 
 
 class Tokenizer(ABC):
-    """What all tokenizers share; use `CharTokenizer` or another kind.
+    """Base of all tokenizers; use `CharTokenizer` or another kind.
 
     Arguments
     ---------
     pieces : sequence of str
         The piece of every id; the first is the blank.
     identity : bytes
-        What the fingerprint is taken of.
+        Bytes that the fingerprint is taken of.
 
     Attributes
     ----------
@@ -292,7 +292,7 @@ class SentencePieceTokenizer(Tokenizer):
 
     @classmethod
     def from_file_content(cls, content: bytes) -> SentencePieceTokenizer:
-        """Read what `save` wrote.
+        """Read a file of `save`.
 
         Arguments
         ---------

@@ -3,7 +3,7 @@
     row [V] -> highest of each column [256] -> of four columns [64] -> bar
             -> the tokens that reach it -> the best
 
-Most of a row lies far below what is looked for. A first pass takes the highest
+Most of a row lies far below the floor. A first pass takes the highest
 of every 256th token; where more columns than tokens wanted lie above the floor,
 their own highest ones already say how probable a token must be, and only
 columns that reach it are looked at token by token. Loops are of a kind that
@@ -71,25 +71,11 @@ def pick_candidates(
     scores: np.ndarray,
     columns: Columns,
 ) -> int:
-    """Find the best tokens of a frame.
+    """Find the tokens of a frame [V] that are more probable than ``floor``.
 
-    Arguments
-    ---------
-    row : np.ndarray
-        Natural log-probabilities, float32 [V], the blank first.
-    floor : float
-        A token must be more probable; the most probable one always counts.
-    tokens, scores : np.ndarray
-        Where the result goes, in no order: int32 and float64 [C]. Of equal
-        ones those with the lowest ids are better.
-    columns : Columns
-        What the search works in.
-
-    Returns
-    -------
-    int
-        How many were found, at most C; ``BAD`` if the row cannot hold
-        log-probabilities.
+    The most probable one always counts. They go to ``tokens`` and ``scores``
+    [C] in no order; of equal ones the lowest ids are best. Returns their
+    number, at most C, or ``BAD`` if the row cannot hold log-probabilities.
     """
     if any_above(row, HIGHEST):
         return BAD

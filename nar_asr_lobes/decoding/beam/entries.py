@@ -1,8 +1,8 @@
 """The entries of one frame of a beam search, compiled.
 
 An entry is a prefix with the log-probabilities of its paths that end in the
-blank and in its last token. The best of a frame are found with a heap; what
-another entry makes superfluous is marked and noted as lost.
+blank and in its last token. The best of a frame are found with a heap; an
+entry that another one makes superfluous is marked and noted as lost.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _NEGLIGIBLE = -40.0
 # ``node`` is NONE until a new prefix gets into the beam. ``context`` is the
 # state among the hot words, ``hot`` the tokens gained there, ``closed`` the
 # phrase that the last token closed, ``past`` the code of all that have gained.
-# ``offset`` is what all but the paths add to the score, which is ``total`` and
-# that. ``winner``: the entry that makes this one superfluous, NONE if none is.
+# ``score``: ``total``, of all paths, plus ``offset``. ``winner``: the entry
+# that makes this one superfluous, NONE if none is.
 ENTRY = np.dtype(
     [
         ("node", np.int32),
@@ -48,40 +48,23 @@ ENTRY = np.dtype(
 
 
 class Settings(NamedTuple):
-    """The options as the compiled search takes them.
-
-    Arguments
-    ---------
-    beam_size, max_candidates : int
-        As in ``BeamOptions``, with a number for None.
-    lm_weight, token_bonus : float
-        As in ``BeamOptions``.
-    hot_boost : float
-        What a token of the hot words gains.
-    hot_limit : int
-        How often each of them does.
-    floor, sure : float
-        Least log-probability of a candidate; that of a sure blank.
-    use_lm, use_hot, recombine : bool
-        Whether the language model and the hot words are asked, and equal
-        futures are merged.
-    """
+    """The options as the compiled search takes them; see ``BeamOptions``."""
 
     beam_size: int
     max_candidates: int
     lm_weight: float
     token_bonus: float
-    hot_boost: float
-    hot_limit: int
-    floor: float
-    sure: float
+    hot_boost: float  # bonus of each token of the hot words
+    hot_limit: int  # bonuses of each token
+    floor: float  # least log-probability of a candidate
+    sure: float  # least log-probability of a confident blank
     use_lm: bool
     use_hot: bool
-    recombine: bool
+    recombine: bool  # whether prefixes with equal futures are merged
 
 
 class Work(NamedTuple):
-    """What a frame is worked out in: entries, the heap of the best, losers."""
+    """Buffers of a frame: entries, the heap of the best, losers."""
 
     entries: np.ndarray
     heap: np.ndarray

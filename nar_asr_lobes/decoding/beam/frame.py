@@ -1,4 +1,4 @@
-"""What a beam search does in one frame, compiled.
+"""One frame of the beam search, compiled.
 
     beam -> entries that stay -> entries with one more token
          -> the best entries -> beam
@@ -26,7 +26,7 @@ from nar_asr_lobes.decoding.beam.trie import (
     add_node,
     find_node,
 )
-from nar_asr_lobes.decoding.hotwords.closings import extend_match, held_back
+from nar_asr_lobes.decoding.hotwords.matching import extend_match, held_back
 from nar_asr_lobes.jit import inner
 from nar_asr_lobes.lm.ngram.lookup import most, score_token
 

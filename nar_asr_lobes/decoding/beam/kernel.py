@@ -48,7 +48,7 @@ from nar_asr_lobes.decoding.beam.trie import (
     new_trie,
     restart,
 )
-from nar_asr_lobes.decoding.hotwords.closings import Closings, close
+from nar_asr_lobes.decoding.hotwords.matching import Closings, close
 from nar_asr_lobes.jit import entry, helper
 from nar_asr_lobes.lm.ngram.lookup import Rows, find_rows, new_rows
 from nar_asr_lobes.lm.ngram.tables import NgramTables
@@ -108,31 +108,11 @@ def search(
 ) -> tuple[int, int]:
     """Search utterances as long as there is room.
 
-    Arguments
-    ---------
-    log_probs : np.ndarray
-        Natural log-probabilities of all, one behind the other, float32 [F, V].
-    ends : np.ndarray
-        The frame behind the last one of each, int64 [N].
-    first : int
-        The utterance to begin with.
-    tables : NgramTables
-        The language model; not read unless ``use_lm``.
-    hot : NgramTables
-        The hot words; not read unless ``use_hot``.
-    closings : Closings
-        Of the same states.
-    settings : Settings
-        The options.
-    buffers : Buffers
-        Of ``new_buffers``; its ``result`` is filled.
-
-    Returns
-    -------
-    tuple of int
-        The first utterance not searched, and why: ``DONE`` for none that is
-        left, ``FULL`` for lack of room, ``BAD`` for posteriors that are no
-        log-probabilities.
+    ``log_probs`` [F, V] of all utterances, the last of each ends before
+    ``ends`` [N]; ``tables`` of the language model, ``hot`` and ``closings`` of
+    the hot words. Fills ``buffers.result``. Returns the first utterance not
+    searched, and why: ``DONE``, ``FULL`` (no room) or ``BAD`` (no
+    log-probabilities).
     """
     tokens, scores, columns, rows, trie, work, beam, result = buffers
     floor, limit = settings.floor, settings.beam_size

@@ -1,11 +1,11 @@
 """The N-best list of a beam search, filled up from its merges, compiled.
 
 A prefix that lost against another one left the beam, with all that would have
-followed. What followed the winner would have followed it too, at about the same
-distance: each final hypothesis through the winner gives another one through
-the loser. Best first, each from the one it differs from at the last merge. The
-beam's scores and these distances only tell which to take: the score of each
-hypothesis taken is of all its paths.
+followed. The winner's continuations would have followed it too, at about the
+same distance: each final hypothesis through the winner gives another one
+through the loser. Best first, each from the one it differs from at the last
+merge. The beam's scores and these distances only tell which to take: the score
+of each hypothesis taken is of all its paths.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _LEAST = 1e-100
 # ``token``) is the front; from ``cut`` on the tokens are those of ``origin``,
 # an earlier hypothesis of the list, or none. ``frame``: when the first token
 # behind the front got into the beam, or for a loser that never did, when it
-# lost; only merges before it happened to what the front stands for.
-FINAL = np.dtype(
+# lost; only merges before it happened to the front's own prefix.
+_FINAL = np.dtype(
     [
         ("score", np.float64),
         ("ctc", np.float64),
@@ -48,29 +48,13 @@ FINAL = np.dtype(
 
 
 class Result(NamedTuple):
-    """The hypotheses of several utterances, one behind the other.
+    """The hypotheses of several utterances, one behind the other."""
 
-    Arguments
-    ---------
-    parts : np.ndarray
-        Score, CTC, language model, length and tokens gained of each
-        hypothesis, float64 [N, 5].
-    tokens : np.ndarray
-        All their tokens, int32.
-    lists : np.ndarray
-        How many hypotheses each utterance has, int64.
-    used : np.ndarray
-        How much of these three is in use, int64 [3].
-    queue, begins, blank, label : np.ndarray
-        What one utterance's list is worked out in, ``FINAL``, int64, and
-        float64 twice.
-    """
-
-    parts: np.ndarray
-    tokens: np.ndarray
-    lists: np.ndarray
-    used: np.ndarray
-    queue: np.ndarray
+    parts: np.ndarray  # [N, 5] score, CTC, LM, length, tokens gained
+    tokens: np.ndarray  # int32, of all hypotheses
+    lists: np.ndarray  # int64, hypotheses of each utterance
+    used: np.ndarray  # int64 [3], how much of these is in use
+    queue: np.ndarray  # _FINAL; this and the rest for one list
     begins: np.ndarray
     blank: np.ndarray
     label: np.ndarray
@@ -83,7 +67,7 @@ def new_result(size: int, beam_size: int) -> Result:
         np.empty(size, np.int32),
         np.empty(size, np.int64),
         np.zeros(3, np.int64),
-        np.empty(3 * beam_size, FINAL),
+        np.empty(3 * beam_size, _FINAL),
         np.empty(beam_size + 1, np.int64),
         np.empty(size + 1, np.float64),
         np.empty(size + 1, np.float64),
@@ -98,25 +82,9 @@ def fill_nbest(
     settings: Settings,
     result: Result,
 ) -> bool:
-    """Spell out the best hypotheses of an utterance.
+    """Spell out the best of an utterance's ``finals`` queued hypotheses.
 
-    Arguments
-    ---------
-    log_probs : np.ndarray
-        As ``search`` takes them, of this utterance.
-    trie : Trie
-        Prefixes and merges.
-    finals : int
-        How many prefixes of the last beam are in the queue, best first.
-    settings : Settings
-        The options.
-    result : Result
-        Changed in place.
-
-    Returns
-    -------
-    bool
-        Whether there was room; else nothing is to be used.
+    Returns whether there was room in ``result``; else it holds nothing usable.
     """
     limit = min(settings.beam_size, finals + trie.count[1])
     first, spelled, lists = result.used
@@ -240,7 +208,7 @@ def _is_known(tokens, begins, last):
 
 @helper
 def _branch(trie, final, base, queue, taken, queued, weights):
-    """Queue what comes from a hypothesis by undoing one merge in its front.
+    """Queue the hypotheses got by undoing one merge in the front of another.
 
     Only in the front: merges behind it were undone, or not, by its base.
     """
@@ -271,7 +239,7 @@ def _branch(trie, final, base, queue, taken, queued, weights):
 
 @helper
 def _other(final, merge, weights):
-    """Score, its parts and what they are weighed by, the loser in front."""
+    """Score, its parts and their weights, the loser in front."""
     ctc = final.ctc - merge.ctc_gap
     lm = final.lm - merge.lm_gap
     length = final.length - merge.length_gap
@@ -283,7 +251,7 @@ def _other(final, merge, weights):
 
 @helper
 def _open_place(queue, taken, queued, score):
-    """Move what is worse up by one; a full queue loses its worst."""
+    """Move the worse ones up by one; a full queue loses its worst."""
     place = min(queued, len(queue) - 1)
     while place > taken and queue[place - 1].score < score:
         queue[place] = queue[place - 1]

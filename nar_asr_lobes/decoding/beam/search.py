@@ -13,8 +13,7 @@ plus the bonus of hot words, and only at the end by the same plus the language
 model's sentence end. Two prefixes with the same last token, state of the
 language model and state among the hot words have the same future. Recombination
 drops the one whose two weighed probabilities are both lower: it cannot overtake
-the other. The N-best list is refilled with what the dropped ones would have
-become.
+the other. The N-best list is refilled with continuations of the dropped ones.
 
 Recombination stays because it finds better sentences: on 200 peaky utterances
 1.56 % errors with it, 1.76 % without. The refill stays because recombination
@@ -43,7 +42,7 @@ from nar_asr_lobes.decoding.beam.entries import Settings
 from nar_asr_lobes.decoding.beam.kernel import Buffers, new_buffers, search
 from nar_asr_lobes.decoding.beam.nbest import Result
 from nar_asr_lobes.decoding.encoded import as_log_probs, require_frames
-from nar_asr_lobes.decoding.hotwords.closings import Closings
+from nar_asr_lobes.decoding.hotwords.matching import Closings
 from nar_asr_lobes.decoding.hotwords.tables import HotWords
 from nar_asr_lobes.decoding.hypotheses import (
     BeamOptions,
@@ -252,7 +251,7 @@ def _hypotheses(result: Result, settings: Settings) -> list[list[Hypothesis]]:
     rest = iter(found)
     nbests = [list(islice(rest, n)) for n in result.lists[:lists].tolist()]
     for nbest in nbests:
-        nbest.sort(key=_SCORE, reverse=True)  # what merges gave is in between
+        nbest.sort(key=_SCORE, reverse=True)  # those from merges are in between
     return nbests
 
 

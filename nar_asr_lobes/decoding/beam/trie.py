@@ -19,7 +19,7 @@ NONE = -1
 # ``closed``: the hot phrase that its token closed, NONE if none; ``past``: as
 # in an entry. ``frame``: when it got into the beam. ``slot``: its place there,
 # NONE outside. ``merge``: head of the list of merges that it won.
-NODE = np.dtype(
+_NODE = np.dtype(
     [
         ("parent", np.int32),
         ("token", np.int32),
@@ -38,7 +38,7 @@ NODE = np.dtype(
 )
 # The prefix that lost (``node`` is NONE if it never was in the beam), and by
 # how much: winner minus loser.
-MERGE = np.dtype(
+_MERGE = np.dtype(
     [
         ("next", np.int32),
         ("parent", np.int32),
@@ -67,9 +67,9 @@ class Trie(NamedTuple):
 def new_trie(size: int) -> Trie:
     """Make room for so many nodes and merges; ``restart`` comes before use."""
     return Trie(
-        np.empty(size, NODE),
+        np.empty(size, _NODE),
         np.empty(2 << (size - 1).bit_length(), np.int32),
-        np.empty(size, MERGE),
+        np.empty(size, _MERGE),
         np.zeros(2, np.int64),
     )
 
@@ -117,22 +117,10 @@ def add_node(
     frame: int,
     new: tuple[int, int, int, int, int, int, int, int, float],
 ) -> int:
-    """Add a child that is not there yet and return it.
+    """Add a child that is not there yet, and return its number.
 
-    Arguments
-    ---------
-    trie : Trie
-        Changed in place.
-    frame : int
-        When it got into the beam.
-    new : tuple
-        Its parent, token, state, context, length, tokens gained, hot phrase
-        closed, code of those that have gained and language model score.
-
-    Returns
-    -------
-    int
-        The node.
+    ``new``: parent, token, state, context, length, tokens gained, hot phrase
+    closed, code of the phrases that gained, language model score.
     """
     index = trie.count[0]
     trie.count[0] += 1
@@ -153,30 +141,18 @@ def add_merge(
     loser: tuple[int, int, int],
     gaps: tuple[int, int, float, float, float],
 ) -> None:
-    """Note that a prefix lost against a node.
+    """Note that the prefix ``loser`` (parent, token, node) lost against a node.
 
-    Arguments
-    ---------
-    trie : Trie
-        Changed in place.
-    winner : int
-        The node it lost against.
-    frame : int
-        When.
-    limit : int
-        Merges kept for each winner, those with the smallest gap of scores.
-    loser : tuple
-        Parent, token and node of the prefix that lost.
-    gaps : tuple
-        Winner minus loser: length, tokens gained, score, CTC and language
-        model.
+    Keeps ``limit`` merges of each winner, those with the smallest gap of
+    scores. ``gaps``, winner minus loser: length, tokens gained, score, CTC,
+    LM.
     """
     worst, length = NONE, 0
     index = trie.nodes[winner].merge
     while index != NONE:
         merge = trie.merges[index]
         if merge.parent == loser[0] and merge.token == loser[1]:
-            # the same again, frames later: what followed the winner by then
+            # the same again, frames later: the winner's continuations by then
             # did not follow the loser, so the first time counts
             return
         if worst == NONE or merge.score_gap > trie.merges[worst].score_gap:

@@ -5,17 +5,24 @@ boundary or the end of the sentence. Each token that an occurrence covers gains
 1, once. Tokens on their way through a phrase gain at once and give it back
 where the phrase does not come to its end.
 
-How often a phrase may gain is not decided here but counted by the search
-(`closings`).
+A phrase gains ``limit`` times at most: otherwise a search would fill noise
+with it. The states of the tables would be too many with such counts, so a
+search counts along each prefix. The bonus of tokens inside phrases is held
+back when all these phrases have gained too often. It never comes back, so that
+one token more is never worth more than one token gained: the search prunes by
+that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from nar_asr_lobes.decoding.hotwords.closings import NONE, Closings
+from nar_asr_lobes.decoding.beam.trie import NONE, count_closed
+from nar_asr_lobes.jit import inner, outer
+from nar_asr_lobes.lm.ngram.lookup import score_token
 from nar_asr_lobes.lm.ngram.tables import DTYPES, NgramTables, read_only
 
 _NOWHERE, _ROOT = 0, 1
@@ -26,17 +33,8 @@ class PhraseTrie:
 
     Node 0: inside a word that no phrase begins with. Node 1: the root. Any
     other node stands for the longest run of last tokens that begins a phrase.
-
-    Arguments
-    ---------
-    phrases : sequence of sequences of int
-        Token ids of each phrase; none is empty, none stands twice.
-    boundaries : set of int
-        Tokens before which a word ends.
-    spaces : set of int
-        Those of them that are nothing but a space.
-    leading : bool
-        Whether a word's first token holds the space before it.
+    A word ends before ``boundaries``, of which ``spaces`` hold nothing else;
+    ``leading``: a word's first token holds the space before it.
     """
 
     def __init__(
@@ -148,7 +146,7 @@ def compile_phrases(
         final.append(behind - length)
         kept = trie.length[suffix]
         for chain, bits in zip(chains, (covered, ended), strict=True):
-            # what is left behind uncovered is given back
+            # the bonus of tokens left behind uncovered is given back
             given_back = length - kept - (bits >> kept).bit_count()
             chain.append((-given_back, number(suffix, bits)))
         for token, child in sorted(trie.children[node].items()):
@@ -183,3 +181,85 @@ def _closings(
     phrase, tokens, pending, first, last = map(np.ascontiguousarray, columns)
     code = np.random.default_rng(0).integers(2**62, size=phrases)
     return Closings(phrase, tokens, pending, first, last, boundary, code)
+
+
+# Of more phrases that a state may lead to, one may still gain for sure.
+_FEW = 4
+
+
+class Closings(NamedTuple):
+    """Phrase ends; S states of the hot words' tables, V labels, P phrases."""
+
+    phrase: np.ndarray  # int32 [S], gains if a word ends there, or NONE
+    tokens: np.ndarray  # int32 [S], number that gains
+    pending: np.ndarray  # int32 [S], tokens whose bonus may be taken back
+    first: np.ndarray  # int32 [S], first:last phrases may still come;
+    last: np.ndarray  # shorter ones are those of the back-off states
+    boundary: np.ndarray  # bool [V], whether a word ends before the token
+    code: np.ndarray  # int64 [P], random; sums tell prefixes apart
+
+
+@outer
+def count_gain(
+    tables: NgramTables, closings: Closings, limit: int, ids: np.ndarray
+) -> float:
+    """Count the tokens that a whole sequence [L] gains, with the limit."""
+    times = np.zeros(len(closings.code), np.int64)
+    state, gained = tables.start[0], 0.0
+    for i in range(len(ids) + 1):
+        phrase = closings.phrase[state]
+        if phrase != NONE and (i == len(ids) or closings.boundary[ids[i]]):
+            if times[phrase] >= limit:
+                gained -= closings.tokens[state]
+            times[phrase] += 1
+        if i < len(ids):
+            gain, state = score_token(tables, state, ids[i])
+            gained += gain
+    return gained + tables.final[state]
+
+
+@inner
+def extend_match(trie, prefix, token, hot, closings, limit):
+    """Take a prefix of a beam one token on.
+
+    Returns the state behind it, the tokens gained, the phrase that the token
+    closed and the code of those that have gained.
+    """
+    gain, context = score_token(hot, prefix.context, token)
+    gained = prefix.hot + int(gain)
+    if not closings.boundary[token]:
+        return context, gained, NONE, prefix.past
+    closed, excess, past = close(trie, prefix, closings, limit)
+    return context, gained - excess, closed, past
+
+
+@inner
+def close(trie, prefix, closings, limit):
+    """End a word.
+
+    Returns the phrase that ends with it, its tokens if it has gained too often
+    already, and the code of those that have gained.
+    """
+    closed = closings.phrase[prefix.context]
+    if closed == NONE:
+        return NONE, 0, prefix.past
+    if count_closed(trie, prefix.node, closed) >= limit:
+        return closed, closings.tokens[prefix.context], prefix.past
+    return closed, 0, prefix.past + closings.code[closed]
+
+
+@inner
+def held_back(trie, entry, hot, closings, limit):
+    """Count the last tokens that gained for phrases that may gain no more."""
+    state = entry.context
+    while closings.pending[state] > 0:
+        first, last = closings.first[state], closings.last[state]
+        alive = last - first > _FEW
+        while first < last and not alive:
+            times = count_closed(trie, entry.parent, first)
+            alive = times + (first == entry.closed) < limit
+            first += 1
+        if alive:
+            break
+        state = hot.backoff_state[state]
+    return closings.pending[entry.context] - closings.pending[state]

@@ -1,6 +1,6 @@
 """Hot words: phrases of a user's list that a search is to prefer.
 
-    phrases -> ids -> trie -> states and arcs of a table
+    list -> phrases -> ids -> trie -> states and arcs of a table
 
 The table has the form of an n-gram's, so the same compiled look-ups work on
 it; in place of log-probabilities stand the tokens gained (`matching` says
@@ -12,17 +12,22 @@ word with other pieces gains nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from nar_asr_lobes.dataio.text.normalization import is_spaceless
+from nar_asr_lobes.dataio.text.normalization import is_spaceless, normalize_text
 from nar_asr_lobes.dataio.text.pieces import SPACE, Tokenizer
-from nar_asr_lobes.decoding.hotwords.closings import Closings, count_gain
 from nar_asr_lobes.decoding.hotwords.matching import (
+    Closings,
     PhraseTrie,
     compile_phrases,
+    count_gain,
 )
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.ngram.lookup import fill_rows
@@ -31,7 +36,7 @@ from nar_asr_lobes.schema import require_number
 
 DEFAULT_BOOST = 1.0
 MAX_BOOST = 5.0  # e^5: a token 148 times as probable
-MAX_TIMES = 3  # a phrase gains, lest noise be filled with it
+_MAX_TIMES = 3  # a phrase gains, lest noise be filled with it
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class HotWords:
     tables: NgramTables
     closings: Closings
     boost: float = DEFAULT_BOOST
-    limit: int = MAX_TIMES
+    limit: int = _MAX_TIMES
 
     @classmethod
     def build(
@@ -113,7 +118,7 @@ class HotWords:
         return cls(tuple(unique.values()), tables, closings, float(boost))
 
     def gain(self, tokens: Sequence[int]) -> float:
-        """Return what a whole token sequence gains, in nats."""
+        """Return the bonus of a whole token sequence, in nats."""
         ids = np.array(tokens, dtype=np.int64)
         gained = count_gain(self.tables, self.closings, self.limit, ids)
         return self.boost * gained
@@ -137,3 +142,86 @@ def _boundaries(tokenizer: Tokenizer) -> tuple[set[int], set[int]]:
                 "and parts of words"
             )
     return begin, {i for i in begin if tokenizer.pieces[i] == SPACE}
+
+
+logger = logging.getLogger(__name__)
+
+# Of Latin, Arabic, Chinese and Japanese; none within a number such as 1,000.
+_SEPARATOR = re.compile(r"(?<!\d),|,(?!\d)|[;،؛，；、]")
+_SHOWN = 5
+
+
+def read_hot_words(
+    path: str | os.PathLike,
+    tokenizer: Tokenizer,
+    text_style: str = "none",
+    boost: float = DEFAULT_BOOST,
+) -> HotWords:
+    r"""Read phrases, each on a line or followed by a comma or semicolon.
+
+    Blank lines and comments (#) are skipped; phrases with characters that the
+    tokenizer lacks are left out, which is logged. ``boost``: nats a token.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
+    >>> path = Path(tempfile.mkdtemp(), "drugs.txt")
+    >>> _ = path.write_text("# of ward 3\nAb, ba ab\n")
+    >>> read_hot_words(path, CharTokenizer("ab "), "english").phrases
+    ('ab', 'ba ab')
+    """
+    phrases, left_out, missing = [], [], {}
+    for number, written in _written_phrases(path):
+        phrase = normalize_text(written, text_style)
+        unknown = tokenizer.unknown_characters(phrase)
+        if phrase and not unknown:
+            phrases.append(phrase)
+            continue
+        left_out.append(f"{written!r} (line {number})")
+        missing.update(dict.fromkeys(unknown or written))
+    fault = ""
+    if left_out:
+        fault = (
+            f"{len(left_out)} of {len(left_out) + len(phrases)} hot words "
+            f"cannot be recognised and are left out: {_first(left_out)}; the "
+            f"model does not know {_first(list(map(repr, missing)), 10)}"
+        )
+    if not phrases:
+        raise UserError(
+            f"{path}: has no usable hot word; write one on each line or "
+            f"commas between them{fault and f' ({fault})'}"
+        )
+    if fault:
+        logger.warning("%s: %s", path, fault)
+    return HotWords.build(phrases, tokenizer, boost)
+
+
+def _written_phrases(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
+    """Yield each phrase with the number of its line."""
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.lstrip().startswith("#"):
+            for phrase in _SEPARATOR.split(line):
+                if phrase.strip():
+                    yield number, phrase.strip()
+
+
+def _first(names: list[str], shown: int = _SHOWN) -> str:
+    """Name the first and count the rest."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+def _lines(path: str | os.PathLike) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig").split("\n")
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot read this list of hot words ({error.strerror}); "
+            "check the path"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: is not UTF-8 (byte {error.start}); save the list of hot "
+            "words as UTF-8 text"
+        ) from error

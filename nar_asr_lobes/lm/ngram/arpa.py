@@ -36,16 +36,8 @@ _GZIP, _GZIP_FAULTS = b"\x1f\x8b", (gzip.BadGzipFile, zlib.error)
 def write_arpa(file: BinaryIO, model: NgramModel, words: Sequence[str]) -> None:
     """Write an estimated model in a form that KenLM can read, too.
 
-    KenLM refuses a model of unigrams only, so that one gets an empty list of
-    bigrams.
-
-    Arguments
-    ---------
-    file : binary file
-    model : NgramModel
-    words : sequence of str
-        The word of each id in `model.vocabulary`; none is a special word or
-        holds white space.
+    ``words``: of each id in ``model.vocabulary``. KenLM refuses a model of
+    unigrams only, so that one gets an empty list of bigrams.
     """
     names = [*SPECIAL_WORDS, *(words[i] for i in model.vocabulary.tolist())]
     counts = [len(table.words) for table in model.tables]
@@ -74,7 +66,7 @@ def _lines(
             yield f"{prob:.7g}\t{' '.join(gram)}{end}\n".encode()
 
 
-def read_counts(path: str | os.PathLike) -> tuple[int, ...]:
+def _read_counts(path: str | os.PathLike) -> tuple[int, ...]:
     """Read how many n-grams of order 1, 2, ... an ARPA file holds."""
     counts = []
     with _opened(path) as lines:
@@ -91,31 +83,16 @@ def read_counts(path: str | os.PathLike) -> tuple[int, ...]:
 
 
 def read_arpa(path: str | os.PathLike, words: Sequence[str]) -> NgramModel:
-    """Read a model that `write_arpa`, lmplz or another program wrote.
+    r"""Read a model that `write_arpa`, lmplz or another program wrote.
 
-    Arguments
-    ---------
-    path : str or path
-        May be compressed by gzip. Fields may be separated by any white space,
-        sections by no blank line; text in front of ``\\data\\`` is skipped.
-    words : sequence of str
-        The word of each id, as for `write_arpa`.
-
-    Returns
-    -------
-    NgramModel
-        Its vocabulary is all the ids, also those that the file lacks. Every
-        table has back-offs, 0 where the file has none.
-
-    Raises
-    ------
-    UserError
-        The file cannot be read, is no ARPA file, or has other words.
+    The file may be compressed by gzip; fields may be separated by any white
+    space, sections by no blank line; text before ``\data\`` is skipped. The
+    vocabulary is all of ``words``; missing back-offs are 0.
     """
     names = [word.encode() for word in (*SPECIAL_WORDS, *words)]
     numbers = {name: i for i, name in enumerate(names)}
     numbers.setdefault(b"<UNK>", UNKNOWN)
-    counts = read_counts(path)
+    counts = _read_counts(path)
     with _opened(path) as lines:
         tables = [
             _read_table(lines, n, count, numbers)
@@ -126,23 +103,8 @@ def read_arpa(path: str | os.PathLike, words: Sequence[str]) -> NgramModel:
 
 
 def read_words(path: str | os.PathLike) -> list[str]:
-    """Read the words of a model, in the order of its unigrams.
-
-    Arguments
-    ---------
-    path : str or path
-
-    Returns
-    -------
-    list of str
-        Without <unk> (or <UNK>), <s> and </s>.
-
-    Raises
-    ------
-    UserError
-        The file cannot be read, is no ARPA file, or has a word twice.
-    """
-    count, numbers = read_counts(path)[0], {}
+    """Read a model's words in the order of its unigrams, no special ones."""
+    count, numbers = _read_counts(path)[0], {}
     with _opened(path) as file:
         lines = enumerate(file, 1)
         _find((line for _, line in lines), *_section(1))
@@ -164,7 +126,7 @@ def read_words(path: str | os.PathLike) -> list[str]:
 
 @contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[Iterator[bytes]]:
-    """Give the lines of a file, and tell what goes wrong in reading them."""
+    """Give the lines of a file, and report errors in reading them."""
     try:
         with open(path, "rb") as file:
             start = file.read(len(_KENLM))
@@ -199,7 +161,7 @@ def _opened(path: str | os.PathLike) -> Iterator[Iterator[bytes]]:
 
 
 def _section(n: int) -> tuple[bytes, str, int]:
-    """Give what `_find` needs to find the section of an order."""
+    """Give the arguments for `_find` to find the section of an order."""
     return (
         f"\\{n}-grams:".encode(),
         f"the section of {n}-grams is missing",

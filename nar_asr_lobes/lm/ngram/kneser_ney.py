@@ -22,68 +22,38 @@ import numpy as np
 UNKNOWN, START, END = 0, 1, 2  # lmplz's numbers for <unk>, <s>, </s>
 SPECIAL_WORDS = ("<unk>", "<s>", "</s>")
 
-# What `lmplz --discount_fallback` takes where a text has no usable ones.
-FALLBACK = np.array([0, 0.5, 1, 1.5], dtype=np.float32)
+# Discounts of `lmplz --discount_fallback` where a text has no usable ones.
+_FALLBACK = np.array([0, 0.5, 1, 1.5], dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class NgramTable:
-    """The n-grams of one order.
+    """The n-grams of one order."""
 
-    Arguments
-    ---------
-    words : np.ndarray
-        int32 [K, n]; 0 is <unk>, 1 <s>, 2 </s>, 3 + i `vocabulary[i]`.
-    log_prob : np.ndarray
-        float32 [K], log10.
-    backoff : np.ndarray
-        float32 [K], log10; 0 in the highest order.
-    """
-
+    # int32 [K, n]; 0 <unk>, 1 <s>, 2 </s>, 3 + i vocabulary[i]
     words: np.ndarray
-    log_prob: np.ndarray
-    backoff: np.ndarray
+    log_prob: np.ndarray  # float32 [K], log10
+    backoff: np.ndarray  # float32 [K], log10; 0 in the highest order
 
 
 @dataclass(frozen=True)
 class NgramModel:
-    """An estimated model.
+    """An estimated model."""
 
-    Arguments
-    ---------
-    vocabulary : np.ndarray
-        int [V]: the ids that occur in the text, by first appearance.
-    tables : list of NgramTable
-        Orders 1, 2, ...
-    """
-
-    vocabulary: np.ndarray
-    tables: list[NgramTable]
+    vocabulary: np.ndarray  # int [V], ids in the text, by first appearance
+    tables: list[NgramTable]  # of orders 1, 2, …
 
 
 @dataclass
 class _Counts:
-    """Counted n-grams of one order, in suffix order.
+    """Counted n-grams of one order, in suffix order."""
 
-    Arguments
-    ---------
-    words : np.ndarray
-        int32 [K, n].
-    raw : np.ndarray
-        int64 [K]: how often it occurs.
-    suffix : np.ndarray
-        int64 [K]: row, one order lower, of the n-gram without its first word.
-    context : np.ndarray
-        int64 [K]: row, one order lower, of the n-gram without its last word.
-    adjusted : np.ndarray
-        int64 [K]: number of different words before it; `raw` in the highest
-        order and after <s>.
-    """
-
-    words: np.ndarray
-    raw: np.ndarray
-    suffix: np.ndarray
-    context: np.ndarray
+    words: np.ndarray  # int32 [K, n]
+    raw: np.ndarray  # int64 [K], occurrences
+    suffix: np.ndarray  # int64 [K], row of it without its first word
+    context: np.ndarray  # int64 [K], row of it without its last word
+    # int64 [K], different words before it; raw in the highest order, after
+    # <s>
     adjusted: np.ndarray
 
 
@@ -93,29 +63,14 @@ def estimate(
     order: int,
     prune: Sequence[int] = (),
 ) -> NgramModel:
-    """Estimate an n-gram model.
+    """Estimate an n-gram model of ``order`` from tokens [S] of sentences [L].
 
-    Arguments
-    ---------
-    tokens : np.ndarray
-        int [S]: ids >= 0 of all sentences, one after the other.
-    lengths : np.ndarray
-        int [L]: tokens of each sentence, > 0.
-    order : int
-        Longest n-gram, >= 1.
-    prune : sequence of int
-        One threshold for each order: n-grams that occur at most so often are
-        dropped. Non-decreasing, the first 0. Empty: keep all.
-
-    Returns
-    -------
-    NgramModel
+    ``prune``: for each order, n-grams that occur at most so often are dropped;
+    non-decreasing, the first 0.
 
     Example
     -------
     >>> model = estimate(np.array([7, 4, 7]), np.array([2, 1]), order=2)
-    >>> model.vocabulary.tolist()
-    [7, 4]
     >>> [len(table.words) for table in model.tables]
     [5, 4]
     >>> float(10 ** model.tables[0].log_prob[[0, 2, 3, 4]].sum()) < 1
@@ -203,7 +158,7 @@ def _count(
 
 
 def _adjust(orders: list[_Counts]) -> None:
-    """Count what stands before an n-gram, not how often it occurs."""
+    """Count the words before an n-gram, not how often it occurs."""
     for counts, longer in zip(orders, orders[1:], strict=False):
         before = np.bincount(longer.suffix, minlength=len(counts.raw))
         after_start = counts.words[:, 0] == START
@@ -227,15 +182,15 @@ def _counts_of_counts(orders: list[_Counts]) -> list[np.ndarray]:
 
 
 def _discounts(n: np.ndarray) -> np.ndarray:
-    """Return float32 [4]: what a count of 0, 1, 2 and 3 or more gives away."""
+    """Return float32 [4]: discounts of the counts 0, 1, 2 and 3 or more."""
     if not n[1:4].all():
-        return FALLBACK
+        return _FALLBACK
     y = np.float32(n[1]) / np.float32(n[1] + 2.0 * n[2])
     discount = np.zeros(4, dtype=np.float32)
     for j in (1, 2, 3):
         share = np.float32(j + 1) * y * np.float32(n[j + 1]) / np.float32(n[j])
         discount[j] = np.float32(j) - share
-    return FALLBACK if (discount < 0).any() else discount
+    return _FALLBACK if (discount < 0).any() else discount
 
 
 def _interpolate_all(
@@ -267,7 +222,7 @@ def _left_over(
 ) -> np.ndarray:
     """Return float32 [contexts]: the share a context leaves to lower orders.
 
-    It is what discounting and pruning free; 1 where nothing follows.
+    It is the mass that discounting and pruning free; 1 if nothing follows.
     """
     group = np.minimum(counts.adjusted, 3)
     freed = np.zeros(contexts, dtype=np.float32)

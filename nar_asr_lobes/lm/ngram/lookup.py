@@ -1,4 +1,4 @@
-"""Look-ups in the tables of an n-gram language model, as compiled code.
+"""An n-gram language model, and look-ups in its tables as compiled code.
 
 Other kernels may call them. They check nothing: states and tokens must be
 those of the tables.
@@ -12,12 +12,21 @@ One number out of a row tells so sooner than a look-up.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
+from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.jit import helper, inner, inner_and_entry, outer
-from nar_asr_lobes.lm.ngram.tables import DTYPES, NgramTables, read_only
+from nar_asr_lobes.lm.ngram.tables import (
+    DTYPES,
+    NgramInfo,
+    NgramTables,
+    read_ngram,
+    read_only,
+)
 
 # Numbers in the rows of a model, 12 bytes each; a cache is not much larger,
 # and working them out takes a few hundredths of a second.
@@ -26,7 +35,7 @@ NONE = -1
 # Fewer tokens of a frame are looked up one by one; in a wider beam, finding
 # its rows takes longer than the look-ups.
 _TOKENS, _BEAM = 8, 64
-# Above what the order of additions changes in a score.
+# Larger than the change of a score by the order of additions.
 _ROUNDING = 1e-6
 
 
@@ -153,12 +162,12 @@ def _find_all(rows, tables, beam, frame):
                 place = i
         if rows.state[place] != state:
             rows.state[place] = state
-            fill_row(tables, state, rows.log_prob[place])
+            _fill_row(tables, state, rows.log_prob[place])
         rows.asked[place], rows.place[k] = frame, place
 
 
 @inner
-def fill_row(tables: NgramTables, state: int, row: np.ndarray) -> None:
+def _fill_row(tables: NgramTables, state: int, row: np.ndarray) -> None:
     """Predict every token into ``row`` [V], with ``score_token``'s sums."""
     if len(tables.chain) == 0:
         _follow_one(tables, state, row)
@@ -212,3 +221,117 @@ def most(
     if state < len(tables.row_log_prob):
         return tables.row_log_prob[state, token] + _ROUNDING
     return rows.log_prob[rows.place[k], token] + _ROUNDING
+
+
+class NgramLM:
+    """An n-gram language model over a tokenizer's pieces; see `load`.
+
+    A piece that the training text did not have gets the model's probability
+    of an unknown word. States are numbers, and equal ones predict the same.
+
+    Arguments
+    ---------
+    tables : NgramTables
+    info : NgramInfo
+
+    Example
+    -------
+    >>> import tempfile
+    >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
+    >>> from nar_asr_lobes.lm.ngram.training import train_ngram
+    >>> path = tempfile.mkdtemp() + "/lm.arpa"
+    >>> tokenizer = CharTokenizer("ab")
+    >>> report = train_ngram(["ab", "ab", "b"], tokenizer, 2, path)
+    >>> lm = NgramLM.load(report.path, tokenizer)
+    >>> lm.sentence([1, 2]) > lm.sentence([2, 1])
+    True
+    """
+
+    def __init__(self, tables: NgramTables, info: NgramInfo):
+        self.tables = fill_rows(tables)
+        self.info = info
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, tokenizer: Tokenizer) -> NgramLM:
+        """Open a model that `train_ngram` wrote.
+
+        Arguments
+        ---------
+        path : str or path
+            The file *.ngram.
+        tokenizer : Tokenizer
+            The one it was trained with.
+
+        Returns
+        -------
+        NgramLM
+
+        Raises
+        ------
+        UserError
+            The file is missing or damaged, or the model belongs to another
+            tokenizer.
+        """
+        return cls(*read_ngram(path, tokenizer))
+
+    def start(self) -> int:
+        """Return the state at the start of a sentence."""
+        return int(self.tables.start[0])
+
+    def score(self, state: int, token_id: int) -> tuple[float, int]:
+        """Predict one token.
+
+        Arguments
+        ---------
+        state : int
+            From `start` or `score`.
+        token_id : int
+            In 1..size-1; the blank is no token.
+
+        Returns
+        -------
+        tuple
+            Natural log-probability of the token, and the state after it.
+
+        Raises
+        ------
+        ValueError
+            For an id outside 1..size-1.
+        """
+        self._check(token_id, token_id)
+        return score_token(self.tables, state, int(token_id))
+
+    def final(self, state: int) -> float:
+        """Return the natural log-probability of ending the sentence here."""
+        return float(self.tables.final[state])
+
+    def sentence(self, tokens: Iterable[int]) -> float:
+        """Return the natural log-probability of a sentence and its end.
+
+        Arguments
+        ---------
+        tokens : iterable of int
+            Ids in 1..size-1; may be empty.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            For an id outside 1..size-1.
+        """
+        ids = np.array(list(tokens), dtype=np.int64)
+        if len(ids):
+            self._check(ids.min(), ids.max())
+        return score_sentence(self.tables, ids)
+
+    def _check(self, lowest: int, highest: int) -> None:
+        size = len(self.tables.unigram_log_prob)
+        if lowest < 1 or highest >= size:
+            wrong = lowest if lowest < 1 else highest
+            raise ValueError(
+                f"id {wrong} is not in 1..{size - 1}; remove blanks and masks"
+                " before scoring"
+            )

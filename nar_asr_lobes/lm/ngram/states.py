@@ -28,54 +28,22 @@ _MISSING = -100.0
 
 @dataclass
 class _Grams:
-    """The n-grams of one order, sorted by their words.
+    """The n-grams of one order, sorted by their words."""
 
-    Arguments
-    ---------
-    keys : np.ndarray
-        int64 [K]: (context, last) as one number, ascending.
-    last : np.ndarray
-        int64 [K]: the last word: its token, or size + 0, 1, 2 for <unk>, <s>,
-        </s>.
-    context : np.ndarray
-        int64 [K]: row, one order lower, of the n-gram without its last word.
-    ending : np.ndarray
-        int64 [K]: row, one order lower, of the n-gram without its first word.
-    log_prob, backoff : np.ndarray
-        float64 [K], natural.
-    """
-
-    keys: np.ndarray
-    last: np.ndarray
-    context: np.ndarray
-    ending: np.ndarray
-    log_prob: np.ndarray
-    backoff: np.ndarray
+    keys: np.ndarray  # int64 [K], (context, last) as one number, ascending
+    last: np.ndarray  # int64 [K], token, or size + 0, 1, 2: <unk>, <s>, </s>
+    context: np.ndarray  # int64 [K], row of it without its last word
+    ending: np.ndarray  # int64 [K], row of it without its first word
+    log_prob: np.ndarray  # float64 [K], natural
+    backoff: np.ndarray  # float64 [K], natural
 
 
 def build_tables(model: NgramModel, size: int) -> NgramTables:
-    """Turn n-grams into states and arcs.
+    """Turn n-grams over ``size`` pieces (with the blank) into states and arcs.
 
-    The states are as few as can be: the words that a state stands for are
-    the longest ending of the past that begins a longer n-gram or has a
-    back-off weight. So pasts with equal futures get equal states.
-
-    Arguments
-    ---------
-    model : NgramModel
-        Its vocabulary are token ids.
-    size : int
-        V, the number of pieces with the blank.
-
-    Returns
-    -------
-    NgramTables
-
-    Raises
-    ------
-    UserError
-        For n-grams whose beginning or ending the model lacks, and numbers
-        that are no log-probabilities; no estimator here leaves such.
+    The states are as few as can be: the words that a state stands for are the
+    longest ending of the past that begins a longer n-gram or has a back-off
+    weight. So pasts with equal futures get equal states.
     """
     orders: list[_Grams] = []
     for table in model.tables:

@@ -20,7 +20,7 @@ from nar_asr_lobes.lm.corpus import Corpus, encode_corpus, lm_words
 from nar_asr_lobes.lm.ngram.arpa import read_arpa, write_arpa
 from nar_asr_lobes.lm.ngram.kneser_ney import NgramModel, estimate
 from nar_asr_lobes.lm.ngram.states import build_tables
-from nar_asr_lobes.lm.ngram.storage import NgramInfo, write_ngram
+from nar_asr_lobes.lm.ngram.tables import NgramInfo, write_ngram
 from nar_asr_lobes.storage import atomic_write
 
 MAX_ORDER = 64  # far more than helps; each order is a pass over the text
@@ -31,39 +31,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NgramReport:
-    """An n-gram model's files and what they were made of.
+    """An n-gram model's files and their sources."""
 
-    Arguments
-    ---------
-    path : path
-        The tables; `NgramLM.load` takes them.
-    arpa : path
-        The same model in the text format that other programs read.
-    info : NgramInfo
-        As written with the tables: order, lines used and left out, estimator.
-    ngrams : tuple of int
-        Number of n-grams of order 1, 2, ...
-    tokens : int
-        Pieces, or words, in the lines used.
-    unknown_characters : tuple of str
-        Characters outside the tokenizer, in the lines left out.
-    words_left_out : tuple of str
-        Words of an ARPA file that the tokenizer cannot spell.
-    share_left_out : float
-        How often they occur, by the file's unigrams.
-    words_joined : int
-        Words of the file that became the same as another one.
-    """
-
-    path: Path
-    arpa: Path
+    path: Path  # the tables, for NgramLM.load
+    arpa: Path  # the same model for other programs
     info: NgramInfo
-    ngrams: tuple[int, ...]
-    tokens: int
-    unknown_characters: tuple[str, ...] = ()
+    ngrams: tuple[int, ...]  # number of order 1, 2, …
+    tokens: int  # pieces, or words, in the lines used
+    unknown_characters: tuple[str, ...] = ()  # in the lines left out
+    # of an ARPA file, that cannot be spelled
     words_left_out: tuple[str, ...] = ()
-    share_left_out: float = 0.0
-    words_joined: int = 0
+    share_left_out: float = 0.0  # their probability by the unigrams
+    words_joined: int = 0  # that became the same as another one
 
 
 def train_ngram(
@@ -99,7 +78,7 @@ def train_ngram(
         Without it all is in memory: about 3 GB for 10 million tokens at
         order 6.
     progress : callable
-        Is told in a line what begins.
+        Is given a line at the start of each step.
 
     Returns
     -------

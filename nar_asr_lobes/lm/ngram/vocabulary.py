@@ -39,20 +39,10 @@ _PRIME = np.uint64(0x9E3779B97F4A7C15)
 
 
 def renumber(model: NgramModel, number: np.ndarray) -> NgramModel:
-    """Give words other numbers, or leave them out with their n-grams.
+    """Give words other numbers [V], or leave them out (-1) with their n-grams.
 
-    Arguments
-    ---------
-    model : NgramModel
-    number : np.ndarray
-        int [V]: that of each word, as in `NgramTable`; -1 to leave it out, 0
-        to make it <unk>, which is then as probable as all such words. It
-        stays where n-grams begin with it; others that hold it are left out.
-
-    Returns
-    -------
-    NgramModel
-        Its vocabulary are the numbers from 0 on.
+    0 makes a word <unk>, which is then as probable as all such words. It stays
+    where n-grams begin with it; others that hold it are left out.
     """
     number = np.append(np.arange(_SPECIAL), number)
     tables = []
@@ -80,16 +70,8 @@ def _one_unknown(unigrams: NgramTable) -> NgramTable:
 def add_endings(model: NgramModel) -> NgramModel:
     """Add the n-grams that end others and are missing; nothing else changes.
 
-    SRILM's pruning may keep "a b c" without "b c". What is added has the
+    SRILM's pruning may keep "a b c" without "b c". An added one has the
     probability that the back-off rule gives it.
-
-    Arguments
-    ---------
-    model : NgramModel
-
-    Returns
-    -------
-    NgramModel
     """
     tables, known = list(model.tables), [len(t.words) for t in model.tables]
     for n in range(len(tables) - 1, 1, -1):
@@ -115,24 +97,9 @@ def add_endings(model: NgramModel) -> NgramModel:
 
 
 def merge_words(model: NgramModel, number: np.ndarray) -> NgramModel:
-    """Make words that get the same number one.
+    """Merge words that get the same number [V].
 
-    Arguments
-    ---------
-    model : NgramModel
-        No ending is missing (`add_endings`).
-    number : np.ndarray
-        int [V]: the new number of each word, as in `NgramTable`.
-
-    Returns
-    -------
-    NgramModel
-        Its vocabulary are the numbers from 0 on.
-
-    Raises
-    ------
-    UserError
-        If an n-gram stands twice or its beginning is missing.
+    No ending may be missing (`add_endings`).
     """
     number = np.append(np.arange(_SPECIAL), number)
     orders: list[_Order] = []
@@ -145,32 +112,17 @@ def merge_words(model: NgramModel, number: np.ndarray) -> NgramModel:
 
 @dataclass
 class _Order:
-    """The n-grams of one order.
+    """The n-grams of one order."""
 
-    Arguments
-    ---------
-    words : np.ndarray
-        int [K, n], as given.
-    prob, backoff, weight, share : np.ndarray
-        float64 [K]; weight is the probability of all its words, share its
-        part of the weight of the joined n-gram.
-    group : np.ndarray
-        int64 [K]: number of the joined n-gram.
-    first : np.ndarray
-        int64 [G]: a row of each joined n-gram.
-    joined_prob, joined_backoff : np.ndarray
-        float64 [G].
-    """
-
-    words: np.ndarray
-    prob: np.ndarray
-    backoff: np.ndarray
-    weight: np.ndarray
-    share: np.ndarray
-    group: np.ndarray
-    first: np.ndarray
-    joined_prob: np.ndarray
-    joined_backoff: np.ndarray
+    words: np.ndarray  # int [K, n], as given
+    prob: np.ndarray  # float64 [K]
+    backoff: np.ndarray  # float64 [K]
+    weight: np.ndarray  # float64 [K], probability of all its words
+    share: np.ndarray  # float64 [K], part of the joined one's weight
+    group: np.ndarray  # int64 [K], number of the joined n-gram
+    first: np.ndarray  # int64 [G], a row of each joined n-gram
+    joined_prob: np.ndarray  # float64 [G]
+    joined_backoff: np.ndarray  # float64 [G]
 
     def joined(self, number: np.ndarray) -> NgramTable:
         """Give the joined n-grams as a table."""
@@ -230,8 +182,9 @@ def _joined_prob(
 ) -> np.ndarray:
     """Give the probabilities of joined n-grams.
 
-    One is not below what is seen of it. Where the rest is so negative, as it
-    may be in models that do not interpolate, the history's back-off pays.
+    One is not below the sum of its observed parts. Where the rest is so
+    negative, as it may be in models that do not interpolate, the history's
+    back-off pays.
     """
 
     def sums(values):
@@ -272,7 +225,7 @@ def _find_rows(words: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 def _hash_rows(words: np.ndarray) -> np.ndarray:
     """Return a number for each n-gram, the same for the same words.
 
-    Were two alike, the tables' own check would find what is missing.
+    Were two alike, the tables' own check would find the missing one.
     """
     hashes = np.zeros(len(words), dtype=np.uint64)
     for column in words.T:

@@ -30,60 +30,25 @@ NONE = -1
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Words in the order of their spellings, all different.
+    """W words in the order of their spellings, all different."""
 
-    W: words, P: pieces of all spellings, G: words given.
-
-    Arguments
-    ---------
-    pieces : np.ndarray
-        int32 [P]: the spellings, one after the other; none holds a space
-        between words.
-    begin : np.ndarray
-        int64 [W + 1]: word w is pieces[begin[w]:begin[w + 1]], not empty.
-    place : np.ndarray
-        int64 [G]: number of each word given, the same for those that are
-        spelled alike, -1 for those left out.
-    """
-
-    pieces: np.ndarray
-    begin: np.ndarray
+    pieces: np.ndarray  # int32 [P], spellings without spaces between words
+    begin: np.ndarray  # int64 [W + 1], word w is pieces[begin[w]:begin[w + 1]]
+    # int64 [G]: number of each word given, the same for those that are
+    # spelled alike, -1 for those left out
     place: np.ndarray
 
 
 @dataclass(frozen=True)
 class WordEnds:
-    """The pieces behind which, or with which, the word before has ended.
+    """The pieces behind which, or with which, the word before has ended."""
 
-    Arguments
-    ---------
-    tokens : np.ndarray
-        int64 [E]: their ids.
-    space : bool
-        True: the one piece is a space, and stands between words. False: each
-        of them is the first piece of the next word.
-    """
-
-    tokens: np.ndarray
-    space: bool
+    tokens: np.ndarray  # int64 [E]
+    space: bool  # one piece between words; else each starts a word
 
 
 def find_word_ends(tokenizer: Tokenizer) -> WordEnds:
-    """Find out how a tokenizer's pieces tell that a word has ended.
-
-    Arguments
-    ---------
-    tokenizer : Tokenizer
-
-    Returns
-    -------
-    WordEnds
-
-    Raises
-    ------
-    UserError
-        If no piece holds the space, or one holds it behind something else.
-    """
+    """Find out how a tokenizer's pieces tell that a word has ended."""
     pieces = tokenizer.pieces
     holders = [i for i, piece in enumerate(pieces) if SPACE in piece]
     odd = [i for i in holders if SPACE in pieces[i].lstrip(SPACE)]
@@ -106,23 +71,7 @@ def make_lexicon(
 ) -> Lexicon:
     """Spell words; those that cannot be spelled are left out.
 
-    Arguments
-    ---------
-    words : sequence of str
-    tokenizer : Tokenizer
-        One that `find_word_ends` accepts.
-    text_style : str
-        Normalisation of each word. One that becomes empty or several words is
-        left out.
-
-    Returns
-    -------
-    Lexicon
-
-    Raises
-    ------
-    UserError
-        If no word is left.
+    So are those that ``text_style`` turns into nothing or several words.
     """
     ends, rows = find_word_ends(tokenizer), {}
     holders, wanted = set(ends.tokens.tolist()), [] if ends.space else [0]
@@ -153,44 +102,24 @@ def make_lexicon(
 
 
 class WordArcs(NamedTuple):
-    """What each context knows; the first is no words at all.
+    """The words that each of C contexts knows; the first is no words at all."""
 
-    Arguments
-    ---------
-    begin : np.ndarray
-        int64 [C + 1]: context c has the arcs begin[c]:begin[c + 1], in the
-        order of the lexicon.
-    word, after : np.ndarray
-        int64 [K]: number in the lexicon, and the context behind it.
-    log_prob : np.ndarray
-        float64 [K], natural.
-    """
-
-    begin: np.ndarray
-    word: np.ndarray
-    after: np.ndarray
-    log_prob: np.ndarray
+    begin: np.ndarray  # int64 [C + 1], context c: arcs begin[c]:begin[c + 1]
+    word: np.ndarray  # int64 [K], number in the lexicon, ascending
+    after: np.ndarray  # int64 [K], the context behind it
+    log_prob: np.ndarray  # float64 [K], natural
 
 
 class Tries(NamedTuple):
     """The tries of all contexts; their states begin behind the spelling's.
 
     A trie's states stand in the order in which its words are spelled.
-
-    Arguments
-    ---------
-    empty : np.ndarray
-        int64 [C]: state of a context before a word begins; the trie's first.
-    parent, token : np.ndarray
-        int32 [N]: the state one piece shorter, and that piece; -1 at `empty`.
-    end : np.ndarray
-        int64 [K]: the state in which an arc's word is spelled out.
     """
 
-    empty: np.ndarray
-    parent: np.ndarray
-    token: np.ndarray
-    end: np.ndarray
+    empty: np.ndarray  # int64 [C], first state, before a word begins
+    parent: np.ndarray  # int32 [N], state one piece shorter, -1 at empty
+    token: np.ndarray  # int32 [N], that piece, -1 at empty
+    end: np.ndarray  # int64 [K], state where an arc's word is complete
 
 
 def word_arcs(words: NgramTables, count: int) -> WordArcs:

@@ -42,8 +42,7 @@ from nar_asr_lobes.lm.ngram.kneser_ney import (
     estimate,
 )
 from nar_asr_lobes.lm.ngram.states import build_tables
-from nar_asr_lobes.lm.ngram.storage import NgramInfo, write_ngram
-from nar_asr_lobes.lm.ngram.tables import NgramTables
+from nar_asr_lobes.lm.ngram.tables import NgramInfo, NgramTables, write_ngram
 from nar_asr_lobes.lm.ngram.training import (
     NgramReport,
     checked_name,
@@ -61,7 +60,7 @@ from nar_asr_lobes.lm.words.tables import spell_words
 from nar_asr_lobes.schema import require_count
 from nar_asr_lobes.storage import atomic_write
 
-SPELLING_ORDER = 3  # 2.25 nats a piece on new words; 5: 2.18, 1: 2.94
+_SPELLING_ORDER = 3  # 2.25 nats a piece on new words; 5: 2.18, 1: 2.94
 _SPECIAL = len(SPECIAL_WORDS)
 _log = logging.getLogger(__name__)
 
@@ -101,7 +100,7 @@ def train_word_ngram(
     Example
     -------
     >>> from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
-    >>> from nar_asr_lobes.lm.ngram.scorer import NgramLM
+    >>> from nar_asr_lobes.lm.ngram.lookup import NgramLM
     >>> tokenizer = CharTokenizer("abc ")
     >>> import tempfile
     >>> path = tempfile.mkdtemp() + "/lm.arpa"
@@ -275,7 +274,7 @@ def _spelled(
         NgramModel(np.arange(1, count + 2), tables), size=count + 2
     )
     lengths = np.diff(lexicon.begin)
-    letters = estimate(lexicon.pieces, lengths, SPELLING_ORDER)
+    letters = estimate(lexicon.pieces, lengths, _SPELLING_ORDER)
     spelling = build_tables(letters, tokenizer.size)
     return spell_words(words, lexicon, spelling, find_word_ends(tokenizer))
 

@@ -18,7 +18,7 @@ those inside an unknown word to the context behind that.
 Look-ahead: a state's potential is the highest log-probability that a word
 with its pieces may yet have. The weight of a piece is the change of the
 potential, so a hypothesis pays for a word from its first piece on, and whole
-words cost what the n-gram says, whatever the potentials.
+words cost their n-gram log-probability, whatever the potentials.
 
 An unknown word costs log P(<unk> | context) and the log-probability of its
 spelling. A word of no pieces counts as one: a space at the sentence's begin or
@@ -66,28 +66,9 @@ def spell_words(
 ) -> NgramTables:
     """Turn an n-gram of words into an equal one of their pieces.
 
-    Arguments
-    ---------
-    words : NgramTables
-        Over the tokens 1..W, the lexicon's words in its order, and W + 1,
-        <unk>, which no arc has.
-    lexicon : Lexicon
-        Of W words.
-    spelling : NgramTables
-        An n-gram of pieces, each sentence a word.
-    word_ends : WordEnds
-        The pieces that end a word.
-
-    Returns
-    -------
-    NgramTables
-        Log-probabilities of pieces, none above 0 if those of `words` are
-        none, whose sums are those of the words.
-
-    Raises
-    ------
-    UserError
-        If the states are too many for the tables.
+    ``words`` are over the tokens 1..W, the lexicon's words in its order, and W
+    + 1, <unk>, which no arc has; ``spelling`` is an n-gram of pieces, each
+    sentence a word. No log-probability is above 0 if none of ``words`` is.
     """
     arcs = word_arcs(words, len(lexicon.begin) - 1)
     unknown = words.unigram_state[len(lexicon.begin)]

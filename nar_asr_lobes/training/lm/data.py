@@ -32,7 +32,7 @@ from nar_asr_lobes.distributed import world
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.corpus import Corpus, encode_corpus
 from nar_asr_lobes.storage import atomic_write, write_text
-from nar_asr_lobes.training.lm.config import LmRunConfig
+from nar_asr_lobes.training.config import LmRunConfig
 from nar_asr_lobes.training.metadata import (
     refuse_changes,
     sentence_difference,
@@ -67,21 +67,7 @@ class TextBatch:
 
 
 class TextDataset(Dataset):
-    """Encoded sentences of a split.
-
-    Arguments
-    ---------
-    tokens : np.ndarray
-        Ids of all sentences, one after the other; may be a mapped file.
-    lengths : np.ndarray
-        Tokens of each.
-
-    Example
-    -------
-    >>> data = TextDataset(np.array([4, 2, 7]), np.array([1, 2]))
-    >>> data.batch([Sample(1, 0), Sample(0, 0)]).tokens.tolist()
-    [[2, 7], [4, 0]]
-    """
+    """Encoded sentences of a split: tokens of all [S], lengths [L]."""
 
     def __init__(self, tokens: np.ndarray, lengths: np.ndarray):
         self.tokens, self.lengths = tokens, lengths
@@ -178,7 +164,7 @@ def prepare_texts(config: LmRunConfig, prepare: PrepareTexts) -> None:
 def _encode(
     config: LmRunConfig, tokenizer: Tokenizer, texts: Iterable[str]
 ) -> tuple[Corpus, list[str]]:
-    """Encode a split; count what cannot be used."""
+    """Encode a split; count the unusable lines."""
     lines = (normalize_text(text, config.text_style) for text in texts)
     lines = (line for line in lines if line)
     corpus = encode_corpus(islice(lines, config.debug_sentences), tokenizer)
@@ -206,7 +192,7 @@ def _digest(corpus: Corpus) -> str:
 
 
 def _difference(config: LmRunConfig, split: str, corpus: Corpus) -> str:
-    """Count what is not as in the files of an earlier preparation."""
+    """Count the differences from the files of an earlier preparation."""
     new = TextDataset(corpus.tokens, corpus.lengths)
     old = text_dataset(config, split)
     return sentence_difference(_contents(old), _contents(new))

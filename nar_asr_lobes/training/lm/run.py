@@ -1,6 +1,6 @@
 """Training a neural language model: its objective, its end.
 
-LmRunConfig -> LmObjective -> NarBrain … best weights -> lm.safetensors
+LmRunConfig -> _LmObjective -> NarBrain … best weights -> lm.safetensors
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nar_asr_lobes.lobes.transformer_lm import BOUNDARY, LmSizes, TransformerLm
 from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.build import try_parts, wrap_brain
-from nar_asr_lobes.training.lm.config import LmRunConfig
+from nar_asr_lobes.training.config import LmRunConfig
 from nar_asr_lobes.training.lm.data import (
     TextBatch,
     TextDataset,
@@ -36,26 +36,15 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TextInputs:
+class _TextInputs:
     """A batch of sentences and the number of tokens it predicts."""
 
     batch: TextBatch
     counts: dict[str, float]
 
 
-class LmObjective:
-    """Cross-entropy in nats per token, the sentence's end included.
-
-    Arguments
-    ---------
-    vocab_size : int
-        The tokenizer's size.
-
-    Example
-    -------
-    >>> LmObjective(5).build_model(LmSizes(16, 2, 32, 1)).vocab_size
-    5
-    """
+class _LmObjective:
+    """Cross-entropy in nats per token, the sentence's end included."""
 
     score = "nats"
     remedies: ClassVar[Mapping[str, str]] = {}
@@ -69,19 +58,19 @@ class LmObjective:
         return TransformerLm(sizes, self.vocab_size)
 
     def init_from_batch(
-        self, model: TransformerLm, prepared: Sequence[TextInputs]
+        self, model: TransformerLm, prepared: Sequence[_TextInputs]
     ) -> None:
         """Fit nothing."""
 
     def make_inputs(
         self, batch: TextBatch, model: TransformerLm, progress: float = 0.0
-    ) -> TextInputs:
+    ) -> _TextInputs:
         """Count the tokens of a batch and its ends."""
         tokens = float(batch.token_lens.sum() + len(batch.token_lens))
-        return TextInputs(batch, {"nats": tokens})
+        return _TextInputs(batch, {"nats": tokens})
 
     def losses(
-        self, model: Callable, prepared: TextInputs, training: bool
+        self, model: Callable, prepared: _TextInputs, training: bool
     ) -> dict[str, torch.Tensor]:
         """Sum the negative log-probabilities."""
         batch = prepared.batch
@@ -92,7 +81,7 @@ def make_lm_brain(config: LmRunConfig, run_opts: RunOptions) -> NarBrain:
     """Put the parts of a run together."""
     sizes, tokenizer = config.model, lm_tokenizer(config)
     torch.manual_seed(config.seed)
-    objective = LmObjective(tokenizer.size)
+    objective = _LmObjective(tokenizer.size)
     try_parts(config)
     metadata = run_metadata(config, sizes.to_dict())
     metadata |= {
@@ -104,13 +93,15 @@ def make_lm_brain(config: LmRunConfig, run_opts: RunOptions) -> NarBrain:
 
 
 def finish_lm(config: LmRunConfig, model: TransformerLm) -> None:
-    """Write the language model and what it scores; on one process."""
+    """Write the language model and its scores; on one process."""
     tokenizer = lm_tokenizer(config)
     lm, output = NeuralLM(model), Path(config.output_folder)
     lm.save(output / WEIGHTS, tokenizer)
     train, dev = (text_dataset(config, name) for name in ("train", "dev"))
-    results = evaluate_lm(lm, tokenizer, dev)
-    results["unigram_nats_per_token"] = unigram_nats(train, dev, tokenizer.size)
+    results = _evaluate_lm(lm, tokenizer, dev)
+    results["unigram_nats_per_token"] = _unigram_nats(
+        train, dev, tokenizer.size
+    )
     write_text(output / "results.json", json.dumps(results, indent=1))
     logger.info(
         "%s: %.3f nats per token on dev (unigram %.3f), perplexity %.1f per "
@@ -122,7 +113,7 @@ def finish_lm(config: LmRunConfig, model: TransformerLm) -> None:
     )
 
 
-def evaluate_lm(
+def _evaluate_lm(
     lm: NeuralLM, tokenizer: Tokenizer, dev: TextDataset
 ) -> dict[str, float]:
     """Score a split."""
@@ -136,15 +127,8 @@ def evaluate_lm(
     }
 
 
-def unigram_nats(train: TextDataset, dev: TextDataset, size: int) -> float:
-    """Cross-entropy of dev under train's piece frequencies, plus one each.
-
-    Example
-    -------
-    >>> data = TextDataset(np.array([1, 1]), np.array([1, 1]))
-    >>> round(unigram_nats(data, data, 2), 3)
-    0.693
-    """
+def _unigram_nats(train: TextDataset, dev: TextDataset, size: int) -> float:
+    """Cross-entropy of dev under train's piece frequencies, plus one each."""
 
     def counts(data: TextDataset) -> np.ndarray:
         found = np.bincount(data.tokens, minlength=size)

@@ -12,7 +12,7 @@ from nar_asr_lobes.dataio.audio.containers import (
     mp3_frames,
     ogg_parts,
 )
-from nar_asr_lobes.dataio.audio.errors import AudioError
+from nar_asr_lobes.errors import AudioError
 
 NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 48000)
 

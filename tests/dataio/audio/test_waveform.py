@@ -13,7 +13,7 @@ from nar_asr_lobes.dataio.audio.reading import (
 )
 from nar_asr_lobes.dataio.audio.waveform import (
     SAMPLE_RATE,
-    filter_rate,
+    _filter_rate,
     resample_blocks,
 )
 
@@ -30,7 +30,7 @@ def test_blocks_equal_the_whole(rate, size):
     blocks = np.split(wav, ends[ends < length])
     found = np.concatenate(list(resample_blocks(blocks, rate)))
     whole = torchaudio.functional.resample(
-        torch.from_numpy(wav), filter_rate(rate), SAMPLE_RATE
+        torch.from_numpy(wav), _filter_rate(rate), SAMPLE_RATE
     )
     np.testing.assert_allclose(found, whole.numpy(), atol=1e-6)
 

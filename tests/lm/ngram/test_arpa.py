@@ -6,7 +6,7 @@ import pytest
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.ngram import arpa
-from nar_asr_lobes.lm.ngram.arpa import read_counts
+from nar_asr_lobes.lm.ngram.arpa import _read_counts
 from nar_asr_lobes.lm.ngram.kneser_ney import NgramModel, NgramTable, estimate
 from tests.lm.arpa_files import save
 
@@ -29,7 +29,7 @@ def test_file_holds_the_tables(tmp_path, read_arpa, monkeypatch):
     for gram, (prob, backoff) in wanted.items():
         assert grams[gram][0] == pytest.approx(prob, abs=2e-6)
         assert (grams[gram][1] or 0) == pytest.approx(backoff, abs=2e-6)
-    assert read_counts(tmp_path / "a") == tuple(
+    assert _read_counts(tmp_path / "a") == tuple(
         len(table.words) for table in model.tables
     )
 

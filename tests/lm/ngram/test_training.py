@@ -8,8 +8,8 @@ import pytest
 
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer, train_tokenizer
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lm.ngram.scorer import NgramLM
-from nar_asr_lobes.lm.ngram.storage import NgramInfo, read_ngram
+from nar_asr_lobes.lm.ngram.lookup import NgramLM
+from nar_asr_lobes.lm.ngram.tables import NgramInfo, read_ngram
 from nar_asr_lobes.lm.ngram.training import (
     checked_name,
     thresholds,

@@ -13,10 +13,9 @@ from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer, train_tokenizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.ngram.arpa import read_words
 from nar_asr_lobes.lm.ngram.kneser_ney import estimate
-from nar_asr_lobes.lm.ngram.lookup import score_sentence
-from nar_asr_lobes.lm.ngram.scorer import NgramLM
+from nar_asr_lobes.lm.ngram.lookup import NgramLM, score_sentence
 from nar_asr_lobes.lm.ngram.states import build_tables
-from nar_asr_lobes.lm.ngram.storage import NgramInfo
+from nar_asr_lobes.lm.ngram.tables import NgramInfo
 from nar_asr_lobes.lm.ngram.training import train_ngram
 from nar_asr_lobes.lm.words.lexicon import make_lexicon
 from nar_asr_lobes.lm.words.ngram import convert_arpa, train_word_ngram

@@ -14,8 +14,7 @@ from nar_asr_lobes.decoding.hypotheses import BeamOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.ngram.arpa import read_words
 from nar_asr_lobes.lm.ngram.kneser_ney import estimate
-from nar_asr_lobes.lm.ngram.lookup import score_token
-from nar_asr_lobes.lm.ngram.scorer import NgramLM
+from nar_asr_lobes.lm.ngram.lookup import NgramLM, score_token
 from nar_asr_lobes.lm.ngram.states import build_tables
 from nar_asr_lobes.lm.ngram.tables import find_fault
 from nar_asr_lobes.lm.words import lexicon as word_lexicon

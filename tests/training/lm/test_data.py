@@ -6,15 +6,14 @@ import torch
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from nar_asr_lobes.training.config import OptimConfig
-from nar_asr_lobes.training.lm.config import LmRunConfig
+from nar_asr_lobes.training.config import LmRunConfig, OptimConfig
 from nar_asr_lobes.training.lm.data import (
     TextValidation,
     prepare_texts,
     text_dataset,
     text_loader,
 )
-from nar_asr_lobes.training.metadata import read_digests
+from nar_asr_lobes.training.metadata import _read_digests
 from nar_asr_lobes.training.scheduler import WarmupCosine
 
 LINES = [f"{a}{b}{c}" for a in "abcd" for b in "abcd" for c in " abc"]
@@ -117,7 +116,7 @@ def test_other_sentences_are_refused_where_there_is_a_checkpoint(
 ):
     make(LINES[1:], dev=["a"], dev_texts=["any"])  # none yet
     config = make(LINES, dev=["a"], dev_texts=["any"])
-    metadata = {"data": read_digests(config.output_folder)}
+    metadata = {"data": _read_digests(config.output_folder)}
     CheckpointFolder(tmp_path / "checkpoints").save(1, {}, metadata)
     for lines, dev, told in (
         (LINES[1:] + ["d"] * 2, ["a"], "'train' .* .2 added, 1 removed.; bri"),

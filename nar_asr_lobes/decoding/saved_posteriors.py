@@ -1,4 +1,4 @@
-"""Files *.posteriors.safetensors: what a model heard in a set of utterances.
+"""Files *.posteriors.safetensors: a model's posteriors of a set.
 
     SavedPosteriors -> write_posteriors -> file -> read_posteriors -> the same
 
@@ -40,37 +40,14 @@ _REMEDY = (
 
 @dataclass(frozen=True)
 class SavedPosteriors:
-    """CTC posteriors of a set of utterances, and what was said in them.
-
-    Arguments
-    ---------
-    ids : list of str
-        All different, at least one.
-    references : list of str
-        What was said, in the form the tokenizer decodes to.
-    log_probs : list of torch.Tensor
-        Natural log-probabilities, float32 [T, V] of each utterance without
-        padding, on the CPU; column 0 is the blank.
-    tokenizer : str
-        Fingerprint of the tokenizer whose pieces the columns are.
-    frame_seconds : float
-        From one frame to the next.
-    audio_seconds : float
-        Of all utterances together.
-
-    Raises
-    ------
-    UserError
-        If the lists differ in length, an id is there twice, or posteriors
-        cannot be log-probabilities, such as NaN.
-    """
+    """CTC posteriors of a set of utterances, and their references."""
 
     ids: list[str]
     references: list[str]
-    log_probs: list[torch.Tensor]
-    tokenizer: str
+    log_probs: list[torch.Tensor]  # float32 [T, V] each, on the CPU
+    tokenizer: str  # its fingerprint
     frame_seconds: float
-    audio_seconds: float
+    audio_seconds: float  # of all utterances
 
     def __post_init__(self):
         counts = [len(self.ids), len(self.references), len(self.log_probs)]
@@ -92,7 +69,7 @@ class SavedPosteriors:
             self._check(values, f"utterance {name!r}")
 
     def _check(self, values: torch.Tensor, where: str) -> None:
-        """Refuse what is no [T, V] of log-probabilities, V as the first's."""
+        """Refuse all but log-probabilities [T, V], with the first one's V."""
         require_frames(values.shape, where)
         pieces = self.log_probs[0].shape[1]
         if values.dtype != torch.float32 or values.shape[1] != pieces:
@@ -104,20 +81,7 @@ class SavedPosteriors:
 
 
 def write_posteriors(path: str | os.PathLike, saved: SavedPosteriors) -> None:
-    """Write posteriors; the file appears whole or not at all.
-
-    Arguments
-    ---------
-    path : str or path
-        Where; an older file that is mapped from there stays as it was.
-    saved : SavedPosteriors
-        Written utterance by utterance, so no second copy is in memory.
-
-    Raises
-    ------
-    UserError
-        If it cannot be written.
-    """
+    """Write posteriors, an utterance at a time, atomically."""
     rows = [values.contiguous().numpy() for values in saved.log_probs]
     record = {name: getattr(saved, name) for name in _FACTS}
     record["frames"] = list(map(len, rows))
@@ -127,33 +91,13 @@ def write_posteriors(path: str | os.PathLike, saved: SavedPosteriors) -> None:
 def read_posteriors(
     path: str | os.PathLike, tokenizer: Tokenizer
 ) -> SavedPosteriors:
-    """Map a file of posteriors after making sure that it can be used.
-
-    Arguments
-    ---------
-    path : str or path
-        Written by ``write_posteriors``.
-    tokenizer : Tokenizer
-        The one of the model that heard them.
-
-    Returns
-    -------
-    SavedPosteriors
-        Its ``log_probs`` are views of the file, which need no memory of their
-        own; to read only.
-
-    Raises
-    ------
-    UserError
-        For no file or another kind of file, a damaged one, another tokenizer,
-        and posteriors that cannot be.
-    """
+    """Map a file of posteriors, made with this tokenizer, to read only."""
     record, tensors = open_tensors(path, _KIND, _REMEDY)
     try:
         values = tensors[_TENSOR]
         _check_record(record, len(values))
     except (ValueError, TypeError, KeyError) as error:
-        fault = "its header says what cannot be"
+        fault = "its header holds impossible values"
         raise damaged(path, _KIND, fault, _REMEDY) from error
     fingerprint = record["tokenizer"]
     if fingerprint != tokenizer.fingerprint:

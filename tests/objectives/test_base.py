@@ -13,7 +13,7 @@ from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.masking import draw_span_mask
 from nar_asr_lobes.objectives.best_rq import BestRqObjective
-from nar_asr_lobes.objectives.wav2vec2 import Wav2Vec2Objective, info_nce
+from nar_asr_lobes.objectives.wav2vec2 import Wav2Vec2Objective, _info_nce
 from tests.tones import tone_speech
 from tests.training.runs import (
     Recorder,
@@ -161,7 +161,7 @@ def test_wav2vec2_losses_are_what_the_model_says(
     mask, positions = inputs.mask, inputs.positions
     lengths = model.output_lengths(batch.samples)
     out = model(batch.wavs, batch.wav_lens, mask, positions)
-    all_losses, all_hits = info_nce(
+    all_losses, all_hits = _info_nce(
         out.contexts, out.targets, out.codes, inputs.distractors
     )
     wanted = dict.fromkeys(["contrastive", "accuracy", "unmasked"], 0)

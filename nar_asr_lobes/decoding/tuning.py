@@ -3,8 +3,8 @@
     grid of options -> a search, or a ranking of N-bests, at every point
                     -> word errors -> the best point
 
-The searches are those of recognition, so the counts are what recognition would
-reach; at thousands of times real time, a grid of them takes seconds.
+The searches are those of recognition, so the counts are those of recognition;
+at thousands of times real time, a grid of them takes seconds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from nar_asr_lobes.decoding.hypotheses import (
     Hypothesis,
 )
 from nar_asr_lobes.decoding.mask_predict import mask_predict
-from nar_asr_lobes.decoding.options import DecodingOptions
+from nar_asr_lobes.decoding.modes import DecodingOptions
 from nar_asr_lobes.decoding.rescore import RescoreOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LanguageModel
@@ -41,32 +41,20 @@ if TYPE_CHECKING:
 
 LM_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.5)
 TOKEN_BONUSES = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
-CTC_WEIGHTS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
-NEURAL_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-THRESHOLDS = (0.0, 0.5, 0.7, 0.9, 0.97)
-FILL_CTC_WEIGHTS = (0.0, 0.3, 0.5, 0.7)
+_CTC_WEIGHTS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+_NEURAL_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+_THRESHOLDS = (0.0, 0.5, 0.7, 0.9, 0.97)
+_FILL_CTC_WEIGHTS = (0.0, 0.3, 0.5, 0.7)
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """The outcome of a grid search.
+    """The outcome of a grid search."""
 
-    Arguments
-    ---------
-    names : tuple of str
-        The options that were varied.
-    grid : list
-        The options at all points, in the order of the grid.
-    errors : list of int
-        The word errors at each.
-    words : int
-        Words in the references; characters of those that have no spaces.
-    """
-
-    names: tuple[str, ...]
-    grid: list[Any]
-    errors: list[int]
-    words: int
+    names: tuple[str, ...]  # of the options varied
+    grid: list[Any]  # the options at each point
+    errors: list[int]  # word errors at each point
+    words: int  # of the references (characters without spaces)
 
     @property
     def best(self) -> Any:
@@ -85,7 +73,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class TunedOptions:
-    """The options chosen, and what they were chosen from.
+    """The options chosen, and the data of the choice.
 
     ``report`` holds the surfaces, ``log_probs`` the CTC posteriors [T, V] of
     each utterance in the order of the batches.
@@ -108,33 +96,9 @@ def tune_beam(
 ) -> Tuning:
     """Find the weights of ``beam5_lm`` with the fewest word errors.
 
-    Arguments
-    ---------
-    log_probs : sequence of torch.Tensor
-        CTC natural log-probabilities [T, V] of each development utterance.
-    references : sequence of str
-        What was said, in the form the tokenizer decodes to.
-    tokenizer : Tokenizer
-        Turns tokens into text.
-    lm : LanguageModel
-        The language model to weigh.
-    options : BeamOptions or None
-        The search to tune; its own weights are not used.
-    lm_weights, token_bonuses : sequence of float
-        The grid; invalid weights are refused before the first search.
-    progress : callable
-        Goes through the points of the grid and shows it, as ``tqdm`` does.
-
-    Returns
-    -------
-    Tuning
-        Of equally good points the one of the lowest weight is the best.
-
-    Raises
-    ------
-    UserError
-        If the lists or the grid are empty, the lists differ in length, or a
-        weight is invalid.
+    ``log_probs`` [T, V] and reference of each development utterance. Of
+    equally good points that of the lowest weight is the best. ``progress``
+    wraps the points, as ``tqdm`` does.
     """
     _require_references(log_probs, references)
     return _tune(
@@ -152,42 +116,17 @@ def tune_beam(
     )
 
 
-def tune_rescoring(
+def _tune_rescoring(
     nbest: Sequence[Sequence[Hypothesis]],
     references: Sequence[str],
     tokenizer: Tokenizer,
     options: RescoreOptions,
     neural_weights: Sequence[float] = (0.0,),
-    ctc_weights: Sequence[float] = CTC_WEIGHTS,
+    ctc_weights: Sequence[float] = _CTC_WEIGHTS,
     lm_weights: Sequence[float] = LM_WEIGHTS,
     token_bonuses: Sequence[float] = TOKEN_BONUSES,
 ) -> Tuning:
-    """Find the weights of ``nar_beam5_lm`` with the fewest word errors.
-
-    Arguments
-    ---------
-    nbest : sequence of sequences of Hypothesis
-        Re-scored candidates of each development utterance, with all scores of
-        models that are weighed; no search is repeated.
-    references, tokenizer :
-        As for ``tune_beam``.
-    options : RescoreOptions
-        The re-scoring to tune. Of points with the same errors those of the
-        lowest neural weight come first, and of these the ones next to its
-        own weights: on a small set many points tie.
-    neural_weights, ctc_weights, lm_weights, token_bonuses : sequence of float
-        The grid.
-
-    Returns
-    -------
-    Tuning
-        Exact at every point.
-
-    Raises
-    ------
-    UserError
-        If the lists are empty or differ in length.
-    """
+    """Find the weights of ``nar_beam5_lm`` with the fewest word errors."""
     _require_references(nbest, references)
     weights = {
         "neural_weight": neural_weights,
@@ -213,18 +152,8 @@ def tune_options(
 ) -> TunedOptions:
     """Choose the weights of ``beam5_lm``, ``nar`` and ``nar_beam5_lm``.
 
-    Arguments
-    ---------
-    recognizer : Recognizer
-        With an n-gram; its options are where the search starts. The weight of
-        a neural language model is tuned where there is one.
-    batches : iterable of Batch
-        The development set, with texts, on the model's device.
-
-    Returns
-    -------
-    TunedOptions
-        Each weight set made the fewest word errors on these batches.
+    The search starts at the recogniser's options; ``batches`` are the
+    development set, with texts, on the model's device.
     """
     model, tokenizer = recognizer.model.eval(), recognizer.tokenizer
     options, encoded, references = recognizer.options, [], []
@@ -241,7 +170,7 @@ def tune_options(
     )
     fill = _tune(
         options.nar,
-        {"threshold": THRESHOLDS, "ctc_weight": FILL_CTC_WEIGHTS},
+        {"threshold": _THRESHOLDS, "ctc_weight": _FILL_CTC_WEIGHTS},
         _search_errors(
             lambda point: [
                 hypothesis
@@ -259,11 +188,13 @@ def tune_options(
         token_bonus=beam.best.token_bonus,
     )
     options = replace(options, beam5_lm=beam.best, nar=fill.best)
-    neural_weights = (0.0,) if recognizer.lms.neural is None else NEURAL_WEIGHTS
+    neural_weights = (
+        (0.0,) if recognizer.lms.neural is None else _NEURAL_WEIGHTS
+    )
     # above 0 only so that the neural model is asked
     asked = replace(rescoring, neural_weight=max(neural_weights))
     nbest = _search(recognizer, replace(options, nar_beam5_lm=asked), encoded)
-    again = tune_rescoring(
+    again = _tune_rescoring(
         nbest, references, tokenizer, rescoring, neural_weights
     )
     report = {
@@ -279,21 +210,7 @@ def tune_options(
 def word_errors(reference: str, hypothesis: str) -> int:
     """Count substituted, deleted and inserted words.
 
-    Arguments
-    ---------
-    reference, hypothesis : str
-        Words separated by spaces; either may be empty. Where the reference
-        is of a script without spaces, characters are counted.
-
-    Returns
-    -------
-    int
-        The smallest number of edits.
-
-    Example
-    -------
-    >>> word_errors("one two", "one too many")
-    2
+    In a script without spaces (by the reference), characters are counted.
     """
     compare = jiwer.process_words
     if has_no_words(reference):
@@ -347,7 +264,7 @@ def _ranking_errors(
 ) -> Callable[[RescoreOptions], int]:
     """Make a function that counts the word errors of the first-ranked."""
     shape = len(nbest), max(map(len, nbest))
-    parts = np.zeros((*shape, 5))  # of N-best [B, N]: what is weighed
+    parts = np.zeros((*shape, 5))  # of N-best [B, N], to be weighed
     edits, absent = np.zeros(shape, np.int64), np.ones(shape, bool)
     for row, (found, reference) in enumerate(
         zip(nbest, references, strict=True)

@@ -9,10 +9,10 @@ from nar_asr_lobes.decoding.beam.search import prefix_beam_search
 from nar_asr_lobes.decoding.hypotheses import BeamOptions, Hypothesis
 from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.decoding.rescore import RescoreOptions
-from nar_asr_lobes.decoding.tuning.grid import (
+from nar_asr_lobes.decoding.tuning import (
+    _tune_rescoring,
     tune_beam,
     tune_options,
-    tune_rescoring,
     word_errors,
 )
 from nar_asr_lobes.errors import UserError
@@ -151,7 +151,7 @@ def nbests(rng):
 def test_rescoring_counts_what_its_formula_ranks_first():
     nbest = nbests(np.random.default_rng(3))
     references = ["a", "ba", "bba", "a"]
-    tuning = tune_rescoring(
+    tuning = _tune_rescoring(
         nbest, references, TOKENIZER, RescoreOptions(), (0.0, 0.9)
     )
     assert len(tuning.grid) == 2 * 8 * 6 * 6
@@ -181,7 +181,7 @@ def test_rescoring_counts_what_its_formula_ranks_first():
 def test_of_equal_points_the_one_next_to_the_search_is_taken():
     nbest = [[Hypothesis((A,), 0.0, -1.0)]]  # nothing to choose from
     options = RescoreOptions(lm_weight=0.7, token_bonus=1.1)
-    tuning = tune_rescoring(nbest, ["a"], TOKENIZER, options, (0.3, 0.0))
+    tuning = _tune_rescoring(nbest, ["a"], TOKENIZER, options, (0.3, 0.0))
     assert set(tuning.errors) == {0}
     best = tuning.best
     assert best.neural_weight == 0.0
@@ -254,4 +254,4 @@ def test_missing_references_are_one_clear_sentence(development):
     with pytest.raises(UserError, match="3 development .* with 2 references"):
         tune_beam(utterances, references[:2], TOKENIZER, lm)
     with pytest.raises(UserError, match="at least one"):
-        tune_rescoring([], [], TOKENIZER, RescoreOptions())
+        _tune_rescoring([], [], TOKENIZER, RescoreOptions())

@@ -12,7 +12,7 @@ import safetensors.numpy
 import torch
 
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
-from nar_asr_lobes.decoding.tuning.posteriors import (
+from nar_asr_lobes.decoding.saved_posteriors import (
     SUFFIX,
     SavedPosteriors,
     read_posteriors,
@@ -204,7 +204,7 @@ def test_nan_in_a_file_is_named(path):
 )
 def test_facts_that_cannot_be(path, changes):
     change_facts(path, **changes)
-    with pytest.raises(UserError, match="whole .*its header says what cannot"):
+    with pytest.raises(UserError, match="whole .*its header holds impossible"):
         read_posteriors(path, TOKENIZER)
 
 

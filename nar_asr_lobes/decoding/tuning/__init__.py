@@ -1,1 +1,0 @@
-"""Decoding weights from a development set, and its saved posteriors."""
