@@ -1,9 +1,10 @@
 """How the searches are compiled.
 
-Only ``outer`` may make arrays: without reference counts, and ``inner`` without
-calls, a loop over arrays in tuples is three times as fast. ``inner`` and
-``helper`` are called by compiled functions alone, and compile in half the time
-without an entry for Python. All release the interpreter's lock.
+Only ``jit_entry`` may make arrays: without reference counts, and
+``jit_inline`` without calls, a loop over arrays in tuples is three times as
+fast. ``jit_inline`` and ``jit_function`` are called by compiled functions
+alone, and compile in half the time without an entry for Python. All release
+the interpreter's lock.
 
 Functions are compiled, and numba is loaded, when first called. Those that
 Python calls are kept on disk for the next process, with other modules'
@@ -32,28 +33,28 @@ _SAID: set[str] = set()
 _NO_ENTRY = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
-def outer(function: Callable) -> _Compiled:
+def jit_entry(function: Callable) -> _Compiled:
     """Compile a function that Python calls; it may make arrays."""
     return _Compiled(function)
 
 
-def entry(function: Callable) -> _Compiled:
+def jit_kernel(function: Callable) -> _Compiled:
     """Compile a function that Python calls; it makes no arrays."""
     return _Compiled(function, _nrt=False)
 
 
-def helper(function: Callable) -> _Compiled:
+def jit_function(function: Callable) -> _Compiled:
     """Compile a function that compiled ones call; it makes no arrays."""
     return _Compiled(function, _nrt=False, **_NO_ENTRY)
 
 
-def inner(function: Callable) -> _Compiled:
+def jit_inline(function: Callable) -> _Compiled:
     """Compile a function as a part of those that call it."""
     return _Compiled(function, _nrt=False, forceinline=True, **_NO_ENTRY)
 
 
-def inner_and_entry(function: Callable) -> _Compiled:
-    """As ``inner``, but Python calls it too."""
+def jit_inline_entry(function: Callable) -> _Compiled:
+    """As ``jit_inline``, but Python calls it too."""
     return _Compiled(function, _nrt=False, forceinline=True)
 
 

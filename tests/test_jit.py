@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import nar_asr_lobes
-from nar_asr_lobes.jit import inner, outer
+from nar_asr_lobes.jit import jit_entry, jit_inline
 
 PACKAGE = Path(nar_asr_lobes.__file__).parent
 CALL = """
@@ -113,12 +113,12 @@ def test_a_full_disk_keeps_nothing_and_stops_nothing(tmp_path):
     ]
 
 
-@inner
+@jit_inline
 def twice(value):
     return 2 * value
 
 
-@outer
+@jit_entry
 def sum_of_both(value):
     return twice(3) + twice(value)
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from nar_asr_lobes.jit import outer
+from nar_asr_lobes.jit import jit_entry
 from nar_asr_lobes.lobes.lengths import valid_mask
 
 _NEG = np.float32(-1e30)
 
 
-@outer
+@jit_entry
 def best_states(
     emissions: np.ndarray,
     lengths: np.ndarray,

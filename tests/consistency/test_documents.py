@@ -9,7 +9,6 @@ import pytest
 from nar_asr_lobes.cli.main import _parser
 from nar_asr_lobes.decoding.modes import DecodingOptions
 from nar_asr_lobes.training.hparams import load_run, parse_arguments
-from tests.consistency.import_rules import LEVELS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -83,15 +82,3 @@ def headings(page):
     lines = re.findall(r"^#+ (.*)", page.read_text(), re.MULTILINE)
     lines = [re.sub(r"[^\w\- ]", "", line.lower()) for line in lines]
     return {line.replace(" ", "-") for line in lines}
-
-
-def test_the_levels_of_the_folders_are_those_of_the_rule():
-    text = (ROOT / "docs" / "architecture.md").read_text()
-    rows = re.findall(r"^\| ([^|]*) \| .* \| (\d+) \|$", text, re.MULTILINE)
-    told = {
-        (name.strip("/"), int(level))
-        for names, level in rows
-        for name in re.findall(r"`(.*?)`", names)
-    }
-    rule = enumerate(LEVELS, start=1)
-    assert told == {(name, level) for level, row in rule for name in row}

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nar_asr_lobes.jit import helper, inner
+from nar_asr_lobes.jit import jit_function, jit_inline
 
 _COLUMNS, _WIDE = 256, 64
 # In float32, where a value is above 1e-4 exactly if it is above this one.
@@ -54,7 +54,7 @@ def new_columns(size: int) -> Columns:
     )
 
 
-@inner
+@jit_inline
 def any_above(values: np.ndarray, bar: float) -> bool:
     """Tell whether a value of float32 [N] is NaN or above a float32 bar."""
     above = False
@@ -63,7 +63,7 @@ def any_above(values: np.ndarray, bar: float) -> bool:
     return above
 
 
-@inner
+@jit_inline
 def pick_candidates(
     row: np.ndarray,
     floor: float,
@@ -96,7 +96,7 @@ def pick_candidates(
     return count
 
 
-@inner
+@jit_inline
 def _gather_all(row, floor, columns):
     """Find the tokens above the floor."""
     count = 0
@@ -106,7 +106,7 @@ def _gather_all(row, floor, columns):
     return count
 
 
-@inner
+@jit_inline
 def _gather(row, floor, wanted, columns):
     """Find the tokens above the floor, of many only the more probable."""
     highest, widest, chosen = columns.highest, columns.widest, columns.chosen
@@ -138,7 +138,7 @@ def _gather(row, floor, wanted, columns):
     return count
 
 
-@inner
+@jit_inline
 def _drop_worst(tokens, scores, count, wanted):
     """Take the worst out until no more are left than wanted."""
     while count > wanted:
@@ -154,7 +154,7 @@ def _drop_worst(tokens, scores, count, wanted):
     return count
 
 
-@helper
+@jit_function
 def _sort_out(columns, count, tokens, scores):
     """Do the same where equal ones let very many through."""
     kept = 0
@@ -164,7 +164,7 @@ def _sort_out(columns, count, tokens, scores):
     return kept
 
 
-@inner
+@jit_inline
 def _column_maxima(row, columns):
     """Take the highest of the tokens with the same remainder.
 
@@ -195,7 +195,7 @@ def _column_maxima(row, columns):
         columns.widest[i] = new if new > old else old
 
 
-@inner
+@jit_inline
 def _bar(highest, best, floor, count):
     """Find a value that at least so many columns reach, by halving.
 
@@ -218,7 +218,7 @@ def _bar(highest, best, floor, count):
     return low
 
 
-@inner
+@jit_inline
 def _reaching(highest, bar):
     """Count the columns with a token as probable as that."""
     reaching = 0
@@ -227,7 +227,7 @@ def _reaching(highest, bar):
     return reaching
 
 
-@helper
+@jit_function
 def _most_probable(row, tokens, scores):
     """Make the most probable token the only candidate."""
     best = 1
@@ -240,7 +240,7 @@ def _most_probable(row, tokens, scores):
     return 1
 
 
-@inner
+@jit_inline
 def _insert(tokens, scores, count, token, score):
     """Put a token in its place, or when it is full in that of the worst."""
     place = count
@@ -258,7 +258,7 @@ def _insert(tokens, scores, count, token, score):
     return found
 
 
-@inner
+@jit_inline
 def _worse(score, token, other_score, other_token):
     """Order by score; of equal ones the higher id is worse."""
     return score < other_score or (score == other_score and token > other_token)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nar_asr_lobes.decoding.beam.trie import NONE
-from nar_asr_lobes.jit import inner
+from nar_asr_lobes.jit import jit_inline
 
 IMPOSSIBLE = -math.inf
 # Beyond this distance the smaller of two summands is lost in float64 anyway.
@@ -77,14 +77,14 @@ def new_work(size: int, beam_size: int) -> Work:
     return Work(np.empty(size, ENTRY), heap, np.empty(size, ENTRY))
 
 
-@inner
+@jit_inline
 def weigh(settings: Settings, lm: float, length: int, gained: int) -> float:
     """Weigh the language model, the length and the tokens gained."""
     offset = settings.lm_weight * lm + settings.token_bonus * length
     return offset + settings.hot_boost * gained
 
 
-@inner
+@jit_inline
 def log_add(a: float, b: float) -> float:
     """Return log(exp(a) + exp(b)) without overflow."""
     if a < b:
@@ -94,7 +94,7 @@ def log_add(a: float, b: float) -> float:
     return a
 
 
-@inner
+@jit_inline
 def merge_stays(work: Work, count: int) -> int:
     """Mark the entries that can never again overtake another one.
 
@@ -114,7 +114,7 @@ def merge_stays(work: Work, count: int) -> int:
     return lost
 
 
-@inner
+@jit_inline
 def find_rival(entries: np.ndarray, stays: int, first: int, new: int) -> int:
     """Find an entry with the future of a new one, NONE if there is none.
 
@@ -132,14 +132,14 @@ def find_rival(entries: np.ndarray, stays: int, first: int, new: int) -> int:
     return NONE
 
 
-@inner
+@jit_inline
 def _same(a, b):
     """Whether the language model and the hot words see the same past."""
     same = a.state == b.state and a.context == b.context
     return same and a.past == b.past
 
 
-@inner
+@jit_inline
 def _dominates(a, b):
     """Whether both kinds of paths are at least as good in ``a``."""
     return (
@@ -148,7 +148,7 @@ def _dominates(a, b):
     )
 
 
-@inner
+@jit_inline
 def lose(work: Work, lost: int, loser: int, winner: int) -> int:
     """Note an entry that lost; return how many there are."""
     work.entries[loser].winner = winner
@@ -156,7 +156,7 @@ def lose(work: Work, lost: int, loser: int, winner: int) -> int:
     return lost + 1
 
 
-@inner
+@jit_inline
 def lowest(work: Work, kept: int) -> float:
     """The score that an entry must exceed to be among the best."""
     if kept < len(work.heap):
@@ -164,7 +164,7 @@ def lowest(work: Work, kept: int) -> float:
     return work.entries[work.heap[0]].score
 
 
-@inner
+@jit_inline
 def push(work: Work, kept: int, entry: int) -> int:
     """Add to the heap of the best, whose root is the worst of them."""
     heap = work.heap
@@ -183,7 +183,7 @@ def push(work: Work, kept: int, entry: int) -> int:
     return kept + 1
 
 
-@inner
+@jit_inline
 def sort_heap(work: Work, kept: int) -> None:
     """Turn the heap into a list, best first."""
     for last in range(kept - 1, 0, -1):
@@ -192,14 +192,14 @@ def sort_heap(work: Work, kept: int) -> None:
         _sink(work, last, entry)
 
 
-@inner
+@jit_inline
 def _worse(work, a, b):
     """Order entries by score; of equal ones the later is worse."""
     left, right = work.entries[a].score, work.entries[b].score
     return left < right or (left == right and a > b)
 
 
-@inner
+@jit_inline
 def _sink(work, kept, entry):
     """Put an entry in the place of the root and order the heap."""
     heap, place = work.heap, 0

@@ -27,11 +27,11 @@ from nar_asr_lobes.decoding.beam.trie import (
     find_node,
 )
 from nar_asr_lobes.decoding.hotwords.matching import extend_match, held_back
-from nar_asr_lobes.jit import inner
+from nar_asr_lobes.jit import jit_inline
 from nar_asr_lobes.lm.ngram.lookup import most, score_token
 
 
-@inner
+@jit_inline
 def pass_blank(beam, count, log_prob):
     """Take the beam through a run of sure blanks; its order stays.
 
@@ -44,7 +44,7 @@ def pass_blank(beam, count, log_prob):
         prefix.blank, prefix.label = prefix.total, IMPOSSIBLE
 
 
-@inner
+@jit_inline
 def stay(beam, count, row, trie, work):
     """Enter the beam's prefixes, one frame on.
 
@@ -66,7 +66,7 @@ def stay(beam, count, row, trie, work):
         entry.score = entry.total + entry.offset
 
 
-@inner
+@jit_inline
 def extend(beam, tokens, scores, trie, models, asked, work, lost, settings):
     """Enter the prefixes with one more token and heap the best entries.
 
@@ -114,7 +114,7 @@ def extend(beam, tokens, scores, trie, models, asked, work, lost, settings):
     return kept, lost
 
 
-@inner
+@jit_inline
 def _child(prefix, token, score, trie, models, settings, entry):
     """Make an entry of a prefix and one more token, if it needs one."""
     tables, hot, closings, _ = models
@@ -154,14 +154,14 @@ def _child(prefix, token, score, trie, models, settings, entry):
     return True
 
 
-@inner
+@jit_inline
 def leave(beam, count, trie):
     """Mark the beam's prefixes as outside of it."""
     for k in range(count):
         trie.nodes[beam[k].node].slot = NONE
 
 
-@inner
+@jit_inline
 def select(beam, kept, trie, work, frame):
     """Make the entries of the heap the beam, best first."""
     sort_heap(work, kept)
@@ -176,7 +176,7 @@ def select(beam, kept, trie, work, frame):
         beam[k] = entry
 
 
-@inner
+@jit_inline
 def remember(trie, work, lost, frame, limit):
     """Note who lost against a prefix that got into the beam."""
     for i in range(lost):

@@ -49,7 +49,7 @@ from nar_asr_lobes.decoding.beam.trie import (
     restart,
 )
 from nar_asr_lobes.decoding.hotwords.matching import Closings, close
-from nar_asr_lobes.jit import entry, helper
+from nar_asr_lobes.jit import jit_function, jit_kernel
 from nar_asr_lobes.lm.ngram.lookup import Rows, find_rows, new_rows
 from nar_asr_lobes.lm.ngram.tables import NgramTables
 
@@ -95,7 +95,7 @@ def new_buffers(
     )
 
 
-@entry
+@jit_kernel
 def search(
     log_probs: np.ndarray,
     ends: np.ndarray,
@@ -160,7 +160,7 @@ def search(
     return len(ends), DONE
 
 
-@helper
+@jit_function
 def _start(tables, hot, settings, trie, beam):
     """Make the empty prefix the beam."""
     state = tables.start[0] if settings.use_lm else 0
@@ -175,7 +175,7 @@ def _start(tables, hot, settings, trie, beam):
     first.lm, first.offset, first.score = 0.0, 0.0, 0.0
 
 
-@helper
+@jit_function
 def _finals(trie, beam, end, models, settings, result):
     """Queue the beam with the sentence end, best first; count it."""
     tables, hot, closings, _ = models

@@ -17,7 +17,7 @@ import numpy as np
 
 from nar_asr_lobes.decoding.beam.entries import IMPOSSIBLE, Settings, weigh
 from nar_asr_lobes.decoding.beam.trie import NONE, Trie, spell
-from nar_asr_lobes.jit import helper
+from nar_asr_lobes.jit import jit_function
 
 # Beside others, paths as improbable as this are left out.
 _NOTHING = 1e-9
@@ -74,7 +74,7 @@ def new_result(size: int, beam_size: int) -> Result:
     )
 
 
-@helper
+@jit_function
 def fill_nbest(
     log_probs: np.ndarray,
     trie: Trie,
@@ -125,7 +125,7 @@ def fill_nbest(
     return True
 
 
-@helper
+@jit_function
 def _write(trie, final, tokens, begins, place):
     """Spell one hypothesis out."""
     if final.node != NONE:
@@ -139,7 +139,7 @@ def _write(trie, final, tokens, begins, place):
             place[length + i] = tokens[tail + i]
 
 
-@helper
+@jit_function
 def _sum_paths(log_probs, settings, text, result):
     """Give the log-probability of all paths of a text together.
 
@@ -189,7 +189,7 @@ def _sum_paths(log_probs, settings, text, result):
     return scale + math.log(total)
 
 
-@helper
+@jit_function
 def _is_known(tokens, begins, last):
     """Whether an earlier hypothesis has the last one's tokens."""
     begin, length = begins[last], begins[last + 1] - begins[last]
@@ -206,7 +206,7 @@ def _is_known(tokens, begins, last):
     return False
 
 
-@helper
+@jit_function
 def _branch(trie, final, base, queue, taken, queued, weights):
     """Queue the hypotheses got by undoing one merge in the front of another.
 
@@ -237,7 +237,7 @@ def _branch(trie, final, base, queue, taken, queued, weights):
     return queued
 
 
-@helper
+@jit_function
 def _other(final, merge, weights):
     """Score, its parts and their weights, the loser in front."""
     ctc = final.ctc - merge.ctc_gap
@@ -249,7 +249,7 @@ def _other(final, merge, weights):
     return min(score, final.score), ctc, lm, length, hot
 
 
-@helper
+@jit_function
 def _open_place(queue, taken, queued, score):
     """Move the worse ones up by one; a full queue loses its worst."""
     place = min(queued, len(queue) - 1)

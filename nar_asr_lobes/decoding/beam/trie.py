@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nar_asr_lobes.jit import helper, inner
+from nar_asr_lobes.jit import jit_function, jit_inline
 
 NONE = -1
 
@@ -74,7 +74,7 @@ def new_trie(size: int) -> Trie:
     )
 
 
-@helper
+@jit_function
 def restart(trie: Trie, state: int, context: int) -> None:
     """Leave only the empty prefix, in the first place of the beam."""
     trie.table[:], trie.count[:] = NONE, 0
@@ -82,7 +82,7 @@ def restart(trie: Trie, state: int, context: int) -> None:
     trie.nodes[0].slot = 0
 
 
-@inner
+@jit_inline
 def has_room(trie: Trie, nodes: int, merges: int) -> bool:
     """Tell whether so many more fit in."""
     count = trie.count
@@ -91,7 +91,7 @@ def has_room(trie: Trie, nodes: int, merges: int) -> bool:
     )
 
 
-@inner
+@jit_inline
 def _place(trie, parent, token):
     """Where in the table a node is, or would be put."""
     mask = len(trie.table) - 1
@@ -105,13 +105,13 @@ def _place(trie, parent, token):
     return place
 
 
-@inner
+@jit_inline
 def find_node(trie: Trie, parent: int, token: int) -> int:
     """Return the parent's child of this token, NONE if there is none."""
     return trie.table[_place(trie, parent, token)]
 
 
-@inner
+@jit_inline
 def add_node(
     trie: Trie,
     frame: int,
@@ -132,7 +132,7 @@ def add_node(
     return index
 
 
-@inner
+@jit_inline
 def add_merge(
     trie: Trie,
     winner: int,
@@ -173,7 +173,7 @@ def add_merge(
     merge.score_gap, merge.ctc_gap, merge.lm_gap = gaps[2:]
 
 
-@inner
+@jit_inline
 def count_closed(trie: Trie, node: int, phrase: int) -> int:
     """Count how often a hot phrase was closed on the way to a node."""
     times = 0
@@ -183,7 +183,7 @@ def count_closed(trie: Trie, node: int, phrase: int) -> int:
     return times
 
 
-@helper
+@jit_function
 def spell(trie: Trie, node: int, tokens: np.ndarray) -> int:
     """Write the tokens of a node to the front; return how many there are."""
     length = trie.nodes[node].length

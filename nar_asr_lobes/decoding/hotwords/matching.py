@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nar_asr_lobes.decoding.beam.trie import NONE, count_closed
-from nar_asr_lobes.jit import inner, outer
+from nar_asr_lobes.jit import jit_entry, jit_inline
 from nar_asr_lobes.lm.ngram.lookup import score_token
 from nar_asr_lobes.lm.ngram.tables import DTYPES, NgramTables, read_only
 
@@ -199,7 +199,7 @@ class Closings(NamedTuple):
     code: np.ndarray  # int64 [P], random; sums tell prefixes apart
 
 
-@outer
+@jit_entry
 def count_gain(
     tables: NgramTables, closings: Closings, limit: int, ids: np.ndarray
 ) -> float:
@@ -218,7 +218,7 @@ def count_gain(
     return gained + tables.final[state]
 
 
-@inner
+@jit_inline
 def extend_match(trie, prefix, token, hot, closings, limit):
     """Take a prefix of a beam one token on.
 
@@ -233,7 +233,7 @@ def extend_match(trie, prefix, token, hot, closings, limit):
     return context, gained - excess, closed, past
 
 
-@inner
+@jit_inline
 def close(trie, prefix, closings, limit):
     """End a word.
 
@@ -248,7 +248,7 @@ def close(trie, prefix, closings, limit):
     return closed, 0, prefix.past + closings.code[closed]
 
 
-@inner
+@jit_inline
 def held_back(trie, entry, hot, closings, limit):
     """Count the last tokens that gained for phrases that may gain no more."""
     state = entry.context

@@ -19,7 +19,12 @@ from typing import NamedTuple
 import numpy as np
 
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
-from nar_asr_lobes.jit import helper, inner, inner_and_entry, outer
+from nar_asr_lobes.jit import (
+    jit_entry,
+    jit_function,
+    jit_inline,
+    jit_inline_entry,
+)
 from nar_asr_lobes.lm.ngram.tables import (
     DTYPES,
     NgramInfo,
@@ -39,7 +44,7 @@ _TOKENS, _BEAM = 8, 64
 _ROUNDING = 1e-6
 
 
-@inner_and_entry
+@jit_inline_entry
 def score_token(
     tables: NgramTables, state: int, token: int
 ) -> tuple[float, int]:
@@ -67,7 +72,7 @@ def score_token(
     return log_prob, tables.unigram_state[token]
 
 
-@inner
+@jit_inline
 def shortest(tables: NgramTables, state: int, token: int) -> float:
     """Predict one token where backing off ends: in state 0 or in a row."""
     if len(tables.row_log_prob):
@@ -90,7 +95,7 @@ def fill_rows(tables: NgramTables, numbers: int = _NUMBERS) -> NgramTables:
     )
 
 
-@outer
+@jit_entry
 def _fill(tables, log_prob, state):
     """Look every token up in every state that has a row."""
     for row in range(len(log_prob)):
@@ -101,7 +106,7 @@ def _fill(tables, log_prob, state):
             )
 
 
-@outer
+@jit_entry
 def score_sentence(tables: NgramTables, tokens: np.ndarray) -> float:
     """Return the natural log-probability of tokens [L] and the end."""
     state, total = tables.start[0], 0.0
@@ -132,7 +137,7 @@ def new_rows(beam_size: int, tables: NgramTables) -> Rows:
     )
 
 
-@inner
+@jit_inline
 def find_rows(
     rows: Rows, tables: NgramTables, beam: np.ndarray, frame: int, tokens: int
 ) -> bool:
@@ -147,7 +152,7 @@ def find_rows(
     return True
 
 
-@helper
+@jit_function
 def _find_all(rows, tables, beam, frame):
     """Give each prefix its row, new ones in place of those asked long ago."""
     for k in range(len(beam)):
@@ -166,7 +171,7 @@ def _find_all(rows, tables, beam, frame):
         rows.asked[place], rows.place[k] = frame, place
 
 
-@inner
+@jit_inline
 def _fill_row(tables: NgramTables, state: int, row: np.ndarray) -> None:
     """Predict every token into ``row`` [V], with ``score_token``'s sums."""
     if len(tables.chain) == 0:
@@ -177,7 +182,7 @@ def _fill_row(tables: NgramTables, state: int, row: np.ndarray) -> None:
         _follow(tables, state, chain, row)
 
 
-@inner
+@jit_inline
 def _follow_one(tables, state, row):
     """Predict all tokens, from the shortest state to the longest."""
     last, weight, depth = state, 0.0, 0
@@ -197,7 +202,7 @@ def _follow_one(tables, state, row):
             row[tables.arc_token[arc]] = weight + tables.arc_log_prob[arc]
 
 
-@inner
+@jit_inline
 def _follow(tables, state, chain, row):
     """Predict the tokens of a chain of back-offs."""
     weight, rows = 0.0, len(tables.row_log_prob)
@@ -213,7 +218,7 @@ def _follow(tables, state, chain, row):
             row[token] = weight + shortest(tables, state, token)
 
 
-@inner
+@jit_inline
 def most(
     rows: Rows, tables: NgramTables, k: int, state: int, token: int
 ) -> float:

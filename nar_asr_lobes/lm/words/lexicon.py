@@ -21,7 +21,7 @@ from nar_asr_lobes.dataio.text.pieces import (
     UnknownCharactersError,
 )
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.jit import outer
+from nar_asr_lobes.jit import jit_entry
 from nar_asr_lobes.lm.ngram.tables import NgramTables
 
 _MOST_STATES = 2**31 - 1  # they are int32
@@ -158,7 +158,7 @@ def grow_tries(arcs: WordArcs, lexicon: Lexicon, first: int) -> Tries:
     return tries
 
 
-@outer
+@jit_entry
 def _count_new(arc_begin, word, begin, pieces):
     """Count the states that each arc's word adds to its context's trie."""
     new = begin[word + 1] - begin[word]
@@ -176,7 +176,7 @@ def _count_new(arc_begin, word, begin, pieces):
     return new
 
 
-@outer
+@jit_entry
 def _grow(arcs, new, begin, pieces, first, tries):
     """Fill the tries; their states stand in the order of their spellings."""
     path = np.empty((begin[1:] - begin[:-1]).max() + 1, np.int64)
@@ -194,7 +194,7 @@ def _grow(arcs, new, begin, pieces, first, tries):
             tries.end[arc] = state - 1
 
 
-@outer
+@jit_entry
 def raise_to_beginnings(tries, potential):
     """Give each beginning the highest value of its trie's words, in place."""
     for state in range(len(potential) - 1, tries.empty[0] - 1, -1):

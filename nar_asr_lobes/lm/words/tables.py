@@ -33,7 +33,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nar_asr_lobes.jit import inner, outer
+from nar_asr_lobes.jit import jit_entry, jit_inline
 from nar_asr_lobes.lm.ngram.lookup import score_token
 from nar_asr_lobes.lm.ngram.tables import DTYPES, NgramTables, read_only
 from nar_asr_lobes.lm.words.lexicon import (
@@ -203,7 +203,7 @@ def _moves(
     return _Moves(begin, token[order], target[order]), order
 
 
-@outer
+@jit_entry
 def _back_offs(words, tries, moves, spelling, potential):
     """Find weight and shorter state, and let potentials look into those.
 
@@ -243,7 +243,7 @@ def _back_offs(words, tries, moves, spelling, potential):
     return weight, shorter
 
 
-@inner
+@jit_inline
 def _follow(moves, state, token):
     """Return the state behind an arc that is there."""
     low, high = moves.begin[state], moves.begin[state + 1]
@@ -271,7 +271,7 @@ def _finals(
     return final
 
 
-@outer
+@jit_entry
 def _fill_finals(final, backoff, shorter):
     """Let the shorter state end the sentence where no known word ends."""
     for state in range(len(final)):
