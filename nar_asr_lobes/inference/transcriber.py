@@ -9,6 +9,7 @@ Of an input only the pieces that wait for a batch are held, not the whole.
 from __future__ import annotations
 
 import math
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -126,14 +127,14 @@ class Transcriber:
         Longest input accepted: a day and the padding of a codec.
     batch_seconds : float
         Audio recognised at once, padding included.
-    hot_words : HotWords or None
-        Phrases to prefer.
+    hot_words : HotWords or path or None
+        Phrases to prefer; of a file, one a line or with commas between them.
 
     Raises
     ------
     UserError
         For an unknown mode or device, a mode without its language model, or
-        hot words that are no ``HotWords`` or in a mode that does not use them.
+        hot words in a mode that does not use them.
 
     Example
     -------
@@ -160,7 +161,7 @@ class Transcriber:
         device: str = "auto",
         max_seconds: float = 90000.0,
         batch_seconds: float = 100.0,
-        hot_words: HotWords | None = None,
+        hot_words: HotWords | str | os.PathLike | None = None,
     ):
         self.mode = mode or bundle.default_mode
         find_mode(
@@ -173,11 +174,11 @@ class Transcriber:
                 f"decoding mode {self.mode} does not use hot words; choose "
                 "from " + ", ".join(hot_word_modes())
             )
-        if isinstance(hot_words, (str, list, tuple)):
-            raise UserError(
-                f"hot_words is {hot_words!r}; give what read_hot_words makes "
-                "of a file (nar_asr_lobes.decoding.hotwords.reading)"
-            )
+        if isinstance(hot_words, (str, os.PathLike)):
+            from nar_asr_lobes.decoding.hotwords.tables import read_hot_words
+
+            text = bundle.tokenizer, bundle.text_style
+            hot_words = read_hot_words(hot_words, *text)
         self.device = _usable_device(device)
         self.recognizer = Recognizer(
             bundle.model.to(self.device),
@@ -186,8 +187,7 @@ class Transcriber:
             bundle.lms,
             hot_words=hot_words,
         )
-        self.max_seconds = max_seconds
-        self.batch_seconds = batch_seconds
+        self.max_seconds, self.batch_seconds = max_seconds, batch_seconds
 
     def transcribe(
         self,

@@ -58,6 +58,13 @@ def test_options_reach_the_transcriber(folder):
     assert str(recognizer.device) == "cpu"
 
 
+def test_hot_words_are_read_from_a_file(folder, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("# names\nab, bad\n")
+    loaded = nar_asr_lobes.load(folder, mode="beam5", hot_words=str(path))
+    assert loaded.recognizer.hot_words.phrases == ("ab", "bad")
+
+
 def test_mistakes_are_one_sentence(folder, tmp_path):
     with pytest.raises(UserError, match="is not a bundle"):
         nar_asr_lobes.load(tmp_path)
@@ -65,8 +72,8 @@ def test_mistakes_are_one_sentence(folder, tmp_path):
         nar_asr_lobes.load(folder, device="cuda:99")
     with pytest.raises(UserError, match="device None cannot be used"):
         nar_asr_lobes.load(folder, device=None)
-    with pytest.raises(UserError, match="hot_words is 'a.txt'; give what read"):
-        nar_asr_lobes.load(folder, mode="beam5", hot_words="a.txt")
+    with pytest.raises(UserError, match="a.txt: cannot read this list of hot"):
+        nar_asr_lobes.load(folder, mode="beam5", hot_words=tmp_path / "a.txt")
 
 
 def test_importing_the_package_imports_nothing_slow():
