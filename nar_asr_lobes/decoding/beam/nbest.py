@@ -4,8 +4,9 @@ A prefix that lost against another one left the beam, with all that would have
 followed. The winner's continuations would have followed it too, at about the
 same distance: each final hypothesis through the winner gives another one
 through the loser. Best first, each from the one it differs from at the last
-merge. The beam's scores and these distances only tell which to take: the score
-of each hypothesis taken is of all its paths.
+merge. These distances only tell which to take: what a merge gave has the score
+of all its paths, and so has the hypothesis it came from, where it would be
+overtaken for its pruned paths alone.
 """
 
 from __future__ import annotations
@@ -106,17 +107,22 @@ def fill_nbest(
         if _is_known(tokens, begins, done):
             continue
         ctc = final.ctc
-        if settings.recombine:
+        if final.origin != NONE:
             text = tokens[begin:end]
             ctc = _sum_paths(log_probs, settings, text, result)
-            if final.origin == NONE:  # its least probable paths are left out
-                ctc = max(ctc, final.ctc)
             if ctc == IMPOSSIBLE:
                 continue
         parts = result.parts[first + done]
         parts[0] = ctc + weigh(settings, final.lm, final.length, final.hot)
         parts[1], parts[2], parts[3] = ctc, final.lm, final.length
         parts[4] = final.hot
+        if final.origin != NONE:
+            base = result.parts[first + final.origin]
+            if parts[0] > base[0]:
+                text = tokens[begins[final.origin] : begins[final.origin + 1]]
+                total = _sum_paths(log_probs, settings, text, result)
+                pruned = max(0.0, total - base[1])
+                base[0], base[1] = base[0] + pruned, base[1] + pruned
         done += 1
         queued = _branch(trie, final, done - 1, queue, taken, queued, weights)
     result.lists[lists] = done

@@ -85,9 +85,9 @@ def prefix_beam_search(
     -------
     list of list of Hypothesis
         For each utterance at most ``beam_size`` hypotheses, best first, at
-        least one; an utterance of no frames has the empty one. With
-        ``recombine``, ``ctc`` is of all paths that the limits of the options
-        allow, else of those that survived.
+        least one; an utterance of no frames has the empty one. ``ctc`` is of
+        the paths that survived, never above that of all paths; of hypotheses
+        that come from a merge, of all paths within the limits of the options.
 
     Raises
     ------
