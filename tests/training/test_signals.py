@@ -26,6 +26,14 @@ BOTH = pytest.mark.parametrize(
 STEPS = ("--steps=5", "--model={dropout: 0.2}")
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """A shell's jobs in the background are started to ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A folder with corpus, YAMLs and a training that nothing disturbed."""
