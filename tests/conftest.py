@@ -1,4 +1,4 @@
-"""What all tests share: one thread, speech made of tones, and real data."""
+"""Shared by all tests: one thread, speech made of tones, and real data."""
 
 import os
 from pathlib import Path

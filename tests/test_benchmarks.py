@@ -1,4 +1,4 @@
-"""What a benchmark says when it cannot begin."""
+"""Messages of benchmarks that cannot begin."""
 
 import subprocess
 import sys

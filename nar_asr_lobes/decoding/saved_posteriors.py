@@ -117,9 +117,9 @@ def read_posteriors(
 
 
 def _check_record(record: Any, frames: int) -> None:
-    """Raise an error where a fact is missing or of another kind."""
+    """Raise an error where metadata are missing or of another kind."""
     if set(record) != {*_FACTS, "frames"}:
-        raise KeyError("other facts")
+        raise KeyError("other metadata")
     for name, kind in (("ids", str), ("references", str), ("frames", int)):
         values = record[name]
         if type(values) is not list or {type(x) for x in values} - {kind}:

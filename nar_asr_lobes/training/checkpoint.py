@@ -75,7 +75,7 @@ class Checkpoint:
         _take_random_state(self.load("random"), self.path)
 
     def require(self, metadata: Mapping[str, Any]) -> None:
-        """Refuse to go on where a fact is another now (``UserError``).
+        """Refuse to go on where metadata differ now (``UserError``).
 
         Those below ``MAY_CHANGE`` may change; that is told in the log.
         """

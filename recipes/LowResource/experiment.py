@@ -1,4 +1,4 @@
-"""What pre-training is worth: ten minutes, an hour, all labels.
+"""Measure the gain of pre-training: ten minutes, an hour, all labels.
 
 Pre-trains on the pool with both objectives, then fine-tunes from random
 weights and from each of them, on every amount of labels of every language, all

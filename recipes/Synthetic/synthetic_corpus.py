@@ -52,7 +52,7 @@ _VOICES = {
 
 @dataclass(frozen=True)
 class CorpusOptions(Checked):
-    """What the corpus holds; every number may be given as a recipe option.
+    """Sizes and voices of the corpus; each may be given as a recipe option.
 
     Arguments
     ---------

@@ -70,7 +70,7 @@ def tune(*options, tokenizer="tokenizer.json"):
 
 
 def wanted(options, lm_weights=LM_WEIGHTS, token_bonuses=TOKEN_BONUSES):
-    """What ``tune_beam`` says of the same."""
+    """The result of ``tune_beam`` for the same input."""
     lm = NgramLM.load("lm.ngram", TOKENIZER)
     rows = noisy(TEXTS, TOKENIZER)
     return tune_beam(

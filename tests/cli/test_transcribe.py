@@ -21,7 +21,7 @@ from nar_asr_lobes.inference.transcriber import Transcriber
 
 @pytest.fixture
 def expected(bundle_folder, files):
-    """What the transcriber itself finds in the files."""
+    """The transcriber's own results for the files."""
     found = list(Transcriber(load_bundle(bundle_folder)).transcribe(files))
     assert len({transcript.text for transcript in found}) == len(files)
     return found

@@ -15,6 +15,10 @@ def test_every_public_name_is_documented():
     assert list(rules.missing_docstrings(package)) == []
 
 
+def test_docstrings_name_their_subject():
+    assert list(rules.vague_docstrings(ROOT)) == []
+
+
 def test_files_and_functions_are_short():
     assert list(rules.too_long(ROOT)) == []
 
@@ -199,3 +203,9 @@ def test_recipes_without_their_files_are_found(tree):
         "has no a_prepare.py",
         "has no README.md",
     ]
+
+
+def test_vague_docstrings_are_found(tree):
+    text = '"""The size."""\n\n\ndef f():\n    """What is left."""\n'
+    root = tree("nar_asr_lobes/a.py", text)
+    assert faults(rules.vague_docstrings, root) == ["What is left."]

@@ -72,6 +72,18 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _NAMED = (*_FUNCTIONS, ast.ClassDef)
 
 
+def vague_docstrings(root: Path) -> Iterator[str]:
+    """Yield docstrings that open with "What" instead of naming a thing."""
+    folders = ("nar_asr_lobes", "recipes", "benchmarks", "tests")
+    for path in python_files(root, *folders):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.Module, *_NAMED)):
+                text = ast.get_docstring(node) or ""
+                if text.lower().startswith("what "):
+                    line = getattr(node, "lineno", 1)
+                    yield f"{path}:{line}: {text.splitlines()[0]}"
+
+
 def too_long(root: Path) -> Iterator[str]:
     """Yield files and functions above their limits of lines."""
     for path in tree_files(root):

@@ -250,7 +250,7 @@ def on_a_gpu(recognizer, monkeypatch):
 
 
 def results(recognitions):
-    """What was found, without the times."""
+    """The results without their times."""
     return [
         {mode: (r.nbest, r.texts) for mode, r in recognition.modes.items()}
         for recognition in recognitions

@@ -1,4 +1,4 @@
-"""What holds for our encoder and for that of wav2vec 2.0 alike."""
+"""Properties of our encoder and of that of wav2vec 2.0 alike."""
 
 from dataclasses import replace
 from functools import partial

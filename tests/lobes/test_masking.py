@@ -18,7 +18,7 @@ CHANNELS = 80
 
 
 def masked_by(augment, seeds, lengths):
-    """What the mask_fn hides, bool [B, C, F]."""
+    """The features that mask_fn masks, bool [B, C, F]."""
     features = torch.ones(len(lengths), CHANNELS, max(lengths))
     mask_fn = augment.draw(seeds, lengths, CHANNELS)
     return mask_fn(features) == 0

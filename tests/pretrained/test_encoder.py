@@ -38,7 +38,7 @@ def normalized(wav):
 
 
 def states_of(encoder, wavs, wav_lens):
-    """What each layer gives, the last through the norm where there is one."""
+    """Each layer's output, the last through the norm where there is one."""
     states = []
 
     def keep(_, x):

@@ -28,7 +28,7 @@ TINY = "--model=!include:../../../hparams/model/tiny.yaml"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a call left: its exit status, what it printed and wrote."""
+    """The result of a call: its exit status, output and files."""
 
     code: int
     out: str

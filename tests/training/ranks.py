@@ -1,4 +1,4 @@
-"""What each of two processes does, for test_brain_ranks.py.
+"""The work of each of two processes, for test_brain_ranks.py.
 
 ``launch`` starts them with gloo on a file store; each writes what it found to
 ``rank_N.pt``.

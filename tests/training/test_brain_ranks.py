@@ -15,7 +15,7 @@ from tests.training.runs import ALL_KINDS, KINDS, assert_same_weights
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory, tone_clips):
-    """What each rank found."""
+    """The results of each rank."""
     return launch(tmp_path_factory.mktemp("ranks"), tone_clips)
 
 

@@ -26,7 +26,7 @@ SIZE = 30_000
 
 
 def parts(step):
-    """What a checkpoint of this step holds: numbers that tell the step."""
+    """The content of this step's checkpoint: numbers that tell the step."""
     return {
         "model": {"w": torch.full((SIZE,), float(step)), "b": torch.ones(3)},
         "optimizer": {"state": {0: {"step": torch.tensor(float(step))}}},
@@ -261,7 +261,7 @@ def test_kill_9_at_every_call_of_a_save_leaves_a_whole_checkpoint(folder):
 
 
 def test_everything_is_on_disk_before_the_name_is_given(folder, monkeypatch):
-    """What a power cut would lose is what fsync was not called for."""
+    """A power cut would lose the files that fsync was not called for."""
     flushed, rename, fsync = set(), os.rename, os.fsync
 
     def checked_rename(source, target):

@@ -1,4 +1,4 @@
-"""What follows a fine-tuning, and the evaluation of the bundle it wrote."""
+"""The steps after a fine-tuning, and the evaluation of the bundle it wrote."""
 
 import json
 import re

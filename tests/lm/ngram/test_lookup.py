@@ -215,7 +215,7 @@ class Words(Tokenizer):
 
 @pytest.fixture(params=[1, 2, 3, 6])
 def trained(request, tmp_path):
-    """What came of training a model."""
+    """The report of a trained model."""
     path = tmp_path / "lm.arpa"
     return train_ngram(TEXT, TOKENIZER, request.param, path)
 

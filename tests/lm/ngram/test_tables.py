@@ -1,4 +1,4 @@
-"""What a look-up relies on is checked, array by array."""
+"""The assumptions of a look-up are checked, array by array."""
 
 import json
 import os
