@@ -19,6 +19,22 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.schema import require_number
 
 
+def ramp(progress: float, start: float, full: float) -> float:
+    """Grow evenly from 0 at ``start`` to 1 at ``full``.
+
+    A short training that is augmented from its first step ends before it has
+    learned its data.
+
+    Example
+    -------
+    >>> [ramp(progress, 0.25, 0.75) for progress in (0.2, 0.5, 0.9)]
+    [0.0, 0.5, 1.0]
+    """
+    if progress < start:
+        return 0.0
+    return 1.0 if progress >= full else (progress - start) / (full - start)
+
+
 @dataclass(frozen=True)
 class WaveAugment:
     """Speed perturbation and coloured noise.
@@ -32,6 +48,9 @@ class WaveAugment:
         Probability that noise is added.
     snr_db : (float, float)
         Range of the signal-to-noise ratio, drawn evenly.
+    start, full : float
+        Shares of the run's steps: there is no noise before ``start``, then
+        its probability grows evenly, up to ``noise_prob`` at ``full``.
 
     Example
     -------
@@ -43,6 +62,8 @@ class WaveAugment:
     speeds: list[float] | tuple[float, ...] = (0.9, 1.0, 1.1)
     noise_prob: float = 0.3
     snr_db: tuple[float, float] = (5.0, 30.0)
+    start: float = 0.0
+    full: float = 0.0
 
     def __post_init__(self):
         if not isinstance(self.speeds, list | tuple) or not self.speeds:
@@ -52,7 +73,8 @@ class WaveAugment:
             )
         for speed in self.speeds:
             require_number("wave_augment: speeds", speed, 0.5, 2.0)
-        require_number("wave_augment: noise_prob", self.noise_prob, 0.0, 1.0)
+        for key in ("noise_prob", "start", "full"):
+            require_number(f"wave_augment: {key}", getattr(self, key), 0.0, 1.0)
         pair = isinstance(self.snr_db, list | tuple) and len(self.snr_db) == 2
         for level in self.snr_db if pair else ():
             require_number("wave_augment: snr_db", level, -100.0, 200.0)
@@ -62,11 +84,17 @@ class WaveAugment:
                 "lowest and the highest, in dB"
             )
 
-    def __call__(self, wav: np.ndarray, seed: int) -> np.ndarray:
-        """Augment wav [S]; gives float32 [S']."""
+    def __call__(
+        self, wav: np.ndarray, seed: int, progress: float = 1.0
+    ) -> np.ndarray:
+        """Augment wav [S]; gives float32 [S'].
+
+        ``progress`` is the share of the run's steps already made.
+        """
         rng = generator(seed, Stream.WAVE_AUGMENT)
         wav = _change_speed(wav, float(rng.choice(self.speeds)))
-        if rng.random() < self.noise_prob:
+        strength = ramp(progress, self.start, self.full)
+        if rng.random() < strength * self.noise_prob:
             wav = _add_noise(wav, rng.uniform(*self.snr_db), rng)
         return wav
 

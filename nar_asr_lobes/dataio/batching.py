@@ -19,10 +19,14 @@ from nar_asr_lobes.errors import UserError
 
 @dataclass(frozen=True)
 class Sample:
-    """One utterance in one epoch: ``index`` into the data set, its ``seed``."""
+    """One utterance in one epoch: ``index`` into the data set, its ``seed``.
+
+    ``progress`` is the share of the run's steps made before.
+    """
 
     index: int
     seed: int
+    progress: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,8 @@ class StepSampler:
         epoch = int(position) // len(self.durations)
         index = self._index(position)
         seed = derived_seed(self.seed, Stream.SAMPLE_SEED, epoch, index)
-        return Sample(index, seed)
+        step = int(position) // self.global_batch
+        return Sample(index, seed, step / self.steps)
 
     def _share(self, positions: np.ndarray) -> list[int]:
         """Deal sorted utterances to the ranks in turn, back and forth."""

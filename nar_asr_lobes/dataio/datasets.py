@@ -30,7 +30,7 @@ from nar_asr_lobes.dataio.text.tokenizer import (
 )
 from nar_asr_lobes.errors import UserError
 
-WaveTransform = Callable[[np.ndarray, int], np.ndarray]
+WaveTransform = Callable[[np.ndarray, int, float], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class SpeechDataset(Dataset):
     tokenizer : Tokenizer, optional
         Encodes the texts; without it the audio is unlabelled.
     augment : callable, optional
-        (wav, seed) -> wav.
+        (wav, seed, progress) -> wav.
     cache : bool
         Whether to keep the decoded audio in memory as int16 (32 kB/s); for
         sets of a few hours that are read many times.
@@ -215,7 +215,7 @@ class SpeechDataset(Dataset):
         wavs = [self._read(s.index) for s in samples]
         if self.augment is not None:
             wavs = [
-                self.augment(wav, s.seed)
+                self.augment(wav, s.seed, s.progress)
                 for wav, s in zip(wavs, samples, strict=True)
             ]
         return make_batch(

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from nar_asr_lobes.dataio.augment import ramp
 from nar_asr_lobes.dataio.seeds import Stream, generator
 from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.schema import Checked, count, number
@@ -42,6 +43,9 @@ class SpecAugment(Checked):
         Widest frequency mask, relative to the number of channels.
     time_ratio : float
         Widest time mask, relative to the utterance's valid frames.
+    start, full : float
+        Shares of the run's steps: there is no mask before ``start``, then
+        their widths grow evenly, up to the ratios above at ``full``.
 
     Example
     -------
@@ -55,21 +59,33 @@ class SpecAugment(Checked):
     time_masks: int = count(2)
     freq_ratio: float = number(0.3, 0.0, 1.0)
     time_ratio: float = number(0.15, 0.0, 1.0)
+    start: float = number(0.0, 0.0, below=1.0)
+    full: float = number(0.0, 0.0, 1.0)
 
     def draw(
-        self, seeds: Sequence[int], lengths: Sequence[int], channels: int
-    ) -> SpanMask:
+        self,
+        seeds: Sequence[int],
+        lengths: Sequence[int],
+        channels: int,
+        progress: float = 1.0,
+    ) -> SpanMask | None:
         """Draw the masks of a batch, from a seed and a length an utterance.
 
         Each span is at least one wide and lies inside the channels and the
-        valid frames.
+        valid frames. ``progress`` is the share of the run's steps already
+        made; None where that is too early for masks.
         """
+        strength = ramp(progress, self.start, self.full)
+        if strength == 0:
+            return None
+        freq_ratio = strength * self.freq_ratio
+        time_ratio = strength * self.time_ratio
         freq = np.zeros((len(seeds), self.freq_masks, 2), dtype=np.int64)
         time = np.zeros((len(seeds), self.time_masks, 2), dtype=np.int64)
         for i, (seed, length) in enumerate(zip(seeds, lengths, strict=True)):
             rng = generator(seed, Stream.SPEC_AUGMENT)
-            freq[i] = _spans(rng, self.freq_masks, channels, self.freq_ratio)
-            time[i] = _spans(rng, self.time_masks, int(length), self.time_ratio)
+            freq[i] = _spans(rng, self.freq_masks, channels, freq_ratio)
+            time[i] = _spans(rng, self.time_masks, int(length), time_ratio)
         return SpanMask(torch.from_numpy(freq), torch.from_numpy(time))
 
 

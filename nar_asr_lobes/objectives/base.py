@@ -94,14 +94,18 @@ def check_spec_augment(value: object) -> None:
 
 
 def draw_spec_augment(
-    spec_augment: SpecAugment | None, batch: Batch, model: nn.Module
+    spec_augment: SpecAugment | None,
+    batch: Batch,
+    model: nn.Module,
+    progress: float,
 ) -> MaskFn | None:
     """Draw SpecAugment's masks for a batch on the CPU."""
     if spec_augment is None:
         return None
     stem = model.encoder.frontend.stem
     lengths = stem.feature_lengths(batch.samples).tolist()
-    return spec_augment.draw(batch.seeds, lengths, stem.feature_channels)
+    channels = stem.feature_channels
+    return spec_augment.draw(batch.seeds, lengths, channels, progress)
 
 
 @dataclass(frozen=True, kw_only=True)

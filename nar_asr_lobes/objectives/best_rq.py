@@ -255,7 +255,7 @@ class BestRqObjective(MaskedFrames):
             unmasked = (valid & ~mask).flatten().nonzero().squeeze(1)
             counts["unmasked"] = float(len(unmasked) * self.codebooks)
             positions = torch.cat([positions, unmasked])
-        mask_fn = draw_spec_augment(self.spec_augment, batch, model)
+        mask_fn = draw_spec_augment(self.spec_augment, batch, model, progress)
         return MaskedInputs(batch, mask, counts, mask_fn, positions=positions)
 
     def losses(

@@ -205,7 +205,7 @@ class RecognitionObjective:
             batch,
             mask,
             counts,
-            draw_spec_augment(self.spec_augment, batch, model),
+            draw_spec_augment(self.spec_augment, batch, model, progress),
             ctc_targets=targets,
             inter_ctc_targets=inter_targets,
         )

@@ -361,7 +361,7 @@ class Wav2Vec2Objective(MaskedFrames):
             batch,
             mask,
             counts,
-            draw_spec_augment(self.spec_augment, batch, model),
+            draw_spec_augment(self.spec_augment, batch, model, progress),
             positions=positions[:, : table.shape[1]],
             distractors=table,
             temperature=self.gumbel(progress),

@@ -29,19 +29,22 @@ def parameter_groups(
 
     ``encoder`` learns at the schedule's rate; all else, and ``reinit_parts``
     of the encoder (see ``is_pretrained``), at ``head_lr_scale`` times it.
+    ``hidden`` marks the matrices of the layers, for ``MuonAdamW``.
     """
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[bool, bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         is_matrix = parameter.squeeze().ndim > 1
-        key = (is_pretrained(name, reinit_parts), is_matrix)
+        hidden = parameter.ndim == 2 and "layers." in name
+        key = (is_pretrained(name, reinit_parts), is_matrix, hidden)
         groups.setdefault(key, []).append(parameter)
     return [
         {
             "params": parameters,
             "lr_scale": 1.0 if pretrained else head_lr_scale,
+            "hidden": hidden,
             **({} if is_matrix else {"weight_decay": 0.0}),
         }
-        for (pretrained, is_matrix), parameters in groups.items()
+        for (pretrained, is_matrix, hidden), parameters in groups.items()
     ]
 
 

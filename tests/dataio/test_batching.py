@@ -190,3 +190,10 @@ def test_validation_has_every_utterance_once(ranks):
 
 def test_a_long_utterance_is_validated_alone():
     assert validation_batches([1.0, 9.0, 1.0], 4.0) == [[1], [0, 2]]
+
+
+def test_samples_know_how_far_the_run_is():
+    sampler = StepSampler([1.0] * 6, global_batch=3, steps=8, bucket_steps=1)
+    for plan in sampler:
+        known = {s.progress for batch in plan.micro_batches for s in batch}
+        assert known == {plan.step / 8}

@@ -230,3 +230,20 @@ def test_token_masks_come_from_the_seed_whatever_the_batch():
         assert torch.equal(together[row, :size], alone[0])
     assert not together[2].any()
     assert not torch.equal(together, draw_token_mask([9, 5, 6, 7], lengths, 9))
+
+
+def test_masks_come_with_the_run_and_grow():
+    augment = SpecAugment(freq_masks=1, time_masks=1, start=0.2, full=0.6)
+
+    def widths(progress):
+        mask = augment.draw(range(2000), [100] * 2000, 80, progress)
+        return [
+            float((spans[..., 1] - spans[..., 0]).float().mean())
+            for spans in (mask.freq, mask.time)
+        ]
+
+    assert augment.draw([1], [100], 80, 0.1) is None
+    half, whole = widths(0.4), widths(0.6)
+    assert whole == widths(1.0)
+    for small, large in zip(half, whole, strict=True):
+        assert small == pytest.approx(large / 2, rel=0.15)

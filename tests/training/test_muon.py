@@ -1,0 +1,108 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from nar_asr_lobes.lobes.model import ModelConfig, build_model
+from nar_asr_lobes.training.muon import MuonAdamW
+from nar_asr_lobes.training.scheduler import parameter_groups
+
+SETTINGS = {"lr": 0.01, "weight_decay": 0.1}
+
+
+def model_of(seed=0):
+    torch.manual_seed(seed)
+    return build_model(ModelConfig.tiny(), 7)
+
+
+def give_gradients(model, seed):
+    torch.manual_seed(seed)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+
+
+def optimizer_of(model):
+    return MuonAdamW(parameter_groups(model, 0.5), **SETTINGS)
+
+
+def weights(model):
+    return nn.utils.parameters_to_vector(model.parameters()).detach()
+
+
+def train(model, optimizer, seeds):
+    for seed in seeds:
+        give_gradients(model, seed)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+def test_muon_gets_the_matrices_of_the_layers_and_nothing_else():
+    model = model_of()
+    muon, adamw = optimizer_of(model).parts
+    names = {p: name for name, p in model.named_parameters()}
+    matrices = {names[p] for g in muon.param_groups for p in g["params"]}
+    others = {names[p] for g in adamw.param_groups for p in g["params"]}
+    assert matrices | others == set(names.values())
+    assert "encoder.layers.layers.0.ffn.0.weight" in matrices
+    assert all(".layers." in name for name in matrices)
+    assert {"ctc_head.weight", "decoder.embedding.weight"} < others
+    assert not any(name.endswith("bias") for name in matrices)
+
+
+def test_the_steps_are_those_of_the_two_optimisers():
+    model = model_of()
+    twin = copy.deepcopy(model)
+    train(model, optimizer_of(model), range(3))
+    groups = parameter_groups(twin, 0.5)
+    alone = [
+        torch.optim.Muon(
+            [g for g in groups if g["hidden"]],
+            adjust_lr_fn="match_rms_adamw",
+            **SETTINGS,
+        ),
+        torch.optim.AdamW(
+            [g for g in groups if not g["hidden"]],
+            betas=(0.9, 0.98),
+            **SETTINGS,
+        ),
+    ]
+    for seed in range(3):
+        give_gradients(twin, seed)
+        for optimizer in alone:
+            optimizer.step()
+    torch.testing.assert_close(weights(model), weights(twin))
+
+
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does():
+    model = model_of()
+    train(model, optimizer_of(model), range(5))
+    begun = model_of()
+    first = optimizer_of(begun)
+    train(begun, first, range(2))
+    resumed = model_of(seed=1)
+    resumed.load_state_dict(begun.state_dict())
+    second = optimizer_of(resumed)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    train(resumed, second, range(2, 5))
+    assert torch.equal(weights(resumed), weights(model))
+
+
+def test_the_rate_of_a_group_reaches_both_parts():
+    model = model_of()
+    optimizer = optimizer_of(model)
+    before = weights(model)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    train(model, optimizer, [0])
+    assert torch.equal(weights(model), before)
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_one_kind_of_parameter_is_enough(hidden):
+    weight = nn.Parameter(torch.ones(4, 4))
+    optimizer = MuonAdamW([{"params": [weight], "hidden": hidden}], lr=0.1)
+    weight.grad = torch.eye(4)
+    optimizer.step()
+    assert len(optimizer.state_dict()["state"]) == 1
+    assert (weight.diagonal() < 1).all()
