@@ -15,9 +15,9 @@ from nar_asr_lobes.storage import atomic_write
 
 if TYPE_CHECKING:
     from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
+    from nar_asr_lobes.decoding.grid import Tuning
     from nar_asr_lobes.decoding.hypotheses import BeamOptions
     from nar_asr_lobes.decoding.saved_posteriors import SavedPosteriors
-    from nar_asr_lobes.decoding.tuning import Tuning
     from nar_asr_lobes.lm.ngram.lookup import NgramLM
 
 

@@ -8,7 +8,7 @@ beam search is imported when it runs: greedy search needs no numba.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, fields, make_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,12 @@ from nar_asr_lobes.decoding.mask_predict import (
 )
 from nar_asr_lobes.decoding.rescore import RescoreOptions, rescore
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lm.models import require_models
+from nar_asr_lobes.lm.models import LanguageModels, require_models
 from nar_asr_lobes.schema import parse, refuse_unknown
 
 if TYPE_CHECKING:
     from nar_asr_lobes.decoding.recognizer import Recognizer
-    from nar_asr_lobes.lobes.model import EncoderOutput
+    from nar_asr_lobes.lobes.model import EncoderOutput, NarAsr
 
 NBests = list[list[Hypothesis]]
 """The hypotheses of each utterance, best first."""
@@ -56,6 +56,9 @@ class Mode:
         mode without options.
     lm : str or None
         The one of ``LanguageModels`` that it cannot do without.
+    any_of : tuple of str
+        Of these it needs one: the model's ``"decoder"``, or one of
+        ``LanguageModels``.
     hot_words : bool
         Whether it prefers the recogniser's hot words.
     on_device : bool
@@ -70,11 +73,17 @@ class Mode:
     search: Callable[[Job], NBests]
     options: Any = None
     lm: str | None = None
+    any_of: tuple[str, ...] = ()
     hot_words: bool = False
     on_device: bool = False
     builds_on: Callable[[DecodingOptions], list[tuple[str, Any]]] = (
         lambda options: []
     )
+
+    def works_with(self, present: Collection[str]) -> bool:
+        """Tell whether all that it needs is among the parts there are."""
+        some = not self.any_of or any(part in present for part in self.any_of)
+        return some and (self.lm is None or self.lm in present)
 
 
 def _greedy(job: Job) -> NBests:
@@ -123,13 +132,16 @@ _WEIGHTS = {"lm_weight": 0.5, "token_bonus": 0.5}
 
 MODES = {
     "ctc_greedy": Mode(_greedy),
-    "nar": Mode(_nar, MaskPredictOptions(), on_device=True),
+    "nar": Mode(
+        _nar, MaskPredictOptions(), any_of=("decoder",), on_device=True
+    ),
     "beam5": Mode(_beam, BeamOptions(), hot_words=True),
     "beam5_lm": Mode(_beam, BeamOptions(**_WEIGHTS), "ngram", hot_words=True),
     "nar_beam5_lm": Mode(
         _rescore,
         RescoreOptions(**_WEIGHTS),
         "ngram",
+        any_of=("decoder", "neural"),
         hot_words=True,
         on_device=True,
         builds_on=_candidates,
@@ -137,15 +149,30 @@ MODES = {
 }
 
 
+_PARTS = {"decoder": "a NAR decoder", "neural": "a neural language model"}
+
+
+def parts_present(model: NarAsr, lms: LanguageModels) -> frozenset[str]:
+    """Name the parts that modes may need: language models and decoder.
+
+    Example
+    -------
+    >>> from nar_asr_lobes.lobes.model import build_model
+    >>> sorted(parts_present(build_model({}, 12), LanguageModels()))
+    ['decoder']
+    """
+    return lms.present | ({"decoder"} if model.decoder is not None else set())
+
+
 def find_mode(
     name: str,
-    present: Container[str] | None = None,
+    present: Collection[str] | None = None,
     remedy: str = "give one or leave the mode out",
 ) -> Mode:
-    """Look a mode up; UserError if unknown or without its language model.
+    """Look a mode up; UserError if unknown or without a part that it needs.
 
-    ``present`` names the language models there are, None for any; ``remedy``
-    ends the message.
+    ``present`` names the parts there are, None for any; ``remedy`` ends the
+    message about a language model.
     """
     if name not in MODES:
         raise UserError(
@@ -156,6 +183,12 @@ def find_mode(
         raise UserError(
             f"decoding mode {name} needs a language model; {remedy}"
         )
+    if present is not None and not mode.works_with(present):
+        parts = " or ".join(_PARTS[part] for part in mode.any_of)
+        raise UserError(
+            f"decoding mode {name} needs {parts}, and there is none; choose "
+            f"from {', '.join(available_modes(present))}"
+        )
     return mode
 
 
@@ -164,19 +197,17 @@ def hot_word_modes() -> list[str]:
     return [name for name, mode in MODES.items() if mode.hot_words]
 
 
-def available_modes(present: Container[str]) -> list[str]:
-    """List the modes that work with the language models there are.
+def available_modes(present: Collection[str]) -> list[str]:
+    """List the modes that work with the parts there are.
 
     Example
     -------
-    >>> available_modes({"neural"})
+    >>> available_modes({"decoder", "neural"})
     ['ctc_greedy', 'nar', 'beam5']
+    >>> available_modes({"ngram"})
+    ['ctc_greedy', 'beam5', 'beam5_lm']
     """
-    return [
-        name
-        for name, mode in MODES.items()
-        if mode.lm is None or mode.lm in present
-    ]
+    return [name for name, mode in MODES.items() if mode.works_with(present)]
 
 
 class _Options:

@@ -29,6 +29,7 @@ from nar_asr_lobes.decoding.modes import (
     Job,
     available_modes,
     find_mode,
+    parts_present,
 )
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LanguageModels
@@ -161,8 +162,8 @@ class Recognizer:
         Raises
         ------
         UserError
-            For an unknown mode, a mode that lacks its language model, or NaN
-            in the model's outputs.
+            For an unknown mode, a mode that lacks a part it needs, or NaN in
+            the model's outputs.
         """
         [found] = self.recognize_batches([(wavs, wav_lens)], modes)
         return found
@@ -233,11 +234,14 @@ class Recognizer:
 
     def _checked(self, modes: Iterable[str] | None) -> list[str]:
         """Refuse modes that do not exist or cannot work; get ready."""
+        present = parts_present(self.model, self.lms)
         if modes is None:
-            modes = available_modes(self.lms.present)
+            modes = available_modes(present)
         modes = list(modes)
         for mode in modes:
-            find_mode(mode, self.lms.present)
+            found = find_mode(mode, present)
+            for before, _ in found.builds_on(self.options):
+                find_mode(before, present)
         self.model.eval()
         if self.lms.neural is not None:
             self.lms.neural.to(self._device)

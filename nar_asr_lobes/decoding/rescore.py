@@ -17,7 +17,7 @@ with the exact CTC score of all paths, not the beam's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -188,16 +188,21 @@ def rescore(
 
     Of the candidates only the tokens count, of equal ones the first. The
     unweighted score of ``lms.ngram`` is part of the result even at weight 0.
+    Without a decoder the CTC score has the whole weight.
     """
     lms = lms or LanguageModels()
     require_models(options, lms.present)
+    if model.decoder is None:
+        options = replace(options, ctc_weight=1.0)
     results = []
     for row, log_probs in enumerate(posteriors(encoded)):
         sequences = list(dict.fromkeys(h.tokens for h in nbest[row]))
         ctc = ctc_scores(log_probs, sequences)
-        decoder = _pseudo_log_likelihoods(
-            model, encoded, row, sequences, options.masks
-        )
+        decoder = [None] * len(sequences)
+        if model.decoder is not None:
+            decoder = _pseudo_log_likelihoods(
+                model, encoded, row, sequences, options.masks
+            )
         neural = [0.0] * len(sequences)
         if options.neural_weight > 0:
             neural = lms.neural.sentences(sequences)
@@ -212,7 +217,7 @@ def rescore(
 def _combine(
     tokens: tuple[int, ...],
     ctc: float,
-    decoder: float,
+    decoder: float | None,
     neural: float,
     options: RescoreOptions,
     lm: LanguageModel | None,
@@ -222,7 +227,7 @@ def _combine(
     lm_score = lm.sentence(list(tokens)) if lm is not None else 0.0
     bonus = options.token_bonus * len(tokens)
     hot = hot_words.gain(tokens) if hot_words is not None else 0.0
-    score = (1 - options.ctc_weight) * decoder + bonus + hot
+    score = (1 - options.ctc_weight) * (decoder or 0.0) + bonus + hot
     # a weight of 0 must also silence a score of minus infinity
     if options.ctc_weight > 0:
         score += options.ctc_weight * ctc

@@ -9,7 +9,6 @@ at thousands of times real time, a grid of them takes seconds.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -23,12 +22,17 @@ import torch
 from nar_asr_lobes.dataio.text.normalization import has_no_words
 from nar_asr_lobes.decoding.beam.search import prefix_beam_search
 from nar_asr_lobes.decoding.encoded import posteriors
+from nar_asr_lobes.decoding.grid import Tuning, try_grid
 from nar_asr_lobes.decoding.hypotheses import (
     BeamOptions,
     Hypothesis,
 )
 from nar_asr_lobes.decoding.mask_predict import mask_predict
-from nar_asr_lobes.decoding.modes import DecodingOptions
+from nar_asr_lobes.decoding.modes import (
+    MODES,
+    DecodingOptions,
+    parts_present,
+)
 from nar_asr_lobes.decoding.rescore import RescoreOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LanguageModel
@@ -45,30 +49,6 @@ _CTC_WEIGHTS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 _NEURAL_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _THRESHOLDS = (0.0, 0.5, 0.7, 0.9, 0.97)
 _FILL_CTC_WEIGHTS = (0.0, 0.3, 0.5, 0.7)
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """The outcome of a grid search."""
-
-    names: tuple[str, ...]  # of the options varied
-    grid: list[Any]  # the options at each point
-    errors: list[int]  # word errors at each point
-    words: int  # of the references (characters without spaces)
-
-    @property
-    def best(self) -> Any:
-        """The options with the fewest errors, of equal ones the first."""
-        return self.grid[self.errors.index(min(self.errors))]
-
-    @property
-    def surface(self) -> list[dict[str, float]]:
-        """The varied options and the errors of each point."""
-        return [
-            {name: getattr(point, name) for name in self.names}
-            | {"errors": errors}
-            for point, errors in zip(self.grid, self.errors, strict=True)
-        ]
 
 
 @dataclass(frozen=True)
@@ -101,7 +81,7 @@ def tune_beam(
     wraps the points, as ``tqdm`` does.
     """
     _require_references(log_probs, references)
-    return _tune(
+    return try_grid(
         options or BeamOptions(),
         {"lm_weight": lm_weights, "token_bonus": token_bonuses},
         _search_errors(
@@ -143,7 +123,7 @@ def _tune_rescoring(
         )
 
     count = _ranking_errors(nbest, references, tokenizer)
-    return _tune(options, weights, count, references, order=distance)
+    return try_grid(options, weights, count, references, order=distance)
 
 
 @torch.inference_mode()
@@ -153,7 +133,8 @@ def tune_options(
     """Choose the weights of ``beam5_lm``, ``nar`` and ``nar_beam5_lm``.
 
     The search starts at the recogniser's options; ``batches`` are the
-    development set, with texts, on the model's device.
+    development set, with texts, on the model's device. Modes that lack a part
+    keep their options.
     """
     model, tokenizer = recognizer.model.eval(), recognizer.tokenizer
     options, encoded, references = recognizer.options, [], []
@@ -168,43 +149,70 @@ def tune_options(
         recognizer.lms.ngram,
         options.beam5_lm,
     )
-    fill = _tune(
-        options.nar,
+    options = replace(options, beam5_lm=beam.best)
+    report = {"words": beam.words, "beam5_lm": beam.surface}
+    parts = parts_present(model, recognizer.lms)
+    if MODES["nar"].works_with(parts):
+        fill = _tune_filling(recognizer, encoded, references)
+        options = replace(options, nar=fill.best)
+        report["nar"] = fill.surface
+    if MODES["nar_beam5_lm"].works_with(parts):
+        again = _search_rescoring(recognizer, options, encoded, references)
+        options = replace(options, nar_beam5_lm=again.best)
+        report["nar_beam5_lm"] = again.surface
+    return TunedOptions(options, report, log_probs)
+
+
+def _tune_filling(
+    recognizer: Recognizer,
+    encoded: list[EncoderOutput],
+    references: Sequence[str],
+) -> Tuning:
+    """Find the options of ``nar`` with the fewest word errors."""
+    return try_grid(
+        recognizer.options.nar,
         {"threshold": _THRESHOLDS, "ctc_weight": _FILL_CTC_WEIGHTS},
         _search_errors(
             lambda point: [
                 hypothesis
                 for part in encoded
-                for hypothesis in mask_predict(model, part, point)
+                for hypothesis in mask_predict(recognizer.model, part, point)
             ],
             references,
-            tokenizer,
+            recognizer.tokenizer,
         ),
         references,
     )
+
+
+def _search_rescoring(
+    recognizer: Recognizer,
+    options: DecodingOptions,
+    encoded: list[EncoderOutput],
+    references: Sequence[str],
+) -> Tuning:
+    """Re-score the N-bests of ``beam5_lm``, then find the best weights."""
     rescoring = replace(
         options.nar_beam5_lm,
-        lm_weight=beam.best.lm_weight,
-        token_bonus=beam.best.token_bonus,
+        lm_weight=options.beam5_lm.lm_weight,
+        token_bonus=options.beam5_lm.token_bonus,
     )
-    options = replace(options, beam5_lm=beam.best, nar=fill.best)
     neural_weights = (
         (0.0,) if recognizer.lms.neural is None else _NEURAL_WEIGHTS
     )
+    ctc_weights = _CTC_WEIGHTS
+    if recognizer.model.decoder is None:
+        ctc_weights = (1.0,)
     # above 0 only so that the neural model is asked
     asked = replace(rescoring, neural_weight=max(neural_weights))
-    nbest = _search(recognizer, replace(options, nar_beam5_lm=asked), encoded)
-    again = _tune_rescoring(
-        nbest, references, tokenizer, rescoring, neural_weights
+    return _tune_rescoring(
+        _search(recognizer, replace(options, nar_beam5_lm=asked), encoded),
+        references,
+        recognizer.tokenizer,
+        rescoring,
+        neural_weights,
+        ctc_weights,
     )
-    report = {
-        "words": beam.words,
-        "beam5_lm": beam.surface,
-        "nar": fill.surface,
-        "nar_beam5_lm": again.surface,
-    }
-    options = replace(options, nar_beam5_lm=again.best)
-    return TunedOptions(options, report, log_probs)
 
 
 def word_errors(reference: str, hypothesis: str) -> int:
@@ -285,32 +293,3 @@ def _ranking_errors(
         return int(edits[np.arange(len(edits)), scores.argmax(axis=1)].sum())
 
     return count
-
-
-def _tune(
-    options: Any,
-    values: dict[str, Sequence[float]],
-    count: Callable[[Any], int],
-    references: Sequence[str],
-    progress: Callable[[list[Any]], Iterable[Any]] = iter,
-    order: Callable[[Any], Any] | None = None,
-) -> Tuning:
-    """Count the errors at all points of a grid, in order."""
-    grid = [
-        replace(options, **dict(zip(values, point, strict=True)))
-        for point in itertools.product(*values.values())
-    ]
-    if not grid:
-        raise UserError(
-            f"the grid to tune on is empty; give at least one value of each "
-            f"of {', '.join(values)}"
-        )
-    if order is not None:
-        grid.sort(key=order)
-    counted = [(point, count(point)) for point in progress(grid)]
-    points, errors = map(list, zip(*counted, strict=True))
-    words = sum(
-        len(reference) if has_no_words(reference) else len(reference.split())
-        for reference in references
-    )
-    return Tuning(tuple(values), points, errors, words)

@@ -22,7 +22,12 @@ import yaml
 
 from nar_asr_lobes.dataio.text.normalization import NORMALIZER_VERSION, STYLES
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer, load_tokenizer
-from nar_asr_lobes.decoding.modes import DecodingOptions, find_mode
+from nar_asr_lobes.decoding.modes import (
+    DecodingOptions,
+    available_modes,
+    find_mode,
+    parts_present,
+)
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.bundle_files import (
     REMEDY,
@@ -42,6 +47,7 @@ _TOKENIZER = "tokenizer"
 SETTINGS = "inference.yaml"
 README = "README.md"
 _NGRAM = "lm.ngram"
+_PREFERRED = ("nar_beam5_lm", "beam5_lm", "nar", "beam5")  # modes
 
 _SETTINGS = {
     "format_version": int,
@@ -83,6 +89,11 @@ class Bundle:
     default_mode: str
     text_style: str
 
+    @property
+    def present(self) -> frozenset[str]:
+        """The parts that modes may need: language models and decoder."""
+        return parts_present(self.model, self.lms)
+
 
 def write_bundle(
     folder: str | os.PathLike,
@@ -114,8 +125,8 @@ def write_bundle(
     text_style : str
         How the training transcripts were normalised.
     default_mode : str, optional
-        Mode used when the user names none; else "nar_beam5_lm", or "nar"
-        without an n-gram.
+        Mode used when the user names none; else the first that works of
+        "nar_beam5_lm", "beam5_lm", "nar" and "beam5".
 
     Returns
     -------
@@ -143,10 +154,14 @@ def write_bundle(
     'nar'
     """
     files = lm_files or LmFiles()
-    default_mode = default_mode or ("nar_beam5_lm" if files.ngram else "nar")
     _check_parts(model, tokenizer, text_style)
     lms = files.load(tokenizer)
-    find_mode(default_mode, lms.present, "add one or choose another mode")
+    present = parts_present(model, lms)
+    if default_mode is None:
+        default_mode = next(
+            mode for mode in _PREFERRED if mode in available_modes(present)
+        )
+    find_mode(default_mode, present, "add one or choose another mode")
     settings = {
         "format_version": _FORMAT_VERSION,
         "tokenizer": tokenizer.fingerprint,
@@ -199,13 +214,15 @@ def load_bundle(folder: str | os.PathLike) -> Bundle:
             f"of {settings['tokenizer'][:12]}); {REMEDY}"
         )
     lms = lm_files.load(tokenizer)
+    model = _load_model(folder, settings["model"], tokenizer.size)
+    present = parts_present(model, lms)
     try:
         options = DecodingOptions.from_dict(settings["decoding"])
-        find_mode(settings["default_mode"], lms.present, REMEDY)
+        find_mode(settings["default_mode"], present, REMEDY)
     except UserError as error:
         raise UserError(f"{folder / SETTINGS}: {error}") from error
     return Bundle(
-        model=_load_model(folder, settings["model"], tokenizer.size),
+        model=model,
         tokenizer=tokenizer,
         lms=lms,
         options=options,

@@ -133,7 +133,7 @@ class Transcriber:
     Raises
     ------
     UserError
-        For an unknown mode or device, a mode without its language model, or
+        For an unknown mode or device, a mode that lacks a part it needs, or
         hot words in a mode that does not use them.
 
     Example
@@ -166,7 +166,7 @@ class Transcriber:
         self.mode = mode or bundle.default_mode
         find_mode(
             self.mode,
-            bundle.lms.present,
+            bundle.present,
             f"this bundle has none, so use {bundle.default_mode}",
         )
         if hot_words is not None and self.mode not in hot_word_modes():

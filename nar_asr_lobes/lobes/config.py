@@ -33,7 +33,7 @@ class ModelConfig(Checked):
         Width of all layers; attention heads and feed-forward width of the
         encoder, and by default of the decoder.
     encoder_layers, decoder_layers : int
-        Depths.
+        Depths; 0 decoder layers for a model without decoder.
     conv_kernel : int
         Frames of the convolutional position in each encoder layer, odd; with
         the encoder ``"wav2vec2"``, of the one before all layers.
@@ -83,7 +83,7 @@ even heads; make it a multiple of 4
     heads: int = count(4, least=1)
     ffn_dim: int = count(768, least=1)
     encoder_layers: int = count(6, least=1)
-    decoder_layers: int = count(2, least=1)
+    decoder_layers: int = count(2)
     conv_kernel: int = count(15, least=1)
     inter_ctc_layers: list[int] = field(default_factory=list)
     inter_vocab_size: int = count(0)

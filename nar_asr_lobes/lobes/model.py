@@ -78,8 +78,23 @@ class SpeechEncoder(nn.Module):
         return self.layers(frames, lengths, hook), lengths
 
 
+def _make_decoder(config: ModelConfig, vocab_size: int) -> NarDecoder | None:
+    if config.decoder_layers == 0:
+        return None
+    return NarDecoder(
+        vocab_size,
+        config.decoder_layers,
+        config.d_model,
+        config.decoder_heads_used,
+        config.decoder_ffn_dim or config.ffn_dim,
+        config.dropout,
+    )
+
+
 class NarAsr(nn.Module):
     """Encoder, CTC head and non-autoregressive decoder.
+
+    ``decoder`` is None where the configuration has no decoder layers.
 
     Arguments
     ---------
@@ -123,14 +138,7 @@ class NarAsr(nn.Module):
             # Zero, so that a pre-trained encoder starts unchanged.
             nn.init.zeros_(self.condition.weight)
             nn.init.zeros_(self.condition.bias)
-        self.decoder = NarDecoder(
-            vocab_size,
-            config.decoder_layers,
-            config.d_model,
-            config.decoder_heads_used,
-            config.decoder_ffn_dim or config.ffn_dim,
-            config.dropout,
-        )
+        self.decoder = _make_decoder(config, vocab_size)
 
     @property
     def frame_seconds(self) -> float:
@@ -202,7 +210,7 @@ class NarAsr(nn.Module):
         token_lens: torch.Tensor,
         mask: torch.Tensor,
         mask_fn: MaskFn | None = None,
-    ) -> tuple[EncoderOutput, torch.Tensor]:
+    ) -> tuple[EncoderOutput, torch.Tensor | None]:
         """Encode and decode in one call, as training under DDP needs it.
 
         Arguments
@@ -219,10 +227,12 @@ class NarAsr(nn.Module):
         Returns
         -------
         encoded : EncoderOutput
-        log_probs : torch.Tensor
-            The decoder's, shape [B, U, V].
+        log_probs : torch.Tensor or None
+            The decoder's, shape [B, U, V]; None without a decoder.
         """
         encoded = self.encode(wavs, wav_lens, mask_fn)
+        if self.decoder is None:
+            return encoded, None
         frames = token_frames(
             encoded.log_probs, encoded.lengths, tokens, token_lens
         )

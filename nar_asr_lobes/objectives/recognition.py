@@ -119,7 +119,8 @@ class RecognitionObjective:
     tokenizer : Tokenizer
         Decodes hypotheses for the error rates in validation.
     decoder_weight, inter_weight : float
-        As above; without intermediate layers the second must be 0.
+        As above. At a decoder_weight of 0 the model has no decoder; without
+        intermediate layers the second must be 0.
     smoothing : float
         Label smoothing of the decoder.
     spec_augment : SpecAugment, optional
@@ -160,18 +161,27 @@ class RecognitionObjective:
         self.weights = {
             "ctc": encoder_weight * (1 - inter_weight),
             "inter_ctc": encoder_weight * inter_weight,
-            "cmlm": decoder_weight,
         }
+        if decoder_weight:
+            self.weights["cmlm"] = decoder_weight
 
     def build_model(self, config: ModelConfig) -> NarAsr:
         """Build a recogniser whose output size is the tokenizer's.
 
-        Raises UserError for an inter_weight without intermediate layers.
+        It has no decoder where the decoder has no weight. Raises UserError for
+        a weight without the layers that it is for.
         """
         if self.weights["inter_ctc"] and not config.inter_ctc_layers:
             raise UserError(
                 "objective: inter_weight is above 0, but the model has no "
                 "inter_ctc_layers; set it to 0 or name some layers"
+            )
+        if "cmlm" not in self.weights:
+            config = replace(config, decoder_layers=0)
+        elif config.decoder_layers == 0:
+            raise UserError(
+                "objective: decoder_weight is above 0, but the model's "
+                "decoder_layers is 0; set the weight to 0 or the layers to 1"
             )
         if self.lexicon is not None:
             config = replace(config, inter_vocab_size=self.lexicon.size)
@@ -195,12 +205,12 @@ class RecognitionObjective:
         counts = {
             "ctc": targets.count(),
             "inter_ctc": inter_targets.count() * inter_layers,
-            "cmlm": float(mask.sum()),
-            "accuracy": float(mask.sum()),
             "ctc_skipped": float(len(keep)),
             "wer": float(sum(len(text.split()) for text in batch.texts)),
             "cer": float(sum(map(len, batch.texts))),
         }
+        if model.decoder is not None:
+            counts["cmlm"] = counts["accuracy"] = float(mask.sum())
         return _RecognitionInputs(
             batch,
             mask,
@@ -261,7 +271,6 @@ class RecognitionObjective:
             mask,
             inputs.mask_fn if training else None,
         )
-        masked, targets = log_probs[mask], batch.tokens[mask]
         sums = {
             "ctc": inputs.ctc_targets.loss_sum(
                 encoded.log_probs, encoded.lengths
@@ -273,10 +282,12 @@ class RecognitionObjective:
                 ),
                 start=encoded.log_probs.new_zeros(()),
             ),
-            "cmlm": _cmlm_loss_sum(masked, targets, self.smoothing),
-            "accuracy": (masked.detach().argmax(-1) == targets).sum(),
             "ctc_skipped": (~inputs.ctc_targets.keep).sum(),
         }
+        if log_probs is not None:
+            masked, targets = log_probs[mask], batch.tokens[mask]
+            sums["cmlm"] = _cmlm_loss_sum(masked, targets, self.smoothing)
+            sums["accuracy"] = (masked.detach().argmax(-1) == targets).sum()
         if not training:
             errors = self._errors(encoded, batch)
             sums["wer"] = torch.tensor(errors.word_errors)

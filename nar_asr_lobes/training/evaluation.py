@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from nar_asr_lobes.decoding.modes import (
     available_modes,
     check_weights,
     find_mode,
+    parts_present,
 )
 from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.decoding.saved_posteriors import SUFFIX
@@ -47,10 +48,10 @@ def noted(faults: list[str], what: str) -> Iterator[None]:
             faults.append(told)
 
 
-def check_modes(config: RunConfig, present: Container[str] | None) -> None:
-    """Refuse modes that do not exist or lack their language model.
+def check_modes(config: RunConfig, present: Collection[str] | None) -> None:
+    """Refuse modes that do not exist or lack a part that they need.
 
-    ``present``: names of the language models; None where not known yet.
+    ``present``: language models and decoder; None where not known yet.
     """
     for mode in config.modes or ():
         try:
@@ -69,7 +70,8 @@ def evaluate_splits(
     results = {}
     for split in config.data.test:
         evaluate = partial(_evaluate_one, config, recognizer, split, device)
-        modes = config.modes or available_modes(recognizer.lms.present)
+        present = parts_present(recognizer.model, recognizer.lms)
+        modes = config.modes or available_modes(present)
         try:
             found = evaluate(modes)
         except Exception as error:  # of one mode perhaps
@@ -139,7 +141,7 @@ def _bundle_recognizer(
     lms, hot_words = bundle.lms, None
     if config.lm is not None:
         lms = lms.updated(config.lm.load(bundle.tokenizer))
-    check_modes(config, lms.present)
+    check_modes(config, parts_present(bundle.model, lms))
     options = bundle.options.updated(config.decoding)
     check_weights(options, lms.present)
     if config.hot_words is not None:

@@ -65,7 +65,15 @@ def check_finish(config: RunConfig) -> None:
     present = None  # a bundle's language models are not known yet
     if config.task == "finetune":
         present = check_language_models(config, options)
+        if _has_decoder(config):
+            present |= {"decoder"}
     check_modes(config, present)
+
+
+def _has_decoder(config: RunConfig) -> bool:
+    """Tell whether the model will have a decoder, before it is built."""
+    keys = getattr(config.objective, "keywords", {})  # of the YAML's !name:
+    return bool(config.model.decoder_layers and keys.get("decoder_weight", 1))
 
 
 def finish(

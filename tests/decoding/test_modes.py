@@ -94,3 +94,17 @@ def test_nothing_given_is_the_default():
 def test_a_wrong_entry_is_one_clear_sentence(values, message):
     with pytest.raises(UserError, match=message):
         DecodingOptions.from_dict(values)
+
+
+def test_a_model_without_decoder_has_the_modes_that_need_none():
+    assert available_modes({"ngram"}) == ["ctc_greedy", "beam5", "beam5_lm"]
+    both = available_modes({"ngram", "neural"})
+    assert "nar" not in both and "nar_beam5_lm" in both
+    with pytest.raises(
+        UserError,
+        match="nar needs a NAR decoder, and there is none; choose from ctc_gre",
+    ):
+        find_mode("nar", {"ngram", "neural"})
+    with pytest.raises(UserError, match="nar_beam5_lm needs a NAR decoder or "):
+        find_mode("nar_beam5_lm", {"ngram"})
+    assert find_mode("nar", {"decoder"}) is MODES["nar"]

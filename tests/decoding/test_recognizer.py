@@ -192,7 +192,7 @@ def test_hot_words_reach_the_beams_and_stay_in_the_ranking(recognizer, batch):
 def test_without_a_language_model(recognizer, batch):
     recognizer.lms = LanguageModels()
     found = recognizer.search(batch[2])
-    assert list(found) == available_modes(())
+    assert list(found) == available_modes({"decoder"})
     assert "nar" in found and "beam5_lm" not in found
     with pytest.raises(UserError, match="beam5_lm needs a language model"):
         recognizer.search(batch[2], ["beam5_lm"])
@@ -398,3 +398,16 @@ for name in ("numba", ngram + "tables", ngram + "lookup"):
         check=True,
     )
     assert found.stdout.split() == ["True", *["False"] * 3]
+
+
+def test_a_candidate_of_the_decoder_needs_one(
+    recognizer, batch, neural, monkeypatch
+):
+    monkeypatch.setattr(recognizer.model, "decoder", None)
+    recognizer.lms = replace(recognizer.lms, neural=neural)
+    found = recognizer.search(batch[2])
+    assert list(found) == ["ctc_greedy", "beam5", "beam5_lm", "nar_beam5_lm"]
+    joint = replace(OPTIONS, nar_beam5_lm=RescoreOptions(include_nar=True))
+    recognizer.options = joint
+    with pytest.raises(UserError, match="mode nar needs a NAR decoder"):
+        recognizer.search(batch[2])

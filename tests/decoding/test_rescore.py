@@ -6,7 +6,7 @@ import torch
 
 from nar_asr_lobes.decoding import rescore as rescoring
 from nar_asr_lobes.decoding.beam.search import prefix_beam_search
-from nar_asr_lobes.decoding.encoded import take
+from nar_asr_lobes.decoding.encoded import posteriors, take
 from nar_asr_lobes.decoding.hypotheses import BeamOptions, Hypothesis
 from nar_asr_lobes.decoding.rescore import (
     RescoreOptions,
@@ -226,3 +226,20 @@ def test_at_weight_0_nothing_changes_and_no_model_is_asked(
     both = LanguageModels(lm, never_asked)
     found = rescore(model, batch[2], nbest, options, both)
     assert found == plain  # to the bit
+
+
+@torch.inference_mode()
+def test_without_decoder_the_exact_ctc_and_the_models_rank(
+    model, batch, bigram, monkeypatch
+):
+    monkeypatch.setattr(model, "decoder", None)
+    lms = LanguageModels(bigram(9, 0))
+    options = RescoreOptions(ctc_weight=0.3, lm_weight=0.5, token_bonus=0.2)
+    nbest = [hypotheses(SEQUENCES)] * 3
+    found = rescore(model, batch[2], nbest, options, lms)
+    for row, log_probs in zip(found, posteriors(batch[2]), strict=True):
+        for h in row:
+            [ctc] = ctc_scores(log_probs, [h.tokens])
+            lm = lms.ngram.sentence(list(h.tokens))
+            assert h.decoder is None
+            assert h.score == pytest.approx(ctc + 0.5 * lm + h.bonus, abs=1e-4)

@@ -239,6 +239,18 @@ def test_all_modes_get_the_weights_of_fewest_errors(recognizer, with_neural):
         assert errors == min(p["errors"] for p in tuned.report[mode])
 
 
+@pytest.mark.parametrize("with_neural", [True, False])
+def test_modes_that_lack_a_part_keep_their_options(recognizer, with_neural):
+    recognizer.model.decoder = None
+    if not with_neural:
+        recognizer.lms = LanguageModels(recognizer.lms.ngram)
+    tuned = tune_options(recognizer, batches())
+    sizes = {name: len(tuned.report[name]) for name in list(tuned.report)[1:]}
+    rescoring = {"nar_beam5_lm": 8 * 6 * 6} if with_neural else {}
+    assert sizes == {"beam5_lm": 8 * 6} | rescoring
+    assert tuned.options.nar == recognizer.options.nar
+
+
 def test_without_spaces_characters_are_counted():
     assert word_errors("今天天气很好", "今天天汽好") == 2
 

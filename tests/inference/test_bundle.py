@@ -311,3 +311,24 @@ def test_sizes_come_back(folder, model, tokenizer):
     config = replace(model.config, encoder_layers=3, inter_ctc_layers=[1, 2])
     write_bundle(folder, build_model(config, 6), tokenizer, OPTIONS, card=CARD)
     assert load_bundle(folder).model.config == config
+
+
+@pytest.mark.parametrize(
+    ("with_lm", "mode"), [(True, "beam5_lm"), (False, "beam5")]
+)
+def test_a_model_without_decoder_has_a_mode_of_its_own(
+    tmp_path, tokenizer, lm_path, with_lm, mode
+):
+    sizes = replace(ModelConfig.tiny(), decoder_layers=0)
+    folder = write_bundle(
+        tmp_path / "bundle",
+        build_model(sizes, tokenizer.size),
+        tokenizer,
+        OPTIONS,
+        card=CARD,
+        lm_files=LmFiles(lm_path) if with_lm else None,
+    )
+    bundle = load_bundle(folder)
+    assert bundle.default_mode == mode
+    assert bundle.model.decoder is None
+    assert bundle.present == bundle.lms.present

@@ -344,3 +344,28 @@ def test_an_intermediate_weight_needs_intermediate_layers():
 def test_the_output_size_is_the_tokenizers():
     _, model = built("finetune")
     assert model.vocab_size == TOKENIZER.size == len(TOKENIZER.pieces)
+
+
+def test_without_weight_for_it_there_is_no_decoder(tone_clips):
+    """The rest is as with it, and learns with the whole weight."""
+    _, model = built("finetune")
+    objective = RecognitionObjective(TOKENIZER, 0.0, 0.5)
+    bare = objective.build_model(TINY).eval()
+    assert bare.decoder is None and bare.config.decoder_layers == 0
+    assert objective.weights == {"ctc": 0.5, "inter_ctc": 0.5}
+    missing, others = bare.load_state_dict(model.state_dict(), strict=False)
+    assert not missing and all(name.startswith("decoder.") for name in others)
+    batch = make_batch("finetune", tone_clips, range(4))
+    sums, counts = sums_of(objective, bare, batch)
+    whole, whole_counts = sums_of(make_objective("finetune"), model, batch)
+    for name in ("cmlm", "accuracy"):
+        del whole[name], whole_counts[name]
+    assert (sums, counts) == (whole, whole_counts)
+
+
+def test_a_weight_needs_a_decoder():
+    config = replace(TINY, decoder_layers=0)
+    with pytest.raises(UserError, match="decoder_weight is above 0, but the m"):
+        RecognitionObjective(TOKENIZER, 0.3, 0.5).build_model(config)
+    model = RecognitionObjective(TOKENIZER, 0.0, 0.5).build_model(config)
+    assert model.decoder is None

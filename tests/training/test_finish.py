@@ -156,6 +156,19 @@ def test_without_a_language_model_three_modes_are_left(folder):
     assert "beam5_lm" in outcome.error and "language model" in outcome.error
 
 
+def test_without_decoder_the_other_modes_are_left(folder):
+    shutil.rmtree(folder / "out")
+    weightless = "--objective={decoder_weight: 0.0}"
+    refused = run_tiny(folder, "finetune", weightless, "--modes=[nar]")
+    assert "modes: decoding mode nar needs a NAR decoder, and" in refused.error
+    assert run_tiny(folder, "finetune", weightless).code == 0
+    results = json.loads((folder / "out" / "results.json").read_text())
+    assert list(results["test"]) == ["ctc_greedy", "beam5", "beam5_lm"]
+    assert load_bundle(folder / "out" / "bundle").default_mode == "beam5_lm"
+    _, outcome = evaluate(folder, "--modes=[nar_beam5_lm]")
+    assert "nar_beam5_lm needs a NAR decoder or a neural" in outcome.error
+
+
 def swap_lm(bundle):
     tokenizer = CharTokenizer(" xyz")
     train_ngram(["x y", "z x"], tokenizer, 2, bundle / "lm.arpa")
