@@ -136,11 +136,16 @@ class TokenizerConfig(Checked):
     phones : str, optional
         An espeak-ng language, such as en-us, whose phones the intermediate
         layers learn; without it they learn the pieces.
+    path : str, optional
+        A tokenizer to use as it is, by its file or by the folder or bundle of
+        a fine-tuning, instead of a new one of this kind. A run that starts
+        from that fine-tuning (``init_from``) then takes its heads, too.
     """
 
     kind: str = one_of(KINDS, "char")
     size: int | None = None
     phones: str | None = None
+    path: FilePath | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from nar_asr_lobes.dataio.synthesis.phones import (
     make_lexicon,
 )
 from nar_asr_lobes.dataio.text.tokenizer import (
+    CharTokenizer,
     Tokenizer,
     load_tokenizer,
     train_tokenizer,
@@ -93,11 +95,12 @@ def _make_tokenizer(config: RunConfig) -> None:
         path.unlink()  # of a run that was given up, on other texts perhaps
         path = None
     if path is None:
-        texts = [u.text or "" for u in read_split(config, config.data.train)]
-        name = "tokenizer.json" if kind == "char" else "tokenizer.model"
-        train_tokenizer(texts, kind, size).save(
-            Path(config.output_folder) / name
-        )
+        tokenizer = _new_tokenizer(config)
+        characters = isinstance(tokenizer, CharTokenizer)
+        name = "tokenizer.json" if characters else "tokenizer.model"
+        tokenizer.save(Path(config.output_folder) / name)
+    elif config.tokenizer.path is not None:
+        pass  # copied when the run was started
     elif (path.suffix == ".json") != (kind == "char"):
         raise UserError(
             f"{path}: is not of kind {kind}, which tokenizer.kind asks for; "
@@ -109,6 +112,41 @@ def _make_tokenizer(config: RunConfig) -> None:
             f"tokenizer.size asks for {size}; go on with the size it has or "
             "give a new output_folder"
         )
+
+
+def _new_tokenizer(config: RunConfig) -> Tokenizer:
+    """Train a tokenizer, or take the one that the YAML names."""
+    texts = [u.text or "" for u in read_split(config, config.data.train)]
+    named = config.tokenizer.path
+    if named is None:
+        return train_tokenizer(
+            texts, config.tokenizer.kind, config.tokenizer.size
+        )
+    tokenizer = find_tokenizer(named)
+    lacking = tokenizer.unknown_characters("".join(texts))
+    if lacking:
+        raise UserError(
+            f"{named}: this tokenizer lacks {len(lacking)} characters of the "
+            f"split {config.data.train!r} "
+            f"({' '.join(f'U+{ord(c):04X}' for c in lacking[:10])}); set "
+            "tokenizer.path to null for a new tokenizer, or normalise the text"
+        )
+    return tokenizer
+
+
+def find_tokenizer(path: str | os.PathLike) -> Tokenizer:
+    """Load a tokenizer by its file, or the folder or bundle that holds it."""
+    path = Path(path)
+    if path.is_dir():
+        names = ("tokenizer", "tokenizer.json", "tokenizer.model")
+        found = [path / name for name in names if (path / name).is_file()]
+        if not found:
+            raise UserError(
+                f"{path}: holds no tokenizer; name a fine-tuning's output "
+                "folder, its bundle or its tokenizer file"
+            )
+        path = found[0]
+    return load_tokenizer(path)
 
 
 def _make_lexicon(config: RunConfig) -> None:
@@ -140,6 +178,8 @@ def _wanted_splits(config: RunConfig) -> list[str]:
     data = config.data
     if config.task == "pretrain":
         return [data.train, data.dev]
+    if config.task == "label":
+        return [data.train]
     if config.task == "evaluate":
         return list(data.test)
     return list(dict.fromkeys([data.train, data.dev, *data.test]))
