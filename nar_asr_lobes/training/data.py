@@ -194,11 +194,11 @@ def _check(config: RunConfig, splits: list[str]) -> None:
     left_out, lines = output / "left_out.txt", ""
     digests = {}
     for name in splits:
-        trained_on = name in (data.train, data.dev) and (
-            config.task != "evaluate"
+        scored = config.task == "evaluate" or (
+            name not in (data.train, data.dev)
         )
         utterances = read_split(config, name)
-        if trained_on:
+        if not scored:
             usable, findings = check_utterances(
                 utterances,
                 tokenizer,
@@ -224,12 +224,12 @@ def _check(config: RunConfig, splits: list[str]) -> None:
             )
         dataset = SpeechDataset(
             usable,
-            tokenizer if trained_on else None,
+            None if scored else tokenizer,
             samples_for=frontend.samples_for,
         )
         if dataset.silence():
             logger.info("%s: %s", name, dataset.silence())
-        if trained_on:
+        if not scored:
             hashes = hash_utterances(checked)
             digests[name] = keep_hashes(output, name, hashes)
         write_manifest(output / "checked" / f"{name}.jsonl", checked, "/")
