@@ -45,7 +45,8 @@ def prepare(
     language: str = "speechocean762",
     minutes: float | None = None,
     pool: Sequence[str] = POOL,
-    labels: str | None = None,
+    labels: str | Sequence[str] = (),
+    half: int | None = None,
     others: Sequence[str] = OTHERS,
 ) -> dict[str, Iterable[Utterance]]:
     """List the utterances of every split.
@@ -62,8 +63,11 @@ def prepare(
         part of the hour, and the hour of all.
     pool : sequence of str
         The data sets whose audio makes the pool.
-    labels : str, optional
-        The file that ``label.yaml`` wrote.
+    labels : str or list of str
+        The files that ``label.yaml`` wrote.
+    half : int, optional
+        0 or 1: a half of "unlabelled", chosen by the hash of the id, where
+        the two are labelled with language models of different text.
     others : sequence of str
         The data sets to transfer from; the language itself is left out.
 
@@ -97,7 +101,7 @@ def prepare(
         "dev": known.dev,
         "test": known.test,
         "pool": _pool(folder, pool),
-        "unlabelled": without_labels(known.train, train),
+        "unlabelled": without_labels(known.train, train, half),
         "pseudo": _pseudo(labels, folder),
         "mixed": _mixed(labels, folder, train),
         "others": _others(folder, sources, dev=False),
@@ -113,11 +117,15 @@ def _check_names(key: str, names: Sequence[str], known: Sequence[str]) -> None:
 
 
 def without_labels(
-    rows: list[Utterance], labelled: list[Utterance]
+    rows: list[Utterance], labelled: list[Utterance], half: int | None = None
 ) -> list[Utterance]:
-    """Take the rows that are not labelled, without their text."""
+    """Take the rows that are not labelled, or a half of them, without text."""
     known = {row.id for row in labelled}
-    return [replace(row, text=None) for row in rows if row.id not in known]
+    return [
+        replace(row, text=None)
+        for row in rows
+        if row.id not in known and half in (None, int(_hash(row.id), 16) % 2)
+    ]
 
 
 def romanize(text: str) -> str:
@@ -220,18 +228,19 @@ def _pool(folder: Path, names: Sequence[str]) -> Iterator[Utterance]:
             yield replace(row, id=f"{name}-{row.id}", text=None)
 
 
-def _pseudo(labels: str | None, folder: Path) -> Iterator[Utterance]:
-    """Give the utterances of a file of labels; read when asked for."""
-    if labels is None:
+def _pseudo(labels: str | Sequence[str], folder: Path) -> Iterator[Utterance]:
+    """Give the utterances of files of labels; read when asked for."""
+    if not labels:
         raise UserError(
             "data.options: labels is missing; name the labels.jsonl that "
             "label.yaml wrote"
         )
-    yield from read_manifest(labels, folder)
+    for path in [labels] if isinstance(labels, str) else labels:
+        yield from read_manifest(path, folder)
 
 
 def _mixed(
-    labels: str | None, folder: Path, train: list[Utterance]
+    labels: str | Sequence[str], folder: Path, train: list[Utterance]
 ) -> Iterator[Utterance]:
     """Give a model's labels and about as many hours of true ones."""
     pseudo = list(_pseudo(labels, folder))

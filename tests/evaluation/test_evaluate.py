@@ -13,7 +13,10 @@ from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding.modes import MODES
 from nar_asr_lobes.decoding.recognizer import Recognizer
-from nar_asr_lobes.evaluation.evaluate import recognize_utterances, evaluate_split
+from nar_asr_lobes.evaluation.evaluate import (
+    evaluate_split,
+    recognize_utterances,
+)
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lm.neural import NeuralLM
 from nar_asr_lobes.lm.ngram.training import train_ngram
