@@ -1,12 +1,16 @@
 """The low-resource experiment: its splits, its plan and its report."""
 
-import argparse
 import json
 import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
 from unittest import mock
 
 import pytest
 
+from nar_asr_lobes.dataio.manifest import write_manifest
 from nar_asr_lobes.errors import UserError
 from tests.recipes.librispeech_tree import make_lowresource
 from tests.recipes.running import RECIPES, parser
@@ -14,7 +18,10 @@ from tests.recipes.running import RECIPES, parser
 prepare = parser("LowResource")
 with mock.patch.object(sys, "path", [str(RECIPES / "LowResource"), *sys.path]):
     import experiment
+    import lowresource_plan as plans
     import lowresource_report as report
+    import lowresource_trainings as trainings
+    from lowresource_prepare import romanize
 
 Cell = report.Cell
 
@@ -28,7 +35,7 @@ def ids(rows):
     return {row.id for row in rows}
 
 
-@pytest.mark.parametrize("language", experiment.AMOUNTS)
+@pytest.mark.parametrize("language", plans.AMOUNTS)
 def test_no_test_speech_is_in_the_pool(data, language):
     splits = prepare(str(data), language)
     parts = [splits[name] for name in ("train", "dev", "test")]
@@ -50,7 +57,7 @@ def test_no_test_speaker_of_speechocean_is_in_the_pool(data):
     }
 
 
-@pytest.mark.parametrize("language", experiment.AMOUNTS)
+@pytest.mark.parametrize("language", plans.AMOUNTS)
 def test_train_and_test_share_no_text(data, language):
     splits = prepare(str(data), language)
     texts = [{row.text for row in splits[name]} for name in ("train", "test")]
@@ -83,6 +90,7 @@ def test_few_minutes_are_part_of_more(data):
         ({"language": "latin"}, "'latin'; choose from speechocean762, yoruba"),
         ({"pool": ["yoruba", "x"]}, "'x'.; name some of speechocean762"),
         ({"pool": []}, "pool is ..; name some of"),
+        ({"others": ["arabic_commands"]}, "others is ..a.*; name some of"),
         ({"pool": None}, "pool is None; name some of"),
         ({"minutes": "10"}, "minutes is '10'; give more than 0"),
         ({"minutes": 0}, "minutes is 0; give more than 0"),
@@ -103,19 +111,90 @@ def test_a_missing_split_is_named(data, tmp_path):
         prepare(str(tmp_path), "yoruba")
 
 
+def test_the_rest_of_train_is_unlabelled(data):
+    """Its halves are all of it, and no text is left."""
+    splits = prepare(str(data), "yoruba", 0.2)
+    everything = prepare(str(data), "yoruba")["train"]
+    rest = splits["unlabelled"]
+    assert ids(rest) == ids(everything) - ids(splits["train"])
+    assert rest and not any(row.text for row in rest)
+    halves = [
+        ids(prepare(str(data), "yoruba", 0.2, half=half)["unlabelled"])
+        for half in (0, 1)
+    ]
+    assert all(halves) and not halves[0] & halves[1]
+    assert halves[0] | halves[1] == ids(rest)
+
+
+@pytest.mark.parametrize("language", plans.AMOUNTS)
+def test_the_other_languages_have_none_of_the_target(data, language):
+    splits = prepare(str(data), language)
+    train, dev = list(splits["others"]), list(splits["others_dev"])
+    names = [{row.id.partition("-")[0] for row in x} for x in (train, dev)]
+    assert names[0] == names[1] == {*plans.AMOUNTS, "kathleen_en"} - {language}
+    assert not ids(train) & ids(dev) and len(dev) < len(train)
+    letters = set("".join(row.text for row in train + dev))
+    assert letters <= set("abcdefghijklmnopqrstuvwxyz' ")
+
+
+def test_no_test_or_dev_speech_of_another_language_is_trained_on(data):
+    """A language may be the target of the next experiment."""
+    heard = {row.audio for row in prepare(str(data), "yoruba")["others"]}
+    for language in ("speechocean762", "swahili"):
+        splits = prepare(str(data), language)
+        for name in ("dev", "test"):
+            assert not heard & {row.audio for row in splits[name]}
+
+
+def test_letters_become_those_of_one_alphabet():
+    assert romanize("Ọ̀RẸ́ ńlá – “ṣé”, don’t!") == "ore nla se don't"
+    assert romanize("أمام") == ""
+
+
 @pytest.fixture
-def planned(data, tmp_path):
+def labels(data, tmp_path):
+    """Labels of the rest of train, as label.yaml writes them."""
+    rest = prepare(str(data), "yoruba", 0.2)["unlabelled"]
+    path = tmp_path / "labels.jsonl"
+    rows = [replace(row, text=f"label {row.id}") for row in rest]
+    write_manifest(path, rows, data)
+    return path, rows
+
+
+def test_labels_are_a_split(data, labels):
+    path, rows = labels
+    for given in (str(path), [str(path)]):
+        splits = prepare(str(data), "yoruba", 0.2, labels=given)
+        assert list(splits["pseudo"]) == rows
+
+
+def test_mixed_are_labels_and_as_much_of_train(data, labels):
+    path, rows = labels
+    splits = prepare(str(data), "yoruba", 0.1, labels=str(path))
+    mixed, train = list(splits["mixed"]), splits["train"]
+    assert len(ids(mixed)) == len(mixed) and mixed[: len(rows)] == rows
+    true = mixed[len(rows) :]
+    assert {row.text for row in true} == {row.text for row in train}
+    seconds = [sum(x.duration for x in some) for some in (true, rows, train)]
+    assert abs(seconds[0] - seconds[1]) <= seconds[2] / 2
+
+
+def test_a_split_of_labels_needs_them(data):
+    with pytest.raises(UserError, match="labels is missing; name the labels"):
+        list(prepare(str(data), "yoruba")["pseudo"])
+
+
+@pytest.fixture
+def plan(data, tmp_path):
+    """A plan whose stages have an option each."""
+    stages = {stage: [f"--x={stage}"] for stage in plans.STAGES}
+    return plans.Plan(tmp_path, data, 0, stages)
+
+
+@pytest.fixture
+def planned(plan):
     """Return a function that plans the training of a cell."""
-
-    def plan(*cell):
-        options = argparse.Namespace(
-            output_folder=tmp_path,
-            data_folder=str(data),
-            workers=0,
-        )
-        return experiment.plan_finetuning(options, Cell(*cell), ["--x=1"])
-
-    return plan
+    return lambda *cell: plan.cell(Cell(*cell))
 
 
 def test_every_cell_of_a_language_has_the_same_text(planned, data, tmp_path):
@@ -130,7 +209,8 @@ def test_every_cell_of_a_language_has_the_same_text(planned, data, tmp_path):
 def test_cells_differ_in_their_start_only(planned, tmp_path):
     scratch = planned("swahili", None, "scratch")
     ours = planned("swahili", None, "best_rq")
-    assert "--x=1" in scratch.options
+    assert "--x=finetune" in scratch.options
+    assert [x.folder.name for x in ours.after] == ["best_rq"]
     added = set(ours.options) ^ set(scratch.options)
     assert added == {f"--init_from={tmp_path / 'best_rq'}"}
     assert ours.folder != scratch.folder
@@ -144,17 +224,186 @@ def test_seeds_differ_in_theirs_only(planned):
         "swahili-all-scratch",
         "swahili-all-scratch-seed2",
     )
-    cells = experiment.plan_cells(["swahili"], ["all"], 2)
+    cells = plans.plan_cells(["swahili"], ["all"], experiment.STARTS, 2)
     assert [cell.seed for cell in cells] == [1, 1, 1, 2, 2, 2]
 
 
 def test_the_plan_may_be_a_part():
-    everything = experiment.plan_cells(experiment.AMOUNTS, experiment.NAMES)
+    starts = experiment.STARTS
+    everything = plans.plan_cells(plans.AMOUNTS, experiment.NAMES, starts)
     assert len(everything) == len(set(everything)) == 24
-    part = experiment.plan_cells(["swahili", "yoruba"], ["60min"])
+    part = plans.plan_cells(["swahili", "yoruba"], ["60min"], starts)
     assert [cell.name for cell in part] == [
-        f"yoruba-60min-{start}" for start in experiment.STARTS
+        f"yoruba-60min-{start}" for start in starts
     ]
+
+
+def test_with_all_labels_there_is_no_self_training():
+    starts = ("scratch", "transfer-selftrain")
+    cells = plans.plan_cells(["swahili"], experiment.NAMES, starts)
+    assert [cell.name for cell in cells] == [
+        "swahili-10min-scratch",
+        "swahili-10min-transfer-selftrain",
+        "swahili-all-scratch",
+    ]
+
+
+def options_of(training):
+    """The options of a training by name, sections as dicts."""
+    found = {}
+    for option in training.options:
+        name, _, value = option.removeprefix("--").partition("=")
+        found[name] = json.loads(value) if value.startswith("{") else value
+    return found
+
+
+def test_transfer_is_trained_on_before_the_target(planned, tmp_path):
+    last = planned("yoruba", 0.1, "best_rq-transfer")
+    order = trainings.in_order([last])
+    assert [x.folder.name for x in order] == [
+        "best_rq",
+        "best_rq-transfer-yoruba",
+        "yoruba-0.1min-best_rq-transfer",
+    ]
+    transfer = options_of(order[1])
+    assert transfer["data"]["options"] == {"language": "yoruba"}
+    assert transfer["x"] == "transfer"
+    for this, before in zip(order[1:], order, strict=False):
+        assert options_of(this)["init_from"] == str(before.folder)
+
+
+def test_two_rounds_of_self_training(planned, tmp_path):
+    """A label, a training on it from the start, and one on the true labels."""
+    order = trainings.in_order([planned("yoruba", 0.1, "transfer-selftrain2")])
+    names = [x.folder.name for x in order]
+    once, twice = (f"yoruba-0.1min-transfer-selftrain{n}" for n in ("", "2"))
+    assert names == [
+        "transfer-yoruba",
+        "yoruba-0.1min-transfer",
+        "yoruba-0.1min-transfer-labels",
+        f"{once}-pseudo",
+        once,
+        f"{once}-labels",
+        f"{twice}-pseudo",
+        twice,
+    ]
+    folders = {name: str(tmp_path / name) for name in names}
+    by_name = dict(zip(names, map(options_of, order), strict=True))
+    label, pseudo, gold = (by_name[name] for name in names[-3:])
+    assert label["bundle"] == f"{folders[once]}/bundle"
+    assert label["data"]["train"] == "unlabelled"
+    assert pseudo["init_from"] == folders["transfer-yoruba"]
+    found = pseudo["data"]["options"]["labels"]
+    assert found == [f"{folders[f'{once}-labels']}/labels.jsonl"]
+    assert gold["init_from"] == folders[f"{twice}-pseudo"]
+    assert gold["data"] == by_name[once]["data"] | {"train": "train"}
+    assert gold["lm"] == by_name["yoruba-0.1min-transfer"]["lm"]
+    for stage in (pseudo, gold):
+        assert stage["tokenizer"] == {"path": folders[once]}
+    assert [x["x"] for x in (label, pseudo, gold)] == [
+        "label",
+        "selftrain",
+        "gold",
+    ]
+
+
+def test_halves_are_labelled_without_their_text(planned, plan, data):
+    order = trainings.in_order([planned("yoruba", 0.1, "disjoint")])
+    texts = {row.id: row.text for row in prepare(str(data), "yoruba")["train"]}
+    rows = prepare(str(data), "yoruba", 0.1)
+    names = [x.folder.name for x in order]
+    for half in (0, 1):
+        ngram = order[names.index(f"yoruba-0.1min-scratch-lm{half}")]
+        label = order[names.index(f"yoruba-0.1min-scratch-labels{half}")]
+        assert ngram in label.after
+        assert options_of(label)["lm"]["ngram"] == str(
+            ngram.folder / ngram.proof
+        )
+        assert options_of(label)["data"]["options"]["half"] == half
+        known = Path(ngram.options[0]).read_text().splitlines()
+        other = prepare(str(data), "yoruba", 0.1, half=1 - half)["unlabelled"]
+        assert sorted(known) == sorted(
+            texts[row.id] for row in (*rows["train"], *other)
+        )
+
+
+def test_mixed_labels_are_no_text_of_the_ngram(planned, data):
+    mixed = options_of(planned("yoruba", 0.1, "mixed"))
+    assert mixed["lm"]["transcripts"] is False
+    [path] = mixed["lm"]["texts"]
+    everything = prepare(str(data), "yoruba")["train"]
+    assert sorted(Path(path).read_text().splitlines()) == sorted(
+        row.text for row in everything
+    )
+    assert mixed["data"]["train"] == "mixed" and "init_from" not in mixed
+
+
+def make_training(folder, *after):
+    return trainings.Training(folder, "a.yaml", (), "done", after)
+
+
+def test_trainings_wait_for_those_they_need(tmp_path):
+    """Those that need one that failed are not run; the others are."""
+    one, bad = (make_training(tmp_path / name) for name in ("one", "bad"))
+    two, lost = (
+        make_training(tmp_path / name, needed)
+        for name, needed in (("two", one), ("lost", bad))
+    )
+    last = make_training(tmp_path / "last", two, one)
+    begun = []
+
+    def run(training):
+        assert all(other.folder.name in begun for other in training.after)
+        begun.append(training.folder.name)
+        return training is not bad
+
+    order = trainings.in_order([last, lost])
+    with mock.patch.object(trainings.Training, "run", run):
+        done = trainings.run_all(order, 2)
+    found = dict(zip((x.folder.name for x in order), done, strict=True))
+    assert found == {
+        "one": True,
+        "two": True,
+        "last": True,
+        "bad": False,
+        "lost": False,
+    }
+    assert "lost" not in begun and len(begun) == 4
+
+
+def test_so_many_train_at_a_time(tmp_path):
+    running, most = set(), []
+    lock = threading.Lock()
+
+    def run(training):
+        with lock:
+            running.add(training.folder)
+            most.append(len(running))
+        time.sleep(0.02)
+        with lock:
+            running.remove(training.folder)
+        return True
+
+    order = [make_training(tmp_path / str(number)) for number in range(6)]
+    with mock.patch.object(trainings.Training, "run", run):
+        assert all(trainings.run_all(order, 2))
+    assert max(most) == 2
+
+
+def test_nothing_is_begun_after_ctrl_c(tmp_path):
+    begun = []
+
+    def run(training):
+        begun.append(training)
+        raise KeyboardInterrupt
+
+    order = [make_training(tmp_path / str(number)) for number in range(4)]
+    with (
+        mock.patch.object(trainings.Training, "run", run),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        trainings.run_all(order, 1)
+    assert len(begun) < 4
 
 
 def test_what_is_done_is_not_done_again(planned):
@@ -185,13 +434,15 @@ def test_one_process_trains_in_a_folder(planned):
 def test_runs_with_other_options_are_not_mixed(planned):
     training = planned("swahili", None, "scratch")
     training.begin()
-    options = tuple(o.replace("--x=1", "--x=2") for o in training.options)
-    other = experiment.Training(training.folder, "finetune.yaml", options, "a")
+    options = tuple(
+        o.replace("--x=finetune", "--x=2") for o in training.options
+    )
+    other = trainings.Training(training.folder, "finetune.yaml", options, "a")
     other.begin()  # nothing was trained yet: a mistake may be mended
     training.begin()
     (training.folder / "checkpoints").mkdir()
     planned("swahili", None, "scratch").begin()
-    with pytest.raises(UserError, match="with --x=1, now it is --x=2; give"):
+    with pytest.raises(UserError, match="with --x=finetune, now it is --x=2;"):
         other.begin()
 
 
@@ -270,18 +521,20 @@ def test_an_option_with_a_space_is_not_taken_for_a_language():
         ["--data_folder=x", "--languages", "yoruba", "swahili", option]
     )
     assert options.languages == ["yoruba", "swahili"]
-    assert chosen == {"pretrain": ["--data={workers: 4}"], "finetune": []}
+    assert chosen.pop("pretrain") == ["--data={workers: 4}"]
+    assert not any(chosen.values())
 
 
 def test_other_options_go_to_every_training():
+    """Labelling trains nothing and takes only those that it has."""
     options, chosen = experiment.parse(
-        ["--data_folder=x", "--device=cpu", "--finetune_steps=3", "--peak_lr=1"]
+        ["--data_folder=x", "--device=cpu", "--gold_steps=3", "--peak_lr=1"]
     )
     assert options.data_folder == "x"
-    assert chosen == {
-        "pretrain": ["--device=cpu", "--peak_lr=1"],
-        "finetune": ["--device=cpu", "--steps=3", "--peak_lr=1"],
-    }
+    assert chosen.pop("gold") == ["--device=cpu", "--steps=3", "--peak_lr=1"]
+    assert chosen.pop("label") == ["--device=cpu"]
+    assert set(chosen) == {"pretrain", "transfer", "finetune", "selftrain"}
+    assert all(x == ["--device=cpu", "--peak_lr=1"] for x in chosen.values())
 
 
 def finished(folder, greedy, beam):
@@ -290,7 +543,8 @@ def finished(folder, greedy, beam):
         "ctc_greedy": {"wer": greedy, "cer": greedy / 2},
         "beam5_lm": {"wer": beam, "cer": beam / 2},
     }
-    (folder / "results.json").write_text(json.dumps({"test": modes}))
+    results = {"test": modes, "dev": modes}
+    (folder / "results.json").write_text(json.dumps(results))
     (folder / "train_log.txt").write_text(
         "step: 5, skipped_steps: 0 - train ctc: 2.0, train loss: 2.0\n"
         "step: 5, skipped_steps: 0 - valid ctc: 2.0, valid wer: 1.000e+00\n"
@@ -308,9 +562,9 @@ def test_the_report_compares_with_scratch_and_with_greedy(tmp_path):
     lines = (tmp_path / "table.md").read_text().splitlines()
     assert lines[2:] == [
         "| yoruba | 10min | scratch | 1 | 80.0 (40.0) | 40.0 (20.0) "
-        "|  | 50 % |",
+        "|  | 50 % | 40.0 |",
         "| yoruba | 10min | best_rq | 1 | 40.0 (20.0) | 30.0 (15.0) "
-        "| 50 % / 25 % | 25 % |",
+        "| 50 % / 25 % | 25 % | 30.0 |",
     ]
     numbers = json.loads((tmp_path / "results.json").read_text())
     assert numbers[cells[1].name]["wer"] == {"ctc_greedy": 0.4, "beam5_lm": 0.3}
@@ -328,7 +582,7 @@ def test_seeds_become_a_mean_and_a_deviation(tmp_path):
     lines = (tmp_path / "table.md").read_text().splitlines()
     assert lines[2:] == [
         "| yoruba | 10min | scratch | 2 | 70.0 ± 14.1 (35.0) "
-        "| 40.0 ± 0.0 (20.0) |  | 43 % |",
+        "| 40.0 ± 0.0 (20.0) |  | 43 % | 40.0 |",
         "| yoruba | 10min | best_rq | 1 | 35.0 (17.5) | 30.0 (15.0) "
-        "| 50 % / 25 % | 14 % |",
+        "| 50 % / 25 % | 14 % | 30.0 |",
     ]
