@@ -19,7 +19,8 @@ from nar_asr_lobes.lm.ngram.training import train_ngram
 from nar_asr_lobes.lm.words.lexicon import find_word_ends
 from nar_asr_lobes.lm.words.ngram import train_word_ngram
 from nar_asr_lobes.training.config import RunConfig
-from nar_asr_lobes.training.data import read_split, run_tokenizer
+from nar_asr_lobes.training.data import read_split
+from nar_asr_lobes.training.tokenizer import run_tokenizer
 
 logger = logging.getLogger(__name__)
 

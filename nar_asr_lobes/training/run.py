@@ -41,7 +41,6 @@ from nar_asr_lobes.training.data import (
     Prepare,
     ValidationSet,
     prepare_data,
-    run_tokenizer,
     train_loader,
 )
 from nar_asr_lobes.training.evaluation import evaluate_bundle, label_split
@@ -66,6 +65,7 @@ from nar_asr_lobes.training.progress import (
     tell_lost_lines,
 )
 from nar_asr_lobes.training.signals import Interrupted, handled
+from nar_asr_lobes.training.tokenizer import run_tokenizer
 
 _HELP = """\
 usage: python train.py hparams/FILE.yaml [--KEY=VALUE ...] [OPTION ...]

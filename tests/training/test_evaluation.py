@@ -91,7 +91,7 @@ def test_long_audio_is_cut_and_labelled(folder):
 
 
 def test_nothing_recognised_is_no_label(folder):
-    outcome = label(folder, "--decoding={beam5_lm: {token_bonus: 0.0}}")
+    outcome = label(folder, "--decoding={beam5_lm: {token_bonus: -20.0}}")
     assert outcome.code == 0, outcome.err
     rows = read_manifest(folder / "out" / "labels.jsonl")
     empty = sum(row.text is None for row in rows)
