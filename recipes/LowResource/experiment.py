@@ -82,10 +82,10 @@ def main(arguments: Sequence[str]) -> int:
     for training in trainings:
         training.begin()
     done = run_all(trainings, options.jobs)
-    log_label_errors(output, data)
     everything = plan_cells(AMOUNTS, NAMES, START_NAMES, MOST_SEEDS)
     for path in write_report(output, everything):
         logger.info("wrote %s", path)
+    log_label_errors(output, data)
     if not all(done):
         logger.error("%d trainings failed; see above", done.count(False))
     return 0 if all(done) else 1
@@ -182,14 +182,14 @@ def split_by_stage(options: Sequence[str]) -> dict[str, list[str]]:
 
 
 def log_label_errors(output: Path, data: Path) -> None:
-    """Log the error rate of the labels that models gave."""
+    """Log the error rate of the labels that models gave to whole files."""
     for path in sorted(output.glob(f"*-labels*/{LABELS}")):
         language = path.parent.name.partition("-")[0]
         texts = {
             row.id: normalize_text(row.text or "", "english")
             for row in prepare(data, language)["train"]
         }
-        rows = read_manifest(path)
+        rows = [row for row in read_manifest(path) if texts.get(row.id)]
         truth = [texts[row.id] for row in rows]
         given = [row.text or "" for row in rows]
         counts = score([row.id for row in rows], truth, given)

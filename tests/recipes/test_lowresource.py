@@ -271,6 +271,22 @@ def test_other_options_go_to_every_training():
     assert all(x == ["--device=cpu", "--peak_lr=1"] for x in chosen.values())
 
 
+def test_the_error_rate_of_labels_is_logged(data, tmp_path, caplog):
+    """One word too many in each utterance, in one of two sets of labels."""
+    caplog.set_level("INFO")
+    rest = prepare(str(data), "yoruba", 0.2)["unlabelled"]
+    texts = {row.id: row.text for row in prepare(str(data), "yoruba")["train"]}
+    for name, more in (("scratch", ""), ("selftrain", " or")):
+        rows = [replace(row, text=texts[row.id] + more) for row in rest]
+        path = tmp_path / f"yoruba-10min-{name}-labels" / "labels.jsonl"
+        write_manifest(path, rows, data)
+    words = sum(len(texts[row.id].split()) for row in rest)
+    experiment.log_label_errors(tmp_path, data)
+    said = "".join(caplog.messages)
+    assert "scratch-labels/labels.jsonl: labels of 0.0 % WER" in said
+    assert f"labels of {100 * len(rest) / words:.1f} % WER" in said
+
+
 def finished(folder, greedy, beam):
     folder.mkdir(parents=True)
     modes = {
