@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class _Recognized:
+class RecognizedMode:
     """Texts of one mode in input order, and the seconds it took."""
 
     texts: list[str]
@@ -39,25 +39,46 @@ class _Recognized:
 
 
 @dataclass(frozen=True)
-class _RecognizedSet:
+class RecognizedSet:
     """The texts of a set of utterances, and their posteriors if kept."""
 
-    modes: dict[str, _Recognized]
+    modes: dict[str, RecognizedMode]
     audio_seconds: float
     log_probs: list[torch.Tensor]
 
 
-def _recognize_all(
+def recognize_utterances(
     recognizer: Recognizer,
     utterances: Sequence[Utterance],
     modes: Sequence[str] | None = None,
     max_batch_seconds: float = 120.0,
     device: torch.device | str = "cpu",
     keep_posteriors: bool = False,
-) -> _RecognizedSet:
-    """Recognise utterances in batches of similar length."""
+) -> RecognizedSet:
+    """Recognise utterances in batches of similar length.
+
+    Arguments
+    ---------
+    recognizer : Recognizer
+        Its model lies on the device.
+    utterances : sequence of Utterance
+        With usable audio.
+    modes : sequence of str, optional
+        All that work where not given.
+    max_batch_seconds : float
+        Padded seconds of a batch; bounds the memory.
+    device : torch.device or str
+        Where the audio goes.
+    keep_posteriors : bool
+        Whether the CTC posteriors are returned, too.
+
+    Returns
+    -------
+    RecognizedSet
+        Texts in the order of the utterances.
+    """
     dataset = SpeechDataset(utterances)
-    found: dict[str, _Recognized] = {}
+    found: dict[str, RecognizedMode] = {}
     heard: dict[int, torch.Tensor] = {}
     audio_seconds = 0.0
     indices = list(validation_batches(dataset.durations, max_batch_seconds))
@@ -75,17 +96,17 @@ def _recognize_all(
         if keep_posteriors:
             heard.update(zip(some, recognition.log_probs, strict=True))
     log_probs = [heard[i] for i in sorted(heard)]
-    return _RecognizedSet(found, audio_seconds, log_probs)
+    return RecognizedSet(found, audio_seconds, log_probs)
 
 
 def _collect(
-    found: dict[str, _Recognized],
+    found: dict[str, RecognizedMode],
     recognition: Recognition,
     indices: list[int],
     total: int,
 ) -> None:
     for mode, result in recognition.modes.items():
-        mine = found.setdefault(mode, _Recognized([""] * total))
+        mine = found.setdefault(mode, RecognizedMode([""] * total))
         mine.seconds += recognition.encoder_seconds + result.seconds
         for index, text in zip(indices, result.texts, strict=True):
             mine.texts[index] = text
@@ -139,7 +160,7 @@ def evaluate_split(
     Arguments
     ---------
     recognizer, modes, max_batch_seconds, device :
-        As for ``_recognize_all``.
+        As for ``recognize_utterances``.
     utterances : sequence of Utterance
         With transcripts. Those whose audio is unusable or whose transcript is
         empty are left out and counted in the results.
@@ -169,7 +190,7 @@ def evaluate_split(
             f"{folder.name}: no utterance of the test set is usable; "
             f"{named} says why for each"
         )
-    found = _recognize_all(
+    found = recognize_utterances(
         recognizer,
         usable,
         modes,

@@ -20,7 +20,8 @@ from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.transformer_lm import LmSizes
 from nar_asr_lobes.schema import Checked, FilePath, count, number, one_of
 
-_TASKS = ("pretrain", "finetune", "evaluate")
+_TASKS = ("pretrain", "finetune", "evaluate", "label")
+BUNDLE_TASKS = ("evaluate", "label")  # that train nothing
 PRECISIONS = ("auto", "fp32", "bf16")
 _FREEZE = ("none", "filters", "frontend")
 
@@ -136,11 +137,16 @@ class TokenizerConfig(Checked):
     phones : str, optional
         An espeak-ng language, such as en-us, whose phones the intermediate
         layers learn; without it they learn the pieces.
+    path : str, optional
+        A tokenizer to use as it is, by its file or by the folder or bundle of
+        a fine-tuning, instead of a new one of this kind. A run that starts
+        from that fine-tuning (``init_from``) then takes its heads, too.
     """
 
     kind: str = one_of(KINDS, "char")
     size: int | None = None
     phones: str | None = None
+    path: FilePath | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +162,9 @@ class LmConfig(Checked):
     texts : list of str
         Text files with a sentence a line, besides the training transcripts;
         a path is relative to the data folder.
+    transcripts : bool
+        Whether the training transcripts are text for it, too; not where a
+        model made them.
     tune : bool
         Whether the weights and the token bonus, and how much ``nar`` and
         ``nar_beam5_lm`` trust CTC, are tuned on the dev split.
@@ -166,6 +175,7 @@ class LmConfig(Checked):
     order: int = count(6, least=1, most=MAX_ORDER)
     unit: str = one_of(("pieces", "words"), "pieces")
     texts: list[FilePath] = field(default_factory=list)
+    transcripts: bool = True
     tune: bool = True
     neural: FilePath | None = None
 
@@ -177,7 +187,8 @@ class RunConfig(Checked):
     Arguments
     ---------
     task : str
-        ``pretrain``, ``finetune`` or ``evaluate``.
+        ``pretrain``, ``finetune``, ``evaluate``, or ``label``, which
+        recognises the split ``data.train``.
     data_folder, output_folder : str
         Where the data set lies and where everything is written.
     seed : int
@@ -191,7 +202,7 @@ class RunConfig(Checked):
         The frozen part: none, filters (which read the waveform) or frontend
         (all in front of the layers).
     bundle : str, optional
-        For ``evaluate``, the model's folder.
+        For ``evaluate`` and ``label``, the model's folder.
     steps, global_batch : int
         Optimiser steps, and utterances of a step over all processes.
     peak_lr : float
@@ -201,13 +212,13 @@ class RunConfig(Checked):
         instructions for it. ``--precision`` goes before it.
     data, tokenizer, model, optim, logging, lm, decoding : mapping
         Sections; see their classes (``ModelConfig``, ``DecodingOptions``).
-        For ``evaluate``, lm and decoding go before the bundle's.
+        For a bundle, lm and decoding go before its own.
     modes : list of str, optional
-        Decoding modes to evaluate; all where not given.
+        Decoding modes to evaluate, all where not given; of ``label``, one.
     save_posteriors : bool
         Whether the CTC posteriors of each test split are written to a file.
     hot_words, hot_boost : str, optional, and float
-        List of phrases that ``evaluate`` prefers, by so many nats a token.
+        List of phrases that a bundle prefers, by so many nats a token.
     objective : callable or Objective
         The loss to learn by, and its model.
     wave_augment : WaveAugment, optional
@@ -246,7 +257,7 @@ class RunConfig(Checked):
 
 @dataclass(frozen=True)
 class EvaluationConfig(RunConfig):
-    """A run of the task ``evaluate``, whose section lm names files."""
+    """A run with a bundle, whose section lm names files."""
 
     lm: LmFiles | None = None
 

@@ -32,24 +32,20 @@ from nar_asr_lobes.dataio.synthesis.phones import (
     load_lexicon,
     make_lexicon,
 )
-from nar_asr_lobes.dataio.text.tokenizer import (
-    Tokenizer,
-    load_tokenizer,
-    train_tokenizer,
-)
+from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.distributed import world
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.evaluate import check_test_set
 from nar_asr_lobes.lobes.frontend import WaveformFrontend
 from nar_asr_lobes.lobes.model import SpeechEncoder
 from nar_asr_lobes.storage import write_text
-from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.metadata import (
     hash_utterances,
     keep_hashes,
     write_digests,
 )
+from nar_asr_lobes.training.tokenizer import make_tokenizer, run_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -79,36 +75,10 @@ def prepare_data(config: RunConfig, prepare: Prepare) -> None:
         config.data.max_seconds,
     )
     if config.task == "finetune":
-        _make_tokenizer(config)
+        texts = [u.text or "" for u in read_split(config, config.data.train)]
+        make_tokenizer(config, texts)
         _make_lexicon(config)
     _check(config, wanted)
-
-
-def _make_tokenizer(config: RunConfig) -> None:
-    """Train the tokenizer, unless the run has a checkpoint made with one."""
-    kind, size = config.tokenizer.kind, config.tokenizer.size
-    path = _tokenizer_path(config)
-    checkpoints = CheckpointFolder(Path(config.output_folder) / "checkpoints")
-    if path is not None and checkpoints.newest() is None:
-        path.unlink()  # of a run that was given up, on other texts perhaps
-        path = None
-    if path is None:
-        texts = [u.text or "" for u in read_split(config, config.data.train)]
-        name = "tokenizer.json" if kind == "char" else "tokenizer.model"
-        train_tokenizer(texts, kind, size).save(
-            Path(config.output_folder) / name
-        )
-    elif (path.suffix == ".json") != (kind == "char"):
-        raise UserError(
-            f"{path}: is not of kind {kind}, which tokenizer.kind asks for; "
-            "go on with the kind it has or give a new output_folder"
-        )
-    elif kind != "char" and load_tokenizer(path).size != size:
-        raise UserError(
-            f"{path}: has {load_tokenizer(path).size} pieces, but "
-            f"tokenizer.size asks for {size}; go on with the size it has or "
-            "give a new output_folder"
-        )
 
 
 def _make_lexicon(config: RunConfig) -> None:
@@ -140,6 +110,8 @@ def _wanted_splits(config: RunConfig) -> list[str]:
     data = config.data
     if config.task == "pretrain":
         return [data.train, data.dev]
+    if config.task == "label":
+        return [data.train]
     if config.task == "evaluate":
         return list(data.test)
     return list(dict.fromkeys([data.train, data.dev, *data.test]))
@@ -154,11 +126,11 @@ def _check(config: RunConfig, splits: list[str]) -> None:
     left_out, lines = output / "left_out.txt", ""
     digests = {}
     for name in splits:
-        trained_on = name in (data.train, data.dev) and (
-            config.task != "evaluate"
+        scored = config.task == "evaluate" or (
+            name not in (data.train, data.dev)
         )
         utterances = read_split(config, name)
-        if trained_on:
+        if not scored:
             usable, findings = check_utterances(
                 utterances,
                 tokenizer,
@@ -184,12 +156,12 @@ def _check(config: RunConfig, splits: list[str]) -> None:
             )
         dataset = SpeechDataset(
             usable,
-            tokenizer if trained_on else None,
+            None if scored else tokenizer,
             samples_for=frontend.samples_for,
         )
         if dataset.silence():
             logger.info("%s: %s", name, dataset.silence())
-        if trained_on:
+        if not scored:
             hashes = hash_utterances(checked)
             digests[name] = keep_hashes(output, name, hashes)
         write_manifest(output / "checked" / f"{name}.jsonl", checked, "/")
@@ -210,25 +182,6 @@ def read_split(
     folder = "checked" if checked else "manifests"
     path = Path(config.output_folder) / folder / f"{split}.jsonl"
     return read_manifest(path)
-
-
-def _tokenizer_path(config: RunConfig) -> Path | None:
-    """Find the run's tokenizer file, if it is there."""
-    output = Path(config.output_folder)
-    for name in ("tokenizer.json", "tokenizer.model"):
-        if (output / name).is_file():
-            return output / name
-    return None
-
-
-def run_tokenizer(config: RunConfig) -> Tokenizer:
-    """Load the run's tokenizer."""
-    path = _tokenizer_path(config)
-    if path is None:
-        raise UserError(
-            f"{config.output_folder}: holds no tokenizer; start the run again"
-        )
-    return load_tokenizer(path)
 
 
 def _lexicon_path(config: RunConfig) -> Path:

@@ -1,4 +1,7 @@
-"""Evaluate a run's test splits; one that fails does not stop the others."""
+"""Evaluate a run's test splits, or label its unlabelled one, with a bundle.
+
+A test split that fails does not stop the others.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ import json
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from nar_asr_lobes.dataio.manifest import refuse
+from nar_asr_lobes.dataio.manifest import refuse, write_manifest
 from nar_asr_lobes.decoding.hotwords.tables import read_hot_words
 from nar_asr_lobes.decoding.modes import (
     available_modes,
@@ -22,7 +26,10 @@ from nar_asr_lobes.decoding.modes import (
 from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.decoding.saved_posteriors import SUFFIX
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.evaluation.evaluate import evaluate_split
+from nar_asr_lobes.evaluation.evaluate import (
+    evaluate_split,
+    recognize_utterances,
+)
 from nar_asr_lobes.evaluation.report import ModeResult, format_table, to_dict
 from nar_asr_lobes.inference.bundle import Bundle, load_bundle
 from nar_asr_lobes.storage import write_text
@@ -30,6 +37,7 @@ from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.data import read_split
 
 logger = logging.getLogger(__name__)
+LABELS = "labels.jsonl"
 
 
 @contextmanager
@@ -115,12 +123,7 @@ def evaluate_bundle(config: RunConfig, device: torch.device | str) -> None:
 
     Errors of single splits are raised at the end.
     """
-    if config.bundle is None:
-        raise UserError(
-            "evaluate: key 'bundle' is missing; give the folder that a "
-            "fine-tuning wrote"
-        )
-    bundle = load_bundle(config.bundle)
+    bundle = _load_bundle(config)
     if config.data.text_style != bundle.text_style:
         raise UserError(
             f"{config.bundle}: was trained on text of style "
@@ -132,6 +135,46 @@ def evaluate_bundle(config: RunConfig, device: torch.device | str) -> None:
     faults: list[str] = []
     evaluate_splits(config, recognizer, device, faults)
     refuse(faults, "the rest is done; correct this and evaluate again")
+
+
+def label_split(config: RunConfig, device: torch.device | str) -> None:
+    """Write a manifest of the split ``data.train`` with a bundle's texts.
+
+    Utterances in which nothing is recognised have no text there.
+    """
+    modes, split = config.modes or (), config.data.train
+    if len(modes) != 1:
+        raise UserError(
+            f"modes: {len(modes)} are given; name the one whose texts are "
+            "the labels, such as [beam5_lm]"
+        )
+    recognizer = _bundle_recognizer(config, _load_bundle(config), device)
+    utterances = read_split(config, split, checked=True)
+    found = recognize_utterances(
+        recognizer, utterances, modes, config.data.max_batch_seconds, device
+    )
+    texts = found.modes[modes[0]].texts
+    rows = [
+        replace(row, text=text or None)
+        for row, text in zip(utterances, texts, strict=True)
+    ]
+    path = Path(config.output_folder) / LABELS
+    write_manifest(path, rows, config.data_folder)
+    hours = found.audio_seconds / 3600
+    empty = sum(not text for text in texts)
+    logger.info(
+        "%s: %d utterances of %.2f h, %d without a word: %s",
+        *(split, len(rows), hours, empty, path),
+    )
+
+
+def _load_bundle(config: RunConfig) -> Bundle:
+    if config.bundle is None:
+        raise UserError(
+            f"{config.task}: key 'bundle' is missing; give the folder that a "
+            "fine-tuning wrote"
+        )
+    return load_bundle(config.bundle)
 
 
 def _bundle_recognizer(

@@ -28,7 +28,7 @@ from nar_asr_lobes.inference.bundle import BundleCard, write_bundle
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lobes.model import NarAsr
 from nar_asr_lobes.storage import write_text
-from nar_asr_lobes.training.config import RunConfig
+from nar_asr_lobes.training.config import BUNDLE_TASKS, RunConfig
 from nar_asr_lobes.training.data import read_split
 from nar_asr_lobes.training.evaluation import (
     check_modes,
@@ -50,12 +50,12 @@ _WITHOUT_LM = {"nar_beam5_lm": {"neural_weight": 0.0}}
 
 def check_finish(config: RunConfig) -> None:
     """Find mistakes in the last stages before the training starts."""
-    if config.hot_words is not None and config.task != "evaluate":
+    if config.hot_words is not None and config.task not in BUNDLE_TASKS:
         raise UserError(
             f"hot_words: has no effect when the task is {config.task}; give "
             "it to the evaluation of the bundle"
         )
-    if config.task == "pretrain":
+    if config.task in ("pretrain", "label"):
         return
     options = DecodingOptions.from_dict(config.decoding)
     if not config.data.test:

@@ -30,6 +30,7 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.schema import parse, require_count, sections, text_fields
 from nar_asr_lobes.training.config import (
+    BUNDLE_TASKS,
     LM_TASK,
     EvaluationConfig,
     LmRunConfig,
@@ -180,9 +181,9 @@ def load_run(
     values, where = _read_yaml(path, overrides), str(path)
     if values.get("task") == LM_TASK:
         return parse(LmRunConfig, values, where)
-    evaluates = values.get("task") == "evaluate"
+    has_bundle = values.get("task") in BUNDLE_TASKS
     model = values.pop("model", {})  # its sizes may be those of init_from
-    config = parse(EvaluationConfig if evaluates else RunConfig, values, where)
+    config = parse(EvaluationConfig if has_bundle else RunConfig, values, where)
     if config.init_from is not None and isinstance(model, Mapping):
         model = with_imported_sizes(
             model, config.init_from, config.output_folder

@@ -13,12 +13,14 @@ from nar_asr_lobes.dataio.manifest import read_lines
 from nar_asr_lobes.dataio.text.normalization import normalize_text
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.decoding.modes import DecodingOptions, check_weights
+from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lm.ngram.training import train_ngram
 from nar_asr_lobes.lm.words.lexicon import find_word_ends
 from nar_asr_lobes.lm.words.ngram import train_word_ngram
 from nar_asr_lobes.training.config import RunConfig
-from nar_asr_lobes.training.data import read_split, run_tokenizer
+from nar_asr_lobes.training.data import read_split
+from nar_asr_lobes.training.tokenizer import run_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,11 @@ def check_language_models(
     if config.lm is None:
         check_weights(options, ())
         return frozenset()
+    if not (config.lm.transcripts or config.lm.texts):
+        raise UserError(
+            "lm: transcripts is False and texts is empty, so there is no text "
+            "to learn from; name a text file"
+        )
     _check_texts(config)
     if config.lm.unit == "words":
         find_word_ends(run_tokenizer(config))
@@ -92,7 +99,9 @@ def _text_files(config: RunConfig) -> list[Path]:
 
 def _lm_texts(config: RunConfig) -> list[str]:
     """Collect the sentences for the language model, normalised."""
-    texts = [u.text for u in read_split(config, config.data.train)]
+    texts = []
+    if config.lm.transcripts:
+        texts = [u.text for u in read_split(config, config.data.train)]
     for path in _text_files(config):
         lines = read_lines(path)
         texts += [normalize_text(x, config.data.text_style) for x in lines]

@@ -1,6 +1,7 @@
 """The one run that all recipes share.
 
 YAML -> data -> brain -> fit -> (language model -> evaluation -> bundle)
+YAML -> data -> bundle -> evaluation, or labels
 YAML -> texts -> brain -> fit -> a neural language model
 
 A recipe's ``train.py`` gives the command line and its ``prepare``; the
@@ -31,15 +32,18 @@ from nar_asr_lobes.distributed import on_main
 from nar_asr_lobes.errors import UserError, escape_unprintable
 from nar_asr_lobes.storage import cannot_write, lock_folder, write_text
 from nar_asr_lobes.training.build import make_brain, warn_of_space
-from nar_asr_lobes.training.config import LmRunConfig, RunConfig
+from nar_asr_lobes.training.config import (
+    BUNDLE_TASKS,
+    LmRunConfig,
+    RunConfig,
+)
 from nar_asr_lobes.training.data import (
     Prepare,
     ValidationSet,
     prepare_data,
-    run_tokenizer,
     train_loader,
 )
-from nar_asr_lobes.training.evaluation import evaluate_bundle
+from nar_asr_lobes.training.evaluation import evaluate_bundle, label_split
 from nar_asr_lobes.training.finish import check_finish, finish
 from nar_asr_lobes.training.hparams import (
     load_run,
@@ -61,6 +65,7 @@ from nar_asr_lobes.training.progress import (
     tell_lost_lines,
 )
 from nar_asr_lobes.training.signals import Interrupted, handled
+from nar_asr_lobes.training.tokenizer import run_tokenizer
 
 _HELP = """\
 usage: python train.py hparams/FILE.yaml [--KEY=VALUE ...] [OPTION ...]
@@ -149,10 +154,11 @@ def _run_stages(
         on_main(lambda: check_start(config.init_from, config.output_folder))
         on_main(lambda: prepare_data(config, prepare))
         on_main(lambda: check_finish(config))
-    if config.task == "evaluate":
+    if config.task in BUNDLE_TASKS:
         device = run_opts.device or infer_device()
-        with Timer("evaluate", seconds):
-            on_main(lambda: evaluate_bundle(config, device))
+        work = label_split if config.task == "label" else evaluate_bundle
+        with Timer(config.task, seconds):
+            on_main(lambda: work(config, device))
         return
     tokenizer = run_tokenizer(config) if config.task == "finetune" else None
     brain = make_brain(config, tokenizer, run_opts)

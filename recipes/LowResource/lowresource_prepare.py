@@ -7,22 +7,28 @@ test: it is left out of the test set (Speechocean762, Swahili) or of train
 (Yoruba). The pool is the audio of train of these three, and all of the other
 two: no test or dev utterance is in it, and of Speechocean762 no test or dev
 speaker. Yoruba and Swahili have one speaker each.
+
+Besides, for self-training, train audio without its transcripts and the same
+with a model's; for transfer, the labels of the other languages in one alphabet.
 """
 
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.dataio.manifest import Utterance, read_manifest
 from nar_asr_lobes.dataio.prepare import tsv_utterances
 from nar_asr_lobes.dataio.text.normalization import normalize_text
 from nar_asr_lobes.errors import UserError
 
 POOL = ("speechocean762", "yoruba", "swahili", "kathleen_en", "arabic_commands")
+OTHERS = ("speechocean762", "yoruba", "swahili", "kathleen_en")
 _DEV_SPEAKERS = 12
+_ONE_IN = 20  # utterances of another language is dev
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,9 @@ def prepare(
     language: str = "speechocean762",
     minutes: float | None = None,
     pool: Sequence[str] = POOL,
+    labels: str | Sequence[str] = (),
+    half: int | None = None,
+    others: Sequence[str] = OTHERS,
 ) -> dict[str, Iterable[Utterance]]:
     """List the utterances of every split.
 
@@ -54,34 +63,81 @@ def prepare(
         part of the hour, and the hour of all.
     pool : sequence of str
         The data sets whose audio makes the pool.
+    labels : str or list of str
+        The files that ``label.yaml`` wrote.
+    half : int, optional
+        0 or 1: a half of "unlabelled", chosen by the hash of the id, where
+        the two are labelled with language models of different text.
+    others : sequence of str
+        The data sets to transfer from; the language itself is left out.
 
     Returns
     -------
     dict of str to iterable of Utterance
-        "train", "dev" and "test" of the language, and "pool": audio of the
-        sets named, without text.
+        "train", "dev" and "test" of the language; "pool", audio of the sets
+        named, without text; "unlabelled", the rest of train, without text;
+        "pseudo", utterances of ``labels``; "mixed", these and as much of
+        train, repeated; "others" and "others_dev", romanised train utterances
+        of the other languages.
 
     Raises
     ------
     UserError
-        For a missing or damaged data set, a language or a pool that is none
-        of these, or minutes that are not above 0.
+        For a missing or damaged data set, a language, a pool or others that
+        are none of these, or minutes that are not above 0.
     """
     if language not in LANGUAGES:
         raise UserError(
             f"language is {language!r}; choose from {', '.join(LANGUAGES)}"
         )
-    if not isinstance(pool, Sequence) or not set(pool) <= set(POOL) or not pool:
-        raise UserError(
-            f"pool is {pool!r}; name some of {', '.join(POOL)} in a list"
-        )
-    labels = LANGUAGES[language](Path(data_folder) / language)
+    _check_names("pool", pool, POOL)
+    _check_names("others", others, OTHERS)
+    folder = Path(data_folder).absolute()
+    known = LANGUAGES[language](folder / language)
+    train = first_minutes(known.train, minutes)
+    sources = [name for name in others if name != language]
     return {
-        "train": first_minutes(labels.train, minutes),
-        "dev": labels.dev,
-        "test": labels.test,
-        "pool": _pool(Path(data_folder), pool),
+        "train": train,
+        "dev": known.dev,
+        "test": known.test,
+        "pool": _pool(folder, pool),
+        "unlabelled": without_labels(known.train, train, half),
+        "pseudo": _pseudo(labels, folder),
+        "mixed": _mixed(labels, folder, train),
+        "others": _others(folder, sources, dev=False),
+        "others_dev": _others(folder, sources, dev=True),
     }
+
+
+def _check_names(key: str, names: Sequence[str], known: Sequence[str]) -> None:
+    if not isinstance(names, Sequence) or not names or set(names) - set(known):
+        raise UserError(
+            f"{key} is {names!r}; name some of {', '.join(known)} in a list"
+        )
+
+
+def without_labels(
+    rows: list[Utterance], labelled: list[Utterance], half: int | None = None
+) -> list[Utterance]:
+    """Take the rows that are not labelled, or a half of them, without text."""
+    known = {row.id for row in labelled}
+    return [
+        replace(row, text=None)
+        for row in rows
+        if row.id not in known and half in (None, int(_hash(row.id), 16) % 2)
+    ]
+
+
+def romanize(text: str) -> str:
+    """Write a text in lower case with the letters a to z.
+
+    Example
+    -------
+    >>> romanize("Ọ̀rẹ́ mi, don’t")
+    "ore mi don't"
+    """
+    text = unicodedata.normalize("NFKD", normalize_text(text, "english"))
+    return text.encode("ascii", "ignore").decode()
 
 
 def first_minutes(
@@ -170,3 +226,45 @@ def _pool(folder: Path, names: Sequence[str]) -> Iterator[Utterance]:
             found = sum(tsv_utterances(folder / name).values(), [])
         for row in found:
             yield replace(row, id=f"{name}-{row.id}", text=None)
+
+
+def _pseudo(labels: str | Sequence[str], folder: Path) -> Iterator[Utterance]:
+    """Give the utterances of files of labels; read when asked for."""
+    if not labels:
+        raise UserError(
+            "data.options: labels is missing; name the labels.jsonl that "
+            "label.yaml wrote"
+        )
+    for path in [labels] if isinstance(labels, str) else labels:
+        yield from read_manifest(path, folder)
+
+
+def _mixed(
+    labels: str | Sequence[str], folder: Path, train: list[Utterance]
+) -> Iterator[Utterance]:
+    """Give a model's labels and about as many hours of true ones."""
+    pseudo = list(_pseudo(labels, folder))
+    yield from pseudo
+    seconds, more = (
+        sum(row.duration for row in rows) for rows in (train, pseudo)
+    )
+    for number in range(max(1, round(more / seconds))):
+        for row in train:
+            yield replace(row, id=f"{row.id}-{number}")
+
+
+def _others(
+    folder: Path, names: Sequence[str], dev: bool
+) -> Iterator[Utterance]:
+    """Give the labels of other languages, romanised; a few of each are dev."""
+    for name in names:
+        if name in LANGUAGES:
+            rows = LANGUAGES[name](folder / name).train
+        else:
+            rows = sum(tsv_utterances(folder / name).values(), [])
+        by_hash = sorted((row.id for row in rows), key=_hash)
+        held_out = set(by_hash[: max(1, len(rows) // _ONE_IN)])
+        for row in rows:
+            if (row.id in held_out) == dev:
+                text = romanize(row.text or "")
+                yield replace(row, id=f"{name}-{row.id}", text=text)

@@ -48,22 +48,28 @@ class Cell:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Test WER and CER by mode; of dev step, CTC in nats a token, WER."""
+    """WER and CER by mode, on test and dev; dev step, CTC (nats a token), WER.
+
+    Options are chosen by ``dev``, the WER there.
+    """
 
     wer: dict[str, float]
     cer: dict[str, float]
+    dev: dict[str, float]
     curve: list[tuple[int, float, float]]
 
 
 def read_outcome(folder: Path) -> Outcome:
     """Read what a finished fine-tuning wrote."""
-    found = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["test"]
+    splits = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    found = splits["test"]
     log = folder / "train_log.txt"  # TensorBoard has none
     text = log.read_text(encoding="utf-8") if log.is_file() else ""
     matches = filter(None, map(_VALID.match, text.split("\n")))
     return Outcome(
         {mode: numbers["wer"] for mode, numbers in found.items()},
         {mode: numbers["cer"] for mode, numbers in found.items()},
+        {mode: numbers["wer"] for mode, numbers in splits["dev"].items()},
         [(int(m[1]), float(m[2]), float(m[3])) for m in matches],
     )
 
@@ -102,12 +108,14 @@ def make_table(outcomes: dict[Cell, Outcome]) -> str:
         rows.setdefault(replace(cell, seed=1), []).append(outcome)
     lines = [
         "| language | labels | start | seeds | greedy, WER (CER) "
-        "| beam 5 + LM | fewer errors than from scratch | fewer with LM |",
-        "|---|---|---|---|---|---|---|---|",
+        "| beam 5 + LM | fewer errors than from scratch | fewer with LM "
+        "| beam 5 + LM, dev |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for cell, found in rows.items():
         scratch = rows.get(replace(cell, start="scratch"))
         greedy, beam = (_mean(found, mode) for mode in MODES)
+        dev = statistics.mean(outcome.dev[MODES[1]] for outcome in found)
         fewer = ""
         if scratch is not None and cell.start != "scratch":
             fewer = " / ".join(
@@ -117,7 +125,7 @@ def make_table(outcomes: dict[Cell, Outcome]) -> str:
         lines.append(
             f"| {cell.language} | {cell.amount} | {cell.start} | {len(found)} "
             f"| {' | '.join(_rates(found, mode) for mode in MODES)} "
-            f"| {fewer} | {_fewer(beam, greedy)} |"
+            f"| {fewer} | {_fewer(beam, greedy)} | {100 * dev:.1f} |"
         )
     return "\n".join(lines) + "\n"
 

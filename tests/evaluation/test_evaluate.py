@@ -13,7 +13,10 @@ from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding.modes import MODES
 from nar_asr_lobes.decoding.recognizer import Recognizer
-from nar_asr_lobes.evaluation.evaluate import _recognize_all, evaluate_split
+from nar_asr_lobes.evaluation.evaluate import (
+    evaluate_split,
+    recognize_utterances,
+)
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lm.neural import NeuralLM
 from nar_asr_lobes.lm.ngram.training import train_ngram
@@ -69,7 +72,7 @@ def test_batches_of_like_length_equal_one_by_one(
         return encode(wavs, wav_lens)
 
     monkeypatch.setattr(recognizer.model, "encode", watched)
-    found = _recognize_all(recognizer, utterances, max_batch_seconds=4.0)
+    found = recognize_utterances(recognizer, utterances, max_batch_seconds=4.0)
     assert {mode: r.texts for mode, r in found.modes.items()} == alone
     assert list(alone) == list(MODES)
     for mode, texts in alone.items():

@@ -17,7 +17,7 @@ from nar_asr_lobes.decoding.hotwords.tables import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.modes import DecodingOptions
 from nar_asr_lobes.errors import AudioError, UserError
-from nar_asr_lobes.evaluation.evaluate import _recognize_all
+from nar_asr_lobes.evaluation.evaluate import recognize_utterances
 from nar_asr_lobes.inference.bundle import Bundle
 from nar_asr_lobes.inference.transcriber import (
     Transcriber,
@@ -278,7 +278,7 @@ def test_a_tight_clip_is_heard_as_in_an_evaluation(
     )
     [found] = transcriber.transcribe([path])
     row = Utterance("c", str(path), seconds)
-    [other] = _recognize_all(
+    [other] = recognize_utterances(
         transcriber.recognizer, [row], ["beam5"]
     ).modes.values()
     assert torch.equal(*heard) and heard[0].shape[1] > 12000

@@ -1,12 +1,13 @@
 """The low-resource experiment: its splits, its plan and its report."""
 
-import argparse
 import json
 import sys
+from dataclasses import replace
 from unittest import mock
 
 import pytest
 
+from nar_asr_lobes.dataio.manifest import write_manifest
 from nar_asr_lobes.errors import UserError
 from tests.recipes.librispeech_tree import make_lowresource
 from tests.recipes.running import RECIPES, parser
@@ -14,7 +15,9 @@ from tests.recipes.running import RECIPES, parser
 prepare = parser("LowResource")
 with mock.patch.object(sys, "path", [str(RECIPES / "LowResource"), *sys.path]):
     import experiment
+    import lowresource_plan as plans
     import lowresource_report as report
+    from lowresource_prepare import romanize
 
 Cell = report.Cell
 
@@ -28,7 +31,7 @@ def ids(rows):
     return {row.id for row in rows}
 
 
-@pytest.mark.parametrize("language", experiment.AMOUNTS)
+@pytest.mark.parametrize("language", plans.AMOUNTS)
 def test_no_test_speech_is_in_the_pool(data, language):
     splits = prepare(str(data), language)
     parts = [splits[name] for name in ("train", "dev", "test")]
@@ -50,7 +53,7 @@ def test_no_test_speaker_of_speechocean_is_in_the_pool(data):
     }
 
 
-@pytest.mark.parametrize("language", experiment.AMOUNTS)
+@pytest.mark.parametrize("language", plans.AMOUNTS)
 def test_train_and_test_share_no_text(data, language):
     splits = prepare(str(data), language)
     texts = [{row.text for row in splits[name]} for name in ("train", "test")]
@@ -83,6 +86,7 @@ def test_few_minutes_are_part_of_more(data):
         ({"language": "latin"}, "'latin'; choose from speechocean762, yoruba"),
         ({"pool": ["yoruba", "x"]}, "'x'.; name some of speechocean762"),
         ({"pool": []}, "pool is ..; name some of"),
+        ({"others": ["arabic_commands"]}, "others is ..a.*; name some of"),
         ({"pool": None}, "pool is None; name some of"),
         ({"minutes": "10"}, "minutes is '10'; give more than 0"),
         ({"minutes": 0}, "minutes is 0; give more than 0"),
@@ -103,96 +107,77 @@ def test_a_missing_split_is_named(data, tmp_path):
         prepare(str(tmp_path), "yoruba")
 
 
-@pytest.fixture
-def planned(data, tmp_path):
-    """Return a function that plans the training of a cell."""
-
-    def plan(*cell):
-        options = argparse.Namespace(
-            output_folder=tmp_path,
-            data_folder=str(data),
-            workers=0,
-        )
-        return experiment.plan_finetuning(options, Cell(*cell), ["--x=1"])
-
-    return plan
-
-
-def test_every_cell_of_a_language_has_the_same_text(planned, data, tmp_path):
+def test_the_rest_of_train_is_unlabelled(data):
+    """Its halves are all of it, and no text is left."""
+    splits = prepare(str(data), "yoruba", 0.2)
     everything = prepare(str(data), "yoruba")["train"]
-    planned("yoruba", 0.1, "scratch")
-    heard = prepare(str(data), "yoruba", 0.1)["train"]
-    unheard = (tmp_path / "texts" / "yoruba-0.1min.txt").read_text()
-    texts = [row.text for row in heard] + unheard.splitlines()
-    assert sorted(texts) == sorted(row.text for row in everything)
-
-
-def test_cells_differ_in_their_start_only(planned, tmp_path):
-    scratch = planned("swahili", None, "scratch")
-    ours = planned("swahili", None, "best_rq")
-    assert "--x=1" in scratch.options
-    added = set(ours.options) ^ set(scratch.options)
-    assert added == {f"--init_from={tmp_path / 'best_rq'}"}
-    assert ours.folder != scratch.folder
-
-
-def test_seeds_differ_in_theirs_only(planned):
-    one = planned("swahili", None, "scratch")
-    two = planned("swahili", None, "scratch", 2)
-    assert set(two.options) ^ set(one.options) == {"--seed=2"}
-    assert (one.folder.name, two.folder.name) == (
-        "swahili-all-scratch",
-        "swahili-all-scratch-seed2",
-    )
-    cells = experiment.plan_cells(["swahili"], ["all"], 2)
-    assert [cell.seed for cell in cells] == [1, 1, 1, 2, 2, 2]
-
-
-def test_the_plan_may_be_a_part():
-    everything = experiment.plan_cells(experiment.AMOUNTS, experiment.NAMES)
-    assert len(everything) == len(set(everything)) == 24
-    part = experiment.plan_cells(["swahili", "yoruba"], ["60min"])
-    assert [cell.name for cell in part] == [
-        f"yoruba-60min-{start}" for start in experiment.STARTS
+    rest = splits["unlabelled"]
+    assert ids(rest) == ids(everything) - ids(splits["train"])
+    assert rest and not any(row.text for row in rest)
+    halves = [
+        ids(prepare(str(data), "yoruba", 0.2, half=half)["unlabelled"])
+        for half in (0, 1)
     ]
+    assert all(halves) and not halves[0] & halves[1]
+    assert halves[0] | halves[1] == ids(rest)
 
 
-def test_what_is_done_is_not_done_again(planned):
-    training = planned("swahili", None, "scratch")
-    assert not training.done
-    training.begin()
-    (training.folder / training.proof).write_text("{}")
-    with mock.patch("subprocess.Popen", side_effect=AssertionError):
-        assert training.run()
+@pytest.mark.parametrize("language", plans.AMOUNTS)
+def test_the_other_languages_have_none_of_the_target(data, language):
+    splits = prepare(str(data), language)
+    train, dev = list(splits["others"]), list(splits["others_dev"])
+    names = [{row.id.partition("-")[0] for row in x} for x in (train, dev)]
+    assert names[0] == names[1] == {*plans.AMOUNTS, "kathleen_en"} - {language}
+    assert not ids(train) & ids(dev) and len(dev) < len(train)
+    letters = set("".join(row.text for row in train + dev))
+    assert letters <= set("abcdefghijklmnopqrstuvwxyz' ")
 
 
-def test_one_process_trains_in_a_folder(planned):
-    """Also when the experiment that began it was killed."""
-    training, calls = planned("swahili", None, "scratch"), []
-    training.begin()
-
-    def train_and_try_again(*command, pass_fds, **options):
-        calls.append(command)
-        assert len(pass_fds) == 1 and not training.run()
-        (training.folder / training.proof).write_text("{}")
-        return mock.Mock()
-
-    with mock.patch("subprocess.Popen", side_effect=train_and_try_again):
-        assert training.run()
-    assert len(calls) == 1
+def test_no_test_or_dev_speech_of_another_language_is_trained_on(data):
+    """A language may be the target of the next experiment."""
+    heard = {row.audio for row in prepare(str(data), "yoruba")["others"]}
+    for language in ("speechocean762", "swahili"):
+        splits = prepare(str(data), language)
+        for name in ("dev", "test"):
+            assert not heard & {row.audio for row in splits[name]}
 
 
-def test_runs_with_other_options_are_not_mixed(planned):
-    training = planned("swahili", None, "scratch")
-    training.begin()
-    options = tuple(o.replace("--x=1", "--x=2") for o in training.options)
-    other = experiment.Training(training.folder, "finetune.yaml", options, "a")
-    other.begin()  # nothing was trained yet: a mistake may be mended
-    training.begin()
-    (training.folder / "checkpoints").mkdir()
-    planned("swahili", None, "scratch").begin()
-    with pytest.raises(UserError, match="with --x=1, now it is --x=2; give"):
-        other.begin()
+def test_letters_become_those_of_one_alphabet():
+    assert romanize("Ọ̀RẸ́ ńlá – “ṣé”, don’t!") == "ore nla se don't"
+    assert romanize("أمام") == ""
+
+
+@pytest.fixture
+def labels(data, tmp_path):
+    """Labels of the rest of train, as label.yaml writes them."""
+    rest = prepare(str(data), "yoruba", 0.2)["unlabelled"]
+    path = tmp_path / "labels.jsonl"
+    rows = [replace(row, text=f"label {row.id}") for row in rest]
+    write_manifest(path, rows, data)
+    return path, rows
+
+
+def test_labels_are_a_split(data, labels):
+    path, rows = labels
+    for given in (str(path), [str(path)]):
+        splits = prepare(str(data), "yoruba", 0.2, labels=given)
+        assert list(splits["pseudo"]) == rows
+
+
+def test_mixed_are_labels_and_as_much_of_train(data, labels):
+    path, rows = labels
+    splits = prepare(str(data), "yoruba", 0.1, labels=str(path))
+    mixed, train = list(splits["mixed"]), splits["train"]
+    assert len(ids(mixed)) == len(mixed) and mixed[: len(rows)] == rows
+    true = mixed[len(rows) :]
+    assert {row.text for row in true} == {row.text for row in train}
+    seconds = [sum(x.duration for x in some) for some in (true, rows, train)]
+    assert abs(seconds[0] - seconds[1]) <= seconds[2] / 2
+
+
+def test_a_split_of_labels_needs_them(data):
+    with pytest.raises(UserError, match="labels is missing; name the labels"):
+        list(prepare(str(data), "yoruba")["pseudo"])
 
 
 def call(data, tmp_path, *options):
@@ -270,18 +255,36 @@ def test_an_option_with_a_space_is_not_taken_for_a_language():
         ["--data_folder=x", "--languages", "yoruba", "swahili", option]
     )
     assert options.languages == ["yoruba", "swahili"]
-    assert chosen == {"pretrain": ["--data={workers: 4}"], "finetune": []}
+    assert chosen.pop("pretrain") == ["--data={workers: 4}"]
+    assert not any(chosen.values())
 
 
 def test_other_options_go_to_every_training():
+    """Labelling trains nothing and takes only those that it has."""
     options, chosen = experiment.parse(
-        ["--data_folder=x", "--device=cpu", "--finetune_steps=3", "--peak_lr=1"]
+        ["--data_folder=x", "--device=cpu", "--gold_steps=3", "--peak_lr=1"]
     )
     assert options.data_folder == "x"
-    assert chosen == {
-        "pretrain": ["--device=cpu", "--peak_lr=1"],
-        "finetune": ["--device=cpu", "--steps=3", "--peak_lr=1"],
-    }
+    assert chosen.pop("gold") == ["--device=cpu", "--steps=3", "--peak_lr=1"]
+    assert chosen.pop("label") == ["--device=cpu"]
+    assert set(chosen) == {"pretrain", "transfer", "finetune", "selftrain"}
+    assert all(x == ["--device=cpu", "--peak_lr=1"] for x in chosen.values())
+
+
+def test_the_error_rate_of_labels_is_logged(data, tmp_path, caplog):
+    """One word too many in each utterance, in one of two sets of labels."""
+    caplog.set_level("INFO")
+    rest = prepare(str(data), "yoruba", 0.2)["unlabelled"]
+    texts = {row.id: row.text for row in prepare(str(data), "yoruba")["train"]}
+    for name, more in (("scratch", ""), ("selftrain", " or")):
+        rows = [replace(row, text=texts[row.id] + more) for row in rest]
+        path = tmp_path / f"yoruba-10min-{name}-labels" / "labels.jsonl"
+        write_manifest(path, rows, data)
+    words = sum(len(texts[row.id].split()) for row in rest)
+    experiment.log_label_errors(tmp_path, data)
+    said = "".join(caplog.messages)
+    assert "scratch-labels/labels.jsonl: labels of 0.0 % WER" in said
+    assert f"labels of {100 * len(rest) / words:.1f} % WER" in said
 
 
 def finished(folder, greedy, beam):
@@ -290,7 +293,8 @@ def finished(folder, greedy, beam):
         "ctc_greedy": {"wer": greedy, "cer": greedy / 2},
         "beam5_lm": {"wer": beam, "cer": beam / 2},
     }
-    (folder / "results.json").write_text(json.dumps({"test": modes}))
+    results = {"test": modes, "dev": modes}
+    (folder / "results.json").write_text(json.dumps(results))
     (folder / "train_log.txt").write_text(
         "step: 5, skipped_steps: 0 - train ctc: 2.0, train loss: 2.0\n"
         "step: 5, skipped_steps: 0 - valid ctc: 2.0, valid wer: 1.000e+00\n"
@@ -308,9 +312,9 @@ def test_the_report_compares_with_scratch_and_with_greedy(tmp_path):
     lines = (tmp_path / "table.md").read_text().splitlines()
     assert lines[2:] == [
         "| yoruba | 10min | scratch | 1 | 80.0 (40.0) | 40.0 (20.0) "
-        "|  | 50 % |",
+        "|  | 50 % | 40.0 |",
         "| yoruba | 10min | best_rq | 1 | 40.0 (20.0) | 30.0 (15.0) "
-        "| 50 % / 25 % | 25 % |",
+        "| 50 % / 25 % | 25 % | 30.0 |",
     ]
     numbers = json.loads((tmp_path / "results.json").read_text())
     assert numbers[cells[1].name]["wer"] == {"ctc_greedy": 0.4, "beam5_lm": 0.3}
@@ -328,7 +332,7 @@ def test_seeds_become_a_mean_and_a_deviation(tmp_path):
     lines = (tmp_path / "table.md").read_text().splitlines()
     assert lines[2:] == [
         "| yoruba | 10min | scratch | 2 | 70.0 ± 14.1 (35.0) "
-        "| 40.0 ± 0.0 (20.0) |  | 43 % |",
+        "| 40.0 ± 0.0 (20.0) |  | 43 % | 40.0 |",
         "| yoruba | 10min | best_rq | 1 | 35.0 (17.5) | 30.0 (15.0) "
-        "| 50 % / 25 % | 14 % |",
+        "| 50 % / 25 % | 14 % | 30.0 |",
     ]

@@ -17,6 +17,7 @@ from nar_asr_lobes.decoding.saved_posteriors import (
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.inference.transcriber import Transcriber
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
+from nar_asr_lobes.training.config import BUNDLE_TASKS
 from nar_asr_lobes.training.hparams import _read_yaml, load_run
 from nar_asr_lobes.training.scheduler import WarmupCosine
 from tests.recipes.librispeech_tree import (
@@ -47,9 +48,16 @@ EXTRA = {
         "pretrain": ["--data={min_seconds: 0.1}"],
         "finetune": ["--modes=null"],
         "evaluate": ["--modes=null"],
+        "label": [
+            "--data={options: {minutes: 0.2}}",
+            # a model of three steps says nothing else
+            "--decoding={beam5_lm: {token_bonus: 8.0}}",
+        ],
     },
 }
 ROWS = [(recipe, task) for recipe in MAKERS for task in TASKS]
+SELF_TRAINING = ("label", "selftrain", "transfer")
+ROWS += [("LowResource", task) for task in SELF_TRAINING]
 STEPS = 3
 
 
@@ -73,7 +81,7 @@ def runs(tmp_path_factory):
             "--debug_utterances=8",
             *EXTRA.get(recipe, {}).get(task, []),
         ]
-        if task == "evaluate":
+        if task in BUNDLE_TASKS:
             outcome(recipe, "finetune")
             options += [f"--bundle={folder / 'finetune' / 'bundle'}"]
         else:
@@ -81,6 +89,12 @@ def runs(tmp_path_factory):
         if task == "finetune":
             outcome(recipe, "pretrain")
             options += [f"--init_from={folder / 'pretrain'}"]
+        if task == "selftrain":
+            labels = outcome(recipe, "label")[0] / "labels.jsonl"
+            options += [
+                f"--data={{options: {{language: yoruba, labels: {labels}}}}}",
+                f"--tokenizer={{path: {folder / 'finetune'}}}",
+            ]
         return folder / task, run(recipe, task, *options)
 
     return outcome
@@ -103,14 +117,16 @@ def test_yaml_runs_to_the_end(runs, recipe, task):
     resolved = _read_yaml(folder / "hyperparams.yaml")
     assert resolved["output_folder"] == str(folder)
     assert "prepare: done in" in (folder / "log.txt").read_text()
-    if task != "evaluate":
+    if task not in BUNDLE_TASKS:
         assert outcome.losses and all(map(math.isfinite, outcome.losses))
         newest = CheckpointFolder(folder / "checkpoints").newest()
         assert newest.step == STEPS
         assert math.isfinite(newest.metadata["score"])
         weights = newest.load("model").values()
         assert all(torch.isfinite(weight).all() for weight in weights)
-        assert json.loads((folder / "seconds.json").read_text())[task] > 0
+        training = task if task == "pretrain" else "finetune"
+        seconds = json.loads((folder / "seconds.json").read_text())
+        assert seconds[training] > 0
         assert list(folder.glob("tensorboard/events*")) or (
             "loss: " in (folder / "train_log.txt").read_text()
         )

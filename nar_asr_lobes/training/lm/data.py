@@ -27,7 +27,7 @@ from nar_asr_lobes.dataio.batching import (
 )
 from nar_asr_lobes.dataio.datasets import step_loader
 from nar_asr_lobes.dataio.text.normalization import normalize_text
-from nar_asr_lobes.dataio.text.tokenizer import Tokenizer, load_tokenizer
+from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.distributed import world
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.corpus import Corpus, encode_corpus
@@ -38,6 +38,7 @@ from nar_asr_lobes.training.metadata import (
     sentence_difference,
     write_digests,
 )
+from nar_asr_lobes.training.tokenizer import find_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -101,17 +102,7 @@ class TextDataset(Dataset):
 
 def lm_tokenizer(config: LmRunConfig) -> Tokenizer:
     """Load the tokenizer that the YAML names, by its file or its folder."""
-    path = Path(config.tokenizer)
-    if path.is_dir():
-        names = ("tokenizer", "tokenizer.json", "tokenizer.model")
-        found = [path / name for name in names if (path / name).is_file()]
-        if not found:
-            raise UserError(
-                f"{path}: holds no tokenizer; name a fine-tuning's output "
-                "folder, its bundle or its tokenizer file"
-            )
-        path = found[0]
-    return load_tokenizer(path)
+    return find_tokenizer(config.tokenizer)
 
 
 def prepare_texts(config: LmRunConfig, prepare: PrepareTexts) -> None:
