@@ -17,7 +17,6 @@ from nar_asr_lobes.decoding.greedy import greedy_paths
 from nar_asr_lobes.distributed import gather_objects
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.metrics import ErrorCounts, score
-from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.lobes.masking import SpecAugment, draw_token_mask
 from nar_asr_lobes.lobes.model import (
     EncoderOutput,
@@ -35,21 +34,15 @@ from nar_asr_lobes.objectives.consistency import (
     consistency_sum,
     twice,
 )
+from nar_asr_lobes.objectives.ctc import (
+    CtcTargets,
+    ctc_feasible,
+    log_frequencies,
+)
 from nar_asr_lobes.objectives.denominator import Denominator
 from nar_asr_lobes.schema import require_count, require_number
 
 _RAMP = 0.1  # fraction of the steps in which a further loss grows
-
-
-def _ctc_feasible(
-    tokens: torch.Tensor, token_lens: torch.Tensor, lengths: torch.Tensor
-) -> torch.Tensor:
-    """Tell which utterances of a batch CTC can align, shape [B]."""
-    index = torch.arange(1, max(1, tokens.shape[1]), device=tokens.device)
-    valid = index[None] < token_lens[:, None]
-    # A path needs a frame for each token and a blank between equal neighbours.
-    repeats = ((tokens[:, 1:] == tokens[:, :-1]) & valid).sum(1)
-    return (token_lens + repeats <= lengths) & (token_lens > 0)
 
 
 def _cmlm_loss_sum(
@@ -61,51 +54,6 @@ def _cmlm_loss_sum(
     return (1 - smoothing) * hard - smoothing * log_probs.mean(-1).sum()
 
 
-def _log_frequencies(counts: torch.Tensor) -> torch.Tensor:
-    """Turn label counts [V], the blank's first, into smoothed log-probs [V]."""
-    tokens = counts[1:] + 1.0
-    blank = (counts[:1] + 1) / (counts.sum() + 2)
-    return torch.cat([blank, (1 - blank) * tokens / tokens.sum()]).log()
-
-
-@dataclass(frozen=True)
-class _CtcTargets:
-    """Padded tokens [B, U], their lengths [B], and the rows CTC aligns [B]."""
-
-    tokens: torch.Tensor
-    token_lens: torch.Tensor
-    keep: torch.Tensor
-
-    def count(self) -> float:
-        """Count the tokens of the rows that CTC aligns."""
-        return float((self.token_lens * self.keep).sum())
-
-    def label_counts(self, lengths: torch.Tensor, size: int) -> torch.Tensor:
-        """Count each of ``size`` labels in those rows, [size] on the CPU.
-
-        Label 0, the blank, gets the frames that no token needs.
-        """
-        valid = valid_mask(self.token_lens, self.tokens.shape[1])
-        tokens = self.tokens[valid & self.keep[:, None]].cpu()
-        counts = torch.bincount(tokens, minlength=size)
-        counts[0] = int((lengths * self.keep).sum()) - len(tokens)
-        return counts
-
-    def loss_sum(
-        self, log_probs: torch.Tensor, lengths: torch.Tensor
-    ) -> torch.Tensor:
-        """Sum the CTC loss (blank 0) of log_probs [B, T, V] over those rows."""
-        losses = F.ctc_loss(
-            log_probs.transpose(0, 1).float(),
-            self.tokens,
-            lengths,
-            self.token_lens,
-            reduction="none",
-            zero_infinity=True,
-        )
-        return (losses * self.keep).sum()
-
-
 @dataclass(frozen=True, kw_only=True)
 class _RecognitionInputs(ModelInputs):
     """Masked tokens, and the targets of the final and intermediate CTC.
@@ -113,8 +61,8 @@ class _RecognitionInputs(ModelInputs):
     The scales of further losses grow from 0 to 1 in training.
     """
 
-    ctc_targets: _CtcTargets
-    inter_ctc_targets: _CtcTargets
+    ctc_targets: CtcTargets
+    inter_ctc_targets: CtcTargets
     mmi_scale: float = 0.0
     consistency_scale: float = 0.0
 
@@ -235,12 +183,12 @@ class RecognitionObjective:
     ) -> _RecognitionInputs:
         """Draw the masked tokens; drop utterances that CTC cannot align."""
         lengths = model.output_lengths(batch.samples)
-        keep = _ctc_feasible(batch.tokens, batch.token_lens, lengths)
+        keep = ctc_feasible(batch.tokens, batch.token_lens, lengths)
         mask = draw_token_mask(
             batch.seeds, batch.token_lens, batch.tokens.shape[1]
         )
         mask = mask & keep[:, None]
-        targets = _CtcTargets(batch.tokens, batch.token_lens, keep)
+        targets = CtcTargets(batch.tokens, batch.token_lens, keep)
         inter_targets = targets
         if self.lexicon is not None:
             inter_targets = self._phone_targets(batch, lengths, keep)
@@ -294,11 +242,11 @@ class RecognitionObjective:
             )
             counts = sum(gather_objects(local))
             with torch.no_grad():
-                head.bias.copy_(_log_frequencies(counts))
+                head.bias.copy_(log_frequencies(counts))
 
     def _phone_targets(
         self, batch: Batch, lengths: torch.Tensor, keep: torch.Tensor
-    ) -> _CtcTargets:
+    ) -> CtcTargets:
         rows = [self.lexicon.encode(text) for text in batch.texts]
         phone_lens = torch.tensor([len(row) for row in rows])
         phones = nn.utils.rnn.pad_sequence(
@@ -306,8 +254,8 @@ class RecognitionObjective:
             batch_first=True,
         ).to(lengths.device)
         phone_lens = phone_lens.to(lengths.device)
-        keep = keep & _ctc_feasible(phones, phone_lens, lengths)
-        return _CtcTargets(phones, phone_lens, keep)
+        keep = keep & ctc_feasible(phones, phone_lens, lengths)
+        return CtcTargets(phones, phone_lens, keep)
 
     def losses(
         self, model: Callable, inputs: _RecognitionInputs, training: bool
