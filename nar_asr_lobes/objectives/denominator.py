@@ -170,13 +170,13 @@ class Denominator:
 
     def step(self, mass: torch.Tensor) -> torch.Tensor:
         """Move the nodes' mass [N, B] on by a frame, without labels' probs."""
-        return self.stay @ mass + self.leave @ (self.spread @ mass)
+        stays = self.stay @ mass
+        return torch.addmm(stays, self.leave, self.spread @ mass)
 
     def step_back(self, mass: torch.Tensor) -> torch.Tensor:
         """Do the transposed of ``step``."""
-        return self.stay_back @ mass + self.spread_back @ (
-            self.leave_back @ mass
-        )
+        stays = self.stay_back @ mass
+        return torch.addmm(stays, self.spread_back, self.leave_back @ mass)
 
 
 def _spread(tables: NgramTables, state: np.ndarray) -> list[tuple]:
