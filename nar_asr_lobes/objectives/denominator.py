@@ -52,7 +52,7 @@ class _Arcs:
             np.append(0 * tokens, states.repeat(np.diff(tables.arc_begin))),
             np.append(tokens, tables.arc_token),
             np.append(tables.unigram_log_prob[1:], tables.arc_log_prob),
-            np.append(tables.unigram_state[1:], tables.arc_state),
+            np.append(tables.unigram_state[1:], tables.arc_state).astype("i8"),
         )
 
     def look_up(
@@ -60,7 +60,7 @@ class _Arcs:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return log-probabilities with back-off, and the states after."""
         size, weight = len(tables.unigram_log_prob), np.zeros(len(state))
-        keys = self.state * size + self.token
+        keys, state = self.state * size + self.token, state.astype("i8")
         while True:
             wanted = state * size + token
             rows = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
@@ -117,7 +117,7 @@ class Denominator:
         """Make the graph of an n-gram model over pieces."""
         arcs, states = _Arcs.of(tables), len(tables.final)
         size = len(tables.unigram_log_prob)
-        keys = np.unique(arcs.after.astype(np.int64) * size + arcs.token)
+        keys = np.unique(arcs.after * size + arcs.token)
         state, label = np.divmod(keys, size)
 
         def node(after, token):
