@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -17,7 +17,6 @@ from nar_asr_lobes.decoding.greedy import greedy_paths
 from nar_asr_lobes.distributed import gather_objects
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.metrics import ErrorCounts, score
-from nar_asr_lobes.lobes.lengths import valid_mask
 from nar_asr_lobes.lobes.masking import SpecAugment, draw_token_mask
 from nar_asr_lobes.lobes.model import (
     EncoderOutput,
@@ -30,18 +29,20 @@ from nar_asr_lobes.objectives.base import (
     check_spec_augment,
     draw_spec_augment,
 )
-from nar_asr_lobes.schema import require_number
+from nar_asr_lobes.objectives.consistency import (
+    add_second_seeds,
+    consistency_sum,
+    twice,
+)
+from nar_asr_lobes.objectives.ctc import (
+    CtcTargets,
+    ctc_feasible,
+    log_frequencies,
+)
+from nar_asr_lobes.objectives.denominator import Denominator
+from nar_asr_lobes.schema import require_count, require_number
 
-
-def _ctc_feasible(
-    tokens: torch.Tensor, token_lens: torch.Tensor, lengths: torch.Tensor
-) -> torch.Tensor:
-    """Tell which utterances of a batch CTC can align, shape [B]."""
-    index = torch.arange(1, max(1, tokens.shape[1]), device=tokens.device)
-    valid = index[None] < token_lens[:, None]
-    # A path needs a frame for each token and a blank between equal neighbours.
-    repeats = ((tokens[:, 1:] == tokens[:, :-1]) & valid).sum(1)
-    return (token_lens + repeats <= lengths) & (token_lens > 0)
+_RAMP = 0.1  # fraction of the steps in which a further loss grows
 
 
 def _cmlm_loss_sum(
@@ -53,57 +54,17 @@ def _cmlm_loss_sum(
     return (1 - smoothing) * hard - smoothing * log_probs.mean(-1).sum()
 
 
-def _log_frequencies(counts: torch.Tensor) -> torch.Tensor:
-    """Turn label counts [V], the blank's first, into smoothed log-probs [V]."""
-    tokens = counts[1:] + 1.0
-    blank = (counts[:1] + 1) / (counts.sum() + 2)
-    return torch.cat([blank, (1 - blank) * tokens / tokens.sum()]).log()
-
-
-@dataclass(frozen=True)
-class _CtcTargets:
-    """Padded tokens [B, U], their lengths [B], and the rows CTC aligns [B]."""
-
-    tokens: torch.Tensor
-    token_lens: torch.Tensor
-    keep: torch.Tensor
-
-    def count(self) -> float:
-        """Count the tokens of the rows that CTC aligns."""
-        return float((self.token_lens * self.keep).sum())
-
-    def label_counts(self, lengths: torch.Tensor, size: int) -> torch.Tensor:
-        """Count each of ``size`` labels in those rows, [size] on the CPU.
-
-        Label 0, the blank, gets the frames that no token needs.
-        """
-        valid = valid_mask(self.token_lens, self.tokens.shape[1])
-        tokens = self.tokens[valid & self.keep[:, None]].cpu()
-        counts = torch.bincount(tokens, minlength=size)
-        counts[0] = int((lengths * self.keep).sum()) - len(tokens)
-        return counts
-
-    def loss_sum(
-        self, log_probs: torch.Tensor, lengths: torch.Tensor
-    ) -> torch.Tensor:
-        """Sum the CTC loss (blank 0) of log_probs [B, T, V] over those rows."""
-        losses = F.ctc_loss(
-            log_probs.transpose(0, 1).float(),
-            self.tokens,
-            lengths,
-            self.token_lens,
-            reduction="none",
-            zero_infinity=True,
-        )
-        return (losses * self.keep).sum()
-
-
 @dataclass(frozen=True, kw_only=True)
 class _RecognitionInputs(ModelInputs):
-    """Masked tokens, and the targets of the final and intermediate CTC."""
+    """Masked tokens, and the targets of the final and intermediate CTC.
 
-    ctc_targets: _CtcTargets
-    inter_ctc_targets: _CtcTargets
+    The scales of further losses grow from 0 to 1 in training.
+    """
+
+    ctc_targets: CtcTargets
+    inter_ctc_targets: CtcTargets
+    mmi_scale: float = 0.0
+    consistency_scale: float = 0.0
 
 
 class RecognitionObjective:
@@ -128,6 +89,20 @@ class RecognitionObjective:
     lexicon : Lexicon, optional
         Phones as targets of the intermediate layers instead of the
         tokenizer's tokens; must contain every word of the data.
+    mmi_weight : float
+        m in (1 - m) CTC + m MMI, which replaces the final CTC; see
+        ``denominator``. 0 for CTC alone.
+    mmi_order : int
+        Order of MMI's n-gram, 1 to 6. On a CPU, each adds to a step several
+        times the time of the one before.
+    mmi_start : float
+        Fraction of the steps with CTC alone.
+    consistency_weight : float
+        Weight, relative to that of the final CTC, of the consistency between
+        two views of each utterance, which make a step twice as long; see
+        ``consistency``. 0 for one view; CR-CTC has 0.2.
+    texts : iterable of str
+        Transcripts to estimate that n-gram from.
 
     Example
     -------
@@ -148,10 +123,19 @@ class RecognitionObjective:
         smoothing: float = 0.1,
         spec_augment: SpecAugment | None = None,
         lexicon: Lexicon | None = None,
+        mmi_weight: float = 0.0,
+        mmi_order: int = 3,
+        mmi_start: float = 0.2,
+        consistency_weight: float = 0.0,
+        texts: Iterable[str] = (),
     ):
         require_number("decoder_weight", decoder_weight, 0.0, 1.0)
         require_number("inter_weight", inter_weight, 0.0, 1.0)
         require_number("smoothing", smoothing, 0.0, 1.0)
+        require_number("mmi_weight", mmi_weight, 0.0, 1.0)
+        require_count("mmi_order", mmi_order, 1, 6)
+        require_number("mmi_start", mmi_start, 0.0, 1.0)
+        require_number("consistency_weight", consistency_weight, 0.0)
         check_spec_augment(spec_augment)
         self.tokenizer = tokenizer
         self.smoothing = smoothing
@@ -164,6 +148,14 @@ class RecognitionObjective:
         }
         if decoder_weight:
             self.weights["cmlm"] = decoder_weight
+        self.mmi_order, self.mmi_start = mmi_order, mmi_start
+        self.denominator = None
+        if mmi_weight:
+            self.weights["denominator"] = self.weights["ctc"] * mmi_weight
+            self.denominator = Denominator.train(texts, tokenizer, mmi_order)
+        if consistency_weight:
+            weight = self.weights["ctc"] * consistency_weight
+            self.weights["consistency"] = weight
 
     def build_model(self, config: ModelConfig) -> NarAsr:
         """Build a recogniser whose output size is the tokenizer's.
@@ -192,12 +184,12 @@ class RecognitionObjective:
     ) -> _RecognitionInputs:
         """Draw the masked tokens; drop utterances that CTC cannot align."""
         lengths = model.output_lengths(batch.samples)
-        keep = _ctc_feasible(batch.tokens, batch.token_lens, lengths)
+        keep = ctc_feasible(batch.tokens, batch.token_lens, lengths)
         mask = draw_token_mask(
             batch.seeds, batch.token_lens, batch.tokens.shape[1]
         )
         mask = mask & keep[:, None]
-        targets = _CtcTargets(batch.tokens, batch.token_lens, keep)
+        targets = CtcTargets(batch.tokens, batch.token_lens, keep)
         inter_targets = targets
         if self.lexicon is not None:
             inter_targets = self._phone_targets(batch, lengths, keep)
@@ -211,13 +203,21 @@ class RecognitionObjective:
         }
         if model.decoder is not None:
             counts["cmlm"] = counts["accuracy"] = float(mask.sum())
+        if self.denominator is not None:
+            counts["denominator"] = counts["ctc"]
+        views = batch
+        if "consistency" in self.weights:
+            counts["consistency"] = counts["ctc"]
+            views = add_second_seeds(batch)
         return _RecognitionInputs(
             batch,
             mask,
             counts,
-            draw_spec_augment(self.spec_augment, batch, model, progress),
+            draw_spec_augment(self.spec_augment, views, model, progress),
             ctc_targets=targets,
             inter_ctc_targets=inter_targets,
+            consistency_scale=min(1.0, progress / _RAMP),
+            mmi_scale=min(1.0, max(0.0, progress - self.mmi_start) / _RAMP),
         )
 
     def init_from_batch(
@@ -243,11 +243,11 @@ class RecognitionObjective:
             )
             counts = sum(gather_objects(local))
             with torch.no_grad():
-                head.bias.copy_(_log_frequencies(counts))
+                head.bias.copy_(log_frequencies(counts))
 
     def _phone_targets(
         self, batch: Batch, lengths: torch.Tensor, keep: torch.Tensor
-    ) -> _CtcTargets:
+    ) -> CtcTargets:
         rows = [self.lexicon.encode(text) for text in batch.texts]
         phone_lens = torch.tensor([len(row) for row in rows])
         phones = nn.utils.rnn.pad_sequence(
@@ -255,13 +255,24 @@ class RecognitionObjective:
             batch_first=True,
         ).to(lengths.device)
         phone_lens = phone_lens.to(lengths.device)
-        keep = keep & _ctc_feasible(phones, phone_lens, lengths)
-        return _CtcTargets(phones, phone_lens, keep)
+        keep = keep & ctc_feasible(phones, phone_lens, lengths)
+        return CtcTargets(phones, phone_lens, keep)
 
     def losses(
         self, model: Callable, inputs: _RecognitionInputs, training: bool
     ) -> dict[str, torch.Tensor]:
         """Sum the losses over tokens; in validation, also the errors."""
+        if not training or "consistency" not in self.weights:
+            return self._losses_of_views(model, inputs, training)[1]
+        encoded, sums = self._losses_of_views(model, twice(inputs), training)
+        sums = {name: value / 2 for name, value in sums.items()}
+        scale = inputs.consistency_scale
+        sums["consistency"] = scale * consistency_sum(encoded)
+        return sums
+
+    def _losses_of_views(
+        self, model: Callable, inputs: _RecognitionInputs, training: bool
+    ) -> tuple[EncoderOutput, dict[str, torch.Tensor]]:
         batch, mask = inputs.batch, inputs.mask
         encoded, log_probs = model(
             batch.wavs,
@@ -288,11 +299,24 @@ class RecognitionObjective:
             masked, targets = log_probs[mask], batch.tokens[mask]
             sums["cmlm"] = _cmlm_loss_sum(masked, targets, self.smoothing)
             sums["accuracy"] = (masked.detach().argmax(-1) == targets).sum()
+        if self.denominator is not None:
+            sums["denominator"] = self._denominator_sum(encoded, inputs)
         if not training:
             errors = self._errors(encoded, batch)
             sums["wer"] = torch.tensor(errors.word_errors)
             sums["cer"] = torch.tensor(errors.character_errors)
-        return sums
+        return encoded, sums
+
+    def _denominator_sum(
+        self, encoded: EncoderOutput, inputs: _RecognitionInputs
+    ) -> torch.Tensor:
+        """Sum log Z over the utterances that CTC aligns, scaled."""
+        log_probs = encoded.log_probs
+        if not inputs.mmi_scale:
+            return log_probs.new_zeros(())
+        self.denominator = self.denominator.to(log_probs.device)
+        log_z = self.denominator(log_probs, encoded.lengths)
+        return inputs.mmi_scale * (log_z * inputs.ctc_targets.keep).sum()
 
     def _errors(self, encoded: EncoderOutput, batch: Batch) -> ErrorCounts:
         paths = greedy_paths(encoded.log_probs.float(), encoded.lengths)

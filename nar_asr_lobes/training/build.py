@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -118,11 +119,19 @@ def _make_objective(
     if not labelled:
         return config.objective
     try:
-        return config.objective(tokenizer=tokenizer, lexicon=lexicon)
+        return config.objective(
+            tokenizer=tokenizer, lexicon=lexicon, texts=_train_texts(config)
+        )
     except UserError as error:
         raise UserError(f"objective: {error}") from error
     except TypeError as error:
         raise UserError(f"objective: {error}; correct its keys") from error
+
+
+def _train_texts(config: RunConfig) -> Iterator[str]:
+    """Read the transcripts of the training split, when they are used."""
+    for utterance in read_split(config, config.data.train, checked=True):
+        yield utterance.text
 
 
 def try_parts(config: RunConfig | LmRunConfig) -> None:
