@@ -24,11 +24,13 @@ import numpy as np
 import torch
 
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
+from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.corpus import encode_corpus
 from nar_asr_lobes.lm.ngram.kneser_ney import estimate
 from nar_asr_lobes.lm.ngram.states import build_tables
 from nar_asr_lobes.lm.ngram.tables import NgramTables
 
+MAX_NODES = 50_000  # a step costs some nanoseconds a node and frame
 _TINY = 1e-300
 
 
@@ -142,6 +144,12 @@ class Denominator:
             (node(after, token), origin, -np.exp(log_prob)),
         ]
         nodes, start = len(state), int(tables.start[0])
+        if nodes > MAX_NODES:
+            raise UserError(
+                f"mmi_order: an n-gram of {size - 1} tokens makes a graph of "
+                f"{nodes} nodes, at most {MAX_NODES} are affordable; lower it, "
+                "or set mmi_weight to 0"
+            )
         pairs = [
             _matrices(_spread(tables, state), (states, nodes)),
             _matrices(leave, (nodes, states)),

@@ -7,8 +7,10 @@ import torch
 from torch.nn import functional as F
 
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
+from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.ngram.lookup import NgramLM
 from nar_asr_lobes.lm.ngram.training import train_ngram
+from nar_asr_lobes.objectives import denominator
 from nar_asr_lobes.objectives.denominator import Denominator
 from tests.random_ngram import random_tables
 
@@ -159,3 +161,13 @@ def test_sure_frames_leave_one_sequence(order, lm):
     found = denominator(log_probs, torch.tensor([len(path)]))
     expected = lm.sentence(collapse(path))
     assert found.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_graph_that_no_step_can_afford_is_refused(monkeypatch):
+    tokenizer = CharTokenizer("abc")
+    nodes = len(Denominator.train(["abcab"], tokenizer, 3).label)
+    monkeypatch.setattr(denominator, "MAX_NODES", nodes)
+    Denominator.train(["abcab"], tokenizer, 3)
+    monkeypatch.setattr(denominator, "MAX_NODES", nodes - 1)
+    with pytest.raises(UserError, match=f"3 tokens makes a graph of {nodes}"):
+        Denominator.train(["abcab"], tokenizer, 3)
