@@ -9,9 +9,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
         "source",
-        metavar="SOURCE_FOLDER",
-        help="a wav2vec 2.0, HuBERT or WavLM of transformers: config.json and"
-        " model.safetensors (or its parts, or pytorch_model.bin)",
+        metavar="SOURCE",
+        help="folder of a wav2vec 2.0, HuBERT, WavLM, UniSpeech or"
+        " data2vec-audio of transformers: config.json and model.safetensors"
+        " (or its parts, or pytorch_model.bin); or a .pt file of fairseq2"
+        " (Omnilingual-ASR), SpidR or DinoSR",
     )
     parser.add_argument(
         "--output",
@@ -23,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--normalize",
         choices=("yes", "no"),
         help="whether the model expects audio of zero mean and unit variance"
-        " (as its preprocessor_config.json says; yes without one)",
+        " (as its preprocessor_config.json says; yes without one or for a"
+        " file)",
     )
 
 

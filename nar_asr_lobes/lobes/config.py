@@ -56,10 +56,13 @@ class ModelConfig(Checked):
     normalize_audio : bool
         Whether waveforms get zero mean and unit variance.
     norm_first : bool
-        Pre-norm or post-norm layers (this and the next three:
+        Pre-norm or post-norm layers (this and the next four:
         ``encoder: wav2vec2`` only).
     conv_groups : int
         Groups of the convolutional position.
+    position_layers : int
+        Convolutions of data2vec's position, each with a norm; 0 for the one
+        of wav2vec 2.0, which has none.
     position_buckets, position_distance : int
         WavLM's relative positions; 0 buckets for none.
     decoder_heads, decoder_ffn_dim : int
@@ -95,6 +98,7 @@ even heads; make it a multiple of 4
     normalize_audio: bool = True
     norm_first: bool = True
     conv_groups: int = count(16, least=1)
+    position_layers: int = count(0)
     position_buckets: int = count(0)
     position_distance: int = count(800, least=1)
     decoder_heads: int = count(0)

@@ -12,6 +12,7 @@ Another encoder has the methods and attributes of this one, and a row in
 - ``config_keys``: keys of ``ModelConfig`` that only this encoder has
 - ``takes_imports``: whether its sizes come from published weights
 - ``check_config``: raises UserError for sizes that it cannot have
+- ``freeze``: freezes the lowest layers and all in front of them
 - ``output_norm``: the norm after the last layer, also for intermediate CTC
 """
 
@@ -185,6 +186,10 @@ class TransformerEncoder(nn.Module):
             )
         if config.conv_kernel % 2 == 0:
             raise UserError(f"conv_kernel is {config.conv_kernel}; make it odd")
+
+    def freeze(self, number: int) -> None:
+        """Freeze the lowest layers."""
+        self.layers[:number].requires_grad_(False)
 
     def forward(
         self,

@@ -1,4 +1,4 @@
-"""The Transformer encoder of wav2vec 2.0, HuBERT and WavLM, for their weights.
+"""The Transformer encoder of wav2vec 2.0 and its relatives, for their weights.
 
 frames [B, T, D] -> + grouped convolutional position [-> LayerNorm]
     -> N x (self-attention, feed-forward; pre- or post-norm) [-> LayerNorm]
@@ -6,7 +6,8 @@ frames [B, T, D] -> + grouped convolutional position [-> LayerNorm]
 
 Baevski et al., wav2vec 2.0, https://arxiv.org/abs/2006.11477; Hsu et al.,
 HuBERT, https://arxiv.org/abs/2106.07447; Chen et al., WavLM,
-https://arxiv.org/abs/2110.13900. Padding is zeroed before the convolution and
+https://arxiv.org/abs/2110.13900; Baevski et al., data2vec,
+https://arxiv.org/abs/2202.03555. Padding is zeroed before each convolution and
 masked in the attention, so that results do not depend on the batch. There is
 no LayerDrop and no dropout on the attention weights.
 """
@@ -43,10 +44,31 @@ class _GroupedConvPosition(nn.Module):
             d_model, d_model, kernel, padding=kernel // 2, groups=groups
         )
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """Compute the signal of x [B, T, D], which is zero on padding."""
         # An even kernel gives one output too many.
         return F.gelu(self.conv(x.mT)[..., : x.shape[1]]).mT
+
+
+class _StackedConvPosition(nn.Module):
+    """Narrow grouped convolutions, each with LayerNorm and GELU (data2vec)."""
+
+    def __init__(self, d_model: int, kernel: int, groups: int, layers: int):
+        super().__init__()
+        self.convs = nn.ModuleList(
+            nn.Conv1d(
+                d_model, d_model, kernel, padding=kernel // 2, groups=groups
+            )
+            for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(d_model, elementwise_affine=False)
+
+    def forward(self, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        """Compute the signal of x [B, T, D]; ``valid`` is [B, T, 1]."""
+        for conv in self.convs:
+            y = conv((x * valid).mT)[..., : x.shape[1]].mT
+            x = F.gelu(self.norm(y))
+        return x
 
 
 def position_buckets(
@@ -165,7 +187,7 @@ class Wav2Vec2Encoder(nn.Module):
     ---------
     config : ModelConfig
         The sizes: ``encoder_layers``, ``d_model``, ``heads``, ``ffn_dim``,
-        ``conv_kernel``, ``conv_groups``, ``norm_first``,
+        ``conv_kernel``, ``conv_groups``, ``position_layers``, ``norm_first``,
         ``position_buckets``, ``position_distance``, ``dropout``.
 
     Example
@@ -181,6 +203,7 @@ class Wav2Vec2Encoder(nn.Module):
     config_keys = (
         "norm_first",
         "conv_groups",
+        "position_layers",
         "position_buckets",
         "position_distance",
     )
@@ -189,8 +212,11 @@ class Wav2Vec2Encoder(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.norm_first = config.norm_first
-        self.position = _GroupedConvPosition(
-            config.d_model, config.conv_kernel, config.conv_groups
+        conv = (config.d_model, config.conv_kernel, config.conv_groups)
+        self.position = (
+            _StackedConvPosition(*conv, config.position_layers)
+            if config.position_layers
+            else _GroupedConvPosition(*conv)
         )
         self.bias = None
         if config.position_buckets:
@@ -229,6 +255,16 @@ class Wav2Vec2Encoder(nn.Module):
                 "of more than a quarter of them"
             )
 
+    def freeze(self, number: int) -> None:
+        """Freeze the lowest layers, and the positions that they use."""
+        parts = [self.layers[:number]]
+        if number:
+            parts += [self.position, self.bias]
+            parts += [] if self.norm_first else [self.norm]
+        for part in parts:
+            if part is not None:
+                part.requires_grad_(False)
+
     def forward(
         self,
         x: torch.Tensor,
@@ -253,7 +289,7 @@ class Wav2Vec2Encoder(nn.Module):
         """
         valid = valid_mask(lengths, x.shape[1])
         x = x.masked_fill(~valid[..., None], 0.0)
-        x = x + self.position(x)
+        x = x + self.position(x, valid[..., None])
         if not self.norm_first:
             x = self.norm(x)
         x, mask = self.dropout(x), attention_mask(valid)

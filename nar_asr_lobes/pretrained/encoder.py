@@ -1,6 +1,7 @@
 """Published weights as a checkpoint that a run can start from.
 
-SOURCE/{config.json, model.safetensors, ...} -> OUTPUT/checkpoints/step_00000000
+SOURCE/{config.json, model.safetensors, ...} or SOURCE.pt
+    -> OUTPUT/checkpoints/step_00000000
 """
 
 from __future__ import annotations
@@ -12,13 +13,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.stems import SAMPLE_RATE, Wav2Vec2Stem
-from nar_asr_lobes.pretrained.weights import encoder_state, read_tensors
+from nar_asr_lobes.pretrained.checkpoint_file import read_checkpoint
+from nar_asr_lobes.pretrained.names import TRANSFORMERS
+from nar_asr_lobes.pretrained.weights import (
+    encoder_state,
+    read_tensors,
+    without_heads,
+)
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 
-_MODEL_TYPES = ("wav2vec2", "hubert", "wavlm")
+_DATA2VEC = "data2vec-audio"
+_MODEL_TYPES = (
+    "wav2vec2",
+    "hubert",
+    "wavlm",
+    "unispeech",
+    "unispeech-sat",
+    _DATA2VEC,
+)
 _KERNELS, _STRIDES = map(list, zip(*Wav2Vec2Stem.layout, strict=True))
 _FIXED = {  # the only values that our encoder supports, also the defaults
     "conv_kernel": _KERNELS,
@@ -30,6 +47,7 @@ _FIXED = {  # the only values that our encoder supports, also the defaults
     "adapter_attn_dim": None,
     "conv_pos_batch_norm": False,
 }
+_INSTEAD = {"adapter_attn_dim": "facebook/mms-300m or mms-1b, without adapters"}
 _SIZES = {  # published key: our key, and the default if there is one
     "hidden_size": ("d_model", None),
     "num_hidden_layers": ("encoder_layers", None),
@@ -45,6 +63,16 @@ _SIZES = {  # published key: our key, and the default if there is one
     "num_buckets": ("position_buckets", 320),
     "max_bucket_distance": ("position_distance", 800),
 }
+# data2vec has these keys in another sense, or ignores them.
+_SIZES_OF_DATA2VEC = {
+    key: row
+    for key, row in _SIZES.items()
+    if row[0] not in ("stem_norm", "frame_norm", "norm_first", "conv_kernel")
+} | {
+    "conv_pos_kernel_size": ("conv_kernel", 19),
+    "num_conv_pos_embeddings": ("position_layers", 5),
+}
+_CONSTANTS_OF_DATA2VEC = {"stem_norm": "layer", "norm_first": False}
 
 
 @dataclass(frozen=True)
@@ -71,17 +99,19 @@ def import_encoder(
     output: str | os.PathLike,
     normalize: bool | None = None,
 ) -> ImportReport:
-    """Import the encoder of a wav2vec 2.0, HuBERT or WavLM of transformers.
+    """Import a published encoder of the wav2vec 2.0 kind.
 
     Arguments
     ---------
     source : str or path
-        Folder with ``config.json`` and the weights.
+        Folder with ``config.json`` and the weights of a model of transformers
+        (wav2vec 2.0, HuBERT, WavLM, UniSpeech, data2vec-audio), or a file of
+        fairseq2 (Omnilingual-ASR), SpidR or DinoSR.
     output : str or path
         Folder to create, for ``init_from``.
     normalize : bool, optional
         Whether the model expects normalised waveforms. Default: as its
-        ``preprocessor_config.json`` says, and True without one.
+        ``preprocessor_config.json`` says, and True without one or for a file.
 
     Returns
     -------
@@ -96,11 +126,8 @@ def import_encoder(
     source, output = Path(source), Path(output)
     if output.is_file() or any(not p.is_dir() for p in output.rglob("*")):
         raise UserError(f"{output}: exists already; name another folder")
-    published = _read_published_config(source, normalize)
-    path, tensors = read_tensors(source)
-    state, dropped = encoder_state(
-        tensors, published.model, published.model_type, str(path)
-    )
+    read = _read_file if source.is_file() else _read_folder
+    published, state, dropped = read(source, normalize)
     metadata = {
         "task": "import",
         "model": published.model.to_dict(),
@@ -114,6 +141,32 @@ def import_encoder(
     return ImportReport(output, published, parameters, dropped)
 
 
+def _read_file(
+    path: Path, normalize: bool | None
+) -> tuple[_PublishedConfig, dict[str, torch.Tensor], list[str]]:
+    """Read the sizes, the state and the names of dropped parts of a file."""
+    found = read_checkpoint(path, normalize is not False)
+    audio = _describe_audio(
+        found.model.normalize_audio,
+        "the default of such files" if normalize is None else "--normalize",
+    )
+    state = encoder_state(found.tensors, found.model, found.table, str(path))
+    published = _PublishedConfig(found.kind, found.model, audio)
+    return published, state, found.dropped
+
+
+def _read_folder(
+    folder: Path, normalize: bool | None
+) -> tuple[_PublishedConfig, dict[str, torch.Tensor], list[str]]:
+    """Read the same of a folder of transformers."""
+    published = _read_published_config(folder, normalize)
+    path, tensors = read_tensors(folder)
+    prefix = f"{published.model_type.replace('-', '_')}."
+    tensors, dropped = without_heads(tensors, prefix)
+    state = encoder_state(tensors, published.model, TRANSFORMERS, str(path))
+    return published, state, dropped
+
+
 def _read_published_config(
     folder: Path, normalize: bool | None = None
 ) -> _PublishedConfig:
@@ -122,7 +175,7 @@ def _read_published_config(
     if not path.is_file():
         raise UserError(
             f"{folder}: holds no config.json; name a folder with a model in "
-            "the format of transformers"
+            "the format of transformers, or a .pt file"
         )
     values = _read_json(path)
     kind = values.get("model_type")
@@ -133,9 +186,10 @@ def _read_published_config(
         )
     for key, supported in _FIXED.items():
         if values.get(key, supported) != supported:
+            instead = _INSTEAD.get(key, "another model")
             raise UserError(
                 f"{path}: {key} is {values[key]!r}, but this encoder supports "
-                f"{supported!r} only; import another model"
+                f"{supported!r} only; import {instead}"
             )
     normalized, audio = _read_audio(folder, normalize)
     try:
@@ -148,7 +202,8 @@ def _read_published_config(
 def _sizes(values: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """Translate the keys."""
     sizes: dict[str, Any] = {"stem": "wav2vec2", "encoder": "wav2vec2"}
-    for key, (ours, default) in _SIZES.items():
+    table = _SIZES_OF_DATA2VEC if kind == _DATA2VEC else _SIZES
+    for key, (ours, default) in table.items():
         value = values.get(key, default)
         if value is None:
             raise UserError(f"{key} is missing; download the file again")
@@ -165,6 +220,7 @@ def _sizes(values: Mapping[str, Any], kind: str) -> dict[str, Any]:
             f"conv_dim is {widths}, but this stem supports {len(_KERNELS)} "
             "layers of equal width only"
         )
+    sizes |= _CONSTANTS_OF_DATA2VEC if kind == _DATA2VEC else {}
     if sizes["stem_norm"] not in ("group", "layer"):
         raise UserError(
             f"feat_extract_norm is {sizes['stem_norm']!r}, but this stem "
@@ -199,8 +255,12 @@ def _read_audio(folder: Path, normalize: bool | None) -> tuple[bool, str]:
         raise UserError(f"{path}: do_normalize is {normalized!r}; correct it")
     if normalize is not None:
         normalized, origin = normalize, "--normalize"
+    return normalized, _describe_audio(normalized, origin)
+
+
+def _describe_audio(normalized: bool, origin: str) -> str:
     state = "normalised" if normalized else "not normalised"
-    return normalized, f"{state} ({origin})"
+    return f"{state} ({origin})"
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """From the tensors of a published encoder to those of ours, all accounted for.
 
-model.safetensors | its index and shards | pytorch_model.bin -> {name: tensor}
+model.safetensors | its index and shards | pytorch_model.bin | a .pt file
+    -> {name: tensor}
     -> without heads, weight norm folded -> the state of a ``SpeechEncoder``
 """
 
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -18,49 +18,18 @@ import torch
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.model import SpeechEncoder
+from nar_asr_lobes.pretrained.names import HEADS, Names, published_names
 
-# Parts beside the encoder, where names have no prefix; the last one is the
-# vector that replaces masked frames, for which we have zeros.
-_HEADS = (
-    "lm_head",
-    "quantizer",
-    "project_q",
-    "project_hid",
-    "projector",
-    "classifier",
-    "layer_weights",
-    "masked_spec_embed",
-)
 _FILES = ("model.safetensors", "pytorch_model.bin")
-_POSITION = "encoder.pos_conv_embed.conv"
 _WEIGHT_NORM = (  # magnitude and direction, in torch's old and new names
-    (f"{_POSITION}.weight_g", f"{_POSITION}.weight_v"),
-    tuple(f"{_POSITION}.parametrizations.weight.original{i}" for i in range(2)),
+    ("weight_g", "weight_v"),
+    tuple(f"parametrizations.weight.original{i}" for i in range(2)),
 )
-_CONV = r"feature_extractor.conv_layers.\1"
-_LAYER = r"encoder.layers.\1."
-_NAMES = {  # a pattern of ours: the published name; ? stands for q, k and v
-    r"frontend\.stem\.convs\.(\d+)": f"{_CONV}.conv",
-    r"frontend\.stem\.layer_norms\.(\d+)": f"{_CONV}.layer_norm",
-    r"frontend\.stem\.first_norm": _CONV.replace(r"\1", "0") + ".layer_norm",
-    r"frontend\.norm": "feature_projection.layer_norm",
-    r"frontend\.projection": "feature_projection.projection",
-    r"layers\.position\.conv": _POSITION,
-    r"layers\.norm": "encoder.layer_norm",
-    r"layers\.bias\.table": "encoder.layers.0.attention.rel_attn_embed",
-} | {
-    rf"layers\.layers\.(\d+)\.{re.escape(ours)}": _LAYER + published
-    for ours, published in (
-        ("attention.gate.scale", "attention.gru_rel_pos_const"),
-        ("attention.gate.projection", "attention.gru_rel_pos_linear"),
-        ("attention.query_key_value", "attention.?_proj"),
-        ("attention.output", "attention.out_proj"),
-        ("attention_norm", "layer_norm"),
-        ("ffn.0", "feed_forward.intermediate_dense"),
-        ("ffn.2", "feed_forward.output_dense"),
-        ("ffn_norm", "final_layer_norm"),
-    )
-}
+FROM_FAIRSEQ = (
+    "convert a checkpoint of fairseq with "
+    "convert_wav2vec2_original_pytorch_checkpoint_to_pytorch.py of the "
+    "transformers repository"
+)
 
 
 def read_tensors(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
@@ -75,7 +44,7 @@ def read_tensors(folder: Path) -> tuple[Path, dict[str, torch.Tensor]]:
                 parts = [path] if path.name == name else _parts(path)
                 tensors: dict[str, torch.Tensor] = {}
                 for part in parts:
-                    tensors.update(_read_file(part))
+                    tensors.update(read_file(part))
                 return path, tensors
     raise UserError(
         f"{folder}: holds neither {_FILES[0]} nor {_FILES[1]}; save the "
@@ -97,17 +66,22 @@ def _parts(index: Path) -> list[Path]:
     return paths
 
 
-def _read_file(path: Path) -> dict[str, torch.Tensor]:
+def read_file(path: Path) -> dict[str, torch.Tensor]:
+    """Read the tensors of a file, or those of its "model", by their names.
+
+    Raises UserError where the file holds anything else.
+    """
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         values = torch.load(path, map_location="cpu", weights_only=True)
+        values = dict(values.get("model", values))
         if not all(
             isinstance(key, str) and torch.is_tensor(value)
             for key, value in values.items()
         ):
             raise ValueError("not only tensors")
-        return dict(values)
+        return values
     except (
         safetensors.SafetensorError,
         pickle.UnpicklingError,
@@ -116,30 +90,36 @@ def _read_file(path: Path) -> dict[str, torch.Tensor]:
         EOFError,
         AttributeError,
         KeyError,
+        TypeError,
         ValueError,
     ) as error:
+        part_of_folder = path.suffix in (".safetensors", ".bin")
+        remedy = (
+            "as safetensors where there is a choice"
+            if part_of_folder
+            else f"or {FROM_FAIRSEQ}"
+        )
         raise UserError(
             f"{path}: does not hold tensors only, or is damaged; download it "
-            "again, as safetensors where there is a choice"
+            f"again, {remedy}"
         ) from error
 
 
 def encoder_state(
     tensors: Mapping[str, torch.Tensor],
     config: ModelConfig,
-    model_type: str,
+    table: Names,
     where: str,
-) -> tuple[dict[str, torch.Tensor], list[str]]:
+) -> dict[str, torch.Tensor]:
     """Convert published tensors to the state of a ``SpeechEncoder``, float32.
 
-    Also returns the first names of the dropped parts. Raises UserError, naming
-    the file ``where``, for missing, unknown and misshapen tensors.
+    The tensors are those of ``without_heads``. Raises UserError, naming the
+    file ``where``, for missing, unknown and misshapen tensors.
     """
-    kept, dropped = _without_heads(tensors, model_type)
-    kept = _fold_weight_norm(kept, where)
+    kept = fold_weight_norm(tensors, table, where)
     with torch.device("meta"):  # shapes only
         wanted = SpeechEncoder(config).state_dict()
-    sources = {name: _source_names(name) for name in wanted}
+    sources = {name: published_names(name, table) for name in wanted}
     used = {source for names in sources.values() for source in names}
     for fault, names in (
         ("lacks", used - kept.keys()),
@@ -147,8 +127,8 @@ def encoder_state(
     ):
         if names:
             raise UserError(
-                f"{where}: {fault} {_listed(names)}; take a whole model and "
-                "the config.json that belongs to it"
+                f"{where}: {fault} {_listed(names)}; take a whole model, and "
+                "no config.json but its own"
             )
     state = {}
     for name, names in sources.items():
@@ -157,54 +137,46 @@ def encoder_state(
         for source in names:
             _check_tensor(source, kept[source], shape, where)
         state[name] = torch.cat([kept[source].float() for source in names])
-    return state, dropped
+    return state
 
 
-def _without_heads(
-    tensors: Mapping[str, torch.Tensor], model_type: str
+def without_heads(
+    tensors: Mapping[str, torch.Tensor], prefix: str
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
     """Drop the heads, and the prefix that models with heads have.
 
     Where there is a prefix, names without it belong to heads: x-vector models
-    have a second ``feature_extractor``.
+    have a second ``feature_extractor``. Also returns the first steps of the
+    names of the dropped parts.
     """
-    prefix = f"{model_type}."
     prefixed = any(name.startswith(prefix) for name in tensors)
     kept, dropped = {}, set()
     for name, tensor in tensors.items():
         short = name.removeprefix(prefix)
         first = short.partition(".")[0]
-        if first in _HEADS or (prefixed and short == name):
+        if first in HEADS or (prefixed and short == name):
             dropped.add(first)
         else:
             kept[short] = tensor
     return kept, sorted(dropped)
 
 
-def _fold_weight_norm(
-    tensors: dict[str, torch.Tensor], where: str
+def fold_weight_norm(
+    tensors: Mapping[str, torch.Tensor], table: Names, where: str
 ) -> dict[str, torch.Tensor]:
-    """Multiply magnitude and direction into a weight."""
-    for magnitude, direction in _WEIGHT_NORM:
+    """Multiply magnitude and direction of the position into a weight."""
+    tensors = dict(tensors)
+    position = table["layers.position.conv"]
+    for parts in _WEIGHT_NORM:
+        magnitude, direction = (f"{position}.{part}" for part in parts)
         if magnitude in tensors and direction in tensors:
-            tensors = dict(tensors)
             size, weight = tensors.pop(magnitude), tensors.pop(direction)
             kernel = weight.shape[-1] if weight.ndim else 0
             _check_tensor(magnitude, size, [1, 1, kernel], where)
             weight = weight.float()
             norm = weight.norm(dim=(0, 1), keepdim=True)
-            tensors[f"{_POSITION}.weight"] = weight * (size.float() / norm)
+            tensors[f"{position}.weight"] = weight * (size.float() / norm)
     return tensors
-
-
-def _source_names(name: str) -> list[str]:
-    """Return the published names of the tensors that make one of ours."""
-    for pattern, published in _NAMES.items():
-        if re.match(rf"{pattern}(\.|$)", name):
-            published = re.sub(f"^{pattern}", published, name)
-            kinds = "qkv" if "?" in published else "?"
-            return [published.replace("?", kind) for kind in kinds]
-    raise ValueError(f"no published name for {name}")
 
 
 def _check_tensor(
@@ -213,8 +185,8 @@ def _check_tensor(
     if list(tensor.shape) != shape or not tensor.is_floating_point():
         found = f"{list(tensor.shape)} of {tensor.dtype}"
         raise UserError(
-            f"{where}: {name} is {found}, but config.json asks for {shape} of "
-            "floats; take both files from one model"
+            f"{where}: {name} is {found}, but the sizes of the model ask for "
+            f"{shape} of floats; take all files from one model"
         )
 
 

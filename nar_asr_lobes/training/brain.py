@@ -39,7 +39,7 @@ from nar_asr_lobes.training.config import LogConfig, OptimConfig
 from nar_asr_lobes.training.device import compile_layers, move, prefetch
 from nar_asr_lobes.training.progress import Progress, TrainLog
 from nar_asr_lobes.training.scheduler import (
-    is_pretrained,
+    EncoderFreeze,
     parameter_groups,
 )
 from nar_asr_lobes.training.signals import Interrupted, deferred, pending
@@ -115,6 +115,8 @@ class NarBrain(sb.Brain):
         self.scheduler = optim.scheduler(steps=steps)
         self.checkpoints, self.intervals = checkpoints, log or LogConfig()
         self.reinit_parts = reinit_parts
+        frozen_steps = optim.freeze_encoder_steps
+        self.freeze = EncoderFreeze(model, frozen_steps, reinit_parts)
         self.metadata, self.progress = metadata or {}, Progress()
         self.train_log = TrainLog(
             self.progress,
@@ -215,6 +217,7 @@ class NarBrain(sb.Brain):
         for item in prepared:
             local.add(item.counts, item.counts)
         self.counts = sum_over_ranks(local.counts, self.device)
+        self.freeze.before_backward(self.progress.step)
         found = []
         for number, item in enumerate(prepared, start=1):
             with self.no_sync(number < len(prepared)):
@@ -249,12 +252,10 @@ class NarBrain(sb.Brain):
 
     def _clip(self) -> torch.Tensor:
         """Clip the gradients; give their norm."""
-        model, optim = self.model, self.optim
-        if self.progress.step < optim.freeze_encoder_steps:
-            for name, parameter in model.named_parameters():
-                if is_pretrained(name, self.reinit_parts):
-                    parameter.grad = None
-        return nn.utils.clip_grad_norm_(model.parameters(), optim.max_grad_norm)
+        self.freeze.after_backward(self.progress.step)
+        return nn.utils.clip_grad_norm_(
+            self.model.parameters(), self.optim.max_grad_norm
+        )
 
     def _update(self, norm: float, loss: float) -> dict[str, float]:
         """Step, unless something is not finite."""

@@ -201,6 +201,9 @@ class RunConfig(Checked):
     freeze : str
         The frozen part: none, filters (which read the waveform) or frontend
         (all in front of the layers).
+    freeze_layers : int
+        The lowest encoder layers that are frozen, with all in front of them;
+        the backward pass ends above them.
     bundle : str, optional
         For ``evaluate`` and ``label``, the model's folder.
     steps, global_batch : int
@@ -234,6 +237,7 @@ class RunConfig(Checked):
     init_from: FilePath | None = None
     reinit_layers: int = count(0)
     freeze: str = one_of(_FREEZE, "none")
+    freeze_layers: int = count(0)
     bundle: FilePath | None = None
     steps: int = count(1000, least=1)
     global_batch: int = count(16, least=1)

@@ -62,7 +62,8 @@ def check_start(init_from: str | None, output_folder: str) -> None:
 
 
 def _no_start(folder: str) -> UserError:
-    if (Path(folder) / "config.json").is_file():
+    path = Path(folder)
+    if path.is_file() or (path / "config.json").is_file():
         remedy = (
             "import it first: nar-asr import-encoder "
             f"{folder} --output FOLDER, and give that FOLDER"
@@ -206,21 +207,29 @@ def without_idle_keys(config: RunConfig) -> RunConfig:
 def freeze_parts(
     model: nn.Module, objective: Objective, config: RunConfig
 ) -> None:
-    """Freeze the parts that the run's ``freeze`` names."""
-    if config.freeze == "none":
+    """Freeze the parts that ``freeze`` and ``freeze_layers`` name."""
+    part, number = config.freeze, config.freeze_layers
+    if part == "none" and not number:
         return
-    frontend = model.encoder.frontend
-    recognises = config.freeze == "frontend" and config.task == "finetune"
-    noise = recognises or not frontend.stem.useful_at_init
+    named = f"freeze_layers: {number}" if number else f"freeze: {part}"
+    frontend, layers = model.encoder.frontend, model.encoder.layers.layers
+    part = "frontend" if number else part
+    recognises = part == "frontend" and config.task == "finetune"
+    noise = recognises or number or not frontend.stem.useful_at_init
     if noise and config.init_from is None:
         raise UserError(
-            f"freeze: {config.freeze} would leave convolutions at random; set "
-            "it to none, or name an init_from"
+            f"{named} would leave convolutions at random; set it to "
+            f"{0 if number else 'none'}, or name an init_from"
         )
-    frontend.freeze(config.freeze)
+    if number > len(layers) - config.reinit_layers:
+        raise UserError(
+            f"{named}: the encoder has {len(layers)} layers, of which "
+            f"reinit_layers makes {config.reinit_layers} new; freeze fewer"
+        )
+    frontend.freeze(part)
+    model.encoder.layers.freeze(number)
     learns = any(p.requires_grad for p in frontend.stem.parameters())
     if objective.weights.get("penalty") and not learns:
         raise UserError(
-            f"objective: penalty_weight does nothing with freeze: "
-            f"{config.freeze}; set it to 0"
+            f"objective: penalty_weight does nothing with {named}; set it to 0"
         )

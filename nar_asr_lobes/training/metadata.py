@@ -46,7 +46,8 @@ def speech_metadata(
     metadata = run_metadata(config, sizes)
     for key in ("bucket_steps", "sorted_epochs"):
         metadata[key] = getattr(config.data, key)
-    metadata["freeze"] = config.freeze
+    layers = config.freeze_layers
+    metadata["freeze"] = f"{layers} layers" if layers else config.freeze
     if config.task == "pretrain":
         metadata["targets"] = objective.targets
     metadata["objective"] = _plain_values(objective)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from nar_asr_lobes.distributed import world
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.schema import require_count, require_number
 
@@ -20,6 +21,55 @@ def is_pretrained(name: str, reinit_parts: Sequence[str] = ()) -> bool:
     return name.startswith("encoder.") and not name.startswith(
         tuple(reinit_parts)
     )
+
+
+class EncoderFreeze:
+    """Keeps a pre-trained encoder as it is in the first steps.
+
+    Arguments
+    ---------
+    model : nn.Module
+        Whose parameters ``is_pretrained`` names; those that do not learn
+        anyway are left alone.
+    steps : int
+        Number of these steps.
+    reinit_parts : sequence of str
+        Parts of the encoder that learn from the start.
+
+    Example
+    -------
+    >>> model = nn.ModuleDict({"encoder": nn.Linear(1, 1)})
+    >>> freeze = EncoderFreeze(model, steps=1)
+    >>> freeze.before_backward(0)
+    >>> model["encoder"].weight.requires_grad
+    False
+    >>> freeze.before_backward(1)
+    >>> model["encoder"].weight.requires_grad
+    True
+    """
+
+    def __init__(
+        self, model: nn.Module, steps: int, reinit_parts: Sequence[str] = ()
+    ):
+        self.steps = steps
+        self.parameters = [
+            parameter
+            for name, parameter in model.named_parameters()
+            if is_pretrained(name, reinit_parts) and parameter.requires_grad
+        ]
+
+    def before_backward(self, step: int) -> None:
+        """Spare the backward pass where one process trains."""
+        # DDP waits for the gradients of all parameters.
+        if world()[1] == 1 and step <= self.steps:
+            for parameter in self.parameters:
+                parameter.requires_grad_(step == self.steps)
+
+    def after_backward(self, step: int) -> None:
+        """Drop the gradients where there are any."""
+        if step < self.steps:
+            for parameter in self.parameters:
+                parameter.grad = None
 
 
 def parameter_groups(

@@ -24,6 +24,9 @@ BASE = ModelConfig(
 KINDS = {
     "pre-norm": BASE,
     "post-norm": replace(BASE, norm_first=False),
+    "post-norm, stacked": replace(
+        BASE, norm_first=False, position_layers=3, conv_kernel=5
+    ),
     "pre-norm, relative": replace(
         BASE, position_buckets=8, position_distance=16
     ),
@@ -131,3 +134,27 @@ def test_a_batch_on_a_gpu_equals_one_by_one_on_a_cpu(encoder, frames):
             torch.testing.assert_close(
                 out[row, :length], alone, atol=0.1, rtol=0.05
             )
+
+
+def test_the_gradient_ends_above_frozen_layers(encoder, frames):
+    """The lowest two of three: all that learns is above them."""
+    encoder.freeze(0)
+    assert all(p.requires_grad for p in encoder.parameters())
+    encoder.freeze(2)
+    below = []
+
+    def keep(number, x):
+        below.append(x.requires_grad)
+        return x
+
+    encoder(frames, torch.tensor(LENGTHS), hook=keep)[0].sum().backward()
+    assert below == [False, False]
+    learns = {n for n, p in encoder.named_parameters() if p.grad is not None}
+    last = {
+        name
+        for name, _ in encoder.named_parameters()
+        if name.startswith("layers.2.")
+    }
+    after = {f"norm.{x}" for x in ("weight", "bias")}
+    after = after if getattr(encoder, "norm_first", True) else set()
+    assert learns == last | after

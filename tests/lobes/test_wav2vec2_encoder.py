@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention
@@ -6,6 +8,7 @@ from nar_asr_lobes.lobes.wav2vec2_encoder import (
     _GroupedConvPosition,
     _PositionGate,
     _RelativePositionBias,
+    _StackedConvPosition,
     position_buckets,
 )
 
@@ -13,13 +16,24 @@ from nar_asr_lobes.lobes.wav2vec2_encoder import (
 @pytest.mark.parametrize("kernel", [4, 5])
 def test_the_position_is_centred_and_order_matters(kernel):
     """An even kernel looks one frame further back."""
-    conv = _GroupedConvPosition(8, kernel, 2)
+    conv = partial(_GroupedConvPosition(8, kernel, 2), valid=None)
     x = torch.randn(1, 20, 8, requires_grad=True)
     (gradient,) = torch.autograd.grad(conv(x)[0, 10].sum(), x)
     seen = gradient[0].abs().sum(-1).nonzero().flatten().tolist()
     assert seen == list(range(8, 12 if kernel == 4 else 13))
     turned = conv(x.flip(1)).flip(1)
     assert (turned - conv(x)).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize(("kernel", "sees"), [(5, (4, 17)), (4, (4, 14))])
+def test_stacked_positions_reach_as_far_as_their_kernels(kernel, sees):
+    """Three of them, and an even one looks one frame further back."""
+    stack = _StackedConvPosition(8, kernel, 2, 3)
+    x = torch.randn(1, 20, 8, requires_grad=True)
+    out = stack(x, torch.ones(1, 20, 1, dtype=torch.bool))[0, 10]
+    (gradient,) = torch.autograd.grad((out * torch.arange(8)).sum(), x)
+    seen = gradient[0].abs().sum(-1).nonzero().flatten().tolist()
+    assert seen == list(range(*sees))
 
 
 @pytest.mark.parametrize(

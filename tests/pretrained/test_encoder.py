@@ -14,74 +14,25 @@ from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.init_from import load_pretrained
 from tests.published_models import (
     PUBLISHED,
+    assert_same_states,
     imported,
     make_published,
+    make_wavs,
     save_published,
+    states_of,
 )
-
-SAMPLES = [16000, 9001, 720, 400]
-
-
-@pytest.fixture
-def wavs():
-    """Valid samples are off zero and quiet; the padding is loud."""
-    wavs = torch.randn(len(SAMPLES), max(SAMPLES))
-    for row, count in enumerate(SAMPLES):
-        wavs[row, :count] = 0.2 * wavs[row, :count] + 0.05
-        wavs[row, count:] *= 7.0
-    return wavs
-
-
-def normalized(wav):
-    """As the feature extractor of transformers does."""
-    return (wav - wav.mean()) / torch.sqrt(wav.var(unbiased=False) + 1e-7)
-
-
-def states_of(encoder, wavs, wav_lens):
-    """Each layer's output, the last through the norm where there is one."""
-    states = []
-
-    def keep(_, x):
-        states.append(x)
-        return x
-
-    with torch.no_grad():
-        last, lengths = encoder(wavs, wav_lens, hook=keep)
-    return [*states, last], lengths
 
 
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_every_layer_is_that_of_transformers(name, normalize, wavs, tmp_path):
-    """Our batch against theirs one by one: in a batch, theirs leaks."""
+def test_every_layer_is_that_of_transformers(name, normalize, tmp_path):
     model = make_published(name)
     source = save_published(model, tmp_path / "source", normalize)
     encoder, _ = imported(source, tmp_path / "out")
-    wav_lens = torch.tensor(SAMPLES) / max(SAMPLES)
-    ours, lengths = states_of(encoder, wavs, wav_lens)
-    bare = getattr(model, model.base_model_prefix, model)
-    for row, count in enumerate(SAMPLES):
-        wav = wavs[row, :count]
-        wav = normalized(wav) if normalize else wav
-        with torch.no_grad():
-            theirs = bare(wav[None], output_hidden_states=True)
-        frames = int(lengths[row])
-        assert theirs.last_hidden_state.shape[1] == frames
-        wanted = [*theirs.hidden_states[1:-1], theirs.last_hidden_state]
-        assert len(wanted) == len(ours) == 3
-        alone, _ = states_of(
-            encoder, wavs[row : row + 1, :count], torch.ones(1)
-        )
-        for batch, single, other in zip(ours, alone, wanted, strict=True):
-            torch.testing.assert_close(
-                batch[row, :frames], other[0], atol=1e-4, rtol=0
-            )
-            torch.testing.assert_close(
-                batch[row, :frames], single[0], atol=1e-5, rtol=0
-            )
+    assert_same_states(encoder, model, normalize)
 
 
-def test_the_audio_can_be_told_apart(wavs, tmp_path):
+def test_the_audio_can_be_told_apart(tmp_path):
     """The test above would not see a setting without effect."""
     model = make_published("wav2vec2-large")
     source = save_published(model, tmp_path / "a", True)
@@ -89,6 +40,7 @@ def test_the_audio_can_be_told_apart(wavs, tmp_path):
     other, other_report = imported(source, tmp_path / "c", normalize=False)
     assert report.published.audio == "normalised (preprocessor_config.json)"
     assert other_report.published.audio == "not normalised (--normalize)"
+    wavs = make_wavs()
     mine, _ = states_of(encoder, wavs, torch.ones(4))
     theirs, _ = states_of(other, wavs, torch.ones(4))
     assert (mine[-1] - theirs[-1]).abs().max() > 1e-2

@@ -10,7 +10,12 @@ import torch
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.pretrained.encoder import _read_published_config
-from nar_asr_lobes.pretrained.weights import encoder_state, read_tensors
+from nar_asr_lobes.pretrained.names import TRANSFORMERS
+from nar_asr_lobes.pretrained.weights import (
+    encoder_state,
+    read_tensors,
+    without_heads,
+)
 from tests.published_models import PUBLISHED, make_published, save_published
 
 CONV = "encoder.pos_conv_embed.conv"
@@ -30,29 +35,24 @@ def tensors(source):
 
 def convert(source, tensors):
     published = _read_published_config(source)
-    return encoder_state(tensors, published.model, "wavlm", "a.safetensors")[0]
+    kept, _ = without_heads(tensors, "wavlm.")
+    return encoder_state(kept, published.model, TRANSFORMERS, "a.safetensors")
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_no_tensor_can_be_missing_or_too_many(name, tmp_path):
-    kind = name.partition("-")[0]
-    source = save_published(make_published(name), tmp_path)
+    model = make_published(name)
+    prefix = f"{model.base_model_prefix}."
+    source = save_published(model, tmp_path)
     published = _read_published_config(source)
-    tensors = read_tensors(source)[1]
-    state, _ = encoder_state(tensors, published.model, kind, "")
-    heads = re.compile("lm_head|quant|project|masked_|classifier|layer_wei")
-    inside = tuple(name for name in tensors if name.startswith(f"{kind}."))
-    part_of_it = [
-        name
-        for name in inside or tensors
-        if not heads.search(name) or "feature_projection" in name
-    ]
-    assert len(part_of_it) > len(state)  # three become one
-    for left_out in part_of_it[:: len(part_of_it) // 5]:
+    tensors, _ = without_heads(read_tensors(source)[1], prefix)
+    state = encoder_state(tensors, published.model, TRANSFORMERS, "")
+    assert len(tensors) > len(state)  # three become one
+    for left_out in list(tensors)[:: len(tensors) // 5]:
         rest = {k: v for k, v in tensors.items() if k != left_out}
-        short = left_out.removeprefix(f"{kind}.").partition("param")[0]
+        short = left_out.partition("param")[0]
         with pytest.raises(UserError, match=f"lacks .*{re.escape(short)}"):
-            encoder_state(rest, published.model, kind, "")
+            encoder_state(rest, published.model, TRANSFORMERS, "")
 
 
 def test_missing_and_unknown_tensors_are_named(source, tensors):
@@ -82,18 +82,18 @@ def test_many_names_are_cut(source, tensors):
         (
             "encoder.layers.0.attention.v_proj.weight",
             torch.zeros(32, 31),
-            r"v_proj.weight is \[32, 31\] of torch.float32, but config.json "
-            r"asks for \[32, 32\] of floats",
+            r"v_proj.weight is \[32, 31\] of torch.float32, but the sizes of "
+            r"the model ask for \[32, 32\] of floats",
         ),
         (
             "encoder.layer_norm.weight",
             torch.zeros(32, dtype=torch.int8),
-            r"is \[32\] of torch.int8, but config.json asks for \[32\]",
+            r"is \[32\] of torch.int8, but the sizes .* ask for \[32\]",
         ),
         (
             f"{CONV}.parametrizations.weight.original0",
             torch.zeros(32, 1, 1),
-            r"original0 is \[32, 1, 1\] .* asks for \[1, 1, 128\]",
+            r"original0 is \[32, 1, 1\] .* ask for \[1, 1, 128\]",
         ),
     ],
 )

@@ -16,10 +16,12 @@ from nar_asr_lobes.decoding.saved_posteriors import (
 )
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.inference.transcriber import Transcriber
+from nar_asr_lobes.pretrained.encoder import import_encoder
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import BUNDLE_TASKS
 from nar_asr_lobes.training.hparams import _read_yaml, load_run
 from nar_asr_lobes.training.scheduler import WarmupCosine
+from tests.checkpoint_files import make_file
 from tests.recipes.librispeech_tree import (
     make_arabic_commands,
     make_librispeech,
@@ -53,11 +55,12 @@ EXTRA = {
             # a model of three steps says nothing else
             "--decoding={beam5_lm: {token_bonus: 8.0}}",
         ],
+        "published": ["--freeze_layers=1"],
     },
 }
 ROWS = [(recipe, task) for recipe in MAKERS for task in TASKS]
-SELF_TRAINING = ("label", "selftrain", "transfer")
-ROWS += [("LowResource", task) for task in SELF_TRAINING]
+FURTHER = ("label", "selftrain", "transfer", "published")
+ROWS += [("LowResource", task) for task in FURTHER]
 STEPS = 3
 
 
@@ -85,7 +88,9 @@ def runs(tmp_path_factory):
             outcome(recipe, "finetune")
             options += [f"--bundle={folder / 'finetune' / 'bundle'}"]
         else:
-            options += [TINY, f"--steps={STEPS}", "--global_batch=4"]
+            options += [f"--steps={STEPS}", "--global_batch=4"]
+        if task in ("pretrain", "finetune"):
+            options += [TINY]
         if task == "finetune":
             outcome(recipe, "pretrain")
             options += [f"--init_from={folder / 'pretrain'}"]
@@ -95,6 +100,10 @@ def runs(tmp_path_factory):
                 f"--data={{options: {{language: yoruba, labels: {labels}}}}}",
                 f"--tokenizer={{path: {folder / 'finetune'}}}",
             ]
+        if task == "published":
+            make_file("fairseq2-large", root / "published.pt")
+            import_encoder(root / "published.pt", root / "imported")
+            options += [f"--init_from={root / 'imported'}"]
         return folder / task, run(recipe, task, *options)
 
     return outcome
@@ -124,9 +133,8 @@ def test_yaml_runs_to_the_end(runs, recipe, task):
         assert math.isfinite(newest.metadata["score"])
         weights = newest.load("model").values()
         assert all(torch.isfinite(weight).all() for weight in weights)
-        training = task if task == "pretrain" else "finetune"
         seconds = json.loads((folder / "seconds.json").read_text())
-        assert seconds[training] > 0
+        assert seconds[resolved["task"]] > 0
         assert list(folder.glob("tensorboard/events*")) or (
             "loss: " in (folder / "train_log.txt").read_text()
         )
@@ -219,6 +227,15 @@ def test_librispeech_states_the_full_finetuning():
     assert run.lm.tune and run.modes is None
     pretrain = config("LibriSpeech", "pretrain")
     assert run.model == pretrain.model
+
+
+def test_published_weights_learn_slowly_under_fast_heads():
+    path = RECIPES / "LowResource" / "hparams" / "published.yaml"
+    run = load_run(path, "data_folder: x\ninit_from: x")
+    assert run.optim.scheduler(steps=9).peak_lr == 1e-5
+    assert run.optim.head_lr_scale == 20
+    assert run.freeze == "frontend"
+    assert 0 < run.optim.freeze_encoder_steps < run.steps
 
 
 @pytest.mark.parametrize("task", ["finetune", "evaluate"])

@@ -227,6 +227,9 @@ def test_a_resting_encoder_rests_and_then_moves(tmp_path, tone_clips, fresh):
     for step in range(3):
         brain.fit_batch([make_batch("finetune", tone_clips, [0, step])])
         now = weights(brain)
+        named = brain.model.named_parameters()
+        learns = {k for k, p in named if p.requires_grad}
+        assert any(is_pretrained(k, fresh) for k in learns) == (step == 2)
         moved = {k for k, v in now.items() if not torch.equal(v, start[k])}
         assert any(is_pretrained(k, fresh) for k in moved) == (step == 2)
         assert "ctc_head.weight" in moved

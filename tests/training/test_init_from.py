@@ -251,8 +251,10 @@ def test_what_a_run_can_start_from(pretrained, tmp_path):
     published = tmp_path / "published"
     published.mkdir()
     (published / "config.json").write_text("{}")
-    with pytest.raises(UserError, match="import it first: nar-asr import-enc"):
-        check_start(str(published), "out")
+    (tmp_path / "a.pt").touch()
+    for source in (published, tmp_path / "a.pt"):
+        with pytest.raises(UserError, match="import it first: nar-asr import-"):
+            check_start(str(source), "out")
 
 
 @pytest.mark.parametrize(

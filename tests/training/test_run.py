@@ -119,6 +119,31 @@ def test_what_is_frozen_keeps_its_start(finished, folder, freeze, kept):
     assert same == {name for name in names if name.startswith(starts)}
 
 
+def test_the_lowest_layers_keep_their_start(finished, folder):
+    given, taken = finetune_from(finished, folder, "--freeze_layers=1")
+    names = {name for name in taken if name.startswith("encoder.")}
+    same = {name for name in names if torch.equal(given[name], taken[name])}
+    below = ("encoder.frontend.", "encoder.layers.layers.0.")
+    assert same == {name for name in names if name.startswith(below)}
+    start = f"--init_from={finished / 'pretrain'}"
+    again = run_tiny(folder, "finetune", start, "--steps=9")
+    assert "made with freeze 1 layers, now it is none" in again.error
+
+
+@pytest.mark.parametrize(
+    ("layers", "options", "said"),
+    [
+        (1, ["--init_from=null"], "leave convolutions at random; set it to 0"),
+        (3, [], "freeze_layers: 3: the encoder has 2 layers"),
+        (2, ["--reinit_layers=1"], "reinit_layers makes 1 new; freeze fewer"),
+    ],
+)
+def test_layers_that_cannot_be_frozen(finished, folder, layers, options, said):
+    start = f"--init_from={finished / 'pretrain'}"
+    options = [f"--freeze_layers={layers}", start, *options]
+    assert said in run_tiny(folder, "finetune", *options).error
+
+
 @pytest.mark.parametrize(
     ("task", "options"),
     [
