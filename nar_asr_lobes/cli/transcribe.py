@@ -37,6 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mode", help="decoding mode, such as nar or beam5_lm (the bundle's)"
     )
     parser.add_argument(
+        "--beam-size",
+        type=_count,
+        metavar="N",
+        help="prefixes that the beam keeps; more find better text where the "
+        "model is weak, and take longer (the bundle's, mostly 5)",
+    )
+    parser.add_argument(
         "--hot-words",
         metavar="FILE",
         help="phrases to prefer, each on a line or with a comma behind it; "
@@ -139,6 +146,7 @@ def _transcriber(arguments: argparse.Namespace) -> Transcriber:
         arguments.max_seconds,
         arguments.batch_seconds,
         hot_words=_hot_words(arguments, bundle),
+        beam_size=arguments.beam_size,
     )
 
 

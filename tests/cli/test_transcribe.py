@@ -160,8 +160,22 @@ def test_hot_words_change_what_the_beam_finds(
     assert (status, err) == (0, "") and found != plain
 
 
+def test_beam_size_reaches_the_search(transcribe, files, bundle_folder):
+    beam = files[0], "--mode", "beam5"
+    found = []
+    for size in (1, 5, 40):
+        wide = Transcriber(
+            load_bundle(bundle_folder), "beam5", beam_size=size
+        ).transcribe(files[0])
+        status, out, err = transcribe(*beam, "--beam-size", str(size))
+        assert (status, out, err) == (0, wide.text + "\n", "")
+        found.append(out)
+    assert transcribe(*beam)[1] == found[1] != found[0]
+
+
 @pytest.mark.parametrize(
-    "option", ["--threads", "--max-seconds", "--batch-seconds"]
+    "option",
+    ["--threads", "--max-seconds", "--batch-seconds", "--beam-size"],
 )
 @pytest.mark.parametrize("wrong", ["0", "-1", "many", "nan", "inf"])
 def test_numbers_are_above_0(transcribe, files, option, wrong):
@@ -181,6 +195,11 @@ def test_numbers_are_above_0(transcribe, files, option, wrong):
         (["--hot-words", "gone"], "error: gone: cannot read this list"),
         (["--hot-words", "{file}"], "error: {file}: is not UTF-8"),
         (["--hot-boost", "2"], "error: --hot-boost has no effect without"),
+        (["--beam-size", "9"], "error: decoding mode nar has no beam, so"),
+        (
+            ["--beam-size", "1000001", "--mode", "beam5"],
+            "error: decoding.beam5: beam_size is 1000001",
+        ),
     ],
 )
 def test_mistakes_end_with_2(transcribe, files, arguments, message):
