@@ -237,7 +237,11 @@ def test_merging_equal_futures_finds_better_hypotheses(lattice):
     rng, lm = np.random.default_rng(13), BackoffLM(12, 1, kept=0.15)
     utterances = [lattice(40, 12, rng, spread=1.5) for _ in range(60)]
     plain = BeamOptions(
-        beam_size=4, lm_weight=0.8, token_bonus=1.0, recombine=False
+        beam_size=4,
+        lm_weight=0.8,
+        token_bonus=1.0,
+        recombine=False,
+        margin=0.0,
     )
 
     def best(options):
