@@ -179,6 +179,7 @@ cannot be set; choose from beam5, beam5_lm, nar_beam5_lm
         parts = [name, *(part for part, _ in MODES[name].builds_on(options))]
         return [p for p in parts if isinstance(MODES[p].options, BeamOptions)]
 
+    find_mode(mode)
     if not beams(mode):
         raise UserError(
             f"decoding mode {mode} has no beam, so its size cannot be set; "

@@ -28,11 +28,7 @@ from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 from nar_asr_lobes.dataio.text.normalization import is_spaceless
 from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
-from nar_asr_lobes.decoding.modes import (
-    find_mode,
-    hot_word_modes,
-    with_beam_size,
-)
+from nar_asr_lobes.decoding.modes import find_mode, hot_word_modes
 from nar_asr_lobes.decoding.recognizer import Recognition, Recognizer
 from nar_asr_lobes.errors import AudioError, UserError
 from nar_asr_lobes.inference.bundle import Bundle
@@ -133,15 +129,12 @@ class Transcriber:
         Audio recognised at once, padding included.
     hot_words : HotWords or path or None
         Phrases to prefer; of a file, one a line or with commas between them.
-    beam_size : int or None
-        Width of the mode's beam; None for the bundle's. A wider one makes
-        fewer errors where the model is weak, and takes longer.
 
     Raises
     ------
     UserError
         For an unknown mode or device, a mode without its language model, or
-        hot words or a beam size in a mode that does not use them.
+        hot words in a mode that does not use them.
 
     Example
     -------
@@ -169,7 +162,6 @@ class Transcriber:
         max_seconds: float = 90000.0,
         batch_seconds: float = 100.0,
         hot_words: HotWords | str | os.PathLike | None = None,
-        beam_size: int | None = None,
     ):
         self.mode = mode or bundle.default_mode
         find_mode(
@@ -187,14 +179,11 @@ class Transcriber:
 
             text = bundle.tokenizer, bundle.text_style
             hot_words = read_hot_words(hot_words, *text)
-        options = bundle.options
-        if beam_size is not None:
-            options = with_beam_size(options, self.mode, beam_size)
         self.device = _usable_device(device)
         self.recognizer = Recognizer(
             bundle.model.to(self.device),
             bundle.tokenizer,
-            options,
+            bundle.options,
             bundle.lms,
             hot_words=hot_words,
         )

@@ -14,6 +14,7 @@ import torch
 
 from nar_asr_lobes.cli.main import main
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
+from nar_asr_lobes.decoding.beam import search as beam_search
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.inference.formats import _to_json, _to_srt
 from nar_asr_lobes.inference.transcriber import Transcriber
@@ -160,17 +161,17 @@ def test_hot_words_change_what_the_beam_finds(
     assert (status, err) == (0, "") and found != plain
 
 
-def test_beam_size_reaches_the_search(transcribe, files, bundle_folder):
-    beam = files[0], "--mode", "beam5"
-    found = []
-    for size in (1, 5, 40):
-        wide = Transcriber(
-            load_bundle(bundle_folder), "beam5", beam_size=size
-        ).transcribe(files[0])
-        status, out, err = transcribe(*beam, "--beam-size", str(size))
-        assert (status, out, err) == (0, wide.text + "\n", "")
-        found.append(out)
-    assert transcribe(*beam)[1] == found[1] != found[0]
+def test_beam_size_reaches_the_search(transcribe, files, monkeypatch):
+    sizes, search = [], beam_search.prefix_beam_search
+
+    def watched(log_probs, options, *arguments, **others):
+        sizes.append(options.beam_size)
+        return search(log_probs, options, *arguments, **others)
+
+    monkeypatch.setattr(beam_search, "prefix_beam_search", watched)
+    for option in ([], ["--beam-size", "40"]):
+        assert transcribe(files[0], "--mode", "beam5", *option)[0] == 0
+    assert sizes == [5, 40]
 
 
 @pytest.mark.parametrize(
