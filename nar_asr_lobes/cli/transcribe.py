@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -33,8 +34,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder with the model, as a fine-tuning writes it",
     )
+    _add_search_arguments(parser)
+    parser.add_argument(
+        "--format", choices=list(FORMATS), default="txt", help="(txt)"
+    )
+    parser.add_argument(
+        "--output-dir",
+        metavar="DIR",
+        help="write NAME.FORMAT for each file there instead of printing",
+    )
+    _add_machine_arguments(parser)
+
+
+def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mode", help="decoding mode, such as nar or beam5_lm (the bundle's)"
+    )
+    parser.add_argument(
+        "--beam-size",
+        type=_count,
+        metavar="N",
+        help="prefixes that the beam keeps; more find better text where the "
+        "model is weak, and take longer (the bundle's, mostly 5)",
     )
     parser.add_argument(
         "--hot-words",
@@ -48,14 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NATS",
         help="how much to prefer them: nats for each token, 0 to 5 (1.0)",
     )
-    parser.add_argument(
-        "--format", choices=list(FORMATS), default="txt", help="(txt)"
-    )
-    parser.add_argument(
-        "--output-dir",
-        metavar="DIR",
-        help="write NAME.FORMAT for each file there instead of printing",
-    )
+
+
+def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device",
         default="auto",
@@ -126,12 +142,17 @@ def _transcriber(arguments: argparse.Namespace) -> Transcriber:
     # Seconds of imports, which --help shall not wait for.
     import torch
 
+    from nar_asr_lobes.decoding.modes import with_beam_size
     from nar_asr_lobes.inference.bundle import load_bundle
     from nar_asr_lobes.inference.transcriber import Transcriber
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     bundle = load_bundle(arguments.bundle)
+    if arguments.beam_size:
+        mode = arguments.mode or bundle.default_mode
+        options = with_beam_size(bundle.options, mode, arguments.beam_size)
+        bundle = replace(bundle, options=options)
     return Transcriber(
         bundle,
         arguments.mode,

@@ -56,12 +56,13 @@ class BeamOptions(Checked):
     """Options of the CTC prefix beam search.
 
     ``None`` for the three limits of candidates and blanks, no recombination
-    and a beam larger than the number of prefixes make the search exact.
+    and a beam larger than the number of prefixes make the search exact. A
+    margin of 0 keeps the beam at its size on every frame.
 
     Arguments
     ---------
     beam_size : int
-        Prefixes kept after each frame.
+        Prefixes kept after each frame, and the most hypotheses in an N-best.
     lm_weight : float
         Weight of the language model's natural log-probability, >= 0. At 0 the
         language model is not asked at all.
@@ -81,6 +82,10 @@ class BeamOptions(Checked):
         those stay in the beam that can still become the best; the N-best list
         is refilled with the continuations of the others. Without a language
         model it does nothing.
+    margin : float
+        Prefixes beyond ``beam_size`` are kept, up to four times as many, where
+        their score is less than this many nats below the best one's: the beam
+        is wide where the posteriors are flat. 0 for never.
 
     Raises
     ------
@@ -100,3 +105,4 @@ class BeamOptions(Checked):
     min_log_prob: float | None = number(-8.0, most=0.0)
     blank_threshold: float | None = number(0.999, 0.5, 1.0)
     recombine: bool = True
+    margin: float = number(6.0, least=0.0)

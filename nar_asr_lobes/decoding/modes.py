@@ -192,6 +192,35 @@ def find_mode(
     return mode
 
 
+def with_beam_size(
+    options: DecodingOptions, mode: str, size: int
+) -> DecodingOptions:
+    """Set the width of a mode's beam, or of the one that it builds on.
+
+    Example
+    -------
+    >>> options = with_beam_size(DecodingOptions(), "nar_beam5_lm", 20)
+    >>> options.beam5_lm.beam_size, options.beam5.beam_size
+    (20, 5)
+    >>> with_beam_size(options, "nar", 20)
+    Traceback (most recent call last):
+    nar_asr_lobes.errors.UserError: decoding mode nar has no beam, so its size \
+cannot be set; choose from beam5, beam5_lm, nar_beam5_lm
+    """
+
+    def beams(name):
+        parts = [name, *(part for part, _ in MODES[name].builds_on(options))]
+        return [p for p in parts if isinstance(MODES[p].options, BeamOptions)]
+
+    find_mode(mode)
+    if not beams(mode):
+        raise UserError(
+            f"decoding mode {mode} has no beam, so its size cannot be set; "
+            "choose from " + ", ".join(filter(beams, MODES))
+        )
+    return options.updated({name: {"beam_size": size} for name in beams(mode)})
+
+
 def hot_word_modes() -> list[str]:
     """List the modes that prefer hot words."""
     return [name for name, mode in MODES.items() if mode.hot_words]
@@ -229,7 +258,7 @@ class _Options:
     Traceback (most recent call last):
     nar_asr_lobes.errors.UserError: decoding.beam5: unknown key 'width'; known \
 keys are beam_size, lm_weight, token_bonus, max_candidates, min_log_prob, \
-blank_threshold, recombine
+blank_threshold, recombine, margin
     """
 
     def __post_init__(self):

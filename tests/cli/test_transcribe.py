@@ -14,6 +14,7 @@ import torch
 
 from nar_asr_lobes.cli.main import main
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
+from nar_asr_lobes.decoding.beam import search as beam_search
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.inference.formats import _to_json, _to_srt
 from nar_asr_lobes.inference.transcriber import Transcriber
@@ -160,8 +161,22 @@ def test_hot_words_change_what_the_beam_finds(
     assert (status, err) == (0, "") and found != plain
 
 
+def test_beam_size_reaches_the_search(transcribe, files, monkeypatch):
+    sizes, search = [], beam_search.prefix_beam_search
+
+    def watched(log_probs, options, *arguments, **others):
+        sizes.append(options.beam_size)
+        return search(log_probs, options, *arguments, **others)
+
+    monkeypatch.setattr(beam_search, "prefix_beam_search", watched)
+    for option in ([], ["--beam-size", "40"]):
+        assert transcribe(files[0], "--mode", "beam5", *option)[0] == 0
+    assert sizes == [5, 40]
+
+
 @pytest.mark.parametrize(
-    "option", ["--threads", "--max-seconds", "--batch-seconds"]
+    "option",
+    ["--threads", "--max-seconds", "--batch-seconds", "--beam-size"],
 )
 @pytest.mark.parametrize("wrong", ["0", "-1", "many", "nan", "inf"])
 def test_numbers_are_above_0(transcribe, files, option, wrong):
@@ -181,6 +196,11 @@ def test_numbers_are_above_0(transcribe, files, option, wrong):
         (["--hot-words", "gone"], "error: gone: cannot read this list"),
         (["--hot-words", "{file}"], "error: {file}: is not UTF-8"),
         (["--hot-boost", "2"], "error: --hot-boost has no effect without"),
+        (["--beam-size", "9"], "error: decoding mode nar has no beam, so"),
+        (
+            ["--beam-size", "1000001", "--mode", "beam5"],
+            "error: decoding.beam5: beam_size is 1000001",
+        ),
     ],
 )
 def test_mistakes_end_with_2(transcribe, files, arguments, message):

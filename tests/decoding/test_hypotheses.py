@@ -20,6 +20,8 @@ from nar_asr_lobes.errors import UserError
         {"blank_threshold": 0.4},
         {"blank_threshold": 1.5},
         {"recombine": 1},
+        {"margin": -1.0},
+        {"margin": float("nan")},
     ],
 )
 def test_a_wrong_option_is_named(wrong):

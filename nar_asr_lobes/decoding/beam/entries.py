@@ -51,6 +51,8 @@ class Settings(NamedTuple):
     """The options as the compiled search takes them; see ``BeamOptions``."""
 
     beam_size: int
+    widest: int  # prefixes kept where their scores are close to the best
+    margin: float  # how close, in nats
     max_candidates: int
     lm_weight: float
     token_bonus: float
@@ -64,17 +66,28 @@ class Settings(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Buffers of a frame: entries, the heap of the best, losers."""
+    """Buffers of a frame.
+
+    Entries, the heaps of the best ``widest`` and ``beam_size`` of them, the
+    highest score, losers.
+    """
 
     entries: np.ndarray
     heap: np.ndarray
+    first: np.ndarray
+    best: np.ndarray
     lost: np.ndarray
 
 
-def new_work(size: int, beam_size: int) -> Work:
+def new_work(size: int, beam_size: int, widest: int) -> Work:
     """Make room for the entries of a frame."""
-    heap = np.empty(min(size, beam_size), np.int64)
-    return Work(np.empty(size, ENTRY), heap, np.empty(size, ENTRY))
+    return Work(
+        np.empty(size, ENTRY),
+        np.empty(min(size, widest), np.int64),
+        np.empty(min(size, beam_size), np.int64),
+        np.empty(1, np.float64),
+        np.empty(size, ENTRY),
+    )
 
 
 @jit_inline
@@ -157,20 +170,34 @@ def lose(work: Work, lost: int, loser: int, winner: int) -> int:
 
 
 @jit_inline
-def lowest(work: Work, kept: int) -> float:
-    """The score that an entry must exceed to be among the best."""
-    if kept < len(work.heap):
-        return IMPOSSIBLE
-    return work.entries[work.heap[0]].score
+def lowest(work: Work, kept: int, margin: float) -> float:
+    """The score that an entry must exceed to be kept."""
+    heap, first = work.heap, work.first
+    bar = IMPOSSIBLE
+    if kept == len(heap):
+        bar = work.entries[heap[0]].score
+    if len(first) < len(heap) and kept >= len(first):
+        close = min(work.entries[first[0]].score, work.best[0] - margin)
+        bar = max(bar, close)
+    return bar
 
 
 @jit_inline
-def push(work: Work, kept: int, entry: int) -> int:
-    """Add to the heap of the best, whose root is the worst of them."""
-    heap = work.heap
+def offer(work: Work, kept: int, entry: int) -> int:
+    """Add to the heaps of the best; return the size of the larger one."""
+    if kept == 0 or work.entries[entry].score > work.best[0]:
+        work.best[0] = work.entries[entry].score
+    if len(work.first) < len(work.heap):
+        _push(work, work.first, min(kept, len(work.first)), entry)
+    return _push(work, work.heap, kept, entry)
+
+
+@jit_inline
+def _push(work, heap, kept, entry):
+    """Add to a heap, whose root is the worst of its entries."""
     if kept == len(heap):
         if _worse(work, heap[0], entry):
-            _sink(work, kept, entry)
+            _sink(work, heap, kept, entry)
         return kept
     place = kept
     while place > 0:
@@ -189,7 +216,7 @@ def sort_heap(work: Work, kept: int) -> None:
     for last in range(kept - 1, 0, -1):
         entry = work.heap[last]
         work.heap[last] = work.heap[0]
-        _sink(work, last, entry)
+        _sink(work, work.heap, last, entry)
 
 
 @jit_inline
@@ -200,9 +227,9 @@ def _worse(work, a, b):
 
 
 @jit_inline
-def _sink(work, kept, entry):
+def _sink(work, heap, kept, entry):
     """Put an entry in the place of the root and order the heap."""
-    heap, place = work.heap, 0
+    place = 0
     while True:
         below = 2 * place + 1
         if below >= kept:

@@ -16,7 +16,7 @@ from nar_asr_lobes.decoding.beam.entries import (
     log_add,
     lose,
     lowest,
-    push,
+    offer,
     sort_heap,
     weigh,
 )
@@ -78,9 +78,10 @@ def extend(beam, tokens, scores, trie, models, asked, work, lost, settings):
     gain = settings.token_bonus + settings.hot_boost
     for k in range(len(beam)):
         if entries[k].winner == NONE and entries[k].total > IMPOSSIBLE:
-            kept = push(work, kept, k)
+            kept = offer(work, kept, k)
     for c in range(len(tokens)):
-        first, score, bar = total, scores[c], lowest(work, kept)
+        first, score = total, scores[c]
+        bar = lowest(work, kept, settings.margin)
         for k in range(len(beam)):
             # the language model can only lower a score, the hot words raise
             # it by a token, and the prefixes that follow are less probable:
@@ -110,7 +111,7 @@ def extend(beam, tokens, scores, trie, models, asked, work, lost, settings):
                 entries[total] = work.lost[lost]
             lost = lose(work, lost, total, rival)
         for i in range(first, total):
-            kept = push(work, kept, i)
+            kept = offer(work, kept, i)
     return kept, lost
 
 
@@ -162,11 +163,14 @@ def leave(beam, count, trie):
 
 
 @jit_inline
-def select(beam, kept, trie, work, frame):
-    """Make the entries of the heap the beam, best first."""
+def select(beam, kept, trie, work, frame, settings):
+    """Make the best entries of the heap the beam, best first; count them."""
     sort_heap(work, kept)
+    bar = work.best[0] - settings.margin
     for k in range(kept):
         entry = work.entries[work.heap[k]]
+        if k >= settings.beam_size and entry.score <= bar:
+            return k
         if entry.node == NONE:
             new = entry.parent, entry.token, entry.state, entry.context
             hot = entry.hot, entry.closed, entry.past
@@ -174,6 +178,7 @@ def select(beam, kept, trie, work, frame):
             entry.node = add_node(trie, frame, new + parts)
         trie.nodes[entry.node].slot = k
         beam[k] = entry
+    return kept
 
 
 @jit_inline

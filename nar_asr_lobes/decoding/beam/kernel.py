@@ -82,16 +82,16 @@ def new_buffers(
     The capacity is that of all that grows with the utterances: nodes, merges,
     entries of a frame, hypotheses and their tokens.
     """
-    beam_size = min(settings.beam_size, capacity)
+    widest = min(settings.widest, capacity)
     return Buffers(
         np.empty(settings.max_candidates, np.int32),
         np.empty(settings.max_candidates, np.float64),
         new_columns(size),
-        new_rows(settings.beam_size if settings.use_lm else 0, tables),
+        new_rows(settings.widest if settings.use_lm else 0, tables),
         new_trie(capacity),
-        new_work(capacity, beam_size),
-        np.empty(beam_size, ENTRY),
-        new_result(capacity, beam_size),
+        new_work(capacity, settings.beam_size, widest),
+        np.empty(widest, ENTRY),
+        new_result(capacity, widest),
     )
 
 
@@ -115,7 +115,7 @@ def search(
     log-probabilities).
     """
     tokens, scores, columns, rows, trie, work, beam, result = buffers
-    floor, limit = settings.floor, settings.beam_size
+    floor, limit = settings.floor, settings.widest
     models = tables, hot, closings, rows
     result.used[:], rows.state[:], rows.asked[:] = 0, NONE, NONE
     begin = ends[first - 1] if first > 0 else 0
@@ -148,9 +148,8 @@ def search(
                 now, few, scores, trie, models, asked, work, lost, settings
             )
             leave(beam, count, trie)
-            select(beam, kept, trie, work, frame)
-            count = kept
-            remember(trie, work, lost, frame, limit)
+            count = select(beam, kept, trie, work, frame, settings)
+            remember(trie, work, lost, frame, settings.beam_size)
         if running:
             pass_blank(beam, count, run)
         frames, begin = log_probs[begin : ends[index]], ends[index]

@@ -10,10 +10,15 @@ arXiv:1408.2873). Prefixes are ranked by
     S(g) = log p_ctc(g) + lm_weight * log p_LM(g) + token_bonus * |g|
 
 plus the bonus of hot words, and only at the end by the same plus the language
-model's sentence end. Two prefixes with the same last token, state of the
-language model and state among the hot words have the same future. Recombination
-drops the one whose two weighed probabilities are both lower: it cannot overtake
-the other. The N-best list is refilled with continuations of the dropped ones.
+model's sentence end. The best ``beam_size`` prefixes stay, and up to four times
+as many where their scores are within ``margin`` of the best one's. On flat
+posteriors the right prefix is often outside the best five for some frames; on
+confident ones scores lie far apart, and few more than five stay.
+
+Two prefixes with the same last token, state of the language model and state
+among the hot words have the same future. Recombination drops the one whose two
+weighed probabilities are both lower: it cannot overtake the other. The N-best
+list is refilled with continuations of the dropped ones.
 
 Recombination stays because it finds better sentences: on 200 peaky utterances
 1.56 % errors with it, 1.76 % without. The refill stays because recombination
@@ -57,6 +62,8 @@ from nar_asr_lobes.lm.ngram.tables import NgramTables
 _RUN = 1 << 16
 # Nodes, merges and tokens that the first buffers hold; larger ones follow.
 _CAPACITY = 1 << 16
+# How many times as wide as its size a beam becomes where scores are close.
+_WIDEST = 4
 _SCORE = attrgetter("score")
 
 
@@ -165,9 +172,13 @@ def _search(
     ends = np.cumsum([len(rows) for rows in run])
     longest, first, found = max(map(len, run)), 0, []
     # at first enough in all but odd cases, and at least for one list
-    capacity = max(1024, min(longest * settings.beam_size, _CAPACITY))
+    capacity = max(1024, min(longest * settings.widest, _CAPACITY))
     spare = _spare_buffers(
-        size, settings.max_candidates, settings.beam_size, settings.use_lm
+        size,
+        settings.max_candidates,
+        settings.beam_size,
+        settings.widest,
+        settings.use_lm,
     )
     while first < len(run):
         try:
@@ -221,8 +232,11 @@ def _settings(options: BeamOptions, size: int, hot_words: HotWords) -> Settings:
     floor, sure = options.min_log_prob, options.blank_threshold
     limit = options.max_candidates
     use_lm = options.lm_weight > 0
+    times = _WIDEST if options.margin > 0 else 1
     return Settings(
         beam_size=options.beam_size,
+        widest=options.beam_size * times,
+        margin=float(options.margin),
         max_candidates=size - 1 if limit is None else min(limit, size - 1),
         lm_weight=float(options.lm_weight),
         token_bonus=float(options.token_bonus),

@@ -19,7 +19,7 @@ def merged(*entries):
 
     A state is a pair: of the language model, among the hot words.
     """
-    work = new_work(8, 8)
+    work = new_work(8, 8, 8)
     for i, (token, state, blank, label, offset) in enumerate(entries):
         entry = work.entries[i]
         entry["token"], entry["winner"] = token, NONE

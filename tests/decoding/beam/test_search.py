@@ -21,6 +21,7 @@ EXACT = BeamOptions(
     min_log_prob=None,
     blank_threshold=None,
     recombine=False,
+    margin=0.0,
 )
 
 
@@ -92,9 +93,12 @@ def naive_beam(log_probs, lm, options):
                     add(longer, 1, total + row[token])
         possible = [item for item in found.items() if max(item[1]) > -math.inf]
         ranked = sorted(possible, key=lambda item: -score(*item))
-        beam = dict(ranked[: options.beam_size])
+        bar, size = score(*ranked[0]) - options.margin, options.beam_size
+        near = [item for item in ranked[: 4 * size] if score(*item) > bar]
+        beam = dict(ranked[: max(size, len(near))])
     ends = [(g, score(g, pair, lm.sentence)) for g, pair in beam.items()]
-    return sorted(ends, key=lambda item: -item[1])
+    ends.sort(key=lambda item: -item[1])
+    return ends[: options.beam_size]
 
 
 def true_score(log_probs, lm, options, tokens):
@@ -152,6 +156,7 @@ def test_a_limited_search_equals_the_textbook(lattice, seed):
             min_log_prob=[None, -1.0, -3.0][rng.integers(3)],
             blank_threshold=[None, 0.6][rng.integers(2)],
             recombine=False,
+            margin=float(rng.choice([0.0, 1.0, 3.0, 9.0])),
         )
         log_probs, lm = lattice(15, 6, rng, spread=2.0), BackoffLM(6, case)
         expected = naive_beam(log_probs, lm, options)
@@ -171,20 +176,47 @@ def test_a_long_utterance_equals_the_textbook(lattice):
     assert [h.tokens for h in nbest] == [tokens for tokens, _ in expected]
 
 
+@pytest.mark.parametrize("margin", [0.0, 2.0])
 @pytest.mark.parametrize("beam_size", [1, 5, 70])
-def test_flat_posteriors_equal_the_textbook(lattice, beam_size):
+def test_flat_posteriors_equal_the_textbook(lattice, beam_size, margin):
     """Many tokens are near, so most are refused unseen."""
     rng = np.random.default_rng(beam_size)
     for case in range(4):
         log_probs = lattice(12, 25, rng, spread=0.3)
         lm = BackoffLM(25, case)
         options = replace(EXACT, beam_size=beam_size, lm_weight=0.8)
-        options = replace(options, token_bonus=3.0)
+        options = replace(options, token_bonus=3.0, margin=margin)
         expected = naive_beam(log_probs, lm, options)
         [nbest] = prefix_beam_search([log_probs], options, lm)
         assert [h.tokens for h in nbest] == [tokens for tokens, _ in expected]
         scores = [score for _, score in expected]
         assert [h.score for h in nbest] == pytest.approx(scores, abs=1e-9)
+
+
+def test_an_endless_margin_equals_a_beam_of_four_times_the_size(lattice):
+    rng = np.random.default_rng(17)
+    options = replace(EXACT, beam_size=3, lm_weight=0.6, token_bonus=2.0)
+    for case in range(20):
+        log_probs, lm = lattice(20, 8, rng, spread=1.5), BackoffLM(8, case)
+        wide = replace(options, beam_size=12)
+        [expected] = prefix_beam_search([log_probs], wide, lm)
+        [found] = prefix_beam_search(
+            [log_probs], replace(options, margin=1e6), lm
+        )
+        assert found == expected[:3]
+
+
+def test_a_margin_leaves_fewer_search_errors_on_flat_posteriors(lattice):
+    rng, lm = np.random.default_rng(18), BackoffLM(12, 1, kept=0.3)
+    utterances = [lattice(40, 12, rng, spread=1.0) for _ in range(60)]
+
+    def mean(**changes):
+        options = BeamOptions(lm_weight=0.8, token_bonus=1.5, **changes)
+        nbests = prefix_beam_search(utterances, options, lm)
+        return np.mean([nbest[0].score for nbest in nbests])
+
+    plain, near, wide = mean(margin=0.0), mean(), mean(beam_size=500)
+    assert wide - near < 0.5 * (wide - plain)
 
 
 def test_states_that_tell_histories_apart_leave_nothing_to_merge(lattice):
@@ -205,7 +237,11 @@ def test_merging_equal_futures_finds_better_hypotheses(lattice):
     rng, lm = np.random.default_rng(13), BackoffLM(12, 1, kept=0.15)
     utterances = [lattice(40, 12, rng, spread=1.5) for _ in range(60)]
     plain = BeamOptions(
-        beam_size=4, lm_weight=0.8, token_bonus=1.0, recombine=False
+        beam_size=4,
+        lm_weight=0.8,
+        token_bonus=1.0,
+        recombine=False,
+        margin=0.0,
     )
 
     def best(options):

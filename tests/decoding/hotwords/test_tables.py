@@ -124,7 +124,7 @@ def test_a_limited_search_equals_the_textbook(lattice):
 @pytest.mark.parametrize("limit", [2, 99])
 def test_merging_keeps_what_hot_words_tell_apart(lattice, limit):
     rng, gained, better = np.random.default_rng(5), 0.0, 0
-    options = BeamOptions(beam_size=6, lm_weight=0.6, token_bonus=0.8)
+    options = BeamOptions(6, lm_weight=0.6, token_bonus=0.8, margin=0.0)
     for case in range(60):
         log_probs, lm = lattice(20, 4, rng), BackoffLM(4, case, kept=0.2)
         hot = replace(random_list(rng, LETTERS, 2.0, "ab"), limit=limit)

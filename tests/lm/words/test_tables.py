@@ -230,7 +230,7 @@ def test_a_beam_of_five_keeps_the_beginning_of_the_right_word(
     texts = []
     for lm in (ahead, at_ends):
         [[best, *_]] = prefix_beam_search(
-            [log_probs], BeamOptions(beam_size=5, lm_weight=1.0), lm
+            [log_probs], BeamOptions(lm_weight=1.0, margin=0.0), lm
         )
         texts.append(tokenizer.decode(best.tokens))
     assert texts[0] == "x cy"
