@@ -49,8 +49,9 @@ class WaveAugment:
     snr_db : (float, float)
         Range of the signal-to-noise ratio, drawn evenly.
     start, full : float
-        Shares of the run's steps: there is no noise before ``start``, then
-        its probability grows evenly, up to ``noise_prob`` at ``full``.
+        Shares of the run's steps: before ``start`` speed and noise stay as
+        they are, then the probability of a change grows evenly, up to its
+        whole at ``full``.
 
     Example
     -------
@@ -91,9 +92,11 @@ class WaveAugment:
 
         ``progress`` is the share of the run's steps already made.
         """
-        rng = generator(seed, Stream.WAVE_AUGMENT)
-        wav = _change_speed(wav, float(rng.choice(self.speeds)))
         strength = ramp(progress, self.start, self.full)
+        rng = generator(seed, Stream.WAVE_AUGMENT)
+        speed = float(rng.choice(self.speeds))
+        if strength == 1 or rng.random() < strength:
+            wav = _change_speed(wav, speed)
         if rng.random() < strength * self.noise_prob:
             wav = _add_noise(wav, rng.uniform(*self.snr_db), rng)
         return wav

@@ -118,6 +118,14 @@ def test_wrong_options_are_told(values, message):
 
 
 @pytest.mark.parametrize("progress, noisy", [(0.0, 0), (0.5, 0.5), (1.0, 1.0)])
+def test_speed_changes_come_with_the_run(progress, noisy):
+    augment = WaveAugment(speeds=[1.25], noise_prob=0.0, start=0.25, full=0.75)
+    wav = np.ones(400, dtype=np.float32)
+    changed = [len(augment(wav, seed, progress)) < 400 for seed in range(400)]
+    assert np.mean(changed) == pytest.approx(noisy, abs=0.1)
+
+
+@pytest.mark.parametrize("progress, noisy", [(0.0, 0), (0.5, 0.5), (1.0, 1.0)])
 def test_noise_comes_with_the_run(progress, noisy):
     augment = WaveAugment(speeds=[1.0], noise_prob=1.0, start=0.25, full=0.75)
     wav = np.sin(np.arange(400, dtype=np.float32))
