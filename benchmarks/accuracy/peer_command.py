@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import torch
-from peer_data import SETS, load_split, make_tokenizer
+from peer_data import SETS, list_split, load_split, make_tokenizer
 from peer_training import (
     Budget,
     Training,
@@ -19,7 +19,22 @@ from peer_training import (
 )
 from speechbrain_model import SpeechBrainModel
 
+from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
+from nar_asr_lobes.lm.ngram.training import train_ngram
 from nar_asr_lobes.storage import write_text
+
+# Ours is that of recipes/LowResource; KenLM reads none above 6.
+LM_ORDER = {"ours": 8, "joint": 6}
+
+
+def train_lm(
+    data_folder: str, name: str, tokenizer: Tokenizer, path: Path, order: int
+) -> Path:
+    """Train the n-gram of pieces on the texts of train, if it is not there."""
+    if not path.exists():
+        rows = list_split(data_folder, name, "train")
+        train_ngram([row.text or "" for row in rows], tokenizer, order, path)
+    return path
 
 
 def parse(description: str | None) -> argparse.Namespace:
@@ -45,7 +60,9 @@ def main(name: str, description: str | None, decoder_layers: int) -> None:
     )
     logging.getLogger("speechbrain").setLevel(logging.WARNING)
     torch.set_num_threads(1)
-    budget = Budget(**{f.name: getattr(options, f.name) for f in fields(Budget)})
+    budget = Budget(
+        **{f.name: getattr(options, f.name) for f in fields(Budget)}
+    )
     folder, source = options.output_folder, (options.data_folder, options.set)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = make_tokenizer(*source)
@@ -77,4 +94,5 @@ def main(name: str, description: str | None, decoder_layers: int) -> None:
         used = time.process_time() - start
         results[f"{name}_speed"] = sum(split.seconds) / used
         save_posteriors(folder / name, rows, split, tokenizer)
+    train_lm(*source, tokenizer, folder / "lm.arpa", LM_ORDER["ours"])
     write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")

@@ -1,13 +1,12 @@
 """Data sets of the head-to-head: the same lists and texts for every system.
 
-    recipes/LowResource -> utterances, normalised -> int16 audio in memory
-    texts of train -> character tokenizer
+recipes/LowResource -> utterances, normalised -> int16 audio in memory
+texts of train -> character tokenizer
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -83,5 +82,3 @@ def load_split(
         [row.speaker or "" for row in rows],
         [np.round(w.clip(-1, 1) * 32767).astype(np.int16) for w in wavs],
     )
-
-

@@ -238,9 +238,7 @@ class Training:
 
 
 @torch.no_grad()
-def log_posteriors(
-    model: SpeechBrainModel, split: Split
-) -> list[torch.Tensor]:
+def log_posteriors(model: SpeechBrainModel, split: Split) -> list[torch.Tensor]:
     """Give float32 [T, V] of each utterance, which no other one touches."""
     model.eval()
     found = []

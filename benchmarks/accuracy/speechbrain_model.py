@@ -92,9 +92,7 @@ class SpeechBrainModel(torch.nn.Module):
                 frames = drop(frames)
         return self.cnn(frames)
 
-    def encode(
-        self, wavs: torch.Tensor, lengths: torch.Tensor
-    ) -> torch.Tensor:
+    def encode(self, wavs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Encode wavs [B, S] without augmentation as [B, T, D]."""
         frames = self.front_end(wavs, lengths, augment=False)
         return self.transformer.encode(frames, lengths)
