@@ -33,7 +33,7 @@ from nar_asr_lobes.decoding.saved_posteriors import (
 from nar_asr_lobes.decoding.tuning import tune_beam
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.metrics import score
-from nar_asr_lobes.lm.ngram.lookup import NgramLM
+from nar_asr_lobes.lm.models import LmFiles
 from nar_asr_lobes.storage import write_text
 
 GREEDY, BEAM, JOINT = "greedy", "beam5_lm", "beam10_lm"
@@ -127,7 +127,7 @@ def search_with_lm(
     folder: Path, tokenizer: Tokenizer, saved: SavedPosteriors
 ) -> list[str]:
     """Search with a beam of 5 and the folder's n-gram, tuned on dev."""
-    lm = NgramLM.load(folder / "lm.ngram", tokenizer)
+    lm = LmFiles(str(folder / "lm.ngram")).load(tokenizer).ngram
     dev = read_posteriors(folder / f"dev{SUFFIX}", tokenizer)
     tuned = tune_beam(
         dev.log_probs, dev.references, tokenizer, lm, BeamOptions()
@@ -163,7 +163,7 @@ def compare(ours: System, peers: list[System]) -> list[dict]:
                 f"{peer.folder}: has other utterances than {ours.folder}; "
                 "give results of the same data set and split"
             )
-    rows = []
+    rows, speeds = [], read_speeds([ours, *peers])
     for system in (ours, *peers):
         for mode in system.modes:
             found = system.errors(mode, ids)
@@ -173,7 +173,7 @@ def compare(ours: System, peers: list[System]) -> list[dict]:
                 "core_minutes": system.core_minutes,
                 "wer": 100 * found[:, 0].sum() / found[:, 1].sum(),
                 "cer": 100 * found[:, 2].sum() / found[:, 3].sum(),
-                "audio_s_per_core_s": speed(system, mode),
+                "audio_s_per_core_s": speeds.get((system.name, mode)),
             }
             if system is not ours:
                 same = GREEDY if mode == GREEDY else BEAM
@@ -185,13 +185,17 @@ def compare(ours: System, peers: list[System]) -> list[dict]:
     return rows
 
 
-def speed(system: System, mode: str) -> float | None:
-    """Read the measured speed of a mode, where joint_decode.py measured it."""
-    path = system.folder / "speed.json"
-    if not path.exists() or mode == GREEDY:
-        return None
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return found.get(f"joint_{mode}")
+def read_speeds(systems: list[System]) -> dict[tuple[str, str], float]:
+    """Read what joint_decode.py measured: system, mode -> audio s a core-s."""
+    found = {}
+    for system in systems:
+        path = system.folder / "speed.json"
+        if path.exists():
+            speeds = json.loads(path.read_text(encoding="utf-8"))
+            found[system.name, JOINT] = speeds[f"joint_{JOINT}"]
+            if f"ours_{BEAM}" in speeds:
+                found[systems[0].name, BEAM] = speeds[f"ours_{BEAM}"]
+    return found
 
 
 def format_rows(rows: list[dict]) -> str:

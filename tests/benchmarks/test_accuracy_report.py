@@ -71,7 +71,9 @@ def test_the_table_compares_the_same_modes(tmp_path):
     )
     worse = dict(TEXTS, u3="ab")
     folder = write_system(tmp_path / "peer", worse)
-    (folder / "speed.json").write_text('{"joint_beam10_lm": 2.5}')
+    (folder / "speed.json").write_text(
+        '{"joint_beam10_lm": 2.5, "ours_beam5_lm": 90}'
+    )
     (folder / "dev.hypotheses.jsonl").write_text(
         "".join(
             json.dumps({"id": name, "text": text}) + "\n"
@@ -81,6 +83,7 @@ def test_the_table_compares_the_same_modes(tmp_path):
     rows = report.compare(ours, [report.load_system("peer", folder, "dev")])
     by_name = {(row["system"], row["mode"]): row for row in rows}
     assert by_name["ours", "greedy"]["wer"] == 0
+    assert by_name["ours", "beam5_lm"]["audio_s_per_core_s"] == 90
     row = by_name["peer", "beam10_lm"]
     assert row["wer"] == pytest.approx(20)  # one word of five
     assert row["audio_s_per_core_s"] == 2.5
