@@ -32,6 +32,7 @@ from speechbrain_model import BLANK, SpeechBrainModel
 
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer, load_tokenizer
 from nar_asr_lobes.decoding.recognizer import Recognizer
+from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.metrics import score
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.lm.corpus import lm_words
@@ -193,8 +194,11 @@ def load_model(
     folder: Path, tokenizer: Tokenizer, decoder_layers: int
 ) -> SpeechBrainModel:
     """Load the weights that a training chose."""
+    path = folder / "model.pt"
+    if not path.exists():
+        raise UserError(f"{path}: is not there; let its training end first")
     model = SpeechBrainModel(tokenizer.size, decoder_layers)
-    model.load_state_dict(torch.load(folder / "model.pt", weights_only=True))
+    model.load_state_dict(torch.load(path, weights_only=True))
     return model.eval()
 
 
@@ -244,4 +248,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None

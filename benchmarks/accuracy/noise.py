@@ -31,6 +31,7 @@ from nar_asr_lobes.decoding.encoded import posteriors
 from nar_asr_lobes.decoding.greedy import greedy_paths
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
 from nar_asr_lobes.decoding.tuning import tune_beam
+from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.metrics import score
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.lm.models import LanguageModel
@@ -224,4 +225,7 @@ def _systems(
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None

@@ -11,5 +11,10 @@ from __future__ import annotations
 
 from peer_command import main
 
+from nar_asr_lobes.errors import UserError
+
 if __name__ == "__main__":
-    main("speechbrain_ctc", __doc__, decoder_layers=0)
+    try:
+        main("speechbrain_ctc", __doc__, decoder_layers=0)
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None

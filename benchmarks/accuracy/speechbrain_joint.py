@@ -12,5 +12,10 @@ from __future__ import annotations
 
 from peer_command import main
 
+from nar_asr_lobes.errors import UserError
+
 if __name__ == "__main__":
-    main("speechbrain_joint", __doc__, decoder_layers=4)
+    try:
+        main("speechbrain_joint", __doc__, decoder_layers=4)
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None

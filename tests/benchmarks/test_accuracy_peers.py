@@ -9,6 +9,7 @@ import torch
 
 from nar_asr_lobes.dataio.text.tokenizer import load_tokenizer
 from nar_asr_lobes.decoding.saved_posteriors import SUFFIX, read_posteriors
+from nar_asr_lobes.errors import UserError
 from tests.benchmarks.accuracy_peers import (
     joint_decode,
     peer_command,
@@ -108,6 +109,12 @@ def test_posteriors_are_those_of_the_split(data, trained, split):
         assert torch.allclose(row.exp().sum(-1), torch.ones(len(row)))
         seconds = len(row) * saved.frame_seconds
         assert abs(seconds - utterance.duration) < 0.08
+
+
+def test_a_training_that_has_not_ended_is_not_decoded(trained, tmp_path):
+    tokenizer = load_tokenizer(trained["joint"] / "tokenizer.json")
+    with pytest.raises(UserError, match="let its training end first"):
+        joint_decode.load_model(tmp_path, tokenizer, 4)
 
 
 def test_the_ctc_loss_is_that_of_torch():
