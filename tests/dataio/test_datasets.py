@@ -80,14 +80,14 @@ def test_moving_a_batch_moves_all_its_tensors():
 
 
 def test_the_augmentation_gets_the_sample_and_its_seed(tone_clips):
-    def augment(wav, seed):
-        return wav[: 16000 + seed]
+    def augment(wav, seed, progress):
+        return wav[: 16000 + seed + round(100 * progress)]
 
     dataset = SpeechDataset(tone_clips, augment=augment)
-    batch = dataset.batch([Sample(1, 500), Sample(2, 700)])
-    assert batch.samples.tolist() == [16500, 16700]
+    batch = dataset.batch([Sample(1, 500, 0.5), Sample(2, 700)])
+    assert batch.samples.tolist() == [16550, 16800]
     plain = SpeechDataset(tone_clips).batch([Sample(1, 0), Sample(2, 0)])
-    assert torch.equal(batch.wavs[1], plain.wavs[1, :16700])
+    assert torch.equal(batch.wavs[1], plain.wavs[1, :16800])
 
 
 def test_the_cache_reads_once_and_changes_nothing_to_speak_of(

@@ -50,7 +50,7 @@ def test_all_groups_are_clipped_together(kind, tmp_path, tone_clips):
     )
     before, after = free.fit_batch(batch), clipped.fit_batch(batch)
     groups = free.optimizer.norms()
-    assert len(groups) == 4 and max(groups) > 2 * min(groups) > 0
+    assert len(groups) > 4 and max(groups) > 2 * min(groups) > 0
     norm = torch.tensor(groups).norm().item()
     assert before["grad_norm"] == after["grad_norm"]
     assert before["grad_norm"] == pytest.approx(norm, rel=1e-5)
