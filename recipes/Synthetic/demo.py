@@ -1,7 +1,7 @@
 """The whole path on a corpus made here: ``make demo``.
 
 Speaks the corpus, pre-trains, fine-tunes, trains and tunes the language model,
-evaluates the five modes, writes ``results/demo/summary.json`` and transcribes
+evaluates the decoding modes, writes ``results/demo/summary.json`` and transcribes
 one audio file with the bundle.
 """
 

@@ -163,7 +163,7 @@ def test_a_neural_model_reaches_the_rescoring(recognizer, batch, neural):
 @torch.inference_mode()
 def test_hot_words_reach_the_beams_and_stay_in_the_ranking(recognizer, batch):
     plain, rows = recognizer.search(batch[2]), posteriors(batch[2])
-    hot = HotWords.build(["ab", "c", "fg"], recognizer.tokenizer, 3.0)
+    hot = HotWords.build(["ab", "cd", "fg"], recognizer.tokenizer, 5.0)
     recognizer.hot_words = hot
     joint = replace(OPTIONS, nar_beam5_lm=RescoreOptions(include_nar=True))
     recognizer.options = joint
