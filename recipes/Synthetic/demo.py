@@ -1,8 +1,8 @@
 """The whole path on a corpus made here: ``make demo``.
 
 Speaks the corpus, pre-trains, fine-tunes, trains and tunes the language model,
-evaluates the decoding modes, writes ``results/demo/summary.json`` and transcribes
-one audio file with the bundle.
+evaluates the decoding modes, writes ``results/demo/summary.json`` and
+transcribes one audio file with the bundle.
 """
 
 from __future__ import annotations
