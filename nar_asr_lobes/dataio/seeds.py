@@ -23,7 +23,6 @@ class Stream(IntEnum):
     BATCH_ORDER = 6
     SAMPLE_SEED = 7
     DISTRACTORS = 8
-    SECOND_VIEW = 9
 
 
 def generator(seed: int, stream: Stream, *index: int) -> np.random.Generator:

@@ -29,11 +29,6 @@ from nar_asr_lobes.objectives.base import (
     check_spec_augment,
     draw_spec_augment,
 )
-from nar_asr_lobes.objectives.consistency import (
-    add_second_seeds,
-    consistency_sum,
-    twice,
-)
 from nar_asr_lobes.objectives.ctc import (
     CtcTargets,
     ctc_feasible,
@@ -58,13 +53,12 @@ def _cmlm_loss_sum(
 class _RecognitionInputs(ModelInputs):
     """Masked tokens, and the targets of the final and intermediate CTC.
 
-    The scales of further losses grow from 0 to 1 in training.
+    The scale of MMI grows from 0 to 1 in training.
     """
 
     ctc_targets: CtcTargets
     inter_ctc_targets: CtcTargets
     mmi_scale: float = 0.0
-    consistency_scale: float = 0.0
 
 
 class RecognitionObjective:
@@ -97,10 +91,6 @@ class RecognitionObjective:
         times the time of the one before.
     mmi_start : float
         Fraction of the steps with CTC alone.
-    consistency_weight : float
-        Weight, relative to that of the final CTC, of the consistency between
-        two views of each utterance, which make a step twice as long; see
-        ``consistency``. 0 for one view; CR-CTC has 0.2.
     texts : iterable of str
         Transcripts to estimate that n-gram from.
 
@@ -126,7 +116,6 @@ class RecognitionObjective:
         mmi_weight: float = 0.0,
         mmi_order: int = 3,
         mmi_start: float = 0.2,
-        consistency_weight: float = 0.0,
         texts: Iterable[str] = (),
     ):
         require_number("decoder_weight", decoder_weight, 0.0, 1.0)
@@ -135,7 +124,6 @@ class RecognitionObjective:
         require_number("mmi_weight", mmi_weight, 0.0, 1.0)
         require_count("mmi_order", mmi_order, 1, 6)
         require_number("mmi_start", mmi_start, 0.0, 1.0)
-        require_number("consistency_weight", consistency_weight, 0.0)
         check_spec_augment(spec_augment)
         self.tokenizer = tokenizer
         self.smoothing = smoothing
@@ -153,9 +141,6 @@ class RecognitionObjective:
         if mmi_weight:
             self.weights["denominator"] = self.weights["ctc"] * mmi_weight
             self.denominator = Denominator.train(texts, tokenizer, mmi_order)
-        if consistency_weight:
-            weight = self.weights["ctc"] * consistency_weight
-            self.weights["consistency"] = weight
 
     def build_model(self, config: ModelConfig) -> NarAsr:
         """Build a recogniser whose output size is the tokenizer's.
@@ -205,18 +190,13 @@ class RecognitionObjective:
             counts["cmlm"] = counts["accuracy"] = float(mask.sum())
         if self.denominator is not None:
             counts["denominator"] = counts["ctc"]
-        views = batch
-        if "consistency" in self.weights:
-            counts["consistency"] = counts["ctc"]
-            views = add_second_seeds(batch)
         return _RecognitionInputs(
             batch,
             mask,
             counts,
-            draw_spec_augment(self.spec_augment, views, model, progress),
+            draw_spec_augment(self.spec_augment, batch, model, progress),
             ctc_targets=targets,
             inter_ctc_targets=inter_targets,
-            consistency_scale=min(1.0, progress / _RAMP),
             mmi_scale=min(1.0, max(0.0, progress - self.mmi_start) / _RAMP),
         )
 
@@ -262,17 +242,6 @@ class RecognitionObjective:
         self, model: Callable, inputs: _RecognitionInputs, training: bool
     ) -> dict[str, torch.Tensor]:
         """Sum the losses over tokens; in validation, also the errors."""
-        if not training or "consistency" not in self.weights:
-            return self._losses_of_views(model, inputs, training)[1]
-        encoded, sums = self._losses_of_views(model, twice(inputs), training)
-        sums = {name: value / 2 for name, value in sums.items()}
-        scale = inputs.consistency_scale
-        sums["consistency"] = scale * consistency_sum(encoded)
-        return sums
-
-    def _losses_of_views(
-        self, model: Callable, inputs: _RecognitionInputs, training: bool
-    ) -> tuple[EncoderOutput, dict[str, torch.Tensor]]:
         batch, mask = inputs.batch, inputs.mask
         encoded, log_probs = model(
             batch.wavs,
@@ -305,7 +274,7 @@ class RecognitionObjective:
             errors = self._errors(encoded, batch)
             sums["wer"] = torch.tensor(errors.word_errors)
             sums["cer"] = torch.tensor(errors.character_errors)
-        return encoded, sums
+        return sums
 
     def _denominator_sum(
         self, encoded: EncoderOutput, inputs: _RecognitionInputs

@@ -1,4 +1,4 @@
-"""Runs with MMI and with consistency, from the YAML to the bundle."""
+"""Runs with MMI, from the YAML to the bundle."""
 
 import re
 
@@ -13,11 +13,9 @@ def folder(tmp_path_factory, tmp_path):
     return copy_of(finished_runs(tmp_path_factory.getbasetemp()), tmp_path)
 
 
-def test_a_run_trains_on_them_and_goes_on(folder):
+def test_a_run_trains_on_it_and_goes_on(folder):
     """The denominator is of the transcripts of train."""
-    options = "--objective={mmi_weight: 0.9, mmi_start: 0.0, mmi_order: 3, " + (
-        "consistency_weight: 0.2}"
-    )
+    options = "--objective={mmi_weight: 0.9, mmi_start: 0.0, mmi_order: 3}"
     outcome = run_tiny(folder, "finetune", options, "--lm=null")
     assert outcome.code == 0
     log = (folder / "out" / "log.txt").read_text()
@@ -30,7 +28,6 @@ def test_a_run_trains_on_them_and_goes_on(folder):
     [
         ("mmi_weight: 2", "objective: mmi_weight is 2"),
         ("mmi_weight: 0.5, mmi_order: 7", "mmi_order is 7; it must be at most"),
-        ("consistency_weight: -1", "objective: consistency_weight is -1"),
     ],
 )
 def test_a_mistake_is_told(folder, option, message):
