@@ -209,8 +209,8 @@ class GaborStem(nn.Module):
             positions = wavs.unfold(1, kernel, stride)  # [B, P, kernel]
             pairs = weight @ positions.reshape(-1, kernel).mT
             return pairs.unflatten(1, positions.shape[:2]).transpose(0, 1)
-        # A stride of samples as channels makes it a convolution of stride 1 over
-        # an image of one row: half the time of that product on a CPU.
+        # A stride of samples as channels makes it a convolution of stride 1
+        # over an image of one row: half the time of that product on a CPU.
         blocks = wavs[:, : wavs.shape[1] // stride * stride]
         blocks = blocks.unflatten(1, (-1, stride)).mT.unsqueeze(2)
         weight = weight.unflatten(1, (-1, stride)).mT.unsqueeze(2)

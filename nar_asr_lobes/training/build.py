@@ -25,6 +25,7 @@ from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import MAY_CHANGE, CheckpointFolder
 from nar_asr_lobes.training.config import LmRunConfig, OptimConfig, RunConfig
 from nar_asr_lobes.training.data import read_split, run_lexicon
+from nar_asr_lobes.training.device import has_fast_bf16
 from nar_asr_lobes.training.init_from import (
     freeze_parts,
     load_pretrained,
@@ -179,13 +180,8 @@ def _resolve_precision(precision: str) -> str:
     """Turn ``auto`` into the precision that is fastest on this machine."""
     if precision != "auto":
         return precision
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    native = (
-        torch.cpu._is_avx512_bf16_supported()
-        or torch.cpu._is_amx_tile_supported()
-    )
-    return "bf16" if native else "fp32"
+    name = "cuda" if torch.cuda.is_available() else "cpu"
+    return "bf16" if has_fast_bf16(torch.device(name)) else "fp32"
 
 
 def warn_of_space(config: RunConfig | LmRunConfig, model: nn.Module) -> None:

@@ -20,6 +20,16 @@ _END = object()
 Item, Made = TypeVar("Item"), TypeVar("Made")
 
 
+def has_fast_bf16(device: torch.device) -> bool:
+    """Tell whether a device has instructions for bfloat16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and (
+        torch.cpu._is_avx512_bf16_supported()
+        or torch.cpu._is_amx_tile_supported()
+    )
+
+
 def move(value: Any, device: torch.device | str) -> Any:
     """Copy the tensors of a dataclass, and of those inside it, to a device."""
     if isinstance(value, torch.Tensor):
