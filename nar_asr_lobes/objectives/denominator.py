@@ -7,8 +7,8 @@ For an utterance x it is the log of
 with an n-gram's P(w) and CTC's P(w | x): the sum over all CTC paths of all
 sequences. Then log P(w) P(w | x) / Z(x) of the reference w is the criterion of
 maximum mutual information, as in CTC-CRF (Xiang and Ou,
-https://arxiv.org/abs/1811.12254). It is worth (1 - m) CTC + m MMI to add
-m log Z(x) to the CTC loss: P(w) has no gradient.
+https://arxiv.org/abs/1811.12254). The CTC loss plus m log Z(x) has the gradient
+of (1 - m) CTC + m MMI, since P(w) has none.
 
 A node of the graph is an n-gram state and the last label, blank or the token
 that led there. N: nodes, S: states. Nodes 0 to S - 1 are those of the blank.
