@@ -198,25 +198,15 @@ class GaborStem(nn.Module):
 
     def _energies(self, wavs: torch.Tensor) -> torch.Tensor:
         """Sum the squares of each filter pair's outputs, [B, filters, P]."""
-        real, imaginary = self._filter(wavs).chunk(2, dim=1)
-        return real.square() + imaginary.square()
-
-    def _filter(self, wavs: torch.Tensor) -> torch.Tensor:
-        """Apply the filters to wavs [B, S]; shape [B, 2 filters, P]."""
+        # A matrix product instead of self.gabor(wavs.unsqueeze(1)) takes three
+        # quarters of its time on a CPU, forward and backward.
         (kernel,), (stride,) = self.gabor.kernel_size, self.gabor.stride
+        positions = wavs.unfold(1, kernel, stride)  # [B, P, kernel]
         weight = self.gabor.weight.squeeze(1)
-        if wavs.device.type != "cpu":  # cuDNN's convolutions round to 10 bits
-            positions = wavs.unfold(1, kernel, stride)  # [B, P, kernel]
-            pairs = weight @ positions.reshape(-1, kernel).mT
-            return pairs.unflatten(1, positions.shape[:2]).transpose(0, 1)
-        # A stride of samples as channels makes it a convolution of stride 1
-        # over an image of one row: half the time of that product on a CPU.
-        blocks = wavs[:, : wavs.shape[1] // stride * stride]
-        blocks = blocks.unflatten(1, (-1, stride)).mT.unsqueeze(2)
-        weight = weight.unflatten(1, (-1, stride)).mT.unsqueeze(2)
-        return F.conv2d(blocks, weight).squeeze(
-            2
-        )  # one row: oneDNN's fast path
+        pairs = weight @ positions.reshape(-1, kernel).mT  # [2 filters, B P]
+        real, imaginary = pairs.chunk(2)
+        energies = real.square() + imaginary.square()
+        return energies.unflatten(1, positions.shape[:2]).transpose(0, 1)
 
     def freeze_filters(self) -> None:
         """Freeze the layers that read the waveform."""

@@ -105,6 +105,7 @@ def test_the_estimate_is_what_checkpoints_take(kind, tmp_path, tone_clips):
 
 
 def test_too_little_space_is_told(tmp_path, tone_clips, monkeypatch, caplog):
+    caplog.set_level("WARNING")  # whatever another test has set
     brain = tiny_brain("pretrain", tmp_path / "checkpoints", 1)
     config = RunConfig("pretrain", "data", str(tmp_path), logging=LogConfig())
     need = build._space_needed(config, brain.model)
