@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch.optim import AdamW, Optimizer
 
+from nar_asr_lobes.schema import require_number
 from nar_asr_lobes.training.device import has_fast_bf16
 
 _COEFFICIENTS = 3.4445, -4.7750, 2.0315
@@ -58,6 +59,8 @@ class MuonAdamW(Optimizer):
         weight_decay: float = 0.01,
         momentum: float = 0.95,
     ):
+        require_number("momentum", momentum, 0, below=1)
+        require_number("weight_decay", weight_decay, 0)
         groups = [{"hidden": False, **group} for group in params]
         both = {"lr": lr, "weight_decay": weight_decay}
         self.adamw = AdamW(groups, betas=betas, fused=True, **both)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.model import ModelConfig, build_model
 from nar_asr_lobes.training import muon
 from nar_asr_lobes.training.muon import MuonAdamW, orthogonalize
@@ -138,3 +139,17 @@ def test_one_kind_of_parameter_is_enough(hidden):
     optimizer.step()
     assert len(optimizer.state_dict()["state"]) == 1
     assert (weight.diagonal() < 1).all()
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"momentum": "x"}, "momentum is 'x'; it must be a"),
+        ({"momentum": 1.0}, "momentum is 1.0; it must be a"),
+        ({"weight_decay": -1}, "weight_decay is -1; it must be a"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings, message):
+    groups = [{"params": [nn.Parameter(torch.ones(4, 4))], "hidden": True}]
+    with pytest.raises(UserError, match=message):
+        MuonAdamW(groups, **settings)
