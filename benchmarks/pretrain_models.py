@@ -90,7 +90,7 @@ class Ours(Model):
         from nar_asr_lobes.training.brain import NarBrain
         from nar_asr_lobes.training.checkpoint import CheckpointFolder
         from nar_asr_lobes.training.config import OptimConfig
-        from nar_asr_lobes.training.scheduler import WarmupCosine
+        from nar_asr_lobes.training.optim.scheduler import WarmupCosine
 
         super().__init__(setting)
         config = ModelConfig(

@@ -37,11 +37,11 @@ from nar_asr_lobes.training.checkpoint import (
 )
 from nar_asr_lobes.training.config import LogConfig, OptimConfig
 from nar_asr_lobes.training.device import compile_layers, move, prefetch
-from nar_asr_lobes.training.progress import Progress, TrainLog
-from nar_asr_lobes.training.scheduler import (
+from nar_asr_lobes.training.optim.scheduler import (
     EncoderFreeze,
     parameter_groups,
 )
+from nar_asr_lobes.training.progress import Progress, TrainLog
 from nar_asr_lobes.training.signals import Interrupted, deferred, pending
 
 logger = logging.getLogger(__name__)

@@ -33,7 +33,7 @@ from nar_asr_lobes.storage import (
     sha256,
     write_text,
 )
-from nar_asr_lobes.training.scheduler import load_optimizer
+from nar_asr_lobes.training.optim.scheduler import load_optimizer
 
 logger = logging.getLogger(__name__)
 _META = "checkpoint.json"

@@ -36,7 +36,7 @@ from nar_asr_lobes.training.evaluation import (
     noted,
 )
 from nar_asr_lobes.training.init_from import describe_start
-from nar_asr_lobes.training.language_models import (
+from nar_asr_lobes.training.lm.language_models import (
     check_language_models,
     describe,
     make_language_models,

@@ -29,7 +29,7 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.objectives.diagnostics import Totals, warn_of_collapse
 from nar_asr_lobes.storage import cannot_write
 from nar_asr_lobes.training.config import LogConfig
-from nar_asr_lobes.training.scheduler import WarmupCosine
+from nar_asr_lobes.training.optim.scheduler import WarmupCosine
 
 logger = logging.getLogger(__name__)
 

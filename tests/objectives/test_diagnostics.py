@@ -12,7 +12,7 @@ from nar_asr_lobes.objectives.diagnostics import (
     spread_sums,
 )
 from nar_asr_lobes.objectives.wav2vec2 import Wav2Vec2Objective
-from nar_asr_lobes.training.scheduler import WarmupCosine
+from nar_asr_lobes.training.optim.scheduler import WarmupCosine
 from tests.training.runs import (
     Recorder,
     make_batch,

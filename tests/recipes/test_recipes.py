@@ -20,7 +20,7 @@ from nar_asr_lobes.pretrained.encoder import import_encoder
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import BUNDLE_TASKS
 from nar_asr_lobes.training.hparams import _read_yaml, load_run
-from nar_asr_lobes.training.scheduler import WarmupCosine
+from nar_asr_lobes.training.optim.scheduler import WarmupCosine
 from tests.checkpoint_files import make_file
 from tests.recipes.librispeech_tree import (
     make_arabic_commands,

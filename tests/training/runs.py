@@ -17,7 +17,7 @@ from nar_asr_lobes.objectives.wav2vec2 import Wav2Vec2Objective
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import LogConfig, OptimConfig
-from nar_asr_lobes.training.scheduler import WarmupCosine
+from nar_asr_lobes.training.optim.scheduler import WarmupCosine
 from tests.tones import TONE_TEXTS
 
 KINDS = ("pretrain", "finetune")

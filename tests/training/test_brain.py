@@ -8,7 +8,7 @@ from speechbrain import Stage
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.init_from import reinit_parts
-from nar_asr_lobes.training.scheduler import WarmupCosine, is_pretrained
+from nar_asr_lobes.training.optim.scheduler import WarmupCosine, is_pretrained
 from tests.training.runs import (
     ALL_KINDS,
     KINDS,

@@ -10,7 +10,7 @@ from nar_asr_lobes.training.build import (
     make_brain,
 )
 from nar_asr_lobes.training.config import LogConfig, OptimConfig, RunConfig
-from nar_asr_lobes.training.scheduler import WarmupCosine
+from nar_asr_lobes.training.optim.scheduler import WarmupCosine
 from tests.training.runs import TOKENIZER, make_loader, make_objective, weights
 from tests.training.runs import make_brain as tiny_brain
 

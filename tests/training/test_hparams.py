@@ -125,7 +125,7 @@ texts: [a.txt]
 output_folder: out
 optim:
    optimizer: !name:torch.optim.AdamW
-   scheduler: !name:nar_asr_lobes.training.scheduler.WarmupCosine
+   scheduler: !name:nar_asr_lobes.training.optim.scheduler.WarmupCosine
       peak_lr: !ref <peak_lr>
 peak_lr: 1e-3
 """
@@ -231,7 +231,7 @@ model: !include:model.yaml
 optim:
    optimizer: !name:torch.optim.AdamW
       weight_decay: 0.01
-   scheduler: !name:nar_asr_lobes.training.scheduler.WarmupCosine
+   scheduler: !name:nar_asr_lobes.training.optim.scheduler.WarmupCosine
       peak_lr: !ref <peak_lr>
 objective: !new:nar_asr_lobes.objectives.best_rq.BestRqObjective
    mask_prob: 0.5
@@ -340,7 +340,7 @@ def based(tmp_path):
     (folder / "parts").mkdir()
     (folder / "parts" / "model.yaml").write_text(MODEL)
     (folder / "parts" / "schedule.yaml").write_text(
-        "!name:nar_asr_lobes.training.scheduler.WarmupCosine\n"
+        "!name:nar_asr_lobes.training.optim.scheduler.WarmupCosine\n"
         "peak_lr: !ref <peak_lr>\n"
     )
     (folder / "mine" / "a.yaml").write_text(
@@ -374,7 +374,7 @@ def test_a_reference_in_a_fragment_is_to_a_key_of_the_run(based):
     assert peak() == 5e-4
     assert peak("peak_lr: 3e-4") == 3e-4
     assert peak("optim: {scheduler: {peak_lr: 2e-4}}") == 2e-4
-    tag = "!name:nar_asr_lobes.training.scheduler.WarmupCosine"
+    tag = "!name:nar_asr_lobes.training.optim.scheduler.WarmupCosine"
     given = f"optim: {{scheduler: {tag} {{peak_lr: 1e-4}}}}"
     assert peak(given) == 1e-4
 

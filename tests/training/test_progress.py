@@ -7,6 +7,7 @@ import re
 import pytest
 
 from nar_asr_lobes.training.config import LogConfig
+from nar_asr_lobes.training.optim.scheduler import WarmupCosine
 from nar_asr_lobes.training.progress import (
     Progress,
     Timer,
@@ -14,7 +15,6 @@ from nar_asr_lobes.training.progress import (
     _describe_step,
     make_logger,
 )
-from nar_asr_lobes.training.scheduler import WarmupCosine
 from tests.training.tiny_recipe import (
     make_corpus,
     run_tiny,

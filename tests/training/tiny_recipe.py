@@ -45,7 +45,7 @@ model:
 optim:
    optimizer: !name:torch.optim.AdamW
       betas: [0.9, 0.98]
-   scheduler: !name:nar_asr_lobes.training.scheduler.WarmupCosine
+   scheduler: !name:nar_asr_lobes.training.optim.scheduler.WarmupCosine
       peak_lr: !ref <peak_lr>
 logging:
    tensorboard: False

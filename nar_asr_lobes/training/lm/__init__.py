@@ -1,1 +1,1 @@
-"""Training of a neural language model."""
+"""Training of a neural language model; the language models of a fine-tuning."""

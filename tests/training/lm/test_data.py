@@ -14,7 +14,7 @@ from nar_asr_lobes.training.lm.data import (
     text_loader,
 )
 from nar_asr_lobes.training.metadata import _read_digests
-from nar_asr_lobes.training.scheduler import WarmupCosine
+from nar_asr_lobes.training.optim.scheduler import WarmupCosine
 
 LINES = [f"{a}{b}{c}" for a in "abcd" for b in "abcd" for c in " abc"]
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.training.scheduler import (
+from nar_asr_lobes.training.optim.scheduler import (
     WarmupCosine,
     load_optimizer,
     parameter_groups,

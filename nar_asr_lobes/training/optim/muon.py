@@ -29,7 +29,7 @@ class MuonAdamW(Optimizer):
     Arguments
     ---------
     params : iterable of dict
-        Parameter groups; see ``training.scheduler.parameter_groups``.
+        Parameter groups; see ``training.optim.scheduler.parameter_groups``.
     lr : float
         Learning rate; the scheduler sets it at every step.
     betas : (float, float)

@@ -6,9 +6,9 @@ from torch import nn
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.model import ModelConfig, build_model
-from nar_asr_lobes.training import muon
-from nar_asr_lobes.training.muon import MuonAdamW, orthogonalize
-from nar_asr_lobes.training.scheduler import parameter_groups
+from nar_asr_lobes.training.optim import muon
+from nar_asr_lobes.training.optim.muon import MuonAdamW, orthogonalize
+from nar_asr_lobes.training.optim.scheduler import parameter_groups
 
 SETTINGS = {"lr": 0.01, "weight_decay": 0.1}
 

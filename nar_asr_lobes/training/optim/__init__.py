@@ -1,0 +1,1 @@
+"""The optimiser of trainings from random weights, and the learning rates."""
