@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.lobes.encoder import TransformerEncoder
+from nar_asr_lobes.lobes.encoder import ConformerEncoder
 from nar_asr_lobes.lobes.stems import GaborStem, Wav2Vec2Stem
 from nar_asr_lobes.lobes.wav2vec2_encoder import Wav2Vec2Encoder
 from nar_asr_lobes.schema import Checked, count, number, one_of, parse
 
 STEMS = {"gabor": GaborStem, "wav2vec2": Wav2Vec2Stem}
-ENCODERS = {"rotary": TransformerEncoder, "wav2vec2": Wav2Vec2Encoder}
+ENCODERS = {"conformer": ConformerEncoder, "wav2vec2": Wav2Vec2Encoder}
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class ModelConfig(Checked):
         ``"group"`` or ``"layer"`` (``"wav2vec2"`` only).
     d_model, heads, ffn_dim : int
         Width of all layers; attention heads and feed-forward width of the
-        encoder, and by default of the decoder.
+        encoder, whose layers have two, and by default of the decoder.
     encoder_layers, decoder_layers : int
         Depths; 0 decoder layers for a model without decoder.
     conv_kernel : int
-        Frames of the convolutional position in each encoder layer, odd; with
+        Frames of the convolution in each encoder layer, odd; with
         the encoder ``"wav2vec2"``, of the one before all layers.
     inter_ctc_layers : list of int
         Encoder layers (1-based) with intermediate CTC.
@@ -47,7 +47,7 @@ class ModelConfig(Checked):
     dropout : float
         Dropout everywhere.
     encoder : str
-        ``"rotary"`` (``TransformerEncoder``) or ``"wav2vec2"``
+        ``"conformer"`` (``ConformerEncoder``) or ``"wav2vec2"``
         (``Wav2Vec2Encoder``, for ``nar-asr import-encoder``).
     stem_bias : bool
         Whether the stem's convolutions have a bias (``stem: wav2vec2`` only).
@@ -92,7 +92,7 @@ even heads; make it a multiple of 4
     inter_vocab_size: int = count(0)
     self_condition: bool = False
     dropout: float = number(0.1, least=0, below=1)
-    encoder: str = one_of(ENCODERS, "rotary")
+    encoder: str = one_of(ENCODERS, "conformer")
     stem_bias: bool = False
     frame_norm: bool = True
     normalize_audio: bool = True

@@ -1,10 +1,12 @@
-"""Pre-norm Transformer encoder over frames.
+"""Conformer encoder over frames, with rotary positions.
 
-frames [B, T, D] -> N x (convolutional position, self-attention, feed-forward)
+frames [B, T, D] -> N x (half feed-forward, self-attention, convolution,
+                         half feed-forward), all pre-norm
                  -> LayerNorm -> states [B, T, D]
 
-A short depthwise convolution before each attention is a local position signal:
-from little data, a small model learns it sooner than to attend locally.
+The layers are those of Conformer (Gulati et al.,
+https://arxiv.org/abs/2005.08100) without the norm at their end, and with a
+LayerNorm in the convolution, which knows no batch.
 
 Another encoder has the methods and attributes of this one, and a row in
 ``lobes.config.ENCODERS``:
@@ -58,7 +60,7 @@ def run_layers(
     return x
 
 
-class _ConvPosition(nn.Module):
+class _Convolution(nn.Module):
     """Depthwise convolution over valid frames, gated; kernel odd."""
 
     def __init__(self, d_model: int, kernel: int):
@@ -89,7 +91,7 @@ class _ConvPosition(nn.Module):
 
 
 class _EncoderLayer(nn.Module):
-    """Convolutional position, self-attention, feed-forward, all pre-norm."""
+    """Half feed-forward, self-attention, convolution, half feed-forward."""
 
     repeated = True  # compiled as a unit
 
@@ -102,12 +104,14 @@ class _EncoderLayer(nn.Module):
         dropout: float,
     ):
         super().__init__()
-        self.conv_norm = nn.LayerNorm(d_model)
-        self.conv = _ConvPosition(d_model, conv_kernel)
+        self.ffn1_norm = nn.LayerNorm(d_model)
+        self.ffn1 = FeedForward(d_model, ffn_dim)
         self.attention_norm = nn.LayerNorm(d_model)
         self.attention = Attention(d_model, heads)
-        self.ffn_norm = nn.LayerNorm(d_model)
-        self.ffn = FeedForward(d_model, ffn_dim)
+        self.conv_norm = nn.LayerNorm(d_model)
+        self.conv = _Convolution(d_model, conv_kernel)
+        self.ffn2_norm = nn.LayerNorm(d_model)
+        self.ffn2 = FeedForward(d_model, ffn_dim)
         self.dropout = ByteDropout(dropout)
 
     def forward(
@@ -118,14 +122,15 @@ class _EncoderLayer(nn.Module):
         mask: torch.Tensor,
     ) -> torch.Tensor:
         """Update x [B, T, D]; ``valid`` is [B, T]."""
-        x = x + self.dropout(self.conv(self.conv_norm(x), valid[..., None]))
+        x = x + 0.5 * self.dropout(self.ffn1(self.ffn1_norm(x)))
         y = self.attention_norm(x)
-        y = self.attention(y, y, angles, angles, mask)
+        x = x + self.dropout(self.attention(y, y, angles, angles, mask))
+        y = self.conv(self.conv_norm(x), valid[..., None])
         x = x + self.dropout(y)
-        return x + self.dropout(self.ffn(self.ffn_norm(x)))
+        return x + 0.5 * self.dropout(self.ffn2(self.ffn2_norm(x)))
 
 
-class TransformerEncoder(nn.Module):
+class ConformerEncoder(nn.Module):
     """A stack of encoder layers.
 
     Arguments
@@ -139,7 +144,7 @@ class TransformerEncoder(nn.Module):
 
     Example
     -------
-    >>> encoder = TransformerEncoder(2, 16, 2, 32, 5)
+    >>> encoder = ConformerEncoder(2, 16, 2, 32, 5)
     >>> encoder(torch.randn(2, 6, 16), torch.tensor([6, 4])).shape
     torch.Size([2, 6, 16])
     """
@@ -165,7 +170,7 @@ class TransformerEncoder(nn.Module):
         self.norm = nn.LayerNorm(d_model)
 
     @classmethod
-    def from_config(cls, config: ModelConfig) -> TransformerEncoder:
+    def from_config(cls, config: ModelConfig) -> ConformerEncoder:
         """Build it from a model's sizes."""
         return cls(
             config.encoder_layers,

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 SAMPLE_RATE = 16000
 
+_MAPS = 32  # channels of the convolutions over frequency and time
 _SILENCE = 1e-3  # log energy, 90 dB below the waveform's
 
 
@@ -115,20 +116,20 @@ def gabor_filters(filters: int, kernel: int) -> torch.Tensor:
     return bank.unsqueeze(1).float()
 
 
-def _trim_to_stride(x: torch.Tensor, conv: nn.Conv1d) -> torch.Tensor:
-    """Cut the frames at the end of x [B, C, F] that ``conv`` does not reach."""
+def _trim_to_stride(x: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
+    """Cut the frames at the end of x [..., F] that ``conv`` does not reach."""
     # With such a remainder, oneDNN 3.10's bfloat16 kernel for the gradient of
     # strided filters reads uninitialised memory behind x: NaN, at times.
-    (kernel,), (stride,) = conv.kernel_size, conv.stride
+    kernel, stride = conv.kernel_size[-1], conv.stride[-1]
     return x[..., : x.shape[-1] - (x.shape[-1] - kernel) % stride]
 
 
 class GaborStem(nn.Module):
     """Trainable Gabor energies, then two strided convolutions: 25 Hz.
 
-    conv k400/s40 (quadrature pairs) -> squared modulus -> low-pass k10/s4 ->
+    conv k400/s80 (quadrature pairs) -> squared modulus -> low-pass k6/s2 ->
     log -> MaskedInstanceNorm (100 Hz, ``filters`` channels in mel order) ->
-    conv k5/s2 -> conv k5/s2.
+    two convolutions k3/s2 over frequency and time -> linear.
 
     Arguments
     ---------
@@ -147,24 +148,26 @@ class GaborStem(nn.Module):
     """
 
     hop_length = 640
-    subsampling: Sequence[tuple[int, int]] = ((5, 2), (5, 2))
+    subsampling: Sequence[tuple[int, int]] = ((3, 2), (3, 2))
     useful_at_init = True  # a filterbank
 
     def __init__(self, filters: int = 80, channels: int = 192):
         super().__init__()
         self.filters = self.feature_channels = filters
-        self.gabor = nn.Conv1d(1, 2 * filters, 400, stride=40, bias=False)
+        self.gabor = nn.Conv1d(1, 2 * filters, 400, stride=80, bias=False)
         self.gabor.weight.data = gabor_filters(filters, 400)
         self.lowpass = nn.Conv1d(
-            filters, filters, 10, stride=4, groups=filters, bias=False
+            filters, filters, 6, stride=2, groups=filters, bias=False
         )
-        window = torch.hann_window(12, periodic=False)[1:-1]
+        window = torch.hann_window(8, periodic=False)[1:-1]
         self.lowpass.weight.data = (
-            (window / window.sum()).expand(filters, 1, 10).clone()
+            (window / window.sum()).expand(filters, 1, 6).clone()
         )
         self.norm = MaskedInstanceNorm(filters)
-        self.conv1 = nn.Conv1d(filters, channels, 5, stride=2)
-        self.conv2 = nn.Conv1d(channels, channels, 5, stride=2)
+        self.conv1 = nn.Conv2d(1, _MAPS, 3, stride=2, padding=(1, 0))
+        self.conv2 = nn.Conv2d(_MAPS, _MAPS, 3, stride=2, padding=(1, 0))
+        bands = math.ceil(math.ceil(filters / 2) / 2)
+        self.linear = nn.Linear(_MAPS * bands, channels)
 
     @classmethod
     def from_config(cls, config: ModelConfig) -> GaborStem:
@@ -177,8 +180,8 @@ class GaborStem(nn.Module):
 
     def feature_lengths(self, samples: torch.Tensor) -> torch.Tensor:
         """Count the 100 Hz feature frames of ``samples``."""
-        pairs = conv_output_lengths(samples, 400, 40)
-        return conv_output_lengths(pairs, 10, 4)
+        pairs = conv_output_lengths(samples, 400, 80)
+        return conv_output_lengths(pairs, 6, 2)
 
     def features(
         self, wavs: torch.Tensor, samples: torch.Tensor
@@ -215,10 +218,10 @@ class GaborStem(nn.Module):
 
     def subsample(self, features: torch.Tensor) -> torch.Tensor:
         """Subsample features [B, filters, F] to frames [B, channels, T]."""
-        frames = features
+        maps = features.unsqueeze(1)  # [B, maps, bands, frames]
         for conv in (self.conv1, self.conv2):
-            frames = F.gelu(conv(_trim_to_stride(frames, conv)))
-        return frames
+            maps = F.gelu(conv(_trim_to_stride(maps, conv)))
+        return self.linear(maps.flatten(1, 2).mT).mT
 
 
 class Wav2Vec2Stem(nn.Module):

@@ -227,7 +227,7 @@ def test_a_file_name_that_is_not_utf8(transcribe, files, expected, tmp_path):
 def test_no_transcript_is_lost_to_the_encoding_of_the_console(
     bundle_folder, files, expected, tmp_path, monkeypatch, encoding, form
 ):
-    other = CharTokenizer(" аé天дe😀g")  # as many as " abcdefg"
+    other = CharTokenizer(" аéя天дø😀")  # as many as " abcdefg"
     bundle = load_bundle(bundle_folder)
     bundle = replace(bundle, tokenizer=other)
     monkeypatch.setattr(

@@ -59,7 +59,7 @@ def lattice():
 @pytest.fixture(scope="module")
 def model():
     """A tiny random recogniser of 9 outputs, blank less likely than not."""
-    torch.manual_seed(3)
+    torch.manual_seed(4)
     model = build_model(ModelConfig.tiny(), vocab_size=9).eval()
     with torch.no_grad():
         model.ctc_head.weight.mul_(6.0)

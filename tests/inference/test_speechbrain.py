@@ -88,7 +88,7 @@ def test_states_ignore_padding_and_have_gradients_when_asked(folder, batch):
     whole = asr.encode_batch(batch[0][:1].double(), torch.ones(1))
     assert torch.allclose(states[:1], whole, atol=1e-5)
     states.square().mean().backward()
-    assert asr.mods.model.encoder.layers.layers[0].ffn_norm.bias.grad.any()
+    assert asr.mods.model.encoder.layers.layers[0].ffn1_norm.bias.grad.any()
 
 
 def test_utterances_of_no_length_are_empty(asr, batch):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nar_asr_lobes.lobes.config import ModelConfig
-from nar_asr_lobes.lobes.encoder import TransformerEncoder
+from nar_asr_lobes.lobes.encoder import ConformerEncoder
 from nar_asr_lobes.lobes.wav2vec2_encoder import Wav2Vec2Encoder
 
 LENGTHS = [21, 9, 2, 1, 0]
@@ -34,7 +34,7 @@ KINDS = {
         BASE, norm_first=False, position_buckets=8, position_distance=16
     ),
 }
-OURS = partial(TransformerEncoder, 3, 16, 2, 32, 5, dropout=0.2)
+OURS = partial(ConformerEncoder, 3, 16, 2, 32, 5, dropout=0.2)
 BUILDERS = {"ours": OURS} | {
     kind: partial(Wav2Vec2Encoder, config) for kind, config in KINDS.items()
 }

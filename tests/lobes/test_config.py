@@ -35,7 +35,10 @@ def test_a_configuration_survives_its_dictionary():
         ({"inter_ctc_layers": [0]}, r"inter_ctc_layers is \[0\]"),
         ({"inter_ctc_layers": [2, 2]}, "name each once"),
         ({"self_condition": True}, "is on without inter_ctc_layers; name"),
-        ({"encoder": "rnn"}, "encoder is 'rnn'; choose from rotary, wav2vec2"),
+        (
+            {"encoder": "rnn"},
+            "encoder is 'rnn'; choose from conformer, wav2vec2",
+        ),
         ({"norm_first": False}, "norm_first: of encoder: wav2vec2 only"),
         ({"conv_groups": 5} | WAV2VEC2, "conv_groups 5 do not divide d_model"),
         ({"position_buckets": 3} | WAV2VEC2, "position_buckets is 3 and"),
@@ -67,7 +70,7 @@ def test_another_stem_and_encoder_are_a_row_each(monkeypatch):
             if config.stem_filters % 2:
                 raise UserError(f"stem_filters is {config.stem_filters}")
 
-    class Deep(ENCODERS["rotary"]):
+    class Deep(ENCODERS["conformer"]):
         config_keys = ("conv_groups",)
 
     monkeypatch.setitem(STEMS, "half", Half)

@@ -215,12 +215,12 @@ def test_a_frame_that_is_alone_is_not_masked(tone_clips):
         (blind, 0, None),
         (seeing, 1, 1),
     ):
-        _, inputs, _ = run(objective, cut(3600))
+        _, inputs, _ = run(objective, cut(2700))
         assert inputs.mask.shape == (1, 2)
         assert inputs.mask.sum() == count
         assert inputs.counts.get("unmasked") == unmasked
         assert inputs.counts["feature_std"] == 2
-    sums, inputs, _ = run(seeing, cut(3000))  # one frame in all
+    sums, inputs, _ = run(seeing, cut(2000))  # one frame in all
     assert inputs.counts["feature_std"] == 1
     assert inputs.counts["unmasked"] == sums["unmasked"] == 0
 

@@ -304,7 +304,7 @@ def test_what_ctc_cannot_align_is_counted_and_adds_nothing(text, tone_clips):
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
-@pytest.mark.parametrize("seconds", [0.01, 0.1, 0.16])
+@pytest.mark.parametrize("seconds", [0.01, 0.1])
 def test_a_batch_of_scraps_gives_zero_and_every_gradient(
     kind, seconds, tone_clips
 ):

@@ -67,7 +67,7 @@ def test_the_norm_is_at_most_one_by_default(tmp_path, tone_clips):
     brain = ready("finetune", tmp_path, optimizer=SGD, objective=objective)
     averages = brain.fit_batch([make_batch("finetune", tone_clips, range(4))])
     assert averages["grad_norm"] > 10
-    assert torch.tensor(brain.optimizer.norms()).norm() <= 1.0
+    assert torch.tensor(brain.optimizer.norms()).norm() <= 1.0 + 1e-6
 
 
 def test_a_small_gradient_is_left_alone(tmp_path, tone_clips):

@@ -110,8 +110,8 @@ def test_reinit_layers_are_the_last_ones_and_stay_as_they_are(pretrained):
         wanted = before if ours else theirs
         assert torch.equal(value, wanted[name]), name
     assert not torch.equal(
-        before["encoder.layers.layers.1.ffn.0.weight"],
-        theirs["encoder.layers.layers.1.ffn.0.weight"],
+        before["encoder.layers.layers.1.ffn1.0.weight"],
+        theirs["encoder.layers.layers.1.ffn1.0.weight"],
     )
 
 

@@ -21,16 +21,9 @@ from tests.training.tiny_recipe import (
     TEXT,
     copy_of,
     edit_row,
-    finished_runs,
     prepare,
     run_tiny,
 )
-
-
-@pytest.fixture
-def finished(tmp_path_factory):
-    """A folder with ``data``, ``pretrain`` and ``finetune``; to read only."""
-    return finished_runs(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture

@@ -9,14 +9,8 @@ from tests.training.tiny_recipe import (
     TEXT,
     copy_of,
     edit_row,
-    finished_runs,
     run_tiny,
 )
-
-
-@pytest.fixture
-def finished(tmp_path_factory):
-    return finished_runs(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture

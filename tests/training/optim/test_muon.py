@@ -53,7 +53,7 @@ def test_muon_gets_the_matrices_of_the_layers_and_nothing_else():
         for hidden in (True, False)
     )
     assert matrices | others == set(names.values())
-    assert "encoder.layers.layers.0.ffn.0.weight" in matrices
+    assert "encoder.layers.layers.0.ffn1.0.weight" in matrices
     assert all(".layers." in name for name in matrices)
     assert {"ctc_head.weight", "decoder.embedding.weight"} < others
     assert not any(name.endswith("bias") for name in matrices)
