@@ -19,6 +19,8 @@ from nar_asr_lobes.errors import UserError, escape_unprintable
 COMMANDS = {
     "transcribe": "turn audio files into text, JSON or subtitles",
     "import-encoder": "make published weights ready to train from",
+    "evaluate": "error rates of recognised texts, with intervals",
+    "compare": "two systems on the same utterances: which is better",
     "lm": "train a language model, or tune its weight",
 }
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import jiwer
@@ -24,7 +25,6 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.storage import write_text
 
 _GAP = "*"
-_MARKS = {"equal": "", "substitute": "S", "delete": "D", "insert": "I"}
 
 
 @dataclass(frozen=True)
@@ -267,14 +267,47 @@ def _columns(
     chunks: list[jiwer.AlignmentChunk],
 ) -> Iterator[tuple[str, str, str]]:
     """Yield reference word, hypothesis word and mark of each position."""
+    for said, heard in word_pairs(reference, hypothesis, chunks):
+        mark = "" if said == heard else "S"
+        if not heard:
+            mark = "D"
+        elif not said:
+            mark = "I"
+        yield said or _GAP, heard or _GAP, mark
+
+
+def word_pairs(
+    reference: Sequence[str],
+    hypothesis: Sequence[str],
+    chunks: Iterable[jiwer.AlignmentChunk],
+) -> Iterator[tuple[str, str]]:
+    """Yield the words that an alignment puts beside each other.
+
+    Arguments
+    ---------
+    reference, hypothesis : sequence of str
+        The words.
+    chunks : iterable of jiwer.AlignmentChunk
+        Their alignment.
+
+    Yields
+    ------
+    tuple of str
+        Word of the reference and of the hypothesis; "" where one has none.
+
+    Example
+    -------
+    >>> found = jiwer.process_words("no chest pain", "no pain")
+    >>> list(word_pairs(*found.references, *found.hypotheses,
+    ...     *found.alignments))
+    [('no', 'no'), ('chest', ''), ('pain', 'pain')]
+    """
     for chunk in chunks:
-        said = reference[chunk.ref_start_idx : chunk.ref_end_idx]
-        heard = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
-        length = max(len(said), len(heard))
-        said = said or [_GAP] * length
-        heard = heard or [_GAP] * length
-        for pair in zip(said, heard, strict=True):
-            yield (*pair, _MARKS[chunk.type])
+        yield from zip_longest(
+            reference[chunk.ref_start_idx : chunk.ref_end_idx],
+            hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx],
+            fillvalue="",
+        )
 
 
 @dataclass(frozen=True)

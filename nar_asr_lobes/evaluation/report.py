@@ -92,12 +92,10 @@ def format_table(results: Sequence[ModeResult]) -> str:
     header = _HEADER if first.counts.has_words else _CHARACTERS_HEADER
     if any(result.hot is not None for result in results):
         header += _HOT_HEADER
-    rows = [header, *map(_cells, results)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [_line(row, widths) for row in rows]
+    table = format_columns([header, *map(_cells, results)])
     count = f"{first.counts.utterances} of {first.utterances_in_all}"
     why = "; left_out.txt names the others" if first.left_out else ""
-    return "\n".join([*lines, f"{count} utterances scored{why}"])
+    return f"{table}\n{count} utterances scored{why}"
 
 
 def to_dict(
@@ -173,6 +171,19 @@ def _cells(result: ModeResult) -> tuple[str, ...]:
         f"{result.rtf:.3f}",
         *map(str, listed),
     )
+
+
+def format_columns(rows: Sequence[Sequence[str]]) -> str:
+    """Lay rows of cells out in columns, the first to the left.
+
+    Example
+    -------
+    >>> print(format_columns([("mode", "WER %"), ("nar", "3.10")]))
+    mode  WER %
+    nar    3.10
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(_line(row, widths) for row in rows)
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
