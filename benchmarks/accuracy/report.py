@@ -32,12 +32,12 @@ from nar_asr_lobes.decoding.saved_posteriors import (
 )
 from nar_asr_lobes.decoding.tuning import tune_beam
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.evaluation.bootstrap import compare_rates
 from nar_asr_lobes.evaluation.metrics import score
 from nar_asr_lobes.lm.models import LmFiles
 from nar_asr_lobes.storage import write_text
 
 GREEDY, BEAM, JOINT = "greedy", "beam5_lm", "beam10_lm"
-_SAMPLES = 10_000
 
 
 @dataclass
@@ -68,32 +68,6 @@ class System:
                 )
             )
         return np.array(rows)
-
-
-def fewer_errors(
-    ours: np.ndarray, theirs: np.ndarray, seed: int = 0
-) -> tuple[float, float, float]:
-    """Compare errors of the same utterances, [N] each.
-
-    Returns
-    -------
-    tuple of float
-        By how many percent ours are fewer, and the ends of the 95 % interval
-        of a bootstrap over utterances (Bisani and Ney, 2004).
-
-    Example
-    -------
-    >>> fewer_errors(np.array([1, 1]), np.array([2, 2]))
-    (50.0, 50.0, 50.0)
-    """
-    rng = np.random.default_rng(seed)
-    gains = []
-    for _ in range(_SAMPLES):
-        drawn = rng.integers(len(ours), size=len(ours))
-        gains.append(1 - ours[drawn].sum() / max(theirs[drawn].sum(), 1))
-    low, high = np.quantile(gains, [0.025, 0.975])
-    gain = 1 - ours.sum() / max(theirs.sum(), 1)
-    return 100 * gain, 100 * float(low), 100 * float(high)
 
 
 def load_system(name: str, folder: Path, split: str) -> System:
@@ -178,9 +152,12 @@ def compare(ours: System, peers: list[System]) -> list[dict]:
             if system is not ours:
                 same = GREEDY if mode == GREEDY else BEAM
                 mine = ours.errors(same, ids)
-                row["ours_fewer_word_errors"] = fewer_errors(
-                    mine[:, 0], found[:, 0]
-                )
+                fewer = compare_rates(
+                    found[:, 0], mine[:, 0], found[:, 1], mine[:, 1]
+                ).fewer
+                row["ours_fewer_word_errors"] = [
+                    100 * x for x in (fewer.value, fewer.low, fewer.high)
+                ]
             rows.append(row)
     return rows
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.special import ndtr, stdtrit
 
 SAMPLES = 10_000
 _BLOCK = 2**22  # cluster numbers drawn at once
@@ -186,7 +186,7 @@ def _resample(sums: np.ndarray, seed: int, samples: int) -> np.ndarray:
 def _interval(value: float, drawn: np.ndarray, count: int) -> Interval:
     if count < 2:
         return Interval(float(value), None, None)
-    expanded = np.sqrt(count / (count - 1)) * t.ppf(0.025, count - 1)
-    tail = norm.cdf(expanded)
+    expanded = np.sqrt(count / (count - 1)) * stdtrit(count - 1, 0.025)
+    tail = ndtr(expanded)
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return Interval(float(value), float(low), float(high))

@@ -174,7 +174,10 @@ def test_the_tests_install_the_rest_and_the_demo_then_nothing(machine):
     complete(machine)
     install(machine, "demo")
     assert "[4/4]" in install(machine, "test").stdout
-    assert installed(machine) == [".[demo]"] * 2 + [".[lm]", ".[lm,demo,eval,dev]"]
+    assert installed(machine) == [".[demo]"] * 2 + [
+        ".[lm]",
+        ".[lm,demo,eval,dev]",
+    ]
     for target in ("demo", "test"):
         assert install(machine, target).stdout == ""
 
@@ -206,7 +209,11 @@ def test_a_failed_step_shows_the_log_and_is_done_again(machine):
     again = install(machine)
     assert again.returncode == 0
     assert "[4/4]" in again.stdout
-    assert installed(machine)[-3:] == [".[demo]", ".[lm]", ".[lm,demo,eval,dev]"]
+    assert installed(machine)[-3:] == [
+        ".[demo]",
+        ".[lm]",
+        ".[lm,demo,eval,dev]",
+    ]
 
 
 def test_nothing_but_the_tests_imports_kenlm():

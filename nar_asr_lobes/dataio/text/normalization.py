@@ -23,10 +23,20 @@ from functools import cache
 from nar_asr_lobes.errors import UserError
 
 NORMALIZER_VERSION = 2  # raise it when the same input gives other output
-STYLES = ("none", "english")
+STYLES = ("none", "english", "unicode")
 SPACE = "▁"  # U+2581, sentencepiece's sign for a space
 
 _APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bc\u0060\u00b4"), "'")
+# Punctuation that is spelling inside a word. The letters U+02BB, U+02BC and
+# U+A78C (glottal stops) look like apostrophes and are kept as they are.
+_IN_WORD = dict.fromkeys("'\u2018\u2019\uff07\u0060\u00b4\u055a", "'")
+_IN_WORD |= dict.fromkeys("\u00b7\u0387", "\u00b7")  # Catalan l·l
+_IN_WORD |= {c: c for c in "\u05f3\u05f4"}  # Hebrew geresh, gershayim
+# Stress and question marks of Armenian stand on a vowel; a tatweel (U+0640)
+# only makes an Arabic word longer.
+_WITHIN_WORDS = re.compile("[\u055b\u055c\u055e\u0640]")
+# Symbols that are tones: of Bopomofo, IPA and Chinese dialects.
+_TONES = frozenset(map(chr, [*range(0x2B0, 0x300), *range(0xA700, 0xA722)]))
 _INVISIBLE = re.compile(
     "[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]+"
 )
@@ -47,6 +57,9 @@ def normalize_text(text: str, style: str = "none") -> str:
         invisible characters; nothing else changes.
         "english": NFKC, lower case, and only letters, digits and apostrophes;
         everything else separates words.
+        "unicode": for any script; lower case, and only letters, marks, digits,
+        tone signs, and apostrophes inside words. Letters, tones and apostrophes
+        that look alike are not mixed up or exchanged.
 
     Returns
     -------
@@ -64,6 +77,8 @@ def normalize_text(text: str, style: str = "none") -> str:
     'A café'
     >>> normalize_text("Don’t take 2-3 “pills”!", "english")
     "don't take 2 3 pills"
+    >>> normalize_text("«Ẹ kú àárọ̀, l’Été!»", "unicode")
+    "ẹ kú àárọ̀ l'été"
     """
     if style not in STYLES:
         raise UserError(
@@ -72,6 +87,8 @@ def normalize_text(text: str, style: str = "none") -> str:
     text = _visible(text)
     if style == "english":
         text = _english(text)
+    elif style == "unicode":
+        text = _any_script(text)
     return " ".join(text.split())
 
 
@@ -146,6 +163,26 @@ def _english(text: str) -> str:
             kept.append(" ")
     text = unicodedata.normalize("NFC", "".join(kept))
     return " ".join(word for word in text.split() if word.strip("'"))
+
+
+def _any_script(text: str) -> str:
+    text = unicodedata.normalize("NFC", _WITHIN_WORDS.sub("", text).lower())
+    kept: list[str] = []
+    for place, character in enumerate(text):
+        category = unicodedata.category(character)
+        follows = bool(kept) and kept[-1] != " "
+        if category[0] in "LN" or category == "Co" or character in _TONES:
+            kept.append(character)
+        elif category[0] == "M" or character in _JOINERS:
+            if follows:  # a mark belongs to its letter
+                kept.append(character)
+        elif follows and text[place + 1 : place + 2].isalnum():
+            kept.append(
+                _IN_WORD.get(character, "" if category == "Cf" else " ")
+            )
+        elif category != "Cf":
+            kept.append(" ")
+    return _visible("".join(kept))
 
 
 # First words of the Unicode names of their characters.
