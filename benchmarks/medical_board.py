@@ -36,17 +36,14 @@ def reproduce(folder: Path) -> dict[str, dict]:
     terms = read_terms(
         folder / "terms.tsv", folder / "canonical.tsv", normalize
     )
+    folders = [folder / "hypotheses" / name for name in published]
+    paired = read_paired(folder / "references", *folders)
+    references = list(paired.references.texts.values())
     found = {}
-    for name, figures in published.items():
-        paired = read_paired(
-            folder / "references", folder / "hypotheses" / name
-        )
-        scores = score_texts(
-            list(paired.references.texts.values()),
-            paired.hypotheses[0],
-            normalize,
-            terms,
-        )
+    for (name, figures), hypotheses in zip(
+        published.items(), paired.hypotheses, strict=True
+    ):
+        scores = score_texts(references, hypotheses, normalize, terms)
         ours = summarize(scores)
         rates = (
             ours["mean_wer"],

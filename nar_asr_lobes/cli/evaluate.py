@@ -205,9 +205,9 @@ def _print_head(record: dict, clusters: Sequence[str] | None) -> None:
         missing, unused = len(system["missing"]), len(system["unused"])
         if missing or unused:
             print(
-                f"{system['path']}: {missing} references without hypothesis, "
-                f"counted as deletions, and {unused} hypotheses without "
-                "reference, left out; --output names them"
+                f"{system['path']}: references without hypothesis: {missing}, "
+                f"counted as deletions; hypotheses without reference: {unused},"
+                " left out; --output names them"
             )
     print()
 

@@ -41,6 +41,52 @@ def test_english(raw, expected):
     )
 
 
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("Don’t SHOUT, 'please'!", "don't shout please"),
+        ("the dogs' bowl’s", "the dogs bowl's"),
+        ("X-ray 2,5 mg", "x ray 2 5 mg"),
+        ("«Ẹ kú àárọ̀»", "ẹ kú àárọ̀"),  # tone marks of Yoruba
+        ("Hawaiʻi, boʼ ’bo", "hawaiʻi boʼ bo"),  # letters, no apostrophes
+        ("Ꞌyan ꞌyan", "ꞌyan ꞌyan"),  # saltillo
+        ("col·laborar · no", "col·laborar no"),  # Catalan
+        ("צה״ל ג׳ירפה", "צה״ל ג׳ירפה"),  # Hebrew
+        ("Ի՞նչ է, բարև՛։", "ինչ է բարև"),  # Armenian
+        ("كتـــاب، «قلم»؟", "كتاب قلم"),  # Arabic
+        ("می\u200cخواهم.", "می\u200cخواهم"),  # Persian
+        ("क्\u200dष है।", "क्\u200dष है"),  # Devanagari
+        ("ΟΔΟΣ; ΝΑΙ.", "οδο\u03c2 ναι"),  # Greek, a final sigma
+        ("今天，天气。「好」", "今天 天气 好"),
+        ("ㄇㄚˇ ma˥˩", "ㄇㄚˇ ma˥˩"),  # tones as symbols
+        ("ሰላም፣ ዓለም።", "ሰላም ዓለም"),  # Ethiopic
+        ("สวัสดี ๆ", "สวัสดี ๆ"),
+        ("ÇA VA 👍 50% $5", "ça va 50 5"),
+        ("\u0301a .\u0301 b", "a b"),  # a mark without a letter
+        ("!?", ""),
+    ],
+)
+def test_unicode(raw, expected):
+    found = normalize_text(raw, "unicode")
+    assert found == unicodedata.normalize("NFC", expected)
+    assert normalize_text(found, "unicode") == found
+
+
+def test_unicode_keeps_letters_marks_and_digits_of_every_script():
+    """Only case and composition may change a word of letters and marks."""
+    characters = map(chr, [*range(0x20, 0x3400), *range(0xA000, 0xABFF)])
+    for character in characters:
+        category = unicodedata.category(character)
+        text = f"a{character}b"
+        found = normalize_text(text, "unicode")
+        if category[0] in "LMN" and character not in "\u0640":
+            visible = normalize_text(text.lower())
+            assert found == visible, ascii(character)
+        elif category[0] in "PZ":
+            assert found in ("a b", "ab", f"a{found[1:-1]}b"), ascii(character)
+            assert len(found) <= 3
+
+
 def test_none_changes_white_space_and_composition_only():
     assert normalize_text("  Cafe\u0301,\u00a0 OK? ", "none") == "Café, OK?"
 
@@ -50,6 +96,8 @@ def test_once_is_enough(style):
     draw = random.Random(0)
     ranges = [(32, 127), (0xA0, 0x24F), (0x300, 0x36F), (0x600, 0x6FF)]
     ranges += [(0x1E00, 0x2140), (0xAC00, 0xAC40), (0xFB00, 0xFFEF)]
+    ranges += [(0x370, 0x3FF), (0x530, 0x5FF), (0x900, 0xEFF), (0x1000, 0x18AF)]
+    ranges += [(0x2000, 0x206F), (0x3000, 0x31FF), (0xA700, 0xA7FF), (39, 39)]
     for _ in range(3000):
         spans = draw.choices(ranges, k=12)
         text = "".join(chr(draw.randint(*span)) for span in spans)
