@@ -13,7 +13,7 @@ from nar_asr_lobes.evaluation.texts import read_paired
 
 TERMS = (
     "term\tcategory\naspirin\tdrugs\nhay fever\tconditions\n"
-    "Painkiller\tdrugs\nheadache\tsymptoms\n"
+    "Painkiller\tdrugs\nheadache\tsymptoms\nhay fever season\tconditions\n"
 )
 CANONICAL = (
     "side\tfrom\tto\n\nboth\tpain killers\tpainkillers\n"
@@ -45,6 +45,7 @@ def terms(tmp_path):
         # several words are one term, in one piece
         ("hay fever today", "hay fever today", [("hay_fever",) * 2]),
         ("hay fever today", "hey fever today", [("hay_fever", "fever")]),
+        ("hay fever season", "season", [("hay_fever_season", "season")]),
         # rules follow each other: pain killers, painkillers, painkiller
         ("pain killers", "a painkiller", [("painkiller", "painkiller")]),
         # one side only
