@@ -10,7 +10,7 @@ and the counts of the groups add up to those of all.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import jiwer
@@ -99,30 +99,31 @@ def score_texts(
         " ".join(choose_alternatives(reference, text, normalize).split())
         for reference, text in zip(references, heard, strict=True)
     ]
-    aligned = jiwer.process_words(said, heard)
     errors: Counter = Counter()
     rows = []
-    for words in zip(
-        aligned.references, aligned.hypotheses, aligned.alignments, strict=True
+    for words, characters in zip(
+        _pairs(jiwer.process_words(said, heard)),
+        _pairs(jiwer.process_characters(said, heard)),
+        strict=True,
     ):
-        pairs = list(word_pairs(*words))
-        errors.update(pair for pair in pairs if pair[0] != pair[1])
-        rows.append(_count_pairs(pairs))
-    spelled = jiwer.process_characters(said, heard)
-    for row, text, chunks in zip(rows, said, spelled.alignments, strict=True):
-        row["characters"] = len(text)
-        row["character_errors"] = sum(
-            max(
-                chunk.ref_end_idx - chunk.ref_start_idx,
-                chunk.hyp_end_idx - chunk.hyp_start_idx,
-            )
-            for chunk in chunks
-            if chunk.type != "equal"
-        )
+        errors.update(pair for pair in words if pair[0] != pair[1])
+        row, spelled = _count_pairs(words), _count_pairs(characters)
+        row["characters"] = spelled["words"]
+        row["character_errors"] = spelled["word_errors"]
         row["utterances"] = 1
         row["wrong_utterances"] = int(row["word_errors"] > 0)
+        rows.append(row)
     found = _count_terms(said, heard, terms) if terms else {}
     return Scores(_columns(rows, _COUNTS), found, errors)
+
+
+def _pairs(
+    found: jiwer.WordOutput | jiwer.CharacterOutput,
+) -> Iterator[list[tuple[str, str]]]:
+    for row in zip(
+        found.references, found.hypotheses, found.alignments, strict=True
+    ):
+        yield list(word_pairs(*row))
 
 
 def _count_pairs(pairs: Sequence[tuple[str, str]]) -> dict[str, int]:
