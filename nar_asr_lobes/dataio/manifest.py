@@ -11,18 +11,21 @@ line and the id, and never quote a transcript: it may be confidential.
 from __future__ import annotations
 
 import codecs
+import gzip
 import json
 import math
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.storage import atomic_write
 
 _REQUIRED = ("id", "audio", "duration")
-_OPTIONAL = ("text", "speaker", "start")
+_OPTIONAL = ("text", "speaker", "start", "groups")
 _SHOWN = 3  # faults quoted in one message; the rest is counted
 
 
@@ -45,6 +48,8 @@ class Utterance:
     start : float, optional
         Where it begins in its file, in seconds, if it is a stretch of one;
         None for the whole file.
+    groups : dict of str to str, optional
+        Properties that results are given by, such as gender, age or accent.
 
     Example
     -------
@@ -58,6 +63,7 @@ class Utterance:
     text: str | None = None
     speaker: str | None = None
     start: float | None = None
+    groups: dict[str, str] | None = None
 
     @property
     def stretch(self) -> dict[str, float]:
@@ -271,6 +277,11 @@ def _fault(record: dict) -> str | None:
     for key in ("text", "speaker"):
         if not isinstance(record.get(key), (str, type(None))):
             return f"{key!r} is not a string"
+    groups = record.get("groups") or {}
+    if not isinstance(groups, dict) or any(
+        not isinstance(value, str) for value in groups.values()
+    ):
+        return "'groups' is not a mapping of names to strings"
     duration, start = record["duration"], record.get("start", 0)
     for key, value in (("duration", duration), ("start", start)):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -328,7 +339,8 @@ def read_lines(
     Arguments
     ---------
     path : str or path
-        May begin with a byte-order mark, as programs on Windows write it.
+        May begin with a byte-order mark, as programs on Windows write it. One
+        that ends in ``.gz`` is decompressed.
     remedy : str
         The user's way out where the file is not there.
     progress : callable, optional
@@ -361,12 +373,24 @@ def read_lines(
             f"{path}: cannot be read ({error.strerror}); {remedy}"
         ) from error
     with file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(_decompressed(file, path), 1):
             if progress is not None:
                 progress(len(line))
             if number == 1:
                 line = line.removeprefix(codecs.BOM_UTF8)
             yield _decode(line, path, number)
+
+
+def _decompressed(file: BinaryIO, path: str | os.PathLike) -> Iterator[bytes]:
+    if not os.fspath(path).endswith(".gz"):
+        yield from file
+        return
+    try:
+        yield from gzip.open(file)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(
+            f"{path}: is not a whole gzip file; copy it again"
+        ) from error
 
 
 def _decode(line: bytes, path: str | os.PathLike, number: int) -> str:

@@ -1,5 +1,6 @@
 """Manifests come back as written, and each bad line is named."""
 
+import gzip
 import json
 import os
 
@@ -37,11 +38,12 @@ def test_round_trip(tmp_path):
         Utterance("c", "/elsewhere/c.wav", 0.1),
         Utterance("d", "d.wav", 3.5, text=""),
         Utterance("e", "d.wav", 2.0, start=3.5),
-        Utterance("f", "d.wav", 3.5, start=0.0),
+        Utterance("f", "d.wav", 3.5, start=0.0, groups={"age": "26-40"}),
     ]
     path = tmp_path / "deep" / "train.jsonl"
     assert write_manifest(path, iter(rows), tmp_path) == 6
     found = read_manifest(path)
+    assert [r.groups for r in found] == [None] * 5 + [{"age": "26-40"}]
     assert [r.text for r in found] == [r.text for r in rows]
     assert [r.duration for r in found] == [1.25, 2, 0.1, 3.5, 2, 3.5]
     assert [r.start for r in found] == [None, None, None, None, 3.5, 0]
@@ -91,6 +93,8 @@ BAD = {
     "duration -1.0 is not a finite": {**GOOD, "id": "u2", "duration": -1.0},
     "duration 0 is not a finite": {**GOOD, "id": "u2", "duration": 0},
     "'duration' is not a number": {**GOOD, "id": "u2", "duration": "1.0"},
+    "'groups' is not a mapping": {**GOOD, "id": "u2", "groups": {"a": 1}},
+    "names to strings": {**GOOD, "id": "u2", "groups": ["a"]},
     "'start' is not a number": {**GOOD, "id": "u2", "start": "1.0"},
     "start -1 is not a finite": {**GOOD, "id": "u2", "start": -1},
     "start inf is not": {**GOOD, "id": "u2", "start": "INF"},
@@ -206,6 +210,17 @@ def test_lines_end_at_line_feeds_only(tmp_path):
     sizes = []
     assert list(read_lines(path, progress=sizes.append)) == lines
     assert sum(sizes) == path.stat().st_size
+
+
+def test_compressed_lines(tmp_path):
+    path = tmp_path / "a.jsonl.gz"
+    whole = gzip.compress(BOM + "one\ntwo é\r\n".encode())
+    path.write_bytes(whole)
+    assert list(read_lines(path)) == ["one", "two é"]
+    for damaged in (whole[:-9], b"one\ntwo\n"):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="gz: is not a whole gzip file"):
+            list(read_lines(path))
 
 
 def test_files_that_are_no_text(tmp_path):
