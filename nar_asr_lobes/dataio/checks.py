@@ -152,7 +152,7 @@ def summarize(findings: Sequence[Finding]) -> str:
     -------
     >>> print(summarize([Finding("u1", "a.wav", "is missing", "look for it")]))
     1 utterance has faults:
-      1 x is missing (u1); first: a.wav; look for it
+      1 x is missing (u1); look for it
     """
     if not findings:
         return "no faults found"
@@ -167,8 +167,7 @@ def summarize(findings: Sequence[Finding]) -> str:
         ids = ", ".join(finding.id for finding in group[:_SHOWN_IDS])
         dots = ", …" if len(group) > _SHOWN_IDS else ""
         lines.append(
-            f"  {len(group)} x {problem} ({ids}{dots});"
-            f" first: {group[0].where}; {group[0].remedy}"
+            f"  {len(group)} x {problem} ({ids}{dots}); {group[0].remedy}"
         )
     return "\n".join(lines)
 

@@ -386,7 +386,7 @@ def _decompressed(file: BinaryIO, path: str | os.PathLike) -> Iterator[bytes]:
         yield from file
         return
     try:
-        yield from gzip.open(file)
+        yield from gzip.GzipFile(fileobj=file)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(
             f"{path}: is not a whole gzip file; copy it again"

@@ -17,7 +17,6 @@ from collections.abc import (
     Callable,
     Collection,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
@@ -31,12 +30,8 @@ from nar_asr_lobes.dataio.audio.reading import audio_blocks, audio_info
 from nar_asr_lobes.dataio.audio.silence import cut_at_quiet
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 from nar_asr_lobes.dataio.checks import Finding, summarize
-from nar_asr_lobes.dataio.manifest import (
-    Utterance,
-    read_lines,
-    refuse,
-    write_manifest,
-)
+from nar_asr_lobes.dataio.formats.tables import read_tsv
+from nar_asr_lobes.dataio.manifest import Utterance, refuse, write_manifest
 from nar_asr_lobes.dataio.text.normalization import (
     count_invisible,
     normalize_text,
@@ -111,52 +106,6 @@ def prepare_manifests(
     return paths
 
 
-def _read_tsv(
-    path: str | os.PathLike, columns: Sequence[str]
-) -> list[dict[str, str]]:
-    """Read a table of tab-separated columns with a header, without quoting."""
-    lines = _tsv_lines(path)
-    number, header = next(lines, (1, []))
-    faults = [
-        f"{path}:{number}: column {name!r} is missing from the header"
-        for name in columns
-        if name not in header
-    ]
-    if not header:
-        faults = [f"{path}:1: the file is empty"]
-    refuse(faults, f"give it tab-separated columns {', '.join(columns)}")
-    rows, faults, longer = [], [], []
-    for number, fields in lines:
-        line = f"{path}:{number}"
-        if len(fields) != len(header):
-            fault = f"{line}: {len(fields)} fields instead of {len(header)}"
-            (longer if len(fields) > len(header) else faults).append(fault)
-        fields = _joined(fields, header)
-        rows.append(dict(zip(header, fields, strict=False), line=line))
-    if "text" not in header or 2 * len(longer) > len(rows):
-        faults += longer  # the header is wrong rather than the lines
-    refuse(faults, "correct these lines")
-    if longer:
-        logger.warning(
-            "%s: %d lines have tabs in their text, taken as spaces; the first"
-            " is %s",
-            path,
-            len(longer),
-            longer[0],
-        )
-    return rows
-
-
-def _joined(fields: list[str], header: list[str]) -> list[str]:
-    """Make one text again of one that has tabs in it."""
-    more = len(fields) - len(header)
-    if more <= 0 or "text" not in header:
-        return fields
-    start = header.index("text")
-    end = start + more + 1
-    return [*fields[:start], " ".join(fields[start:end]), *fields[end:]]
-
-
 def tsv_utterances(
     folder: str | os.PathLike, required: Collection[str] = ()
 ) -> dict[str, list[Utterance]]:
@@ -195,11 +144,11 @@ def tsv_utterances(
     table = Path(folder) / "utterances.tsv"
     splits: dict[str, list[Utterance]] = {}
     faults = []
-    for row in _read_tsv(table, UTTERANCE_COLUMNS):
+    for row in read_tsv(table, UTTERANCE_COLUMNS):
         try:
             seconds = float(row["duration"])
         except ValueError:
-            faults.append(f"{row['line']}: the duration is not a number")
+            faults.append(f"{row.where}: the duration is not a number")
             continue
         utterance = Utterance(
             id=row["id"],
@@ -217,13 +166,6 @@ def tsv_utterances(
                 f"{', '.join(splits) or 'none'}, expected {', '.join(required)}"
             )
     return splits
-
-
-def _tsv_lines(path: str | os.PathLike) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number and fields; blank lines are left out."""
-    for number, line in enumerate(read_lines(path, "check the data folder"), 1):
-        if line.strip():
-            yield number, line.split("\t")
 
 
 def _normalized(row: Utterance, style: str) -> Utterance:
@@ -325,6 +267,41 @@ def measure_files(
     return _in_threads(partial(_measured, root=root), files, root)
 
 
+def with_durations(
+    rows: Iterable[Utterance], root: str | os.PathLike
+) -> list[Utterance]:
+    """Measure the files of the utterances whose duration is NaN.
+
+    Arguments
+    ---------
+    rows : iterable of Utterance
+        The others stay as they are.
+    root : str or path
+        Named in the warning about files that cannot be read, which are left
+        out.
+
+    Returns
+    -------
+    list of Utterance
+
+    Example
+    -------
+    >>> with_durations([Utterance("u1", "u1.wav", 1.5)], "x")[0].duration
+    1.5
+    """
+    return _in_threads(_with_duration, rows, root)
+
+
+def _with_duration(row: Utterance) -> Utterance | Finding:
+    if not math.isnan(row.duration):
+        return row
+    try:
+        seconds = audio_info(row.audio, math.inf).seconds
+        return replace(row, duration=seconds)
+    except AudioError as error:
+        return Finding(row.id, row.audio, error.problem, error.remedy)
+
+
 def _cut_long(
     rows: Iterable[Utterance], max_seconds: float, root: str | os.PathLike
 ) -> list[Utterance]:
@@ -355,10 +332,8 @@ def _measured(file: Path, root: str | os.PathLike) -> Utterance | Finding:
     name = Path(os.path.relpath(file, root)).with_suffix("").as_posix()
     try:
         str(file).encode()  # as a manifest needs it
-        seconds = audio_info(file, math.inf).seconds
-        return Utterance(name, str(file.absolute()), seconds)
-    except AudioError as error:
-        return Finding(name, str(file), error.problem, error.remedy)
+        row = Utterance(name, str(file.absolute()), math.nan)
+        return _with_duration(row)
     except UnicodeEncodeError:
         problem = "has a name that is not UTF-8"
         return Finding(ascii(name), ascii(str(file)), problem, "rename it")

@@ -11,11 +11,11 @@ from nar_asr_lobes.dataio.audio.reading import read_audio
 from nar_asr_lobes.dataio.batching import Sample
 from nar_asr_lobes.dataio.checks import check_utterances
 from nar_asr_lobes.dataio.datasets import SpeechDataset
+from nar_asr_lobes.dataio.formats.tables import read_tsv
 from nar_asr_lobes.dataio.manifest import Utterance, read_manifest
 from nar_asr_lobes.dataio.prepare import (
     UTTERANCE_COLUMNS,
     _cut_long,
-    _read_tsv,
     measure_files,
     prepare_manifests,
     tsv_utterances,
@@ -95,29 +95,29 @@ def test_tables_are_read_without_quoting(tmp_path):
     path = table(
         tmp_path, b"\xef\xbb\xbfid\ttext\textra", 'u1\tsay "hi\t', "", "u2\t\tx"
     )
-    rows = _read_tsv(path, ["id", "text"])
+    rows = read_tsv(path, ["id", "text"])
     assert [(r["id"], r["text"], r["extra"]) for r in rows] == [
         ("u1", 'say "hi', ""),
         ("u2", "", "x"),
     ]
-    assert rows[1]["line"] == f"{path}:4"
+    assert rows[1].where == f"{path}:4"
 
 
 def test_windows_line_ends(tmp_path):
     path = table(tmp_path, "id\ttext\r", "u1\thello\r")
-    assert _read_tsv(path, ["text"])[0]["text"] == "hello"
+    assert read_tsv(path, ["text"])[0]["text"] == "hello"
 
 
 def test_no_character_of_a_text_refuses_a_table(tmp_path, caplog):
     odd = LINE.replace("good", "good\u2028 \x85 \x0b\x1c")
     tabs = LINE.replace("good", "\tgood\t")
     path = table(tmp_path, "\ufeff" + HEADER, LINE, "", odd, "\t", LINE, tabs)
-    texts = [row["text"] for row in _read_tsv(path, UTTERANCE_COLUMNS)]
+    texts = [row["text"] for row in read_tsv(path, UTTERANCE_COLUMNS)]
     assert [" ".join(text.split()) for text in texts] == ["good morning"] * 4
     assert "1 lines have tabs in their text, taken as spaces" in caplog.text
     assert f"{path}:7: 8 fields instead of 6" in caplog.text
     middle = table(tmp_path, "id\ttext\tsplit", "u\ta\tb\tx", "v\tc\ty")
-    found = [(row["text"], row["split"]) for row in _read_tsv(middle, ["id"])]
+    found = [(row["text"], row["split"]) for row in read_tsv(middle, ["id"])]
     assert found == [("a b", "x"), ("c", "y")]
 
 

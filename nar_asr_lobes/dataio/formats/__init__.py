@@ -1,0 +1,1 @@
+"""Corpora that others describe: tables, Kaldi, lhotse, TextGrid."""
