@@ -3,7 +3,9 @@
     SPLIT/SPEAKER/CHAPTER/SPEAKER-CHAPTER-NUMBER.flac
     SPLIT/SPEAKER/CHAPTER/SPEAKER-CHAPTER.trans.txt   "UTTERANCE-ID TEXT" lines
 
-Other folders can join the pool, at any depth, such as those of Libri-Light.
+Other folders can join the pool, at any depth, such as those of Libri-Light. Its
+labels of 10 h, 1 h and 10 min are in librispeech_finetuning/, in the same
+layout below 1h/FOLD/{clean,other}/ and 9h/{clean,other}/.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from nar_asr_lobes.dataio.prepare import measure_files, visible_files
 from nar_asr_lobes.errors import UserError
 
 _TRAIN = ("train-clean-100", "train-clean-360", "train-other-500")
+_FINETUNING = "librispeech_finetuning"
+_SUBSETS = {"10min": ("1h/0",), "1h": ("1h",), "10h": ("1h", "9h")}
 
 
 def prepare(
@@ -33,7 +37,8 @@ def prepare(
     data_folder : str
         The folder that holds `train-clean-100` and the others.
     train, dev, test : sequence of str
-        Folders, joined into the splits of these names.
+        Folders, joined into the splits of these names. 10h, 1h and 10min are
+        the labels of Libri-Light, in ``librispeech_finetuning``.
     pool : sequence of str
         Folders read without transcripts, for pre-training; ids of other
         folders than those above are paths. Audio that cannot be read is left
@@ -52,7 +57,11 @@ def prepare(
         round.
     """
     labelled = {
-        name: _read_split(Path(data_folder) / name)
+        name: [
+            row
+            for folder in _folders(name)
+            for row in _read_split(Path(data_folder) / folder)
+        ]
         for name in dict.fromkeys([*train, *dev, *test])
     }
     unlabelled = {
@@ -72,6 +81,11 @@ def prepare(
     }
     splits |= {name: labelled[name] for name in test}
     return {name: rows for name, rows in splits.items() if rows}
+
+
+def _folders(name: str) -> list[str]:
+    parts = _SUBSETS.get(name)
+    return [f"{_FINETUNING}/{part}" for part in parts] if parts else [name]
 
 
 def _audio(folder: Path) -> list[Path]:
