@@ -177,10 +177,11 @@ def dead_keys(root: Path) -> Iterator[str]:
     attribute, an argument's or field's name, or a string of its own; or when
     a YAML file refers to it with !ref <key> (<a[b]> refers to a and b); or
     when it is an argument of !new:, !name: or !apply:, for what these call
-    refuses arguments it does not know.
+    refuses arguments it does not know; or when it is the name of a recipe,
+    which recipes/Multi reads.
     """
     files = [path for path in tree_files(root) if path.suffix == ".yaml"]
-    read = set()
+    read = {path.name for path in root.glob("recipes/*")}
     for path in python_files(root, "nar_asr_lobes", "recipes"):
         read |= _names_read(ast.parse(path.read_text(encoding="utf-8")))
     for path in files:
