@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from nar_asr_lobes.dataio.audio.reading import audio_info
 from nar_asr_lobes.dataio.manifest import read_manifest
 from nar_asr_lobes.decoding.modes import DecodingOptions, available_modes
 from nar_asr_lobes.decoding.saved_posteriors import (
@@ -22,9 +23,19 @@ from nar_asr_lobes.training.config import BUNDLE_TASKS
 from nar_asr_lobes.training.hparams import _read_yaml, load_run
 from nar_asr_lobes.training.optim.scheduler import WarmupCosine
 from tests.checkpoint_files import make_file
+from tests.recipes.corpus_trees import (
+    make_afrispeech,
+    make_commonvoice,
+    make_dictation,
+    make_librilight,
+    make_librispeech_and_labels,
+    make_manifests,
+    make_multi,
+    make_primock,
+    make_voxpopuli,
+)
 from tests.recipes.librispeech_tree import (
     make_arabic_commands,
-    make_librispeech,
     make_lowresource,
     make_speechocean,
 )
@@ -33,18 +44,30 @@ from tests.recipes.running import RECIPES, TINY, run
 TASKS = ("pretrain", "finetune", "evaluate")
 # What each recipe needs besides the options of all: its data, and keys.
 MAKERS = {
-    "LibriSpeech": make_librispeech,
+    "LibriSpeech": make_librispeech_and_labels,
     "Synthetic": lambda root: root,
     "ArabicCommands": make_arabic_commands,
     "Speechocean762": make_speechocean,
     "LowResource": make_lowresource,
+    "CommonVoice": make_commonvoice,
+    "CustomManifest": make_manifests,
+    "PriMock57": make_primock,
+    "LibriLight": make_librilight,
+    "VoxPopuli": make_voxpopuli,
+    "AfriSpeech200": make_afrispeech,
+    "MedicalDictation": make_dictation,
+    "Multi": make_multi,
 }
 SYNTHETIC = "{train: 9, dev: 3, test: 3, extra: 1, lm_sentences: 60}"
+FULL_SCALE = {
+    "pretrain": ["--data={workers: 0}"],
+    "finetune": ["--data={workers: 0}", "--tokenizer={size: 12}"],
+    "finetune_10h": ["--data={workers: 0}"],
+    "replay": ["--data={workers: 0}"],
+}
 EXTRA = {
-    "LibriSpeech": {
-        "pretrain": ["--data={workers: 0}"],
-        "finetune": ["--data={workers: 0}", "--tokenizer={size: 12}"],
-    },
+    **dict.fromkeys(("LibriSpeech", "VoxPopuli", "Multi"), FULL_SCALE),
+    "LibriLight": {task: ["--data={workers: 0}"] for task in TASKS[:2]},
     "Synthetic": {task: [f"--data={{options: {SYNTHETIC}}}"] for task in TASKS},
     "LowResource": {
         "pretrain": ["--data={min_seconds: 0.1}"],
@@ -61,6 +84,7 @@ EXTRA = {
 ROWS = [(recipe, task) for recipe in MAKERS for task in TASKS]
 FURTHER = ("label", "selftrain", "transfer", "published")
 ROWS += [("LowResource", task) for task in FURTHER]
+ROWS += [("LibriSpeech", "finetune_10h"), ("Multi", "replay")]
 STEPS = 3
 
 
@@ -89,9 +113,15 @@ def runs(tmp_path_factory):
             options += [f"--bundle={folder / 'finetune' / 'bundle'}"]
         else:
             options += [f"--steps={STEPS}", "--global_batch=4"]
-        if task in ("pretrain", "finetune"):
+        if task in ("pretrain", "finetune", "finetune_10h", "replay"):
             options += [TINY]
-        if task == "finetune":
+        if task == "replay":
+            outcome(recipe, "finetune")
+            options += [
+                f"--init_from={folder / 'finetune'}",
+                f"--tokenizer={{path: {folder / 'finetune'}}}",
+            ]
+        if task in ("finetune", "finetune_10h"):
             outcome(recipe, "pretrain")
             options += [f"--init_from={folder / 'pretrain'}"]
         if task == "selftrain":
@@ -155,7 +185,8 @@ def test_finetuning_ends_in_numbers_and_a_bundle(runs, recipe):
     [found] = transcriber.transcribe([clips[0].audio])
     assert transcriber.mode == list(results[split])[-1]
     assert found.error is None
-    assert found.seconds == pytest.approx(clips[0].duration, abs=1e-3)
+    seconds = audio_info(clips[0].audio).seconds  # a clip may be a part of it
+    assert found.seconds == pytest.approx(seconds, abs=1e-3)
     dev = config(recipe, "finetune").data.dev
     saved = read_posteriors(folder / f"{dev}{SUFFIX}", bundle.tokenizer)
     clips = read_manifest(folder / "manifests" / f"{dev}.jsonl")
@@ -172,7 +203,9 @@ def test_evaluation_of_the_bundle_gives_the_same_numbers(runs, recipe):
         for modes in numbers.values():
             for mode in modes.values():
                 assert mode.pop("rtf") > 0
-    assert found == wanted
+    shared = found.keys() & wanted.keys()
+    assert shared
+    assert all(found[split] == wanted[split] for split in shared)
 
 
 def check_results(folder: Path, recipe: str) -> dict:
@@ -189,6 +222,7 @@ def check_results(folder: Path, recipe: str) -> dict:
     return results
 
 
+@cache
 def config(recipe: str, task: str):
     """Read a YAML as it stands in the tree, with nothing overridden."""
     path = RECIPES / recipe / "hparams" / f"{task}.yaml"
