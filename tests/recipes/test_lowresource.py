@@ -17,7 +17,7 @@ with mock.patch.object(sys, "path", [str(RECIPES / "LowResource"), *sys.path]):
     import experiment
     import lowresource_plan as plans
     import lowresource_report as report
-    from lowresource_prepare import romanize
+    from lowresource_prepare import OTHERS, romanize
 
 Cell = report.Cell
 
@@ -124,7 +124,7 @@ def test_the_rest_of_train_is_unlabelled(data):
 
 @pytest.mark.parametrize("language", plans.AMOUNTS)
 def test_the_other_languages_have_none_of_the_target(data, language):
-    splits = prepare(str(data), language)
+    splits = prepare(str(data), language, others=OTHERS)
     train, dev = list(splits["others"]), list(splits["others_dev"])
     names = [{row.id.partition("-")[0] for row in x} for x in (train, dev)]
     assert names[0] == names[1] == {*plans.AMOUNTS, "kathleen_en"} - {language}
