@@ -19,6 +19,7 @@ from nar_asr_lobes.errors import UserError, escape_unprintable
 COMMANDS = {
     "transcribe": "turn audio files into text, JSON or subtitles",
     "import-encoder": "make published weights ready to train from",
+    "validate": "all faults of a corpus, by file and line",
     "evaluate": "error rates of recognised texts, with intervals",
     "compare": "two systems on the same utterances: which is better",
     "lm": "train a language model, or tune its weight",
@@ -28,8 +29,8 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status.
 
-    0: all went well; 1: some inputs failed; 2: a mistake of the user, printed
-    as one line.
+    0: all went well; 1: some inputs failed or have faults; 2: a mistake of the
+    user, printed as one line.
 
     Example
     -------

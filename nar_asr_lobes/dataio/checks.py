@@ -1,6 +1,7 @@
 """All rules an utterance must meet before it is trained on or scored.
 
     utterances -> check_utterances -> usable utterances + findings
+    utterances -> examine -> findings and measures of each, for `validation`
 
 Every fault is collected, none stops the check; the caller decides whether to
 leave the utterances out or to stop, and shows `summarize(findings)`.
@@ -8,13 +9,17 @@ leave the utterances out or to stop, and shows `summarize(findings)`.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+
+import numpy as np
+from tqdm import tqdm
 
 from nar_asr_lobes.dataio.audio.reading import AudioStream, check_file
 from nar_asr_lobes.dataio.audio.silence import (
@@ -50,6 +55,10 @@ class Finding:
         The fault, in the same words for all utterances with it.
     remedy : str
         The user's way out.
+    detail : str
+        Details of this utterance; no text, name or path.
+    place : str, optional
+        File and line that describe the utterance.
 
     Example
     -------
@@ -61,18 +70,65 @@ class Finding:
     where: str
     problem: str
     remedy: str
+    detail: str = ""
+    place: str | None = None
 
     def __str__(self) -> str:
         return f"{self.id}: {self.where} {self.problem}; {self.remedy}"
 
 
 @dataclass(frozen=True)
-class _Rules:
-    tokenizer: Tokenizer | None
-    frames: Callable[[int], int] | None
-    min_seconds: float
-    max_seconds: float
-    read: bool
+class Rules:
+    """Limits that utterances are checked against; see ``check_utterances``.
+
+    Example
+    -------
+    >>> Rules(max_seconds=20.0).read
+    False
+    """
+
+    tokenizer: Tokenizer | None = None
+    frames: Callable[[int], int] | None = None
+    min_seconds: float = _MIN_SECONDS
+    max_seconds: float = MAX_SECONDS
+    read: bool = False
+
+
+@dataclass
+class Examined:
+    """An utterance with its faults and the measures of its audio.
+
+    Arguments
+    ---------
+    utterance : Utterance
+        With a duration.
+    faults, warnings : list of Finding
+        Faults keep it from being used, warnings do not.
+    samples : int
+        At 16 kHz, as far as known.
+    sample_rate : int
+        Of the file, in Hz; 0 where it was not read to its end, as below.
+    level : float
+        Root mean square around the mean, in dB of full scale.
+    clipped : float
+        Share of the samples that lie in a row at full scale.
+    digest : bytes
+        Hash of the samples at 16 kHz; empty for digital silence.
+
+    Example
+    -------
+    >>> Examined(Utterance("u1", "u1.wav", 1.0)).faults
+    []
+    """
+
+    utterance: Utterance
+    faults: list[Finding] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
+    samples: int = 0
+    sample_rate: int = 0
+    level: float = math.nan
+    clipped: float = 0.0
+    digest: bytes = b""
 
 
 def check_utterances(
@@ -116,23 +172,57 @@ def check_utterances(
     >>> len(usable), str(findings[0])
     (0, 'u1: no.wav is missing; check the path')
     """
-    rules = _Rules(tokenizer, frames, min_seconds, max_seconds, read)
-    utterances, usable, findings = list(utterances), [], []
-    # Decoding leaves Python's lock alone, so threads share the processors.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        checked = list(pool.map(partial(_check_audio, rules=rules), utterances))
-    warned = [finding for _, _, warnings in checked for finding in warnings]
+    rules = Rules(tokenizer, frames, min_seconds, max_seconds, read)
+    examined = examine(utterances, rules)
+    warned = [finding for row in examined for finding in row.warnings]
     if warned:
         logger.warning("used all the same: %s", summarize(warned))
-    for utterance, (samples, faults, _) in zip(
-        utterances, checked, strict=True
-    ):
-        if tokenizer is not None:
-            faults += _check_text(utterance, samples, rules)
-        findings += faults
-        if not faults:
-            usable.append(utterance)
-    return usable, findings
+    usable = [row.utterance for row in examined if not row.faults]
+    return usable, [finding for row in examined for finding in row.faults]
+
+
+def examine(
+    utterances: Iterable[Utterance], rules: Rules, measure: bool = False
+) -> list[Examined]:
+    """Check utterances; on a terminal, a bar shows the progress.
+
+    Arguments
+    ---------
+    utterances : iterable of Utterance
+        With resolved audio paths.
+    rules : Rules
+        What to check.
+    measure : bool
+        Whether level and digest are wanted, of files that are read.
+
+    Returns
+    -------
+    list of Examined
+        In order.
+
+    Example
+    -------
+    >>> (row,) = examine([Utterance("u1", "no.wav", 1.0)], Rules())
+    >>> row.faults[0].problem
+    'is missing'
+    """
+    utterances = list(utterances)
+    work = partial(_check_audio, rules=rules, measure=measure)
+    # Decoding leaves Python's lock alone, so threads share the processors.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        examined = list(
+            tqdm(
+                pool.map(work, utterances),
+                "checking",
+                len(utterances),
+                leave=False,
+                disable=None,  # where it is no terminal
+            )
+        )
+    if rules.tokenizer is not None:
+        for row in examined:
+            row.faults += _check_text(row.utterance, row.samples, rules)
+    return examined
 
 
 def summarize(findings: Sequence[Finding]) -> str:
@@ -172,33 +262,47 @@ def summarize(findings: Sequence[Finding]) -> str:
     return "\n".join(lines)
 
 
-def _check_audio(
-    utterance: Utterance, rules: _Rules
-) -> tuple[int, list[Finding], list[Finding]]:
-    """Return the number of samples, as far as known, faults and warnings."""
+def _check_audio(utterance: Utterance, rules: Rules, measure: bool) -> Examined:
     known = math.isfinite(utterance.duration)
     samples = round(utterance.duration * SAMPLE_RATE) if known else 0
-    faults = list(_check_duration(utterance, rules))
-    warnings: list[AudioError] = []
+    row = Examined(utterance, samples=samples)
+    row.faults += _check_duration(utterance, rules)
     try:
         if rules.read:
-            stream = AudioStream(utterance.audio, **utterance.stretch)
-            samples = sum(len(block) for block in stream)
-            warnings = stream.warnings
-            faults += _check_length(utterance, samples / SAMPLE_RATE)
-            faults += _check_silence(utterance, stream)
+            _read(row, measure)
         else:
             check_file(utterance.audio)
     except AudioError as error:
-        faults.append(_finding(utterance, error.problem, error.remedy))
-    return (
-        samples,
-        faults,
-        [_finding(utterance, w.problem, w.remedy) for w in warnings],
-    )
+        row.faults.append(_finding(utterance, error.problem, error.remedy))
+    return row
 
 
-def _check_duration(utterance: Utterance, rules: _Rules) -> Iterator[Finding]:
+def _read(row: Examined, measure: bool) -> None:
+    """Decode the audio, and check and measure it."""
+    utterance = row.utterance
+    stream = AudioStream(utterance.audio, **utterance.stretch)
+    samples, total, squares = 0, 0.0, 0.0
+    digest = hashlib.blake2b(digest_size=16)
+    for block in stream:
+        samples += len(block)
+        if measure:
+            digest.update(block.tobytes())
+            wide = block.astype(np.float64)
+            total, squares = total + wide.sum(), squares + wide @ wide
+    row.samples, row.sample_rate = samples, stream.sample_rate
+    row.clipped = stream.clipped / (samples * stream.sample_rate / SAMPLE_RATE)
+    if measure and not stream.is_constant:
+        row.digest = digest.digest()
+        power = max(squares / samples - (total / samples) ** 2, 1e-20)
+        row.level = 10 * math.log10(power)
+    row.warnings = [
+        _finding(utterance, w.problem, w.remedy) for w in stream.warnings
+    ]
+    row.faults += _check_length(utterance, samples / SAMPLE_RATE)
+    row.faults += _check_silence(utterance, stream)
+
+
+def _check_duration(utterance: Utterance, rules: Rules) -> Iterator[Finding]:
     seconds = utterance.duration
     detail = f"{seconds:.2f} s"
     if not seconds >= rules.min_seconds:
@@ -239,7 +343,7 @@ def _check_silence(
 
 
 def _check_text(
-    utterance: Utterance, samples: int, rules: _Rules
+    utterance: Utterance, samples: int, rules: Rules
 ) -> Iterator[Finding]:
     if not (utterance.text or "").strip():
         yield _finding(
@@ -273,4 +377,6 @@ def _finding(
     utterance: Utterance, problem: str, remedy: str, detail: str = ""
 ) -> Finding:
     where = f"{utterance.audio} ({detail})" if detail else utterance.audio
-    return Finding(utterance.id, where, problem, remedy)
+    return Finding(
+        utterance.id, where, problem, remedy, detail, utterance.where
+    )

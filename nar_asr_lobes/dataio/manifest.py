@@ -17,7 +17,9 @@ import math
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -50,6 +52,8 @@ class Utterance:
         None for the whole file.
     groups : dict of str to str, optional
         Properties that results are given by, such as gender, age or accent.
+    where : str, optional
+        File and line that describe it, for messages; in no manifest.
 
     Example
     -------
@@ -64,6 +68,7 @@ class Utterance:
     speaker: str | None = None
     start: float | None = None
     groups: dict[str, str] | None = None
+    where: str | None = field(default=None, compare=False, repr=False)
 
     @property
     def stretch(self) -> dict[str, float]:
@@ -71,6 +76,68 @@ class Utterance:
         if self.start is None:
             return {}
         return {"start": self.start, "seconds": self.duration}
+
+
+_collected: ContextVar[list[tuple[str, str]] | None] = ContextVar(
+    "_collected", default=None
+)
+
+
+@contextmanager
+def collect_faults() -> Iterator[list[tuple[str, str]]]:
+    """Have ``refuse`` note faults instead of raising, so that all are found.
+
+    Yields
+    ------
+    list of (str, str)
+        Gets each fault, with its file and line, and its remedy. Readers leave
+        the faulty lines out and go on.
+
+    Example
+    -------
+    >>> with collect_faults() as faults:
+    ...     refuse(["a.tsv:2: no id"], "correct it")
+    >>> faults
+    [('a.tsv:2: no id', 'correct it')]
+    """
+    found: list[tuple[str, str]] = []
+    token = _collected.set(found)
+    try:
+        yield found
+    finally:
+        _collected.reset(token)
+
+
+def is_collecting() -> bool:
+    """Say whether ``collect_faults`` is active.
+
+    Example
+    -------
+    >>> is_collecting()
+    False
+    """
+    return _collected.get() is not None
+
+
+@contextmanager
+def go_on() -> Iterator[None]:
+    """Note an error instead of raising it, where faults are collected.
+
+    Example
+    -------
+    >>> with collect_faults() as faults, go_on():
+    ...     raise UserError("a.tsv:1: the file is empty; fill it")
+    >>> faults
+    [('a.tsv:1: the file is empty', 'fill it')]
+    """
+    try:
+        yield
+    except UserError as error:
+        found = _collected.get()
+        if found is None:
+            raise
+        fault, _, remedy = str(error).partition("; ")
+        found.append((fault, remedy))
 
 
 def refuse(faults: Sequence[str], remedy: str) -> None:
@@ -97,6 +164,10 @@ def refuse(faults: Sequence[str], remedy: str) -> None:
 id; correct these lines
     """
     if not faults:
+        return
+    found = _collected.get()
+    if found is not None:
+        found += [(fault, remedy) for fault in faults]
         return
     count = f"{len(faults)} faults: " if len(faults) > 1 else ""
     shown = ", ".join(faults[:_SHOWN])
@@ -150,12 +221,12 @@ def read_manifest(
         if not fault:
             first = first_use.setdefault(record["id"], number)
             if first != number:
-                fault = f"id {record['id']} already stands in line {first}"
+                fault = f"its id already stands in line {first}"
         if fault:
             faults.append(f"{path}:{number}: {fault}")
             continue
         record["audio"] = os.path.join(root, record["audio"])
-        rows.append(Utterance(**record))
+        rows.append(Utterance(**record, where=f"{path}:{number}"))
     refuse(faults, "correct or remove these lines, or prepare the data again")
     if not rows:
         raise UserError(
@@ -213,6 +284,7 @@ def _write_rows(file, utterances, root: str, path: Path) -> int:
         if audio.startswith(root + os.sep):
             audio = os.path.relpath(audio, root)
         record = {**vars(row), "audio": audio}
+        record.pop("where")
         record = {k: v for k, v in record.items() if v is not None}
         fault = _fault(record)
         if fault:
@@ -397,7 +469,9 @@ def _decode(line: bytes, path: str | os.PathLike, number: int) -> str:
     try:
         return line.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
-        raise UserError(
+        fault = (
             f"{path}:{number}: is not UTF-8 text (byte {error.start + 1} of "
-            "the line); convert the file to UTF-8"
-        ) from error
+            "the line)"
+        )
+        refuse([fault], "convert the file to UTF-8")
+        return _decode(line.decode(errors="replace").encode(), path, number)

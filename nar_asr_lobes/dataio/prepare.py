@@ -31,7 +31,12 @@ from nar_asr_lobes.dataio.audio.silence import cut_at_quiet
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 from nar_asr_lobes.dataio.checks import Finding, summarize
 from nar_asr_lobes.dataio.formats.tables import read_tsv
-from nar_asr_lobes.dataio.manifest import Utterance, refuse, write_manifest
+from nar_asr_lobes.dataio.manifest import (
+    Utterance,
+    is_collecting,
+    refuse,
+    write_manifest,
+)
 from nar_asr_lobes.dataio.text.normalization import (
     count_invisible,
     normalize_text,
@@ -156,6 +161,7 @@ def tsv_utterances(
             duration=seconds,
             text=row["text"] or None,
             speaker=row["speaker"] or None,
+            where=row.where,
         )
         splits.setdefault(row["split"], []).append(utterance)
     refuse(faults, "correct these lines")
@@ -299,7 +305,9 @@ def _with_duration(row: Utterance) -> Utterance | Finding:
         seconds = audio_info(row.audio, math.inf).seconds
         return replace(row, duration=seconds)
     except AudioError as error:
-        return Finding(row.id, row.audio, error.problem, error.remedy)
+        return Finding(
+            row.id, row.audio, error.problem, error.remedy, place=row.where
+        )
 
 
 def _cut_long(
@@ -323,7 +331,10 @@ def _in_threads(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = list(pool.map(work, items))
     findings = [item for item in found if isinstance(item, Finding)]
-    if findings:
+    if is_collecting():
+        for x in findings:
+            refuse([f"{x.place or root}: {x.problem}"], x.remedy)
+    elif findings:
         logger.warning("left out of %s: %s", root, summarize(findings))
     return [item for item in found if not isinstance(item, Finding)]
 

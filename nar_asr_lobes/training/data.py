@@ -36,6 +36,7 @@ from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.distributed import world
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.evaluate import check_test_set
+from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.frontend import WaveformFrontend
 from nar_asr_lobes.lobes.model import SpeechEncoder
 from nar_asr_lobes.storage import write_text
@@ -56,15 +57,7 @@ Prepare = Callable[..., dict[str, Iterable[Utterance]]]
 def prepare_data(config: RunConfig, prepare: Prepare) -> None:
     """Write everything that a run reads; call it on one process."""
     output = Path(config.output_folder)
-    splits = _call_prepare(config, prepare)
-    wanted = _wanted_splits(config)
-    for name in wanted:
-        if name not in splits:
-            raise UserError(
-                f"{config.data_folder}: has no split {name!r}; the recipe "
-                f"gives {', '.join(splits)}"
-            )
-    chosen = {name: list(splits[name]) for name in wanted}
+    chosen = recipe_splits(config, prepare)
     if config.debug_utterances:
         chosen = {n: u[: config.debug_utterances] for n, u in chosen.items()}
     prepare_manifests(
@@ -78,7 +71,22 @@ def prepare_data(config: RunConfig, prepare: Prepare) -> None:
         texts = [u.text or "" for u in read_split(config, config.data.train)]
         make_tokenizer(config, texts)
         _make_lexicon(config)
-    _check(config, wanted)
+    _check(config, list(chosen))
+
+
+def recipe_splits(
+    config: RunConfig, prepare: Prepare
+) -> dict[str, list[Utterance]]:
+    """List the utterances of the splits that a run uses."""
+    splits = _call_prepare(config, prepare)
+    wanted = _wanted_splits(config)
+    for name in wanted:
+        if name not in splits:
+            raise UserError(
+                f"{config.data_folder}: has no split {name!r}; the recipe "
+                f"gives {', '.join(splits)}"
+            )
+    return {name: list(splits[name]) for name in wanted}
 
 
 def _make_lexicon(config: RunConfig) -> None:
@@ -122,7 +130,7 @@ def _check(config: RunConfig, splits: list[str]) -> None:
     output, data = Path(config.output_folder), config.data
     labelled = config.task == "finetune"
     tokenizer = run_tokenizer(config) if labelled else None
-    frontend = _frontend(config)
+    frontend = _frontend(config.model)
     left_out, lines = output / "left_out.txt", ""
     digests = {}
     for name in splits:
@@ -134,9 +142,7 @@ def _check(config: RunConfig, splits: list[str]) -> None:
             usable, findings = check_utterances(
                 utterances,
                 tokenizer,
-                lambda samples: int(
-                    frontend.output_lengths(torch.tensor(samples))
-                ),
+                frame_counter(config.model),
                 data.min_seconds,
                 data.max_seconds,
                 read=data.check_audio,
@@ -169,10 +175,16 @@ def _check(config: RunConfig, splits: list[str]) -> None:
         write_digests(output, digests)
 
 
-def _frontend(config: RunConfig) -> WaveformFrontend:
+def _frontend(model: ModelConfig) -> WaveformFrontend:
     """Build the frontend, which counts frames, without weights."""
     with torch.device("meta"):
-        return SpeechEncoder(config.model).frontend
+        return SpeechEncoder(model).frontend
+
+
+def frame_counter(model: ModelConfig) -> Callable[[int], int]:
+    """Return a function: samples at 16 kHz -> frames of the encoder."""
+    frontend = _frontend(model)
+    return lambda samples: int(frontend.output_lengths(torch.tensor(samples)))
 
 
 def read_split(
@@ -204,7 +216,7 @@ def train_loader(config: RunConfig, tokenizer: Tokenizer | None) -> DataLoader:
         tokenizer,
         config.wave_augment,
         config.data.cache,
-        _frontend(config).samples_for,
+        _frontend(config.model).samples_for,
     )
     rank, ranks = world()
     sampler = StepSampler(
@@ -230,7 +242,7 @@ class ValidationSet:
             utterances,
             tokenizer,
             cache=config.data.cache,
-            samples_for=_frontend(config).samples_for,
+            samples_for=_frontend(config.model).samples_for,
         )
         self.batches = validation_batches(
             self.dataset.durations,

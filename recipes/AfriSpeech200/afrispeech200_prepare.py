@@ -145,4 +145,5 @@ def _utterance(row: Row, file: Path) -> Utterance:
         groups={
             name: str(x).strip().lower() for name, x in groups.items() if x
         },
+        where=row.where,
     )

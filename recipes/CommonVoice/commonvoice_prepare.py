@@ -139,6 +139,7 @@ def _utterance(folder: Path, row: Row, seconds: dict[str, float]) -> Utterance:
         text=row["sentence"],
         speaker=row["client_id"],
         groups={name: x for name, x in groups.items() if x} or None,
+        where=row.where,
     )
 
 

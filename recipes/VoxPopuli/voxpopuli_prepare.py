@@ -92,6 +92,7 @@ def _utterance(folder: Path, row: Row) -> Utterance:
         text=row["normalized_text"],
         speaker=None if speaker in _NONE else speaker,
         groups={k: x for k, x in groups.items() if x not in _NONE} or None,
+        where=row.where,
     )
 
 

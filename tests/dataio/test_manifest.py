@@ -84,7 +84,7 @@ BAD = {
     "nested too deeply": b"[" * 100000,
     "key 'audio' is missing": {"id": "u2", "duration": 1.0},
     "unknown key 'wav'": {**GOOD, "id": "u2", "wav": "x"},
-    "id u1 already stands in line 2": GOOD,
+    "its id already stands in line 2": GOOD,
     "'id' is not a non-empty string": {**GOOD, "id": " "},
     "'audio' is not a non-empty": {**GOOD, "id": "u2", "audio": 3},
     "'text' is not a string": {**GOOD, "id": "u2", "text": 5},

@@ -33,6 +33,7 @@ _MAX_AMPLITUDE = 8.0  # full scale is 1; beyond 8 the file is damaged
 _RATES = (1000, 768000)  # Hz; outside, the header is damaged
 _EDGE = SAMPLE_RATE // 100  # samples at a cut that the resampling changes
 _SILENT = 2.0**-16  # half a step of 16-bit samples
+_FULL = 0.999  # of full scale; two such samples in a row are clipped
 _OPPOSITE = "has channels of opposite phase"
 
 
@@ -169,6 +170,10 @@ class AudioStream:
         After reading: faults of the file that did not keep it from being used.
     is_constant : bool
         After reading: whether all samples are equal, as in digital silence.
+    sample_rate : int
+        After reading: that of the file, in Hz.
+    clipped : int
+        After reading: samples in a row at full scale, of any channel.
 
     Raises
     ------
@@ -201,6 +206,8 @@ class AudioStream:
         if seconds is not None:
             self.end = self.start + round(seconds * SAMPLE_RATE)
         self.warnings: list[AudioError] = []
+        self.sample_rate = 0
+        self.clipped = 0
         self._low, self._high = np.inf, -np.inf
 
     @property
@@ -254,12 +261,15 @@ class AudioStream:
             media.pieces, lambda piece: (piece[0], piece[1].shape[1])
         ):
             _check_rate(self.path, rate)
+            self.sample_rate = rate
             pieces = (wav for _, wav in group)
             segments = join_to(pieces, _segment_frames(rate, channels))
             yield from resample_blocks(map(self._mix, segments), rate)
 
     def _mix(self, wav: np.ndarray) -> np.ndarray:
-        _check_samples(self.path, wav)
+        if _check_samples(self.path, wav) >= _FULL:
+            full = np.abs(wav) >= _FULL
+            self.clipped += int(np.count_nonzero(full[1:] & full[:-1]))
         mono, cancelled = mix(wav)
         self._low = min(self._low, mono.min())
         self._high = max(self._high, mono.max())
@@ -394,7 +404,8 @@ def _check_limit(path: str, seconds: float, max_seconds: float) -> None:
         )
 
 
-def _check_samples(path: str, wav: np.ndarray) -> None:
+def _check_samples(path: str, wav: np.ndarray) -> float:
+    """Return the peak."""
     # Before the channels are averaged: +30 and -30 would cancel.
     peak = max(wav.max(), -wav.min())
     if not np.isfinite(peak):
@@ -410,6 +421,7 @@ def _check_samples(path: str, wav: np.ndarray) -> None:
             "scale it to the range -1 to 1 or leave it out",
             f"peak {peak:.3g}",
         )
+    return peak
 
 
 def _segment_frames(rate: int, channels: int) -> int:

@@ -235,4 +235,5 @@ def _utterance(
         speaker=None if speaker is None else str(speaker),
         start=start if duration is not None else None,
         groups={k: str(v) for k, v in found.items() if v is not None} or None,
+        where=row.where,
     )

@@ -19,6 +19,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from nar_asr_lobes.dataio.formats.lhotse import (
 from nar_asr_lobes.dataio.formats.tables import read_table
 from nar_asr_lobes.dataio.manifest import (
     Utterance,
+    go_on,
     read_lines,
     read_manifest,
 )
@@ -100,9 +102,10 @@ def read_corpus(
     ]
     corpus: dict[str, list[Utterance]] = {}
     for name, source in sources or _sources(place):
-        for split, rows in _read(source, columns, groups).items():
-            split = name or _SPLITS.get(split.lower(), split)
-            corpus.setdefault(split, []).extend(rows)
+        with go_on():
+            for split, rows in _read(source, columns, groups).items():
+                split = name or _SPLITS.get(split.lower(), split)
+                corpus.setdefault(split, []).extend(rows)
     return corpus
 
 
@@ -218,7 +221,10 @@ def _pairs(folder: Path) -> list[Utterance]:
         logger.warning(
             "%s: %d texts have no audio file; left out", folder, len(alone)
         )
-    return [_pair(file, texts, folder) for file in audio]
+    return [
+        replace(_pair(file, texts, folder), where=f"{folder}: audio {number}")
+        for number, file in enumerate(audio, 1)
+    ]
 
 
 def _pair(file: Path, texts: Mapping[Path, Path], folder: Path) -> Utterance:

@@ -79,7 +79,7 @@ def _utterances(
         for name in ("utt2spk", "spk2gender", "utt2dur")
     )
     rows = []
-    for name, (_, audio, start, seconds) in stretches.items():
+    for name, (line, audio, start, seconds) in stretches.items():
         where, stated = durations.get(name, ("", "nan"))
         if not re.fullmatch(r"nan|\d+(\.\d+)?", stated):
             faults.append(f"{where}: is not UTTERANCE SECONDS")
@@ -91,10 +91,11 @@ def _utterances(
                 id=name,
                 audio=audio,
                 duration=float(stated) if seconds is None else seconds,
-                text=texts[name][1] or None if texts else None,
+                text=texts[name][1] or None if name in texts else None,
                 speaker=speaker,
                 start=start,
                 groups={"gender": gender} if gender else None,
+                where=line,
             )
         )
     refuse(faults, "correct these lines")

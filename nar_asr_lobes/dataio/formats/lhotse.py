@@ -131,7 +131,8 @@ def _utterances(
     refuse(faults, _REMEDY)
     root = audio_root(path, [(where, file) for where, file, _ in found[:100]])
     return [
-        _utterance(str(root / file), *stretch) for _, file, stretch in found
+        _utterance(where, str(root / file), *stretch)
+        for where, file, stretch in found
     ]
 
 
@@ -145,7 +146,7 @@ def _file(recording: dict) -> str:
 
 
 def _utterance(
-    audio: str, name: str, start: float, seconds: float, x: dict
+    where: str, audio: str, name: str, start: float, seconds: float, x: dict
 ) -> Utterance:
     groups = {key: str(x[key]) for key in ("gender", "language") if x.get(key)}
     return Utterance(
@@ -156,4 +157,5 @@ def _utterance(
         speaker=x.get("speaker"),
         start=start,
         groups=groups or None,
+        where=where,
     )

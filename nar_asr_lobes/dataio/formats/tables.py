@@ -119,7 +119,10 @@ def read_tsv(
         line = f"{path}:{number}"
         if len(fields) != len(header):
             fault = f"{line}: {len(fields)} fields instead of {len(header)}"
-            (longer if len(fields) > len(header) else faults).append(fault)
+            if len(fields) < len(header):
+                faults.append(fault)
+                continue
+            longer.append(fault)
         fields = _joined(fields, header, text)
         rows.append(Row(line, dict(zip(header, fields, strict=False))))
     if text not in header or 2 * len(longer) > len(rows):
@@ -231,7 +234,7 @@ def _read_csv(path: str | os.PathLike) -> list[Row]:
             faults.append(
                 f"{where}: {len(fields)} fields instead of {len(header)}"
             )
-        if fields:
+        elif fields:
             rows.append(Row(where, dict(zip(header, fields, strict=False))))
     refuse(faults, "correct these lines; a field with commas needs quotes")
     return rows

@@ -1,0 +1,339 @@
+"""A corpus as a whole: all its faults by line, and its splits' overlap.
+
+    splits -> examine each utterance -> compare the splits -> Report
+
+Entries name a file and a line. Texts, names of audio files and speakers stay
+in the utterance that an entry points to; the caller decides who sees them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
+from nar_asr_lobes.dataio.checks import Examined, Finding, Rules, examine
+from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.dataio.text.normalization import (
+    count_invisible,
+    normalize_text,
+)
+
+_CLIPPED = 0.001  # share of the samples
+_QUIET = -60.0  # dB of full scale
+_QUANTILES = {"min": 0, "5 %": 5, "median": 50, "95 %": 95, "max": 100}
+_EDGES = (0, 1, 2, 5, 10, 15, 20, 30, 60)  # s, of the histogram
+_SHARED = ("speakers", "texts", "audio")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One fault or warning of a report.
+
+    Arguments
+    ---------
+    place : str
+        File and line; the number in its split where no line is known.
+    problem, remedy : str
+        As in a ``Finding``.
+    detail : str
+        Of this place; no text or name.
+    split : str
+        Empty for a line that is no utterance.
+    is_fault : bool
+        Whether the utterance cannot be trusted; else it is a warning.
+    utterance : Utterance, optional
+        The utterance.
+
+    Example
+    -------
+    >>> print(Entry("a.tsv:2", "is missing", "check the path"))
+    a.tsv:2: is missing; check the path
+    """
+
+    place: str
+    problem: str
+    remedy: str
+    detail: str = ""
+    split: str = ""
+    is_fault: bool = True
+    utterance: Utterance | None = None
+
+    def __str__(self) -> str:
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.place}: {self.problem}{detail}; {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """The state of a corpus.
+
+    Arguments
+    ---------
+    entries : list of Entry
+        Faults and warnings, by split, in the order of the lines.
+    splits : dict
+        Of each split: utterances, hours, speakers, durations, sample rates.
+    overlap : list of dict
+        Of each two splits: speakers, texts and audio that are in both.
+
+    Example
+    -------
+    >>> Report([], {}, []).faults
+    []
+    """
+
+    entries: list[Entry]
+    splits: dict[str, dict]
+    overlap: list[dict]
+
+    @property
+    def faults(self) -> list[Entry]:
+        """The entries that are no warnings."""
+        return [entry for entry in self.entries if entry.is_fault]
+
+
+def validate_splits(
+    splits: Mapping[str, Sequence[Utterance]],
+    rules: Rules,
+    text_style: str = "none",
+    unlimited: Collection[str] = (),
+) -> Report:
+    """Read every file of a corpus and judge it.
+
+    Arguments
+    ---------
+    splits : mapping of str to sequence of Utterance
+        By split; "train" is compared first.
+    rules : Rules
+        Limits and, for labelled splits, tokenizer and frames.
+    text_style : str
+        See ``normalize_text``; texts are checked as they are trained on.
+    unlimited : collection of str
+        Splits of utterances of any length, as test sets are.
+
+    Returns
+    -------
+    Report
+
+    Example
+    -------
+    >>> rows = [Utterance("u1", "no.wav", 1.0, where="a.tsv:2")]
+    >>> print(validate_splits({"train": rows}, Rules()).entries[0])
+    a.tsv:2: is missing; check the path
+    """
+    order = sorted(splits, key=lambda name: name != "train")
+    examined = {
+        name: _examine(splits[name], rules, text_style, name in unlimited)
+        for name in order
+    }
+    entries = [
+        _entry(name, finding, is_fault, row.utterance)
+        for name, rows in examined.items()
+        for row in rows
+        for is_fault, finding in _findings(row)
+    ]
+    keys = {name: _keys(rows) for name, rows in examined.items()}
+    entries += _shared_speakers(examined)
+    entries += _repeated(examined)
+    lines = {id(row.utterance): n for n, row in enumerate(_all(examined))}
+    places = list(examined)
+    entries.sort(key=lambda x: (places.index(x.split), lines[id(x.utterance)]))
+    return Report(
+        entries,
+        {name: _summary(rows) for name, rows in examined.items()},
+        [
+            {"splits": [a, b]}
+            | {kind: len(keys[a][kind] & keys[b][kind]) for kind in _SHARED}
+            for a, b in combinations(order, 2)
+        ],
+    )
+
+
+def _all(examined: Mapping[str, list[Examined]]) -> Iterator[Examined]:
+    return (row for rows in examined.values() for row in rows)
+
+
+def _examine(
+    rows: Sequence[Utterance], rules: Rules, style: str, is_unlimited: bool
+) -> list[Examined]:
+    labelled = any(row.text for row in rows)
+    rules = replace(rules, read=True)
+    if not labelled:  # cut at quiet places, where it is long
+        rules = replace(rules, tokenizer=None)
+    if is_unlimited or not labelled:
+        rules = replace(rules, max_seconds=np.inf)
+    found = examine(
+        [
+            replace(row, text=row.text and normalize_text(row.text, style))
+            for row in rows
+        ],
+        rules,
+        measure=True,
+    )
+    for row, source in zip(found, rows, strict=True):
+        row.warnings += _warnings(row, source)
+    return found
+
+
+def _warnings(row: Examined, source: Utterance) -> Iterator[Finding]:
+    def warn(problem: str, remedy: str, detail: str) -> Finding:
+        return Finding(source.id, source.audio, problem, remedy, detail)
+
+    hidden = count_invisible(source.text or "")
+    if hidden:
+        yield warn(
+            "has invisible characters in its transcript",
+            "they are removed before training",
+            f"{hidden}",
+        )
+    if row.clipped > _CLIPPED:
+        yield warn(
+            "is clipped",
+            "record it with less gain",
+            f"{100 * row.clipped:.1f} % of the samples",
+        )
+    if row.level < _QUIET:
+        yield warn(
+            "is nearly silent",
+            "check the recording",
+            f"{row.level:.0f} dB of full scale",
+        )
+    if 0 < row.sample_rate < SAMPLE_RATE:
+        yield warn(
+            f"has a sample rate below {SAMPLE_RATE} Hz",
+            "use the original recording if there is one",
+            f"{row.sample_rate} Hz",
+        )
+
+
+def _findings(row: Examined) -> Iterator[tuple[bool, Finding]]:
+    yield from ((True, finding) for finding in row.faults)
+    yield from ((False, finding) for finding in row.warnings)
+
+
+def _entry(
+    split: str, finding: Finding, is_fault: bool, row: Utterance
+) -> Entry:
+    return Entry(
+        _place(row),
+        finding.problem,
+        finding.remedy,
+        finding.detail,
+        split,
+        is_fault,
+        row,
+    )
+
+
+def _place(row: Utterance) -> str:
+    return row.where or "an utterance"
+
+
+def _text_key(row: Examined) -> str:
+    return normalize_text(row.utterance.text or "", "unicode").casefold()
+
+
+def _keys(rows: Sequence[Examined]) -> dict[str, set]:
+    return {
+        "speakers": {row.utterance.speaker for row in rows} - {None},
+        "texts": {_text_key(row) for row in rows} - {""},
+        "audio": {row.digest for row in rows} - {b""},
+    }
+
+
+def _shared_speakers(
+    examined: Mapping[str, list[Examined]],
+) -> Iterator[Entry]:
+    """Yield an entry for each speaker of a split who is in one before."""
+    first_use: dict[str, tuple[str, str]] = {}
+    for split, rows in examined.items():
+        counts = Counter(row.utterance.speaker for row in rows)
+        for row in rows:
+            speaker = row.utterance.speaker
+            if speaker is None or not counts[speaker]:
+                continue
+            here = split, _place(row.utterance)
+            other, place = first_use.setdefault(speaker, here)
+            if other != split:
+                yield Entry(
+                    _place(row.utterance),
+                    "is by a speaker of another split",
+                    "give all utterances of a speaker to one split",
+                    f"{counts[speaker]} of {split}; {other} has the same"
+                    f" speaker from {place} on",
+                    split,
+                    utterance=row.utterance,
+                )
+            counts[speaker] = 0  # one entry is enough
+
+
+def _repeated(examined: Mapping[str, list[Examined]]) -> Iterator[Entry]:
+    """Yield entries for audio and texts that an earlier line has too."""
+    audio: dict[bytes, tuple[str, Examined]] = {}
+    texts: dict[str, tuple[str, Examined]] = {}
+    for split, rows in examined.items():
+        for row in rows:
+            text = _text_key(row)
+            other, first = texts.setdefault(text, (split, row))
+            if text and other != split:
+                yield _same(row, split, first, other, "text", False)
+            if not row.digest:
+                continue
+            other, first = audio.setdefault(row.digest, (split, row))
+            if first is not row:
+                is_fault = other != split or text != _text_key(first)
+                yield _same(row, split, first, other, "audio", is_fault)
+
+
+def _same(
+    row: Examined,
+    split: str,
+    first: Examined,
+    other: str,
+    what: str,
+    is_fault: bool,
+) -> Entry:
+    if other != split:
+        problem = f"has the same {what} as an utterance of another split"
+    elif is_fault:
+        problem = f"has the same {what} as another utterance, but another text"
+    else:
+        problem = f"has the same {what} as another utterance"
+    return Entry(
+        _place(row.utterance),
+        problem,
+        "keep one of them",
+        f"{_place(first.utterance)} of {other}",
+        split,
+        is_fault,
+        row.utterance,
+    )
+
+
+def _summary(rows: Sequence[Examined]) -> dict:
+    utterances = [row.utterance for row in rows]
+    seconds = np.array([row.duration for row in utterances])
+    rates = Counter(row.sample_rate for row in rows if row.sample_rate)
+    found = {
+        "utterances": len(rows),
+        "hours": seconds.sum() / 3600,
+        "speakers": len({row.speaker for row in utterances} - {None}),
+        "without_text": sum(not row.text for row in utterances),
+        "sample_rates": dict(sorted(rates.items())),
+    }
+    if len(rows):
+        found["seconds"] = {
+            name: float(np.percentile(seconds, share))
+            for name, share in _QUANTILES.items()
+        }
+        counts, _ = np.histogram(seconds, (*_EDGES, np.inf))
+        found["histogram"] = {
+            f"from {edge} s": int(count)
+            for edge, count in zip(_EDGES, counts, strict=True)
+        }
+    return found
