@@ -148,6 +148,8 @@ def _recipe_yaml(source: str) -> Path | None:
 
 
 def _read_recipe(arguments: argparse.Namespace, yaml: Path) -> _Corpus:
+    from nar_asr_lobes.errors import UserError
+    from nar_asr_lobes.training.config import LmRunConfig
     from nar_asr_lobes.training.data import recipe_splits
     from nar_asr_lobes.training.hparams import load_run, parse_arguments
 
@@ -158,6 +160,8 @@ def _read_recipe(arguments: argparse.Namespace, yaml: Path) -> _Corpus:
     ]
     _, _, overrides = parse_arguments([str(yaml), *options])
     config = load_run(yaml, overrides)
+    if isinstance(config, LmRunConfig):
+        raise UserError(f"{yaml}: trains on texts; name a recipe with audio")
     splits = _collected_splits(recipe_splits, config, _load_prepare(yaml))
     data = config.data
     return _Corpus(

@@ -332,8 +332,10 @@ def _in_threads(
         found = list(pool.map(work, items))
     findings = [item for item in found if isinstance(item, Finding)]
     if is_collecting():
-        for x in findings:
-            refuse([f"{x.place or root}: {x.problem}"], x.remedy)
+        for number, x in enumerate(found, 1):
+            if isinstance(x, Finding):
+                place = x.place or f"{root}: audio {number}"
+                refuse([f"{place}: {x.problem}"], x.remedy)
     elif findings:
         logger.warning("left out of %s: %s", root, summarize(findings))
     return [item for item in found if not isinstance(item, Finding)]

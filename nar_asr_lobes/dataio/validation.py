@@ -128,7 +128,12 @@ def validate_splits(
     """
     order = sorted(splits, key=lambda name: name != "train")
     examined = {
-        name: _examine(splits[name], rules, text_style, name in unlimited)
+        name: _examine(
+            _with_places(name, splits[name]),
+            rules,
+            text_style,
+            name in unlimited,
+        )
         for name in order
     }
     entries = [
@@ -156,6 +161,14 @@ def validate_splits(
 
 def _all(examined: Mapping[str, list[Examined]]) -> Iterator[Examined]:
     return (row for rows in examined.values() for row in rows)
+
+
+def _with_places(split: str, rows: Sequence[Utterance]) -> list[Utterance]:
+    """Number the utterances whose parser names no line."""
+    return [
+        replace(row, where=row.where or f"{split}: utterance {number}")
+        for number, row in enumerate(rows, 1)
+    ]
 
 
 def _examine(
@@ -220,7 +233,7 @@ def _entry(
     split: str, finding: Finding, is_fault: bool, row: Utterance
 ) -> Entry:
     return Entry(
-        _place(row),
+        row.where,
         finding.problem,
         finding.remedy,
         finding.detail,
@@ -228,10 +241,6 @@ def _entry(
         is_fault,
         row,
     )
-
-
-def _place(row: Utterance) -> str:
-    return row.where or "an utterance"
 
 
 def _text_key(row: Examined) -> str:
@@ -257,11 +266,11 @@ def _shared_speakers(
             speaker = row.utterance.speaker
             if speaker is None or not counts[speaker]:
                 continue
-            here = split, _place(row.utterance)
+            here = split, row.utterance.where
             other, place = first_use.setdefault(speaker, here)
             if other != split:
                 yield Entry(
-                    _place(row.utterance),
+                    row.utterance.where,
                     "is by a speaker of another split",
                     "give all utterances of a speaker to one split",
                     f"{counts[speaker]} of {split}; {other} has the same"
@@ -305,10 +314,10 @@ def _same(
     else:
         problem = f"has the same {what} as another utterance"
     return Entry(
-        _place(row.utterance),
+        row.utterance.where,
         problem,
         "keep one of them",
-        f"{_place(first.utterance)} of {other}",
+        f"{first.utterance.where} of {other}",
         split,
         is_fault,
         row.utterance,

@@ -18,8 +18,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -32,9 +31,12 @@ from nar_asr_lobes.dataio.formats.lhotse import (
 from nar_asr_lobes.dataio.formats.tables import read_table
 from nar_asr_lobes.dataio.manifest import (
     Utterance,
+    collect_faults,
     go_on,
+    is_collecting,
     read_lines,
     read_manifest,
+    refuse,
 )
 from nar_asr_lobes.dataio.prepare import visible_files
 from nar_asr_lobes.errors import UserError
@@ -222,14 +224,16 @@ def _pairs(folder: Path) -> list[Utterance]:
             "%s: %d texts have no audio file; left out", folder, len(alone)
         )
     return [
-        replace(_pair(file, texts, folder), where=f"{folder}: audio {number}")
+        _pair(file, texts, folder, f"{folder}: audio {number}")
         for number, file in enumerate(audio, 1)
     ]
 
 
-def _pair(file: Path, texts: Mapping[Path, Path], folder: Path) -> Utterance:
+def _pair(
+    file: Path, texts: Mapping[Path, Path], folder: Path, where: str
+) -> Utterance:
     name = file.with_suffix("")
-    lines: Iterable[str] = read_lines(texts[name]) if name in texts else ()
+    lines = _text_lines(texts[name], where) if name in texts else []
     inside = name.relative_to(folder)
     return Utterance(
         id=inside.as_posix(),
@@ -237,4 +241,15 @@ def _pair(file: Path, texts: Mapping[Path, Path], folder: Path) -> Utterance:
         duration=math.nan,
         text=" ".join(" ".join(lines).split()) or None,
         speaker=inside.parts[-2] if len(inside.parts) > 1 else None,
+        where=where,
     )
+
+
+def _text_lines(path: Path, where: str) -> list[str]:
+    with collect_faults() as faults:
+        lines = list(read_lines(path))
+    # Names of such files may be names of persons; a report shows none.
+    shown = where if is_collecting() else str(path)
+    for fault, remedy in faults:
+        refuse([fault.replace(str(path), shown)], remedy)
+    return lines
