@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,15 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nar_asr_lobes import __version__
+from nar_asr_lobes.cli.evaluate import finish
 from nar_asr_lobes.dataio.text.normalization import STYLES
-from nar_asr_lobes.storage import write_text
 
 if TYPE_CHECKING:
     from nar_asr_lobes.dataio.manifest import Utterance
     from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
     from nar_asr_lobes.dataio.validation import Entry, Report
     from nar_asr_lobes.lobes.config import ModelConfig
-    from nar_asr_lobes.training.config import RunConfig
 
 _SHOWN = 5  # places of a warning; --output has them all
 
@@ -88,26 +86,20 @@ def run(arguments: argparse.Namespace) -> int:
     from nar_asr_lobes.dataio.checks import Rules
     from nar_asr_lobes.dataio.manifest import collect_faults
     from nar_asr_lobes.dataio.validation import Report, validate_splits
+    from nar_asr_lobes.training.data import frame_counter
 
     with collect_faults() as found:
         corpus = _read(arguments)
         tokenizer = _set_up(arguments, corpus)
-        rules = Rules(
-            tokenizer,
-            _frames(corpus.model),
-            corpus.min_seconds,
-            corpus.max_seconds,
-        )
+        limits = corpus.min_seconds, corpus.max_seconds
+        rules = Rules(tokenizer, frame_counter(corpus.model), *limits)
         report = validate_splits(
             corpus.splits, rules, corpus.text_style, corpus.unlimited
         )
     lines = [_line_fault(*fault) for fault in found]
     report = Report(lines + report.entries, report.splits, report.overlap)
     print(_format(report, arguments.show_texts))
-    if arguments.output:
-        record = _record(report, arguments)
-        text = json.dumps(record, indent=1, ensure_ascii=False)
-        write_text(Path(arguments.output), text + "\n")
+    finish(arguments, _record(report, arguments))
     return 1 if report.faults else 0
 
 
@@ -148,6 +140,7 @@ def _recipe_yaml(source: str) -> Path | None:
 
 
 def _read_recipe(arguments: argparse.Namespace, yaml: Path) -> _Corpus:
+    from nar_asr_lobes.dataio.manifest import go_on
     from nar_asr_lobes.errors import UserError
     from nar_asr_lobes.training.config import LmRunConfig
     from nar_asr_lobes.training.data import recipe_splits
@@ -162,8 +155,9 @@ def _read_recipe(arguments: argparse.Namespace, yaml: Path) -> _Corpus:
     config = load_run(yaml, overrides)
     if isinstance(config, LmRunConfig):
         raise UserError(f"{yaml}: trains on texts; name a recipe with audio")
-    splits = _collected_splits(recipe_splits, config, _load_prepare(yaml))
-    data = config.data
+    prepare, splits, data = _load_prepare(yaml), {}, config.data
+    with go_on():  # an error of the parser is a fault beside the others
+        splits = recipe_splits(config, prepare)
     return _Corpus(
         splits,
         data.text_style,
@@ -172,18 +166,6 @@ def _read_recipe(arguments: argparse.Namespace, yaml: Path) -> _Corpus:
         [name for name in data.test if name not in (data.train, data.dev)],
         config.model,
     )
-
-
-def _collected_splits(
-    read: Callable, config: RunConfig, prepare: Callable
-) -> Mapping[str, Sequence[Utterance]]:
-    """Call the recipe's parser; an error of it is a fault beside the others."""
-    from nar_asr_lobes.dataio.manifest import go_on
-
-    splits: Mapping[str, Sequence[Utterance]] = {}
-    with go_on():
-        splits = read(config, prepare)
-    return splits
 
 
 def _load_prepare(yaml: Path) -> Callable:
@@ -226,12 +208,6 @@ def _set_up(arguments: argparse.Namespace, corpus: _Corpus) -> Tokenizer | None:
     return tokenizer
 
 
-def _frames(model: ModelConfig) -> Callable[[int], int]:
-    from nar_asr_lobes.training.data import frame_counter
-
-    return frame_counter(model)
-
-
 def _line_fault(fault: str, remedy: str) -> Entry:
     """Make an entry of a reader's fault, ``FILE:LINE: PROBLEM``."""
     from nar_asr_lobes.dataio.validation import Entry
@@ -258,8 +234,8 @@ def _format(report: Report, show_texts: bool) -> str:
 def _format_splits(report: Report) -> str:
     lines = []
     for name, split in report.splits.items():
-        seconds = split.get("seconds", {})
-        lengths = ", ".join(f"{k} {x:.2f}" for k, x in seconds.items())
+        seconds = split.get("seconds", {}).items()
+        lengths = ", ".join(f"{k} {x:.2f}" for k, x in seconds)
         rates = ", ".join(
             f"{n} x {k} Hz" for k, n in split["sample_rates"].items()
         )
@@ -309,8 +285,8 @@ def _record(report: Report, arguments: argparse.Namespace) -> dict:
         record = {k: v for k, v in vars(entry).items() if k != "utterance"}
         row = entry.utterance
         if arguments.show_texts and row is not None:
-            for key in ("id", "audio", "speaker", "text"):
-                record[key] = getattr(row, key)
+            shown = ("id", "audio", "speaker", "text")
+            record |= {key: getattr(row, key) for key in shown}
         entries.append(record)
     return {
         "nar_asr_lobes": __version__,

@@ -26,6 +26,8 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+from tqdm import tqdm
+
 from nar_asr_lobes.dataio.audio.reading import audio_blocks, audio_info
 from nar_asr_lobes.dataio.audio.silence import cut_at_quiet
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
@@ -329,7 +331,14 @@ def _in_threads(
     """Do some work on each item; of those with a finding give a warning."""
     # Decoding leaves Python's lock alone, so threads share the processors.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(pool.map(work, items))
+        found = list(
+            tqdm(
+                pool.map(work, items),
+                "reading",
+                leave=False,
+                disable=None,  # where it is no terminal
+            )
+        )
     findings = [item for item in found if isinstance(item, Finding)]
     if is_collecting():
         for number, x in enumerate(found, 1):

@@ -281,13 +281,15 @@ def test_a_sound_corpus_has_no_faults(corpus, recipe, capfd):
     assert "in both train and dev: 0 speakers, 0 texts, 0 recordings" in shown
 
 
-def test_a_recipe_names_the_lines_of_its_corpus(corpus, capfd):
+def test_a_recipe_names_the_lines_of_its_corpus(corpus, capfd, caplog):
     place = corpus.add("dev.jsonl", corpus.row(b""))
     corpus.write()
     recipe = str(ROOT / "recipes" / "CustomManifest")
     command = ["validate", recipe, "--data_folder", str(corpus.folder)]
     assert main(command) == 1
-    assert f"{place}: is empty (0 bytes)" in capfd.readouterr().out
+    shown = capfd.readouterr()
+    assert f"{place}: is empty (0 bytes)" in shown.out
+    assert CANARY not in shown.out + shown.err + caplog.text
 
 
 def test_files_without_a_table_are_numbered(tmp_path, capfd):

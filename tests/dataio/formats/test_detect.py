@@ -64,6 +64,10 @@ def found(splits, name=""):
     ]
 
 
+def lines(rows):
+    return [row.where for row in rows]
+
+
 def test_csv_with_the_names_of_speechbrain(corpus):
     write(
         corpus / "data.csv",
@@ -160,6 +164,8 @@ def test_kaldi(corpus, segments):
     splits = read_corpus(corpus / "data")
     assert found(splits, "train") == found(splits, "dev") == wanted
     assert splits["train"][0].groups == {"gender": "f"}
+    table = corpus / "data" / "dev" / ("segments" if segments else "wav.scp")
+    assert lines(splits["dev"]) == [f"{table}:1", f"{table}:2"]
 
 
 def test_kaldi_with_flac_commands_and_durations(corpus):
@@ -232,6 +238,8 @@ def test_lhotse_recordings_and_supervisions(corpus):
     splits = read_corpus(folder)
     assert found(splits, "train") == found(splits, "dev")
     assert found(splits, "dev") == expected(corpus, PARTS)
+    table = folder / "my_supervisions_dev.jsonl.gz"
+    assert lines(splits["dev"]) == [f"{table}:1", f"{table}:2"]
 
 
 def test_manifests_of_this_project(corpus):
@@ -240,6 +248,8 @@ def test_manifests_of_this_project(corpus):
     write_manifest(corpus / "m" / "dev.jsonl", rows[:1], corpus)
     splits = read_corpus(corpus / "m")
     assert found(splits, "train") == expected(corpus, CLIPS)
+    table = corpus / "m" / "train.jsonl"  # with a header
+    assert lines(splits["train"]) == [f"{table}:2", f"{table}:3"]
 
 
 def test_audio_with_a_text_file_each(corpus, caplog):
