@@ -20,6 +20,7 @@ COMMANDS = {
     "transcribe": "turn audio files into text, JSON or subtitles",
     "import-encoder": "make published weights ready to train from",
     "validate": "all faults of a corpus, by file and line",
+    "segment": "long recordings and their transcript to utterances with times",
     "evaluate": "error rates of recognised texts, with intervals",
     "compare": "two systems on the same utterances: which is better",
     "lm": "train a language model, or tune its weight",

@@ -187,10 +187,11 @@ def _hot_words(
 def _targets(arguments: argparse.Namespace) -> dict[str, Path]:
     """Name the file to write for each input; none when printing."""
     if not arguments.output_dir:
-        if arguments.format == "srt" and len(arguments.files) > 1:
+        whole = arguments.format in ("srt", "TextGrid", "eaf")
+        if whole and len(arguments.files) > 1:
             raise UserError(
-                "subtitles of several files cannot be printed one after the "
-                "other; give --output-dir"
+                f"{arguments.format} of several files cannot be printed one "
+                "after the other; give --output-dir"
             )
         return {}
     folder = Path(arguments.output_dir)

@@ -94,7 +94,7 @@ def align(log_probs: torch.Tensor, tokens: Sequence[int]) -> list[TokenSpan]:
     path = values.argmax(axis=1)
     runs = [token for token, _ in groupby(path.tolist()) if token != BLANK]
     if runs != list(tokens):
-        path = _best_path(values, tokens)
+        path = best_path(values, tokens)
     spans, end = [], 0
     for token, run in groupby(path.tolist()):
         start, end = end, end + len(list(run))
@@ -104,7 +104,7 @@ def align(log_probs: torch.Tensor, tokens: Sequence[int]) -> list[TokenSpan]:
     return spans
 
 
-def _best_path(values: np.ndarray, tokens: Sequence[int]) -> np.ndarray:
+def best_path(values: np.ndarray, tokens: Sequence[int]) -> np.ndarray:
     """Find the labels [T] of the best path through given tokens."""
     labels = np.zeros((1, 2 * len(tokens) + 1), dtype=np.int64)
     labels[0, 1::2] = tokens

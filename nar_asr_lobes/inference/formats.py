@@ -1,4 +1,4 @@
-"""Transcripts as plain text, JSON or SubRip subtitles.
+"""Transcripts as plain text, JSON, subtitles, TextGrid or ELAN annotations.
 
 Every function here turns one transcript into the content of one file.
 """
@@ -9,6 +9,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from nar_asr_lobes.dataio.formats.elan import format_elan
+from nar_asr_lobes.dataio.formats.textgrid import format_textgrid
 from nar_asr_lobes.dataio.text.normalization import text_width
 
 if TYPE_CHECKING:
@@ -65,7 +67,27 @@ def _to_srt(transcript: Transcript) -> str:
     return "\n".join(blocks)
 
 
-FORMATS = {"txt": _to_txt, "json": _to_json, "srt": _to_srt}
+def _to_textgrid(transcript: Transcript) -> str:
+    """Return a TextGrid with a tier of words."""
+    return format_textgrid(_rows(transcript), "words", transcript.seconds)
+
+
+def _to_elan(transcript: Transcript) -> str:
+    """Return ELAN annotations with a tier of words."""
+    return format_elan(_rows(transcript), "words")
+
+
+def _rows(transcript: Transcript) -> list[tuple[float, float, str]]:
+    return [(word.start, word.end, word.text) for word in transcript.words]
+
+
+FORMATS = {
+    "txt": _to_txt,
+    "json": _to_json,
+    "srt": _to_srt,
+    "TextGrid": _to_textgrid,
+    "eaf": _to_elan,
+}
 
 
 def _group(words: Sequence[Word]) -> list[list[Word]]:

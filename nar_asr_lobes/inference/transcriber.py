@@ -238,17 +238,54 @@ class Transcriber:
             One per input, in order, while later ones are still to be read.
         """
         files: deque[_File] = deque()
-        begun: deque[list[_Chunk]] = deque()
-        inputs = (
-            self._inputs(batch, begun)
-            for batch in self._batches(sources, sample_rate, files)
-        )
-        for found in self.recognizer.recognize_batches(inputs, [self.mode]):
-            self._fill(begun.popleft(), found)
+        batches = self._batches(sources, sample_rate, files)
+        for batch, found in self._recognized(batches, [self.mode]):
+            self._fill(batch, found)
             while files and files[0].is_done:
                 yield files.popleft().transcript()
         while files:  # behind the last batch, all are done
             yield files.popleft().transcript()
+
+    def posteriors(
+        self, source: Source
+    ) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+        """Compute the CTC posteriors of one file, of any length.
+
+        Yields
+        ------
+        (float, numpy.ndarray, numpy.ndarray)
+            For each piece of the file in order its start in seconds, its
+            samples [S] and log-probabilities [T, V]. A file that is too short
+            has silence around it, and then a start below 0.
+
+        Raises
+        ------
+        AudioError
+            If the file cannot be read.
+        """
+        files: deque[_File] = deque()
+        done: dict[float, np.ndarray] = {}
+        yielded = 0
+        batches = self._batches([source], None, files)
+        for batch, found in self._recognized(batches, []):
+            for chunk, log_probs in zip(batch, found.log_probs, strict=True):
+                done[chunk.start] = log_probs.numpy()
+            for chunk in files[0].chunks[yielded:]:
+                if chunk.start not in done:
+                    break
+                yielded += 1
+                wav, chunk.wav = chunk.wav, None
+                yield chunk.start, wav, done.pop(chunk.start)
+        if files[0].error:
+            raise AudioError(files[0].error)
+
+    def _recognized(
+        self, batches: Iterator[list[_Chunk]], modes: list[str]
+    ) -> Iterator[tuple[list[_Chunk], Recognition]]:
+        begun: deque[list[_Chunk]] = deque()
+        inputs = (self._inputs(batch, begun) for batch in batches)
+        for found in self.recognizer.recognize_batches(inputs, modes):
+            yield begun.popleft(), found
 
     def _batches(
         self,

@@ -5,8 +5,15 @@ import re
 
 import pytest
 
+from nar_asr_lobes.dataio.formats.elan import read_elan
+from nar_asr_lobes.dataio.formats.textgrid import read_textgrid
 from nar_asr_lobes.decoding.alignment import Word
-from nar_asr_lobes.inference.formats import _to_json, _to_srt, _to_txt
+from nar_asr_lobes.inference.formats import (
+    FORMATS,
+    _to_json,
+    _to_srt,
+    _to_txt,
+)
 from nar_asr_lobes.inference.transcriber import Transcript
 
 
@@ -132,3 +139,17 @@ def test_srt_without_spaces_shows_every_character_in_its_time():
         assert all(len(line) <= 21 for line in lines)
         shown += sum(map(len, lines))
     assert found[-1][1] > 23700
+
+
+@pytest.mark.parametrize(
+    "name, read", [("TextGrid", read_textgrid), ("eaf", read_elan)]
+)
+def test_annotations_have_a_tier_of_words(tmp_path, name, read):
+    words = steady(15)
+    path = tmp_path / "a.annotations"
+    path.write_text(FORMATS[name](transcript(*words)))
+    found = [row for row in read(path) if row.text]
+    assert {row.tier for row in found} == {"words"}
+    for row, (text, start, end) in zip(found, words, strict=True):
+        assert row.text == text
+        assert (row.start, row.end) == pytest.approx((start, end), abs=1e-3)

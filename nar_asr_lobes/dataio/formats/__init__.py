@@ -1,1 +1,1 @@
-"""Corpora that others describe: tables, Kaldi, lhotse, TextGrid."""
+"""Corpora and transcripts of others: tables, Kaldi, lhotse, TextGrid, ELAN."""

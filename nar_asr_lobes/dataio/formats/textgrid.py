@@ -1,4 +1,4 @@
-"""Praat's TextGrid -> intervals with times and texts.
+"""Praat's TextGrid -> intervals with times and texts, and back.
 
 A TextGrid is a sequence of free-standing numbers, quoted strings and flags;
 all other words, such as "xmin =" of the long form, are comments to Praat. So
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,3 +153,69 @@ class _Tokens:
         return UserError(
             f"{self.path}:{self.line}: {problem}; save it again with Praat"
         )
+
+
+def format_textgrid(
+    rows: Iterable[tuple[float, float, str]], tier: str, seconds: float
+) -> str:
+    """Lay out texts as the one tier of a TextGrid, in the long text form.
+
+    Arguments
+    ---------
+    rows : iterable of (float, float, str)
+        Start and end in seconds, and text of each; in order. One that begins
+        before the end of the one before is cut.
+    tier : str
+        The tier's name.
+    seconds : float
+        Length of the recording.
+
+    Returns
+    -------
+    str
+        The content of a file. Intervals without text fill the gaps.
+
+    Example
+    -------
+    >>> rows = [(1, 2, "no pain")]
+    >>> format_textgrid(rows, "A", 3).count('text = "no pain"')
+    1
+    """
+    intervals, place = [], 0.0
+    for start, end, text in rows:
+        start, end = (min(max(t, place), seconds) for t in (start, end))
+        if start > place:
+            intervals.append((place, start, ""))
+        if end > start:  # Praat has no empty ones
+            intervals.append((start, end, text))
+            place = end
+    if place < seconds:
+        intervals.append((place, seconds, ""))
+    lines = [
+        'File type = "ooTextFile"',
+        'Object class = "TextGrid"',
+        "",
+        "xmin = 0",
+        f"xmax = {seconds:.4f}",
+        "tiers? <exists>",
+        "size = 1",
+        "item []:",
+        "    item [1]:",
+        '        class = "IntervalTier"',
+        f"        name = {_quoted(tier)}",
+        "        xmin = 0",
+        f"        xmax = {seconds:.4f}",
+        f"        intervals: size = {len(intervals)}",
+    ]
+    for number, (start, end, text) in enumerate(intervals, 1):
+        lines += [
+            f"        intervals [{number}]:",
+            f"            xmin = {start:.4f}",
+            f"            xmax = {end:.4f}",
+            f"            text = {_quoted(text)}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
