@@ -3,11 +3,11 @@
 python benchmarks/segment.py --data_folder=DIR --bundle=DIR --split=test
 
 Joins utterances of a data set to recordings of 30 minutes with 0.3 to 2.5 s of
-faint noise between them. Their own silence is cut off at the edges, 25 dB below
-the loudest 20 ms. From the transcript 5 % of the sentences are missing; to each
-recording come 5 % that were not spoken, from other splits. Prints how many
-boundaries are within 0.2 s, sentences that were not spoken and got a place,
-time and memory.
+faint noise between them. Their own silence is cut off at the edges, up to 50 ms
+within 25 dB of the loudest 20 ms. 5 % of the sentences are missing in the
+transcript; 5 % come from other splits and were not spoken. Prints how many
+boundaries are within 0.2 s, how many sentences that were not spoken got a
+place, time and memory.
 """
 
 from __future__ import annotations
@@ -45,12 +45,14 @@ class Recording:
 
 
 def trim(wav: np.ndarray) -> np.ndarray:
-    """Cut silence off the edges: 20 ms windows 25 dB below the loudest."""
+    """Cut off the edges up to 50 ms within 25 dB of the loudest 20 ms."""
     steps = wav[: len(wav) // _STEP * _STEP].reshape(-1, _STEP)
     power = (steps**2).mean(axis=1)
     power = np.convolve(power, [0.5, 0.5])[: len(power)]
-    loud = np.flatnonzero(power > power.max() * 10**-2.5)
-    return wav[max(0, loud[0] - 1) * _STEP : (loud[-1] + 1) * _STEP]
+    # A click of the recorder is shorter.
+    loud = np.convolve(power > power.max() * 10**-2.5, np.ones(5), "valid")
+    found = np.flatnonzero(loud == 5)
+    return wav[max(0, found[0] - 1) * _STEP : (found[-1] + 5) * _STEP]
 
 
 def join(

@@ -21,6 +21,7 @@ from nar_asr_lobes.dataio.text.normalization import (
 )
 from nar_asr_lobes.dataio.text.pieces import SPACE, Tokenizer
 from nar_asr_lobes.decoding.encoded import BLANK, as_log_probs
+from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.alignment import best_states
 
@@ -102,6 +103,33 @@ def align(log_probs: torch.Tensor, tokens: Sequence[int]) -> list[TokenSpan]:
             peak = float(values[start:end, token].max())
             spans.append(TokenSpan(token, start, end, peak))
     return spans
+
+
+def hypothesis_spans(
+    log_probs: torch.Tensor, best: Hypothesis
+) -> list[TokenSpan]:
+    """Find the frames of each token, for results of the NAR decoder as well.
+
+    The decoder can put equal tokens on neighbouring frames, for which CTC has
+    no path (its score is then -inf): they are aligned as one and share its
+    frames.
+
+    Example
+    -------
+    >>> frames = torch.tensor([[.1, .9], [.8, .2], [.4, .6]]).log()
+    >>> best = Hypothesis((1, 1), score=-1.0, ctc=-math.inf)
+    >>> [span.start for span in hypothesis_spans(frames, best)]
+    [0, 0]
+    """
+    if math.isfinite(best.ctc):
+        return align(log_probs, best.tokens)
+    runs = [(token, len(list(run))) for token, run in groupby(best.tokens)]
+    spans = align(log_probs, [token for token, _ in runs])
+    return [
+        span
+        for span, (_, count) in zip(spans, runs, strict=True)
+        for _ in range(count)
+    ]
 
 
 def best_path(values: np.ndarray, tokens: Sequence[int]) -> np.ndarray:

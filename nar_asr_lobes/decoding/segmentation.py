@@ -7,7 +7,8 @@
 A path is scored relative to the best token of each frame, so that 0 is as good
 as the model can say. Between two sentences is a gap: silence costs nothing,
 speech that is not in the text costs ``_FILLER`` a frame. A sentence that was
-not spoken is skipped for ``_SKIP``. Inside a sentence the path is that of CTC.
+not spoken is skipped for ``_SKIP``, a short one for less. Inside a sentence the
+path is that of CTC.
 
 The search remembers for each frame and gap where the sentence that ends there
 began, not the path inside it, and windows bound both: memory does not depend
@@ -26,7 +27,9 @@ from nar_asr_lobes.decoding.encoded import BLANK
 from nar_asr_lobes.jit import jit_entry
 
 _FILLER = 2.5  # nats a frame
-_SKIP = 20.0  # nats a sentence
+# Nats a sentence, and at most so many a token: words of which each token is
+# wrong must not be a way around it.
+_SKIP, _SKIP_TOKEN = 20.0, 4.0
 
 # Frames searched at once, and the share of them that is final: the rest is
 # searched again with more behind it. 9,000 frames are six minutes.
@@ -148,8 +151,9 @@ def _search(
         gap = np.maximum(gap, values[:, space])
     tokens = np.concatenate([np.asarray(s, np.int64) for s in sentences])
     bounds = np.cumsum([0, *map(len, sentences)])
+    skips = np.minimum(_SKIP, _SKIP_TOKEN * np.diff(bounds))
     back, junctions, inner = _best_junctions(
-        values, gap, tokens, bounds, np.float32(_SKIP)
+        values, gap, tokens, bounds, skips.astype(np.float32)
     )
     found = []
     t, k = len(values) - 1, len(sentences)
@@ -178,20 +182,22 @@ def _best_junctions(
     gap: np.ndarray,
     tokens: np.ndarray,
     bounds: np.ndarray,
-    skip: np.float32,
+    skips: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, int, int]]:
     """Search a window (Viterbi).
 
     Junction k is the gap in front of sentence k, the last one that behind
     all. values [T, V], gap [T], tokens [N], sentence k has bounds[k]:bounds[k +
-    1] -> how each junction was reached in each frame [T, K + 1] (_STAYED,
-    _SKIPPED, or the first frame of the sentence before), the scores of
-    junctions at the end [K + 1], and the best state inside a sentence: score,
-    sentence, first frame.
+    1], skips [K] -> how each junction was reached in each frame [T, K + 1]
+    (_STAYED, _SKIPPED, or the first frame of the sentence before), the scores
+    of junctions at the end [K + 1], and the best state inside a sentence:
+    score, sentence, first frame.
     """
     frames, count = len(values), len(bounds) - 1
     back = np.full((frames, count + 1), _STAYED, dtype=np.int32)
-    junction = -skip * np.arange(count + 1).astype(np.float32)
+    junction = np.zeros(count + 1, dtype=np.float32)
+    for k in range(count):
+        junction[k + 1] = junction[k] - skips[k]
     # State 2 i is token i, state 2 i - 1 the blank in front of it.
     score = np.full(2 * len(tokens), np.float32(-1e30))
     entry = np.zeros(2 * len(tokens), dtype=np.int32)
@@ -221,8 +227,11 @@ def _best_junctions(
             junction[k + 1] += gap[t]
             if score[last] > junction[k + 1]:
                 junction[k + 1], back[t, k + 1] = score[last], entry[last]
-            if junction[k] - skip > junction[k + 1]:
-                junction[k + 1], back[t, k + 1] = junction[k] - skip, _SKIPPED
+            if junction[k] - skips[k] > junction[k + 1]:
+                junction[k + 1], back[t, k + 1] = (
+                    junction[k] - skips[k],
+                    _SKIPPED,
+                )
     s = score.argmax()
     sentence = np.searchsorted(bounds, s // 2 + s % 2, side="right") - 1
     return back, junction, (score[s], sentence, entry[s])

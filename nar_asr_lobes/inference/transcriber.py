@@ -8,12 +8,10 @@ Of an input only the pieces that wait for a batch are held, not the whole.
 
 from __future__ import annotations
 
-import math
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,17 +24,18 @@ from nar_asr_lobes.dataio.audio.silence import (
 )
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 from nar_asr_lobes.dataio.text.normalization import is_spaceless
-from nar_asr_lobes.decoding.alignment import TokenSpan, Word, align, word_times
+from nar_asr_lobes.decoding.alignment import (
+    Word,
+    hypothesis_spans,
+    word_times,
+)
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.modes import find_mode, hot_word_modes
 from nar_asr_lobes.decoding.recognizer import Recognition, Recognizer
 from nar_asr_lobes.errors import AudioError, UserError
 from nar_asr_lobes.inference.bundle import Bundle
-from nar_asr_lobes.inference.sources import (
-    Source,
-    open_source,
-    source_name,
-)
+from nar_asr_lobes.inference.device import usable_device
+from nar_asr_lobes.inference.sources import Source, open_source, source_name
 
 if TYPE_CHECKING:
     from nar_asr_lobes.decoding.hotwords.tables import HotWords
@@ -179,7 +178,7 @@ class Transcriber:
 
             text = bundle.tokenizer, bundle.text_style
             hot_words = read_hot_words(hot_words, *text)
-        self.device = _usable_device(device)
+        self.device = usable_device(device)
         self.recognizer = Recognizer(
             bundle.model.to(self.device),
             bundle.tokenizer,
@@ -360,7 +359,7 @@ class Transcriber:
         self, log_probs: torch.Tensor, best: Hypothesis, start: float
     ) -> list[Word]:
         words = word_times(
-            _token_spans(log_probs, best),
+            hypothesis_spans(log_probs, best),
             self.recognizer.tokenizer,
             self.recognizer.model.frame_seconds,
         )
@@ -395,20 +394,6 @@ def _inside(word: Word, seconds: float) -> Word:
     return replace(word, start=start, end=end)
 
 
-def _usable_device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise UserError(
-            f"device {name!r} cannot be used on this machine; choose auto, "
-            "cpu, cuda or cuda:N"
-        ) from error
-    return device
-
-
 def _batches(pool: list[_Chunk], seconds: float) -> Iterator[list[_Chunk]]:
     """Group chunks, shortest first, into batches of so many seconds."""
     batch: list[_Chunk] = []
@@ -420,21 +405,3 @@ def _batches(pool: list[_Chunk], seconds: float) -> Iterator[list[_Chunk]]:
         batch.append(chunk)
     if batch:
         yield batch
-
-
-def _token_spans(log_probs: torch.Tensor, best: Hypothesis) -> list[TokenSpan]:
-    """Find the frames of each token, for results of the NAR decoder as well.
-
-    The decoder can put equal tokens on neighbouring frames, for which CTC has
-    no path (its score is then -inf): they are aligned as one and share its
-    frames.
-    """
-    if math.isfinite(best.ctc):
-        return align(log_probs, best.tokens)
-    runs = [(token, len(list(run))) for token, run in groupby(best.tokens)]
-    spans = align(log_probs, [token for token, _ in runs])
-    return [
-        span
-        for span, (_, count) in zip(spans, runs, strict=True)
-        for _ in range(count)
-    ]

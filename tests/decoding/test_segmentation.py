@@ -133,6 +133,15 @@ def test_memory_does_not_grow_with_the_recording(monkeypatch):
     assert peak(400) < 1.5 * peak(100)
 
 
+def test_a_short_sentence_that_was_not_spoken_takes_no_frames():
+    log_probs = np.log(np.eye(5)[[1, 0, 2, 0, 0, 3, 0, 4]] * 0.95 + 0.01)
+    found = list(place_sentences(log_probs, [[1, 2], [4], [3, 4]]))
+    assert [(x.sentence, x.start, x.end) for x in found] == [
+        (0, 0, 3),
+        (2, 5, 8),
+    ]
+
+
 def test_scores_tell_the_words_that_were_spoken():
     log_probs = np.log(np.eye(5)[[1, 0, 2, 0, 3, 0, 0]] * 0.95 + 0.01)
     [right] = place_sentences(log_probs, [[1, 2, 3]])

@@ -12,7 +12,7 @@ import torch
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
 from nar_asr_lobes.decoding import recognizer
-from nar_asr_lobes.decoding.alignment import Word
+from nar_asr_lobes.decoding.alignment import Word, hypothesis_spans
 from nar_asr_lobes.decoding.hotwords.tables import HotWords
 from nar_asr_lobes.decoding.hypotheses import Hypothesis
 from nar_asr_lobes.decoding.modes import DecodingOptions
@@ -23,7 +23,6 @@ from nar_asr_lobes.inference.transcriber import (
     Transcriber,
     _Chunk,
     _joined,
-    _token_spans,
 )
 from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 
@@ -399,7 +398,7 @@ def test_equal_neighbours_of_the_decoder_share_their_frames():
     log_probs[[0, 1, 2], [1, 1, 2]] = 0.98
     possible = Hypothesis((1, 2), score=-1.0, ctc=-1.0)
     not_possible = Hypothesis((1, 1, 2, 2), score=-1.0, ctc=float("-inf"))
-    first, last = _token_spans(log_probs.log(), possible)
-    assert _token_spans(log_probs.log(), not_possible) == (
+    first, last = hypothesis_spans(log_probs.log(), possible)
+    assert hypothesis_spans(log_probs.log(), not_possible) == (
         [first, first, last, last]
     )
