@@ -49,7 +49,7 @@ class WaveformFrontend(nn.Module):
     ...     torch.randn(2, 16000), torch.tensor([1.0, 0.5])
     ... )
     >>> frames.shape, lengths.tolist()
-    (torch.Size([2, 21, 32]), [21, 9])
+    (torch.Size([2, 23, 32]), [23, 10])
     """
 
     def __init__(

@@ -51,7 +51,7 @@ class SpeechEncoder(nn.Module):
     >>> encoder = SpeechEncoder(ModelConfig.tiny())
     >>> states, lengths = encoder(torch.randn(1, 16000), torch.ones(1))
     >>> states.shape, lengths.tolist()
-    (torch.Size([1, 21, 32]), [21])
+    (torch.Size([1, 23, 32]), [23])
     """
 
     def __init__(self, config: ModelConfig):
@@ -108,7 +108,7 @@ class NarAsr(nn.Module):
     >>> model = build_model(ModelConfig.tiny(), vocab_size=12).eval()
     >>> encoded = model.encode(torch.randn(1, 16000), torch.ones(1))
     >>> encoded.log_probs.shape
-    torch.Size([1, 21, 12])
+    torch.Size([1, 23, 12])
     >>> tokens = torch.tensor([[3, model.mask_id]])
     >>> model.decode(encoded, tokens, torch.tensor([2])).shape
     torch.Size([1, 2, 12])

@@ -91,7 +91,7 @@ class RandomProjectionQuantizer(nn.Module):
     >>> quantizer = RandomProjectionQuantizer(frontend, codebooks=2, codes=64)
     >>> codes = quantizer(torch.randn(1, 16000), torch.ones(1))
     >>> codes.shape, int(codes.max()) < 64
-    (torch.Size([1, 21, 2]), True)
+    (torch.Size([1, 23, 2]), True)
     """
 
     def __init__(
