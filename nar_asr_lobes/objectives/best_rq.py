@@ -71,7 +71,7 @@ class BestRq(MaskedModel):
     -------
     >>> model = BestRq(ModelConfig.tiny(), codebooks=2, codes=64)
     >>> wavs, wav_lens = torch.randn(1, 16000), torch.ones(1)
-    >>> mask = torch.zeros(1, 21, dtype=torch.bool)
+    >>> mask = torch.zeros(1, 23, dtype=torch.bool)
     >>> mask[:, 5:15] = True
     >>> out = model(wavs, wav_lens, mask, torch.arange(5, 15))
     >>> out.logits.shape, out.targets.shape

@@ -138,7 +138,7 @@ class Wav2Vec2(MaskedModel):
     -------
     >>> model = Wav2Vec2(ModelConfig.tiny(), 2, 8, code_dim=4, width=16)
     >>> wavs, wav_lens = torch.randn(1, 16000), torch.ones(1)
-    >>> mask = torch.zeros(1, 21, dtype=torch.bool)
+    >>> mask = torch.zeros(1, 23, dtype=torch.bool)
     >>> mask[:, 5:15] = True
     >>> out = model(wavs, wav_lens, mask, torch.arange(5, 15)[None])
     >>> out.contexts.shape, out.targets.shape, out.codes.shape
