@@ -224,9 +224,9 @@ def _format(report: Report, show_texts: bool) -> str:
         _format_splits(report),
         "\n".join(_lines(report.faults, show_texts)),
         "\n".join(_format_warnings(warnings, show_texts)),
-        f"{len(report.faults)} faults in"
-        f" {len({entry.place for entry in report.faults})} places,"
-        f" {len(warnings)} warnings",
+        f"faults: {len(report.faults)}, in places:"
+        f" {len({entry.place for entry in report.faults})};"
+        f" warnings: {len(warnings)}",
     ]
     return "\n\n".join(part for part in parts if part)
 

@@ -277,7 +277,7 @@ def test_a_sound_corpus_has_no_faults(corpus, recipe, capfd):
     command = ["validate", *source]
     assert main(command) == 0
     shown = capfd.readouterr().out
-    assert "0 faults in 0 places, 0 warnings" in shown
+    assert "faults: 0, in places: 0; warnings: 0" in shown
     assert "in both train and dev: 0 speakers, 0 texts, 0 recordings" in shown
 
 
@@ -309,3 +309,12 @@ def test_files_without_a_table_are_numbered(tmp_path, capfd):
 def test_options_of_recipes_need_a_recipe(tmp_path, capfd):
     assert main(["validate", str(tmp_path), "--data_folder", "x"]) == 2
     assert "is for recipes" in capfd.readouterr().err
+
+
+def test_a_bundle_gives_the_allowed_characters(corpus, bundle_folder, capfd):
+    place = corpus.add("train.csv", corpus.row(text="a Ж"))
+    corpus.write()
+    command = ["validate", str(corpus.folder), "--bundle", str(bundle_folder)]
+    assert main(command) == 1
+    assert f"{place}: " in capfd.readouterr().out
+    assert main([*command[:2], "--max-seconds", "9"]) == 0
