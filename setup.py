@@ -39,8 +39,9 @@ EXTRAS = {
     "lm": ["kenlm==0.3.0"],
     # The synthetic corpus.
     "demo": ["espeakng-loader==0.2.4"],
-    # Whisper's English text normaliser, for `nar-asr evaluate`.
-    "eval": ["whisper-normalizer==0.1.15"],
+    # Whisper's English text normaliser, for `nar-asr evaluate`, and the plot of
+    # `nar-asr robustness`.
+    "eval": ["whisper-normalizer==0.1.15", "matplotlib>=3.8,<4"],
     # Tests, style, and the programs that tests compare with.
     "dev": [
         "pytest>=8.2,<10",

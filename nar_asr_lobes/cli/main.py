@@ -23,6 +23,7 @@ COMMANDS = {
     "segment": "long recordings and their transcript to utterances with times",
     "evaluate": "error rates of recognised texts, with intervals",
     "compare": "two systems on the same utterances: which is better",
+    "robustness": "error rates under noise, reverberation, codecs and the like",
     "lm": "train a language model, or tune its weight",
 }
 

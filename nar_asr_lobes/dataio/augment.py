@@ -8,12 +8,10 @@ inside the model: see ``lobes/masking.py``.)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
-import torch
-from torchaudio.functional import resample
 
+from nar_asr_lobes.dataio.audio.distortions import add_noise, change_speed
 from nar_asr_lobes.dataio.seeds import Stream, generator
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.schema import require_number
@@ -96,19 +94,10 @@ class WaveAugment:
         rng = generator(seed, Stream.WAVE_AUGMENT)
         speed = float(rng.choice(self.speeds))
         if strength == 1 or rng.random() < strength:
-            wav = _change_speed(wav, speed)
+            wav = change_speed(wav, speed)
         if rng.random() < strength * self.noise_prob:
             wav = _add_noise(wav, rng.uniform(*self.snr_db), rng)
         return wav
-
-
-def _change_speed(wav: np.ndarray, speed: float) -> np.ndarray:
-    """Play wav [S] faster by ``speed``."""
-    ratio = Fraction(speed).limit_denominator(20)
-    if ratio == 1:
-        return wav
-    slow = torch.from_numpy(np.ascontiguousarray(wav))
-    return resample(slow, ratio.numerator, ratio.denominator).numpy()
 
 
 def _add_noise(
@@ -122,7 +111,4 @@ def _add_noise(
     slope = rng.uniform(-0.25, 1.0)
     spectrum *= np.arange(1, len(spectrum) + 1) ** -slope
     noise = np.fft.irfft(spectrum, block)
-    noise = np.resize(noise, len(wav))
-    power = np.mean(np.square(noise)) + 1e-20
-    wanted = np.mean(np.square(wav, dtype=np.float64)) / 10 ** (snr_db / 10)
-    return (wav + noise * np.sqrt(wanted / power)).astype(np.float32)
+    return add_noise(wav, np.resize(noise, len(wav)), snr_db)

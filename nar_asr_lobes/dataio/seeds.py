@@ -23,6 +23,7 @@ class Stream(IntEnum):
     BATCH_ORDER = 6
     SAMPLE_SEED = 7
     DISTRACTORS = 8
+    DISTORTION = 9
 
 
 def generator(seed: int, stream: Stream, *index: int) -> np.random.Generator:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from nar_asr_lobes.dataio.augment import WaveAugment, _add_noise, _change_speed
+from nar_asr_lobes.dataio.audio.distortions import change_speed
+from nar_asr_lobes.dataio.augment import WaveAugment, _add_noise
 from nar_asr_lobes.errors import UserError
 
 
@@ -25,14 +26,14 @@ def peak_hertz(wav):
 @pytest.mark.parametrize("samples", [1, 999, 16000, 20011])
 @pytest.mark.parametrize("speed", [0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25])
 def test_speed_changes_the_length(speed, samples):
-    out = _change_speed(tone(500, samples), speed)
+    out = change_speed(tone(500, samples), speed)
     assert 0 <= len(out) - samples / speed < 1
     assert out.dtype == np.float32
 
 
 @pytest.mark.parametrize("speed", [0.9, 1.1])
 def test_speed_changes_the_pitch_and_not_the_level(speed):
-    out = _change_speed(tone(500, 16000), speed)
+    out = change_speed(tone(500, 16000), speed)
     assert abs(peak_hertz(out) - 500 * speed) < 1
     assert abs(np.abs(out[2000:-2000]).max() - 0.3) < 0.01
 
@@ -79,7 +80,7 @@ def test_the_seed_decides_everything():
 def test_draws_follow_the_options():
     augment = WaveAugment(speeds=(0.9, 1.1), noise_prob=0.25, snr_db=(10, 20))
     wav = tone(500, 3000)
-    clean = {len(x): x for x in (_change_speed(wav, s) for s in (0.9, 1.1))}
+    clean = {len(x): x for x in (change_speed(wav, s) for s in (0.9, 1.1))}
     lengths, levels = [], []
     for seed in range(600):
         out = augment(wav, seed)

@@ -302,7 +302,7 @@ def _av_pieces(
                 continue
             for frame in frames:
                 seconds += frame.samples / frame.sample_rate
-                yield frame.sample_rate, _frame_samples(frame)
+                yield frame.sample_rate, frame_samples(frame)
     except FFmpegError as error:
         raise damaged(path, f"after {seconds:.2f} s") from error
     if bad:
@@ -326,7 +326,7 @@ def _check_damage(
     )
 
 
-def _frame_samples(frame: av.AudioFrame) -> np.ndarray:
+def frame_samples(frame: av.AudioFrame) -> np.ndarray:
     """Give a frame's samples as float32 [n, channels], full scale 1."""
     values = frame.to_ndarray()
     if frame.format.is_planar:
