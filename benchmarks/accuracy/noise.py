@@ -3,20 +3,18 @@
 python benchmarks/accuracy/noise.py --data_folder=DIR --bundle=OURS \\
     --ctc=OUTPUT_FOLDER_OF_speechbrain_ctc --output_folder=DIR
 
-White noise is Gaussian; babble is four utterances of four other speakers,
-equally loud, repeated to the length. The ratio is that of the energies of the
-whole utterance. The noise follows from the utterance's name, so that every
-system hears the same. Both models' posteriors are searched greedily and with a
-beam of 5 and their n-grams, weights tuned on clean dev.
+The noises are those of ``nar-asr robustness``; they follow from the utterance's
+name, so that every system hears the same. Both models' posteriors are searched
+greedily and with a beam of 5 and their n-grams, weights tuned on clean dev.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +23,7 @@ from joint_decode import load_model
 from peer_data import SETS, Split, load_split
 from peer_training import log_posteriors
 
+from nar_asr_lobes.dataio.audio.distortions import draw_speakers
 from nar_asr_lobes.dataio.text.tokenizer import Tokenizer, load_tokenizer
 from nar_asr_lobes.decoding.beam.search import prefix_beam_search
 from nar_asr_lobes.decoding.encoded import posteriors
@@ -32,73 +31,41 @@ from nar_asr_lobes.decoding.greedy import greedy_paths
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
 from nar_asr_lobes.decoding.tuning import tune_beam
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.evaluation.conditions import Clip, Condition
 from nar_asr_lobes.evaluation.metrics import score
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.lm.models import LanguageModel
 from nar_asr_lobes.lm.ngram.lookup import NgramLM
 from nar_asr_lobes.storage import write_text
 
+NOISES = ("white", "babble")
 RATIOS_DB = (20, 10, 5)
-VOICES = 4
 Encode = Callable[[Split], list[torch.Tensor]]
 
 
-def add_noise(
-    speech: np.ndarray, noise: np.ndarray, ratio_db: float
-) -> np.ndarray:
-    """Mix noise into int16 speech [S] at a ratio of energies.
-
-    The mixture is scaled down where it would clip, which keeps the ratio.
-    """
-    clean, noise = speech.astype(np.float64), noise.astype(np.float64)
-    power = np.mean(noise**2)
-    if power > 0:
-        wanted = np.mean(clean**2) / 10 ** (ratio_db / 10)
-        clean = clean + noise * np.sqrt(wanted / power)
-    peak = np.abs(clean).max(initial=0)
-    return np.round(clean * min(1, 32767 / max(peak, 1))).astype(np.int16)
+def distort(condition: Condition, split: Split, index: int) -> np.ndarray:
+    """Distort one utterance, int16 [S]."""
+    draws = condition.draws(split.ids[index])
+    voices = partial(_voices, split, split.speakers[index])
+    clip = Clip(split.waveform(index).numpy(), draws, voices)
+    return np.round(condition.distort(clip) * 32767).astype(np.int16)
 
 
-def _random(name: str, kind: str) -> np.random.Generator:
-    digest = hashlib.sha256(f"{kind} {name}".encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
-
-
-def white(split: Split, index: int) -> np.ndarray:
-    """Draw white noise as long as an utterance."""
-    rng = _random(split.ids[index], "white")
-    return rng.normal(size=len(split.wavs[index]))
-
-
-def babble(split: Split, index: int) -> np.ndarray:
-    """Mix utterances of other speakers, each of another one."""
-    rng = _random(split.ids[index], "babble")
-    size = len(split.wavs[index])
-    mixed, heard = np.zeros(size), {split.speakers[index]}
-    for i in rng.permutation(len(split)):
-        if split.speakers[i] in heard:
-            continue
-        heard.add(split.speakers[i])
-        voice = np.resize(split.wavs[i].astype(np.float64), size)
-        mixed += voice / max(np.sqrt(np.mean(voice**2)), 1e-9)
-        if len(heard) > VOICES:
-            break
-    return mixed
-
-
-NOISES = {"white": white, "babble": babble}
+def _voices(
+    split: Split, speaker: str, rng: np.random.Generator
+) -> list[np.ndarray]:
+    chosen = draw_speakers(rng, split.speakers, speaker)
+    return [split.wavs[index] for index in chosen]
 
 
 def conditions(split: Split) -> Iterator[tuple[str, Split]]:
     """Yield the clean split, then each noise at each ratio."""
     yield "clean", split
-    for kind, make in NOISES.items():
+    for kind in NOISES:
         for ratio in RATIOS_DB:
-            wavs = [
-                add_noise(wav, make(split, i), ratio)
-                for i, wav in enumerate(split.wavs)
-            ]
-            yield f"{kind} {ratio} dB", replace(split, wavs=wavs)
+            condition = Condition(kind, ratio)
+            wavs = [distort(condition, split, i) for i in range(len(split))]
+            yield condition.name, replace(split, wavs=wavs)
 
 
 def recognize(

@@ -32,7 +32,7 @@ def test_a_telephone_has_its_band_only():
     # within 4 kHz what is left is the noise of mu-law, -38 dB of all
     assert level_db(out, 3600, 3900) < inside - 25
     assert level_db(out, 50, 200) < inside - 25
-    assert level_db(out, 4300, 8000) < inside - 60
+    assert level_db(out, 5000, 8000) < inside - 50
 
 
 def test_mu_law_is_heard():
@@ -46,7 +46,7 @@ def test_narrow_band_ends_at_4_khz():
     assert len(out) == RATE + 1
     inside = level_db(out, 50, 3500)
     assert inside == pytest.approx(level_db(noise(), 50, 3500), abs=1)
-    assert level_db(out, 4300, 8000) < inside - 40
+    assert level_db(out, 5000, 8000) < inside - 50
 
 
 @pytest.mark.parametrize("name", channels.CODECS)
@@ -68,7 +68,7 @@ def test_codecs_have_the_bit_rate_asked_for(name):
     wav = noise(10 * codec.sample_rate)
     channels._encode(file, codec, wav, round(1000 * KBPS[name]))
     kbps = len(file.getvalue()) * 8 / 10 / 1000
-    assert kbps == pytest.approx(KBPS[name], rel=0.15)
+    assert kbps == pytest.approx(KBPS[name], rel=0.25)
 
 
 @pytest.mark.parametrize("name", channels.CODECS)
