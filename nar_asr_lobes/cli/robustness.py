@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(table)
     if left_out:
         print(
-            f"\n{left_out} utterances cannot be scored; "
+            f"\nutterances that cannot be scored: {left_out}; "
             f"{folder / 'left_out.txt'} names them"
         )
     return 0

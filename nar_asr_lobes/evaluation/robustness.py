@@ -77,13 +77,16 @@ def measure_robustness(
         references, else "wer"), "resampled", under "conditions" for each the
         figures of ``summarize`` and "wer_to_clean" and "cer_to_clean", the
         rates divided by those of clean; under "without_speech" "seconds",
-        "words" and "words_per_hour" of each.
+        "words", "characters" and "words_per_hour" of each.
 
     Raises
     ------
     UserError
-        If the folder has results of something else, or cannot be written.
+        If the folder has results of something else or cannot be written, two
+        utterances have one id, or no transcript has a word.
     """
+    normalize = partial(normalize_text, style=text_style)
+    _check(utterances, normalize)
     run = {
         **facts,
         "test_set_sha256": _digest(utterances),
@@ -103,10 +106,25 @@ def measure_robustness(
         )
         for condition in tqdm(conditions, unit="condition", disable=None)
     }
-    results = run | _score(utterances, text_style, texts)
+    results = run | _score(utterances, normalize, texts)
     content = json.dumps(results, indent=1, ensure_ascii=False)
     write_text(folder / "results.json", content + "\n")
     return results
+
+
+def _check(
+    utterances: Sequence[Utterance], normalize: Callable[[str], str]
+) -> None:
+    if len({u.id for u in utterances}) < len(utterances):
+        raise UserError(
+            "some utterances of the test set have the same id; give each its "
+            "own"
+        )
+    if not any(normalize(u.text or "") for u in utterances):
+        raise UserError(
+            "no transcript of the test set has a word in the text style of the "
+            "bundle; give another test set"
+        )
 
 
 def _digest(utterances: Sequence[Utterance]) -> str:
@@ -150,13 +168,12 @@ def _recognize(
 
 def _score(
     utterances: Sequence[Utterance],
-    text_style: str,
+    normalize: Callable[[str], str],
     texts: Mapping[Condition, list[str]],
 ) -> dict:
     references = [u.text or "" for u in utterances]
     clusters = [u.speaker or u.id for u in utterances]
     by_speaker = 1 < len(set(clusters)) < len(clusters)
-    normalize = partial(normalize_text, style=text_style)
     rows, alone = {}, {}
     for condition, found in texts.items():
         if not condition.has_speech:
@@ -182,5 +199,6 @@ def _made_up(text: str) -> dict[str, float]:
     return {
         "seconds": ALONE_SECONDS,
         "words": words,
+        "characters": len(text),
         "words_per_hour": words * 3600 / ALONE_SECONDS,
     }

@@ -1,6 +1,7 @@
 """Robustness: figures as jiwer's, and runs that are stopped and continued."""
 
 import json
+from dataclasses import replace
 
 import jiwer
 import numpy as np
@@ -94,6 +95,7 @@ def test_words_made_up_in_an_hour(measure, tone_clips):
     assert found["white_alone"] == {
         "seconds": 600,
         "words": 3,
+        "characters": 16,
         "words_per_hour": 18,
     }
 
@@ -134,3 +136,12 @@ def test_results_of_something_else_are_not_continued(measure, tone_clips):
         measure(Ears(tone_clips), ["clean"], other)
     with pytest.raises(UserError, match="another test_set_sha256 and utter"):
         measure(Ears(tone_clips), ["clean"], clips=tone_clips[:4])
+
+
+def test_test_sets_that_cannot_be_scored(measure, tone_clips):
+    twice = [*tone_clips, tone_clips[0]]
+    with pytest.raises(UserError, match="have the same id; give each its own"):
+        measure(Ears(tone_clips), clips=twice)
+    empty = [replace(clip, text=" \u200b") for clip in tone_clips]
+    with pytest.raises(UserError, match="no transcript of the test set has a"):
+        measure(Ears(tone_clips), clips=empty)
