@@ -46,9 +46,8 @@ CODECS = {
 
 def narrow_band(wav: np.ndarray) -> np.ndarray:
     """Sample wav [S] at 8 kHz, and again at 16 kHz."""
-    return _resampled(_resampled(wav, SAMPLE_RATE, _NARROW), _NARROW)[
-        : len(wav)
-    ]
+    narrow = _resampled(wav, SAMPLE_RATE, _NARROW)
+    return _resampled(narrow, _NARROW)[: len(wav)]
 
 
 def telephone(wav: np.ndarray) -> np.ndarray:
