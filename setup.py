@@ -60,6 +60,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["nar_asr_lobes", "nar_asr_lobes.*"]),
+    package_data={"nar_asr_lobes.report": ["page/*"]},
     install_requires=INSTALL,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["nar-asr=nar_asr_lobes.cli.main:main"]},

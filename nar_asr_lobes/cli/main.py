@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": "error rates of recognised texts, with intervals",
     "compare": "two systems on the same utterances: which is better",
     "robustness": "error rates under noise, reverberation, codecs and the like",
+    "report": "a training or an evaluation as one HTML file",
     "lm": "train a language model, or tune its weight",
 }
 

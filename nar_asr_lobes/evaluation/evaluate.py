@@ -6,17 +6,25 @@ utterances -> batches of similar length -> Recognizer -> texts, in input order
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
+from nar_asr_lobes.dataio.audio.silence import silence_before
+from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 from nar_asr_lobes.dataio.batching import Sample, validation_batches
 from nar_asr_lobes.dataio.checks import Finding, check_utterances, summarize
 from nar_asr_lobes.dataio.datasets import SpeechDataset
 from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.decoding.alignment import (
+    Word,
+    hypothesis_spans,
+    word_times,
+)
 from nar_asr_lobes.decoding.recognizer import Recognition, Recognizer
 from nar_asr_lobes.decoding.saved_posteriors import (
     SavedPosteriors,
@@ -32,10 +40,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class RecognizedMode:
-    """Texts of one mode in input order, and the seconds it took."""
+    """Texts of one mode in input order, and the seconds it took.
+
+    ``words`` has each text's words with their times, where they are asked for.
+    """
 
     texts: list[str]
     seconds: float = 0.0
+    words: dict[int, list[Word]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,7 @@ def recognize_utterances(
     max_batch_seconds: float = 120.0,
     device: torch.device | str = "cpu",
     keep_posteriors: bool = False,
+    with_words: bool = False,
 ) -> RecognizedSet:
     """Recognise utterances in batches of similar length.
 
@@ -71,6 +84,8 @@ def recognize_utterances(
         Where the audio goes.
     keep_posteriors : bool
         Whether the CTC posteriors are returned, too.
+    with_words : bool
+        Whether the words with their times are returned, too.
 
     Returns
     -------
@@ -93,6 +108,8 @@ def recognize_utterances(
     recognized = recognizer.recognize_batches(inputs(), modes)
     for some, recognition in zip(indices, recognized, strict=True):
         _collect(found, recognition, some, len(utterances))
+        if with_words:
+            _collect_words(found, recognition, some, recognizer)
         if keep_posteriors:
             heard.update(zip(some, recognition.log_probs, strict=True))
     log_probs = [heard[i] for i in sorted(heard)]
@@ -110,6 +127,23 @@ def _collect(
         mine.seconds += recognition.encoder_seconds + result.seconds
         for index, text in zip(indices, result.texts, strict=True):
             mine.texts[index] = text
+
+
+def _collect_words(
+    found: dict[str, RecognizedMode],
+    recognition: Recognition,
+    indices: list[int],
+    recognizer: Recognizer,
+) -> None:
+    frame_seconds = recognizer.model.frame_seconds
+    for mode, result in recognition.modes.items():
+        for index, best, log_probs in zip(
+            indices, result.best, recognition.log_probs, strict=True
+        ):
+            spans = hypothesis_spans(log_probs, best)
+            found[mode].words[index] = word_times(
+                spans, recognizer.tokenizer, frame_seconds
+            )
 
 
 def check_test_set(
@@ -155,7 +189,7 @@ def evaluate_split(
     device: torch.device | str = "cpu",
     posteriors_file: Path | None = None,
 ) -> list[ModeResult]:
-    """Evaluate one test set; write an alignment file for each mode.
+    """Evaluate one test set; write two files for each mode.
 
     Arguments
     ---------
@@ -165,7 +199,8 @@ def evaluate_split(
         With transcripts. Those whose audio is unusable or whose transcript is
         empty are left out and counted in the results.
     folder : Path
-        Gets ``MODE.txt`` with the alignment of every utterance, and
+        Gets ``MODE.txt`` with the alignment of every utterance,
+        ``MODE.jsonl`` with the hypotheses and the times of their words, and
         ``left_out.txt`` with the fault of each that was left out.
     posteriors_file : Path, optional
         Gets the CTC posteriors of the utterances, see ``SavedPosteriors``.
@@ -197,6 +232,7 @@ def evaluate_split(
         max_batch_seconds,
         device,
         keep_posteriors=posteriors_file is not None,
+        with_words=True,
     )
     ids, references = [u.id for u in usable], [u.text or "" for u in usable]
     if posteriors_file is not None:
@@ -216,6 +252,7 @@ def evaluate_split(
         counts = write_alignments(
             folder / f"{mode}.txt", ids, references, texts
         )
+        _write_hypotheses(folder / f"{mode}.jsonl", usable, recognized)
         hot = listed and count_hot(references, texts, listed.phrases)
         results.append(
             ModeResult(
@@ -223,3 +260,28 @@ def evaluate_split(
             )
         )
     return results
+
+
+def _write_hypotheses(
+    path: Path, utterances: Sequence[Utterance], recognized: RecognizedMode
+) -> None:
+    """Write id, text, and [start, end, word] of each word, a line each."""
+    lines = []
+    for index, utterance in enumerate(utterances):
+        words = [
+            [*_times(word, utterance.duration), word.text]
+            for word in recognized.words[index]
+        ]
+        text = recognized.texts[index]
+        row = {"id": utterance.id, "text": text, "words": words}
+        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+    write_text(path, "".join(lines))
+
+
+def _times(word: Word, seconds: float) -> list[float]:
+    """Take the silence off that stands before a short utterance."""
+    before = silence_before(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    return [
+        round(min(max(time - before, 0.0), seconds), 2)
+        for time in (word.start, word.end)
+    ]

@@ -1,0 +1,1 @@
+"""A report of a training or an evaluation, as one HTML file."""
