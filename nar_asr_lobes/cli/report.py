@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nar_asr_lobes.storage import describe_size, write_text
+from nar_asr_lobes.storage import write_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     path = Path(arguments.output or _default_output(arguments.folder))
     page = render_page(report)
     write_text(path, page)
-    print(f"{path}: {describe_size(len(page.encode()))}")
+    print(f"{path}: {len(page.encode()) / 1e6:.1f} MB")
     for found in report.sets:
         for note in found.notes:
             print(f"{found.name}: {note}")

@@ -10,7 +10,6 @@ import jiwer
 from nar_asr_lobes.evaluation.alternatives import choose_alternatives
 from nar_asr_lobes.evaluation.metrics import word_pairs
 
-
 Aligned = list[str | list[str]]
 
 

@@ -7,6 +7,7 @@ were, for the alignments.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from nar_asr_lobes.dataio.manifest import Utterance, read_lines, read_manifest
@@ -117,7 +118,7 @@ def _check_errors(system: System, has_words: bool) -> None:
         system.texts, system.counts = [], []
         raise UserError(
             f"the texts of {system.name} have {errors} errors, the figures "
-            f"{system.figures[unit]}; evaluate again"
+            f"{system.figures[unit]}; they or their normaliser have changed"
         )
 
 
@@ -136,15 +137,19 @@ def _utterances(references: Texts) -> dict[str, Utterance]:
         pass  # not a manifest; perhaps a table with paths
     found = {}
     for name, row in references.columns.items():
-        if row.get("audio"):
-            start, seconds = row.get("start"), row.get("duration", 0)
-            found[name] = Utterance(
-                name,
-                str(path.parent / row["audio"]),
-                float(seconds),
-                speaker=row.get("speaker"),
-                start=float(start) if start else None,
+        audio = row.get("audio")
+        with suppress(ValueError):  # of another table, with other columns
+            start, seconds = (
+                float(row.get(key) or 0) for key in ("start", "duration")
             )
+            if audio:
+                found[name] = Utterance(
+                    name,
+                    str(path.parent / audio),
+                    seconds,
+                    speaker=row.get("speaker"),
+                    start=start or None,
+                )
     return found
 
 
@@ -153,4 +158,12 @@ def _word_times(path: Path) -> dict[str, list]:
     if path.suffix != ".jsonl":
         return {}
     rows = [json.loads(line) for line in read_lines(path) if line.strip()]
-    return {row["id"]: row.get("words") for row in rows if "id" in row}
+    return {row["id"]: row.get("words") for row in rows if _has_times(row)}
+
+
+def _has_times(row: dict) -> bool:
+    """Tell our words, [start, end, word], from those of other programs."""
+    words = row.get("words")
+    return isinstance(words, list) and all(
+        isinstance(word, list) and len(word) == 3 for word in words
+    )

@@ -11,13 +11,15 @@ from nar_asr_lobes.dataio.manifest import read_lines
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.report.contents import Report
 from nar_asr_lobes.report.evaluation_result import read_evaluation
+from nar_asr_lobes.report.robustness_result import read_robustness
 from nar_asr_lobes.report.train_log import read_curves
 from nar_asr_lobes.report.training_run import read_split_results
 
 _RESULTS, _TRAIN_LOG = "results.json", "train_log.txt"
+_OVERLAP = "overlap.json"
 _REMEDY = (
-    "give an output folder of train.py, or the file that --output of `nar-asr "
-    "evaluate` or `nar-asr compare` wrote"
+    "give an output folder of train.py or of `nar-asr robustness`, or the file "
+    "that --output of `nar-asr evaluate` or `nar-asr compare` wrote"
 )
 
 
@@ -27,8 +29,9 @@ def read_report(path: str | os.PathLike) -> Report:
     Arguments
     ---------
     path : str or path
-        An output folder of ``train.py``; a file that ``nar-asr evaluate`` or
-        ``nar-asr compare`` wrote, or a folder with it as ``results.json``.
+        An output folder of ``train.py`` or of ``nar-asr robustness``; a file
+        that ``nar-asr evaluate`` or ``nar-asr compare`` wrote, or a folder
+        with it as ``results.json``.
 
     Returns
     -------
@@ -40,14 +43,14 @@ def read_report(path: str | os.PathLike) -> Report:
         Where nothing to report is there, or a file is damaged.
     """
     path = Path(path)
-    results, log = path, None
-    if path.is_dir():
-        results, log = path / _RESULTS, path / _TRAIN_LOG
     found = Report(str(path), __version__)
-    if log is not None and log.is_file():
+    if (log := path / _TRAIN_LOG).is_file():
         found.curves = read_curves(read_lines(log))
+    results = path / _RESULTS if path.is_dir() else path
     if results.is_file():
         _read_results(found, results)
+    if (overlap := path / _OVERLAP).is_file():
+        found.notes = _describe_overlap(json.loads(overlap.read_bytes()))
     if not found.curves and not found.sets:
         raise UserError(f"{path}: holds neither results nor losses; {_REMEDY}")
     return found
@@ -58,6 +61,8 @@ def _read_results(found: Report, path: Path) -> None:
         record = json.loads("\n".join(read_lines(path)))
         if "hypotheses" in record:
             found.sets = [read_evaluation(path, record)]
+        elif "conditions" in record:
+            found.sets = [read_robustness(record)]
         else:
             found.sets = [
                 read_split_results(path.parent, split, modes)
@@ -67,3 +72,11 @@ def _read_results(found: Report, path: Path) -> None:
         raise UserError(
             f"{path}: holds no results that this version knows; {_REMEDY}"
         ) from error
+
+
+def _describe_overlap(rows: list[dict]) -> list[str]:
+    return [
+        f"Overlap of {' and '.join(row['splits'])}: speakers "
+        f"{row['speakers']}, texts {row['texts']}."
+        for row in rows
+    ]

@@ -23,7 +23,9 @@ from nar_asr_lobes.report.alignments import align_texts
 from nar_asr_lobes.report.contents import EvaluationSet, Row, System
 
 _KEPT_ERRORS = 50  # of each kind
-_SECONDS = (2, 5, 10, 20)  # where one group of lengths ends
+_SECONDS = (2, 5, 10, 20)  # borders of the groups of lengths
+_LENGTHS = ("< 2 s", "2 to < 5 s", "5 to < 10 s", "10 to < 20 s", ">= 20 s")
+_MEASURED = ("rtf", "oracle_wer", "oracle_cer")  # of results.json
 
 
 def read_split_results(
@@ -46,7 +48,7 @@ def read_split_results(
         Without intervals, groups and utterances where the run has written no
         hypotheses; the notes say so.
     """
-    numbers = next(iter(modes.values()))
+    numbers = list(modes.values())[0]
     found = EvaluationSet(split, numbers["headline"] == "wer", [], [], [])
     scored, total = numbers["utterances"], numbers["utterances_in_all"]
     if scored < total:
@@ -61,7 +63,7 @@ def read_split_results(
         return found
     texts = {mode: _read(hypotheses / f"{mode}.jsonl") for mode in modes}
     manifest = read_manifest(folder / "manifests" / f"{split}.jsonl")
-    known = next(iter(texts.values()))
+    known = list(texts.values())[0]
     utterances = [u for u in manifest if u.id in known]
     found.rows = [Row(u.id, u) for u in utterances]
     found.has_words = not mostly_without_words([u.text for u in utterances])
@@ -72,7 +74,8 @@ def read_split_results(
         for mode in modes
     ]
     for system in found.systems:
-        system.figures["rtf"] = modes[system.name]["rtf"]
+        numbers = modes[system.name]
+        system.figures |= {x: numbers[x] for x in _MEASURED if x in numbers}
     return found
 
 
@@ -100,13 +103,16 @@ def _score(
     references = [u.text or "" for u in utterances]
     hypotheses = [rows[u.id]["text"] for u in utterances]
     scores = score_texts(references, hypotheses)
+    groups = {
+        name: summarize_groups(scores, values, clusters)
+        for name, values in _columns(utterances).items()
+    }
+    if lengths := groups.get("length"):
+        groups["length"] = {x: lengths[x] for x in _LENGTHS if x in lengths}
     return System(
         mode,
         summarize(scores, clusters),
-        {
-            name: summarize_groups(scores, values, clusters)
-            for name, values in _columns(utterances).items()
-        },
+        groups,
         frequent_errors(scores.errors, _KEPT_ERRORS),
         *align_texts(references, hypotheses, has_words=has_words),
         [rows[u.id]["words"] for u in utterances],
@@ -120,15 +126,8 @@ def _columns(utterances: Sequence[Utterance]) -> dict[str, list[str]]:
         name: [(u.groups or {}).get(name, "") for u in utterances]
         for name in sorted(names)
     }
-    columns["seconds"] = [_bucket(u.duration) for u in utterances]
+    columns["length"] = [
+        _LENGTHS[bisect_right(_SECONDS, u.duration)] for u in utterances
+    ]
     columns["speaker"] = [u.speaker or "" for u in utterances]
     return {name: v for name, v in columns.items() if len(set(v)) > 1}
-
-
-def _bucket(seconds: float) -> str:
-    """Name an interval of lengths."""
-    index = bisect_right(_SECONDS, seconds)
-    if index == len(_SECONDS):
-        return f"{_SECONDS[-1]} and more"
-    low = _SECONDS[index - 1] if index else 0
-    return f"{low} to {_SECONDS[index]}"

@@ -17,7 +17,7 @@ LEVELS = (
     ("lm",),
     ("decoding",),
     ("evaluation",),
-    ("objectives", "inference"),
+    ("objectives", "inference", "report"),
     ("training",),
     ("pretrained",),
     ("cli",),

@@ -126,9 +126,7 @@ class Chromium:
             )
 
     def screenshot(self, path, whole=False):
-        found = self.send(
-            "Page.captureScreenshot", captureBeyondViewport=whole
-        )
+        found = self.send("Page.captureScreenshot", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(found["data"]))
 
     def problems(self):

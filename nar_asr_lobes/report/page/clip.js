@@ -31,7 +31,7 @@ function marksOf(text) {
 function wordButton([start, end, text], mark, seconds, onclick) {
   const button = make("button", { type: "button", class: `word ${mark}`,
     title: `${text} ${start.toFixed(2)} to ${end.toFixed(2)} s`, onclick },
-  isolated(text));
+  isolated(text), mark ? make("sup", {}, mark) : null);
   button.style.left = `${(100 * start) / seconds}%`;
   button.style.width = `${(100 * (end - start)) / seconds}%`;
   return button;

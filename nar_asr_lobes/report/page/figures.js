@@ -27,42 +27,57 @@ function highest(rows, rate) {
   return Math.max(1e-9, ...tops);
 }
 
+// The counts behind the rate: headings and names.
+function countsOf(set) {
+  const counts = set.has_words
+    ? [["S", "substitutions"], ["D", "deletions"], ["I", "insertions"],
+      ["words", "words"]]
+    : [["errors", "character_errors"], ["characters", "characters"]];
+  return [...counts, ["utterances", "utterances"]];
+}
+
 function systemsTable(set) {
   const rate = rateOf(set);
   const figures = set.systems.map((system) => system.figures);
   const most = highest(figures, rate);
-  const order = rate === "wer" ? ["wer", "cer"] : ["cer", "wer"];
-  const hasTime = figures.some((row) => "rtf" in row);
-  const head = ["system", "", ...order.flatMap((name) =>
-    [`${name.toUpperCase()} %`, "95 %"]), "S", "D", "I", "words", "utterances"];
-  if (hasTime) head.push("real-time factor");
+  const rates = rate === "wer" ? ["wer", "cer"] : ["cer", "wer"];
+  const counts = countsOf(set);
+  const others = [[`oracle ${rate.toUpperCase()} %`, `oracle_${rate}`, percent],
+    ["real-time factor", "rtf", (value) => value.toFixed(3)]]
+    .filter(([, name]) => figures.some((row) => name in row));
+  const head = ["", "", ...rates.flatMap((name) =>
+    [`${name.toUpperCase()} %`, "95 %"]), ...counts.map(([title]) => title),
+  ...others.map(([title]) => title)];
   const rows = set.systems.map((system, index) => {
     const row = system.figures;
-    const cells = [
+    return [
       isolated(system.name + (index === set.best ? " ★" : "")),
       plotInterval(row[rate], row[`${rate}_interval`], most),
-      ...order.flatMap((name) =>
+      ...rates.flatMap((name) =>
         [percent(row[name]), ends(row[`${name}_interval`])]),
-      ...["substitutions", "deletions", "insertions", "words", "utterances"]
-        .map((name) => row[name].toLocaleString("en")),
+      ...counts.map(([, name]) => row[name]?.toLocaleString("en") ?? "–"),
+      ...others.map(([, name, show]) => (name in row ? show(row[name]) : "–")),
     ];
-    if (hasTime) cells.push(row.rtf?.toFixed(3) ?? "–");
-    return cells;
   });
-  const caption = "Error rates; ★ marks the lowest";
+  const caption = "Error rates; lines are 95 % intervals, ★ marks the lowest";
   return table(caption, head, rows);
 }
 
+// Error rates of listed terms and of negations.
 function termsTable(set) {
-  const rows = set.systems.flatMap((system) =>
-    Object.entries(system.figures.terms ?? {}).map(([category, row]) => [
-      isolated(`${system.name}: ${category}`),
-      percent(row.m_wer), ends(row.m_wer_interval), percent(row.recall),
-      percent(row.entity_recall), row.terms, row.substitutions, row.deletions,
-      row.insertions,
-    ].map((cell) => (typeof cell === "number" ? String(cell) : cell))));
-  const head = ["terms", "M-WER %", "95 %", "recall %", "entity recall %",
-    "terms", "S", "D", "inserted"];
+  const row = (name, rate, found) => [isolated(name), percent(found[rate]),
+    ends(found[`${rate}_interval`]), percent(found.recall ?? null),
+    percent(found.entity_recall ?? null),
+    ...["substitutions", "deletions", "insertions"].map((kind) =>
+      String(found[kind])), String(found.terms ?? found.negations)];
+  const rows = set.systems.flatMap(({ name, figures }) => [
+    ...Object.entries(figures.terms ?? {}).map(([category, found]) =>
+      row(`${name}: ${category}`, "m_wer", found)),
+    ...(figures.negations
+      ? [row(`${name}: negations`, "rate", figures.negations)] : []),
+  ]);
+  const head = ["", "errors %", "95 %", "recall %", "entity recall %", "S", "D",
+    "inserted", "terms"];
   return rows.length ? table("Listed terms", head, rows) : null;
 }
 
@@ -81,7 +96,7 @@ function groupTable(set, column, groups) {
   return table(caption,
     [column, "", `${rate.toUpperCase()} %`, "95 %", "utterances", "words"],
     rows.map(([name, row]) => [
-      isolated(name || "–"),
+      isolated(name || "no value"),
       plotInterval(row[rate], row[`${rate}_interval`], most),
       percent(row[rate]), ends(row[`${rate}_interval`]),
       row.utterances.toLocaleString("en"), row.words.toLocaleString("en"),

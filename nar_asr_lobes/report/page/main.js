@@ -19,7 +19,7 @@ function showSet(set) {
       ...(groups.length ? [make("h3", {}, "Groups"), make("div",
         { class: "groups" }, ...groups.map((group) =>
           groupTable(set, ...group)))] : []),
-      ...(Object.keys(system.errors).length ? [make("h3", {},
+      ...(set.has_words && system.errors.substitutions ? [make("h3", {},
         "Most frequent errors"), errorLists(system, (pair) =>
         browser?.choosePair(pair))] : []));
     browser?.showSystem(system);

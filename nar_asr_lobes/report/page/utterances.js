@@ -20,6 +20,12 @@ function errorMark(said, heard) {
     make("b", {}, kind));
 }
 
+function legend() {
+  return make("p", { class: "facts" }, errorMark("reference", "hypothesis"),
+    " substituted, ", errorMark("reference", ""), " deleted, ",
+    errorMark("", "hypothesis"), " inserted");
+}
+
 function textsOf(text, space) {
   const side = (index) => text.map((part) =>
     (typeof part === "string" ? part : part[index]))
@@ -63,7 +69,7 @@ class UtteranceBrowser {
     this.set = set;
     this.state = { query: "", order: "rate", kind: "", pair: null, page: 0 };
     this.list = make("ol", { class: "utterances" });
-    this.status = make("p", { role: "status" });
+    this.status = make("p", { role: "status", tabindex: -1 });
     this.pair = make("p", { class: "chosen" });
     this.pages = make("nav", { "aria-label": "pages of utterances" });
     this.search = make("input", { type: "search", placeholder:
@@ -75,7 +81,7 @@ class UtteranceBrowser {
         select("Sort by", Object.entries(ORDERS).map(([key, [name]]) =>
           [key, name]), (order) => this.change({ order })),
         select("Show", KINDS, (kind) => this.change({ kind }))),
-      this.pair, this.status, this.list, this.pages);
+      legend(), this.pair, this.status, this.list, this.pages);
   }
 
   showSystem(system) {
@@ -85,7 +91,7 @@ class UtteranceBrowser {
 
   choosePair(pair) {
     this.change({ pair });
-    this.element.scrollIntoView();
+    this.status.focus();
   }
 
   change(changes) {
@@ -104,7 +110,7 @@ class UtteranceBrowser {
   turn(pages) {
     this.state.page += pages;
     this.show();
-    this.element.scrollIntoView();
+    this.status.focus(); // the button that was pressed is gone
   }
 
   show() {
