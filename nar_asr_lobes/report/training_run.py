@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nar_asr_lobes.dataio.manifest import Utterance, read_lines, read_manifest
-from nar_asr_lobes.dataio.text.normalization import mostly_without_words
 from nar_asr_lobes.evaluation.scoring import (
     score_texts,
     summarize,
@@ -62,11 +61,10 @@ def read_split_results(
         found.systems = [System(*mode) for mode in modes.items()]
         return found
     texts = {mode: _read(hypotheses / f"{mode}.jsonl") for mode in modes}
+    scored = list(texts.values())[0]
     manifest = read_manifest(folder / "manifests" / f"{split}.jsonl")
-    known = list(texts.values())[0]
-    utterances = [u for u in manifest if u.id in known]
+    utterances = [u for u in manifest if u.id in scored]
     found.rows = [Row(u.id, u) for u in utterances]
-    found.has_words = not mostly_without_words([u.text for u in utterances])
     clusters, unit = _speakers(utterances)
     found.notes.append(f"Intervals from resampled {unit}.")
     found.systems = [

@@ -1,6 +1,7 @@
 """Recognising a test set: in batches, sorted by length, told in input order."""
 
 import itertools
+import json
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from nar_asr_lobes.dataio.batching import Sample
 from nar_asr_lobes.dataio.datasets import SpeechDataset
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
+from nar_asr_lobes.decoding.alignment import hypothesis_spans, word_times
 from nar_asr_lobes.decoding.modes import MODES
 from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.evaluation.evaluate import (
@@ -97,3 +99,36 @@ def test_what_cannot_be_scored_is_counted(recognizer, utterances, tmp_path):
         "lost",
         "mute",
     ]
+
+
+def test_hypotheses_have_the_times_of_their_words(
+    recognizer, utterances, tmp_path
+):
+    """Alone, without the silence that a short clip gets on both sides."""
+    short = tmp_path / "short.wav"
+    soundfile.write(short, tone_speech("abc")[: RATE // 4], RATE)
+    utterances.append(Utterance("short", str(short), 0.25, "abc"))
+    evaluate_split(recognizer, utterances, tmp_path / "test", ["beam5"])
+    lines = (tmp_path / "test" / "beam5.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in lines.splitlines()]
+    assert [row["id"] for row in rows] == [u.id for u in utterances]
+    dataset = SpeechDataset(utterances)
+    for i, row in enumerate(rows):
+        batch = dataset.batch([Sample(i, i)])
+        found = recognizer.recognize(batch.wavs, batch.wav_lens, ["beam5"])
+        words = word_times(
+            hypothesis_spans(found.log_probs[0], found.modes["beam5"].best[0]),
+            recognizer.tokenizer,
+            recognizer.model.frame_seconds,
+        )
+        seconds = utterances[i].duration
+        silence = (batch.wavs.shape[1] / RATE - seconds) / 2
+        expected = [
+            [*(min(max(t - silence, 0), seconds) for t in (w.start, w.end))]
+            for w in words
+        ]
+        assert row["text"] == found.modes["beam5"].texts[0]
+        assert [text for *_, text in row["words"]] == [w.text for w in words]
+        times = [row[:2] for row in row["words"]]
+        assert times == [pytest.approx(pair, abs=0.006) for pair in expected]
+    assert rows[-1]["words"] and silence > 0

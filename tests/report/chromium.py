@@ -3,10 +3,13 @@
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 
 PROGRAM = shutil.which("chromium") or shutil.which("google-chrome")
+
+_TIMEOUT = 300  # seconds
 
 
 class Chromium:
@@ -31,6 +34,8 @@ class Chromium:
                 "--disable-gpu",
                 "--disable-dev-shm-usage",
                 "--disable-background-networking",
+                "--disable-extensions",
+                "--no-first-run",
                 "--remote-debugging-pipe",
                 f"--user-data-dir={folder}",
                 "about:blank",
@@ -42,22 +47,20 @@ class Chromium:
         )
         os.close(theirs_in)
         os.close(theirs_out)
-        self._reader = os.fdopen(self._answers, "rb")
+        self._data = b""
         self._number, self._session, self.events = 0, None, []
-        targets = self.send("Target.getTargets")["targetInfos"]
-        [page] = [t["targetId"] for t in targets if t["type"] == "page"]
-        attach = {"targetId": page, "flatten": True}
-        self._session = self.send("Target.attachToTarget", **attach)[
-            "sessionId"
-        ]
+        page = self.send("Target.createTarget", url="about:blank")
+        self._session = self.send(
+            "Target.attachToTarget", targetId=page["targetId"], flatten=True
+        )["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
 
     def close(self):
-        self._process.terminate()
+        self._process.kill()
         self._process.wait()
         os.close(self._commands)
-        self._reader.close()
+        os.close(self._answers)
 
     def send(self, method, **params):
         """Give a command and wait for its answer."""
@@ -73,11 +76,14 @@ class Chromium:
                 return answer["result"]
 
     def _receive(self):
-        data = bytearray()
-        while (byte := self._reader.read(1)) != b"\0":
-            assert byte, "the browser has ended"
-            data += byte
-        message = json.loads(data)
+        while b"\0" not in self._data:
+            ready, *_ = select.select([self._answers], [], [], _TIMEOUT)
+            assert ready, "the browser does not answer"
+            data = os.read(self._answers, 1 << 16)
+            assert data, "the browser has ended"
+            self._data += data
+        message, _, self._data = self._data.partition(b"\0")
+        message = json.loads(message)
         if "method" in message:
             self.events.append(message)
         return message
@@ -97,8 +103,10 @@ class Chromium:
         )
         self.events.clear()
         self.send("Page.navigate", url=path.as_uri())
-        while self._receive().get("method") != "Page.loadEventFired":
-            pass
+        self.run(
+            "new Promise(done => document.readyState === 'complete' ? done()"
+            " : addEventListener('load', done))"
+        )
 
     def run(self, script):
         """Give the value of an expression, which may be a promise."""

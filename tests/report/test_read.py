@@ -57,7 +57,8 @@ def test_columns_of_the_manifest_are_groups(tmp_path):
 
 def test_characters_are_aligned_without_spaces(tmp_path):
     texts = [("a", "今天天气很好", "今天气很号"), ("b", "很好", "很好")]
-    [found] = read_report(write_run(tmp_path / "run", texts)).sets
+    folder = write_run(tmp_path / "run", texts, headline="cer")
+    [found] = read_report(folder).sets
     assert not found.has_words
     aligned = found.systems[0].texts[0]
     assert (

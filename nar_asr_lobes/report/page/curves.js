@@ -1,7 +1,7 @@
 // Line charts of a training, drawn anew when their width changes.
 
 const CHART_HEIGHT = 200;
-const MARGIN = { left: 52, right: 10, top: 8, bottom: 24 };
+const MARGIN = { left: 52, right: 22, top: 8, bottom: 24 };
 
 function shortNumber(value) {
   if (value === 0) return "0";

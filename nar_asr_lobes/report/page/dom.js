@@ -55,14 +55,14 @@ function select(label, choices, onchange) {
 
 // A table that scrolls by itself where the window is narrow.
 function table(caption, head, rows) {
-  const cells = (tag, row) => row.map((cell, index) =>
-    make(index ? tag : "th", index ? {} : { scope: "row" }, cell));
-  return make("div", { class: "scroll", tabindex: 0, role: "region",
+  const cells = (row) => row.map((cell, index) =>
+    make(index ? "td" : "th", index ? {} : { scope: "row" }, cell));
+  const scrolled = make("div", { class: "scroll", tabindex: 0, role: "region",
     "aria-label": caption },
   make("table", {},
-    make("caption", {}, caption),
     make("thead", {}, make("tr", {},
       ...head.map((name) => make("th", { scope: "col" }, name)))),
     make("tbody", {}, ...rows.map((row) =>
-      make("tr", {}, ...cells("td", row))))));
+      make("tr", {}, ...cells(row))))));
+  return make("div", {}, make("p", { class: "caption" }, caption), scrolled);
 }
