@@ -108,7 +108,8 @@ class EvaluationSet:
         """The system with the lowest error rate, the first of equal ones."""
         rate = "wer" if self.has_words else "cer"
         rates = [system.figures[rate] for system in self.systems]
-        return rates.index(min(rates))
+        known = [rate for rate in rates if rate is not None]
+        return rates.index(min(known)) if known else 0
 
 
 @dataclass

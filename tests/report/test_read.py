@@ -120,6 +120,13 @@ def test_a_comparison(evaluated):
     )
 
 
+def test_references_without_words_have_no_rate(evaluated, tmp_path):
+    (tmp_path / "ref.tsv").write_text("id\ttext\nu1\t\nu2\t\n")
+    [found] = read_report(evaluated("evaluate", "v1.1.txt")).sets
+    assert (found.best, found.systems[0].figures["wer"]) == (0, None)
+    assert found.systems[0].counts == [[0, 0, 0, 3], [0, 0, 0, 1]]
+
+
 def test_texts_beside_the_result_are_found(evaluated, tmp_path, monkeypatch):
     path = evaluated("evaluate", "v1.0.txt")
     for name in ("ref.tsv", "v1.0.txt"):
