@@ -12,10 +12,15 @@ from nar_asr_lobes.dataio.batching import Sample
 from nar_asr_lobes.dataio.datasets import SpeechDataset
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
-from nar_asr_lobes.decoding.alignment import hypothesis_spans, word_times
+from nar_asr_lobes.decoding.alignment import (
+    Word,
+    hypothesis_spans,
+    word_times,
+)
 from nar_asr_lobes.decoding.modes import MODES
 from nar_asr_lobes.decoding.recognizer import Recognizer
 from nar_asr_lobes.evaluation.evaluate import (
+    _times,
     evaluate_split,
     recognize_utterances,
 )
@@ -104,10 +109,7 @@ def test_what_cannot_be_scored_is_counted(recognizer, utterances, tmp_path):
 def test_hypotheses_have_the_times_of_their_words(
     recognizer, utterances, tmp_path
 ):
-    """Alone, without the silence that a short clip gets on both sides."""
-    short = tmp_path / "short.wav"
-    soundfile.write(short, tone_speech("abc")[: RATE // 4], RATE)
-    utterances.append(Utterance("short", str(short), 0.25, "abc"))
+    """They are those of each utterance by itself."""
     evaluate_split(recognizer, utterances, tmp_path / "test", ["beam5"])
     lines = (tmp_path / "test" / "beam5.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in lines.splitlines()]
@@ -121,14 +123,17 @@ def test_hypotheses_have_the_times_of_their_words(
             recognizer.tokenizer,
             recognizer.model.frame_seconds,
         )
-        seconds = utterances[i].duration
-        silence = (batch.wavs.shape[1] / RATE - seconds) / 2
-        expected = [
-            [*(min(max(t - silence, 0), seconds) for t in (w.start, w.end))]
-            for w in words
-        ]
         assert row["text"] == found.modes["beam5"].texts[0]
         assert [text for *_, text in row["words"]] == [w.text for w in words]
         times = [row[:2] for row in row["words"]]
-        assert times == [pytest.approx(pair, abs=0.006) for pair in expected]
-    assert rows[-1]["words"] and silence > 0
+        expected = [pytest.approx([w.start, w.end], abs=0.006) for w in words]
+        assert times == expected
+    assert all(row["words"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "times"),
+    [(2.0, [0.3, 0.4]), (0.25, [0.04, 0.14]), (0.1, [0.0, 0.07])],
+)
+def test_the_silence_around_a_short_clip_is_taken_off(seconds, times):
+    assert _times(Word("a", 0.3, 0.4, 1.0), seconds) == times

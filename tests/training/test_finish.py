@@ -21,6 +21,7 @@ from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.inference.bundle_files import _INDEX
 from nar_asr_lobes.lm.ngram.lookup import NgramLM
 from nar_asr_lobes.lm.ngram.training import train_ngram
+from nar_asr_lobes.report.read import read_report
 from nar_asr_lobes.storage import sha256
 from nar_asr_lobes.training import finish
 from tests.training.tiny_recipe import (
@@ -54,6 +55,22 @@ def test_the_card_says_what_the_run_was(finished):
     assert "pre-trained" not in card  # this one had no init_from
     for mode in MODES:
         assert mode in card
+
+
+def test_a_report_has_the_figures_of_the_run(finished):
+    run = finished / "finetune"
+    report = read_report(run)
+    results = json.loads((run / "results.json").read_text())
+    assert [found.name for found in report.sets] == list(results)
+    for found in report.sets:
+        modes = results[found.name]
+        assert [system.name for system in found.systems] == list(modes)
+        for system in found.systems:
+            expected = modes[system.name]
+            assert system.figures["wer"] == pytest.approx(expected["wer"])
+            assert system.figures["cer"] == pytest.approx(expected["cer"])
+            assert len(system.words) == expected["utterances"]
+    assert "ctc" in [curve.name for curve in report.curves]
 
 
 def test_the_language_model_learns_from_the_texts_named(folder):
