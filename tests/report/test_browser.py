@@ -5,6 +5,7 @@ import json
 import pytest
 
 from nar_asr_lobes.cli.main import main
+from nar_asr_lobes.evaluation.scoring import score_texts, summarize
 from tests.report.chromium import PROGRAM, Chromium
 from tests.report.output_folders import TEXTS, write_run
 
@@ -190,6 +191,26 @@ def test_the_keyboard_is_enough(browser, tmp_path):
     assert browser.run(STATUS) == "26 to 30 of 30 utterances"
     assert browser.run(IDS) == [row[0] for row in texts[25:]]
     assert browser.run("document.activeElement.role") == "status"
+
+
+def test_robustness_is_a_table_with_intervals(browser, tmp_path):
+    texts = {"clean": ["a b", "c"], "white-0dB": ["a", ""]}
+    rows = {
+        name: summarize(score_texts(["a b", "c d"], heard))
+        for name, heard in texts.items()
+    }
+    record = {"headline": "wer", "resampled": "utterance", "conditions": rows}
+    (tmp_path / "results.json").write_text(json.dumps(record))
+    assert main(["report", str(tmp_path)]) == 0
+    browser.open(tmp_path / "report.html", 390)
+    assert browser.problems() == []
+    cells = browser.run(
+        "[...document.querySelectorAll('tbody tr')].map(e => "
+        "[e.cells[0].textContent, e.cells[2].textContent])"
+    )
+    assert cells == [["clean ★", "25.00"], ["white-0dB", "75.00"]]
+    assert browser.run("document.querySelectorAll('.whisker').length") == 2
+    assert browser.run("document.querySelector('select')") is None
 
 
 def test_ten_thousand_utterances(browser, tmp_path):

@@ -27,7 +27,9 @@ function showSet(set) {
   const names = set.systems.map((system, index) => [index, system.name]);
   const choice = select("Details of", names, showSystem);
   choice.querySelector("select").value = set.best;
-  if (names.length > 1) section.append(choice);
+  const hasDetails = set.systems.some(({ texts, groups }) =>
+    texts.length || Object.keys(groups).length);
+  if (names.length > 1 && hasDetails) section.append(choice);
   section.append(details);
   showSystem(set.best);
   if (browser) {
