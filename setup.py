@@ -49,7 +49,7 @@ EXTRAS = {
         "flashlight-text==0.0.7",
         "transformers>=4.57,<6",
         "tensorboard>=2.18,<3",
-        "matplotlib>=3.8,<4",  # curves of recipes/LowResource
+        "matplotlib>=3.8,<4",  # learning curves
     ],
 }
 

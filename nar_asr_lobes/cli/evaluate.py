@@ -8,7 +8,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nar_asr_lobes import __version__
-from nar_asr_lobes.evaluation.normalizers import NORMALIZERS, get_normalizer
+from nar_asr_lobes.evaluation.normalizers import (
+    NORMALIZERS,
+    get_normalizer,
+    with_spellings,
+)
 from nar_asr_lobes.storage import write_text
 
 if TYPE_CHECKING:
@@ -33,8 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="COLUMN",
-        help="also for each value of a column of the references; may be given "
-        "again",
+        help="also for each value of a column of the references; words, "
+        "duration and snr come in buckets, and snr is estimated from the audio "
+        "of a manifest where it is no column; may be given again",
     )
     parser.add_argument(
         "--show-errors",
@@ -68,6 +73,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "conversation: whisper's, and yeah = yes (none)",
     )
     parser.add_argument(
+        "--spellings",
+        metavar="FILE",
+        help="spellings that count as equal everywhere: from, to, with a tab "
+        "between them",
+    )
+    parser.add_argument(
+        "--negations",
+        nargs="?",
+        const="english",
+        metavar="FILE",
+        help="also the error rate of negations; words of a file, one a line, "
+        "else the English ones",
+    )
+    parser.add_argument(
         "--resample",
         metavar="COLUMN",
         help="column of the references whose values are drawn for the "
@@ -94,7 +113,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print and write the error rates."""
     # Seconds of imports, which --help shall not wait for.
-    from nar_asr_lobes.evaluation.scoring import summarize, summarize_groups
+    from nar_asr_lobes.evaluation.scoring import summarize
     from nar_asr_lobes.evaluation.text_report import (
         format_errors,
         format_figures,
@@ -109,11 +128,11 @@ def run(arguments: argparse.Namespace) -> int:
     record["all"] = rows["all"]
     record["groups"] = {}
     for column in arguments.by:
-        groups = summarize_groups(
-            scores, paired.references.column(column), clusters
-        )
+        groups = _groups(column, paired.references, scores, clusters)
         record["groups"][column] = groups
         rows |= {f"{column} {name or '-'}": row for name, row in groups.items()}
+    if "snr" in record["groups"]:
+        record["snr"] = _snr_source(paired.references)
     record["errors"] = frequent_errors(scores.errors, _KEPT_ERRORS)
     print(format_figures(rows))
     shown = format_errors(frequent_errors(scores.errors, arguments.show_errors))
@@ -121,6 +140,39 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"\n{shown}")
     finish(arguments, record)
     return 0
+
+
+def _groups(
+    column: str,
+    references: Texts,
+    scores: Scores,
+    clusters: Sequence[str] | None,
+) -> dict[str, dict]:
+    """The figures of each value or bucket of a column, in order."""
+    from nar_asr_lobes.evaluation.buckets import (
+        EDGES,
+        bucket_names,
+        find_buckets,
+        measure_utterances,
+    )
+    from nar_asr_lobes.evaluation.scoring import summarize_groups
+
+    if column not in EDGES:
+        return summarize_groups(scores, references.column(column), clusters)
+    if column == "words":
+        values = scores.counts["words"].tolist()
+    else:
+        values = measure_utterances(references, column)
+    groups = summarize_groups(scores, find_buckets(column, values), clusters)
+    return {x: groups[x] for x in bucket_names(column) if x in groups}
+
+
+def _snr_source(references: Texts) -> str:
+    if "snr" in references.column_names:
+        return "column of the references"
+    from nar_asr_lobes.evaluation.snr import ESTIMATOR
+
+    return ESTIMATOR
 
 
 def score_systems(
@@ -132,6 +184,7 @@ def score_systems(
     the clusters of the utterances.
     """
     from nar_asr_lobes.errors import UserError
+    from nar_asr_lobes.evaluation.negations import read_negations
     from nar_asr_lobes.evaluation.scoring import score_texts
     from nar_asr_lobes.evaluation.terms import read_terms
     from nar_asr_lobes.evaluation.texts import read_paired
@@ -141,6 +194,9 @@ def score_systems(
             "--canonical is for the scores of terms; give --terms too"
         )
     normalizer = get_normalizer(arguments.normalizer)
+    if arguments.spellings:
+        normalizer = with_spellings(normalizer, arguments.spellings)
+    negations = arguments.negations and read_negations(arguments.negations)
     terms = None
     if arguments.terms:
         terms = read_terms(
@@ -150,10 +206,15 @@ def score_systems(
     unit, clusters = _clusters(paired.references, arguments.resample)
     references = list(paired.references.texts.values())
     scores = [
-        score_texts(references, texts, normalizer.apply, terms)
+        score_texts(references, texts, normalizer.apply, terms, negations)
         for texts in paired.hypotheses
     ]
     record = _head(paired, hypotheses, normalizer, terms)
+    if negations:
+        record["negations"] = {
+            "list": negations.name,
+            "version": negations.version,
+        }
     record["resampled"] = unit
     _print_head(record, clusters)
     return paired, record, scores, clusters
@@ -163,7 +224,7 @@ def _clusters(
     references: Texts, column: str | None
 ) -> tuple[str, list[str] | None]:
     """The unit of the intervals, and that of each utterance."""
-    there = {key for row in references.columns.values() for key in row}
+    there = references.column_names
     column = column or next((c for c in _CLUSTERS if c in there), None)
     if column is None:
         return "utterance", None
@@ -199,6 +260,9 @@ def _print_head(record: dict, clusters: Sequence[str] | None) -> None:
         unit = f"{len(set(clusters))} values of {record['resampled']}"
     print(f"normaliser {name}, version {version}")
     print(f"matched by {record['matched_by']}; intervals from resampled {unit}")
+    if "negations" in record:
+        name, version = record["negations"].values()
+        print(f"negations {name}, version {version}")
     for path, digest in (record["term_files_sha256"] or {}).items():
         print(f"{path} sha256 {digest}")
     for system in record["hypotheses"]:

@@ -25,6 +25,7 @@ COMMANDS = {
     "compare": "two systems on the same utterances: which is better",
     "robustness": "error rates under noise, reverberation, codecs and the like",
     "report": "a training or an evaluation as one HTML file",
+    "learning-curve": "the error rate by hours of labels: how many are needed",
     "lm": "train a language model, or tune its weight",
 }
 

@@ -160,6 +160,33 @@ def complete_splits(
     return {name: rows for name, rows in splits.items() if rows}
 
 
+def take_share(rows: Sequence[Utterance], share: float) -> list[Utterance]:
+    """Choose a share of the utterances by the hash of their ids.
+
+    Arguments
+    ---------
+    rows : sequence of Utterance
+        Of one split.
+    share : float
+        Above 0, at most 1; of their number, but at least one is chosen.
+
+    Returns
+    -------
+    list of Utterance
+        In the order of the rows. A smaller share is part of a larger one.
+
+    Example
+    -------
+    >>> rows = [Utterance(x, f"{x}.wav", 1.0) for x in "abcdefgh"]
+    >>> [row.id for row in take_share(rows, 0.25)]
+    ['d', 'f']
+    """
+    count = max(round(share * len(rows)), 1)
+    ranked = sorted(rows, key=lambda row: _hash(row.id))
+    chosen = {row.id for row in ranked[:count]}
+    return [row for row in rows if row.id in chosen]
+
+
 def _split(
     rows: Sequence[Utterance],
     shares: Mapping[str, float],

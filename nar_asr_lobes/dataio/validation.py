@@ -27,7 +27,6 @@ _CLIPPED = 0.001  # share of the samples
 _QUIET = -60.0  # dB of full scale
 _QUANTILES = {"min": 0, "5 %": 5, "median": 50, "95 %": 95, "max": 100}
 _EDGES = (0, 1, 2, 5, 10, 15, 20, 30, 60)  # s, of the histogram
-_SHARED = ("speakers", "texts", "audio")
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,6 @@ def validate_splits(
         for row in rows
         for is_fault, finding in _findings(row)
     ]
-    keys = {name: _keys(rows) for name, rows in examined.items()}
     entries += _shared_speakers(examined)
     entries += _repeated(examined)
     lines = {id(row.utterance): n for n, row in enumerate(_all(examined))}
@@ -151,12 +149,40 @@ def validate_splits(
     return Report(
         entries,
         {name: _summary(rows) for name, rows in examined.items()},
-        [
-            {"splits": [a, b]}
-            | {kind: len(keys[a][kind] & keys[b][kind]) for kind in _SHARED}
-            for a, b in combinations(order, 2)
-        ],
+        _count_shared({name: _keys(rows) for name, rows in examined.items()}),
     )
+
+
+def count_overlap(splits: Mapping[str, Sequence[Utterance]]) -> list[dict]:
+    """Count the speakers and the texts that splits share.
+
+    Arguments
+    ---------
+    splits : mapping of str to sequence of Utterance
+        By split.
+
+    Returns
+    -------
+    list of dict
+        For each two "splits" the number of "speakers" and "texts" in both;
+        texts without regard to case and punctuation.
+
+    Example
+    -------
+    >>> a = [Utterance("u1", "1.wav", 1.0, "No pain.", speaker="anna")]
+    >>> b = [Utterance("u2", "2.wav", 1.0, "no pain", speaker="ben")]
+    >>> count_overlap({"train": a, "test": b})
+    [{'splits': ['train', 'test'], 'speakers': 0, 'texts': 1}]
+    """
+    return _count_shared({name: _labels(rows) for name, rows in splits.items()})
+
+
+def _count_shared(keys: Mapping[str, dict[str, set]]) -> list[dict]:
+    return [
+        {"splits": [a, b]}
+        | {kind: len(some & keys[b][kind]) for kind, some in keys[a].items()}
+        for a, b in combinations(keys, 2)
+    ]
 
 
 def _all(examined: Mapping[str, list[Examined]]) -> Iterator[Examined]:
@@ -243,16 +269,20 @@ def _entry(
     )
 
 
-def _text_key(row: Examined) -> str:
-    return normalize_text(row.utterance.text or "", "unicode").casefold()
+def _text_key(row: Utterance) -> str:
+    return normalize_text(row.text or "", "unicode").casefold()
+
+
+def _labels(rows: Sequence[Utterance]) -> dict[str, set]:
+    return {
+        "speakers": {row.speaker for row in rows} - {None},
+        "texts": {_text_key(row) for row in rows} - {""},
+    }
 
 
 def _keys(rows: Sequence[Examined]) -> dict[str, set]:
-    return {
-        "speakers": {row.utterance.speaker for row in rows} - {None},
-        "texts": {_text_key(row) for row in rows} - {""},
-        "audio": {row.digest for row in rows} - {b""},
-    }
+    audio = {row.digest for row in rows} - {b""}
+    return _labels([row.utterance for row in rows]) | {"audio": audio}
 
 
 def _shared_speakers(
@@ -287,7 +317,7 @@ def _repeated(examined: Mapping[str, list[Examined]]) -> Iterator[Entry]:
     texts: dict[str, tuple[str, Examined]] = {}
     for split, rows in examined.items():
         for row in rows:
-            text = _text_key(row)
+            text = _text_key(row.utterance)
             other, first = texts.setdefault(text, (split, row))
             if text and other != split:
                 yield _same(row, split, first, other, "text", False)
@@ -295,7 +325,7 @@ def _repeated(examined: Mapping[str, list[Examined]]) -> Iterator[Entry]:
                 continue
             other, first = audio.setdefault(row.digest, (split, row))
             if first is not row:
-                is_fault = other != split or text != _text_key(first)
+                is_fault = other != split or text != _text_key(first.utterance)
                 yield _same(row, split, first, other, "audio", is_fault)
 
 

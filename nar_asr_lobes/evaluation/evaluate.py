@@ -20,6 +20,7 @@ from nar_asr_lobes.dataio.batching import Sample, validation_batches
 from nar_asr_lobes.dataio.checks import Finding, check_utterances, summarize
 from nar_asr_lobes.dataio.datasets import SpeechDataset
 from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
 from nar_asr_lobes.decoding.alignment import (
     Word,
     hypothesis_spans,
@@ -31,7 +32,12 @@ from nar_asr_lobes.decoding.saved_posteriors import (
     write_posteriors,
 )
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.evaluation.metrics import count_hot, write_alignments
+from nar_asr_lobes.evaluation.metrics import (
+    count_hot,
+    oracle_texts,
+    score,
+    write_alignments,
+)
 from nar_asr_lobes.evaluation.report import ModeResult
 from nar_asr_lobes.storage import write_text
 
@@ -42,12 +48,14 @@ logger = logging.getLogger(__name__)
 class RecognizedMode:
     """Texts of one mode in input order, and the seconds it took.
 
-    ``words`` has each text's words with their times, where they are asked for.
+    Where they are asked for, ``words`` has each text's words with their times,
+    and ``nbest`` all hypotheses of each utterance.
     """
 
     texts: list[str]
     seconds: float = 0.0
     words: dict[int, list[Word]] = field(default_factory=dict)
+    nbest: list[list[str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,7 @@ def recognize_utterances(
     device: torch.device | str = "cpu",
     keep_posteriors: bool = False,
     with_words: bool = False,
+    keep_nbest: bool = False,
 ) -> RecognizedSet:
     """Recognise utterances in batches of similar length.
 
@@ -86,6 +95,8 @@ def recognize_utterances(
         Whether the CTC posteriors are returned, too.
     with_words : bool
         Whether the words with their times are returned, too.
+    keep_nbest : bool
+        Whether all hypotheses are.
 
     Returns
     -------
@@ -110,6 +121,8 @@ def recognize_utterances(
         _collect(found, recognition, some, len(utterances))
         if with_words:
             _collect_words(found, recognition, some, recognizer)
+        if keep_nbest:
+            _collect_nbest(found, recognition, some, recognizer.tokenizer)
         if keep_posteriors:
             heard.update(zip(some, recognition.log_probs, strict=True))
     log_probs = [heard[i] for i in sorted(heard)]
@@ -144,6 +157,22 @@ def _collect_words(
             found[mode].words[index] = word_times(
                 spans, recognizer.tokenizer, frame_seconds
             )
+
+
+def _collect_nbest(
+    found: dict[str, RecognizedMode],
+    recognition: Recognition,
+    indices: list[int],
+    tokenizer: Tokenizer,
+) -> None:
+    for mode, result in recognition.modes.items():
+        recognized = found[mode]
+        if not recognized.nbest:
+            recognized.nbest = [[] for _ in recognized.texts]
+        for index, nbest in zip(indices, result.nbest, strict=True):
+            recognized.nbest[index] = [
+                tokenizer.decode(x.tokens) for x in nbest
+            ]
 
 
 def check_test_set(
@@ -233,6 +262,7 @@ def evaluate_split(
         device,
         keep_posteriors=posteriors_file is not None,
         with_words=True,
+        keep_nbest=True,
     )
     ids, references = [u.id for u in usable], [u.text or "" for u in usable]
     if posteriors_file is not None:
@@ -254,9 +284,19 @@ def evaluate_split(
         )
         _write_hypotheses(folder / f"{mode}.jsonl", usable, recognized)
         hot = listed and count_hot(references, texts, listed.phrases)
+        oracle = None
+        if any(len(nbest) > 1 for nbest in recognized.nbest):
+            chosen = oracle_texts(references, recognized.nbest)
+            oracle = score(ids, references, chosen)
         results.append(
             ModeResult(
-                mode, counts, seconds, found.audio_seconds, hot, left_out
+                mode,
+                counts,
+                seconds,
+                found.audio_seconds,
+                hot,
+                left_out,
+                oracle,
             )
         )
     return results

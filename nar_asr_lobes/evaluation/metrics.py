@@ -9,6 +9,7 @@ compared as given: bring both to one style with dataio.text first.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import jiwer
 
+from nar_asr_lobes.dataio.manifest import read_lines
 from nar_asr_lobes.dataio.text.normalization import (
     mostly_without_words,
     text_width,
@@ -25,6 +27,9 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.storage import write_text
 
 _GAP = "*"
+_BLOCK = re.compile(
+    r"(.*): (\d+) (?:words|characters), (\d+) S, (\d+) D, (\d+) I"
+)
 
 
 @dataclass(frozen=True)
@@ -197,6 +202,45 @@ def write_alignments(
     return counts
 
 
+def read_error_counts(path: str | Path) -> dict[str, tuple[int, int]]:
+    """Read the errors of each utterance from a file of ``write_alignments``.
+
+    Arguments
+    ---------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    dict of str to tuple of int
+        By id the errors and the length of the reference, in words or
+        characters.
+
+    Raises
+    ------
+    UserError
+        For a file that is not there or of another form.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "alignments.txt")
+    >>> _ = write_alignments(path, ["u1"], ["no chest pain"], ["no pain"])
+    >>> read_error_counts(path)
+    {'u1': (1, 3)}
+    """
+    counts, begins = {}, False
+    for line in read_lines(path):
+        found = _BLOCK.fullmatch(line) if begins else None
+        if found:
+            total, *errors = map(int, found.groups()[1:])
+            counts[found[1]] = sum(errors), total
+        begins = not line
+    if not counts:
+        raise UserError(f"{path}: holds no alignment; evaluate again")
+    return counts
+
+
 def _check(
     ids: Sequence[str], references: Sequence[str], hypotheses: Sequence[str]
 ) -> None:
@@ -308,6 +352,43 @@ def word_pairs(
             hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx],
             fillvalue="",
         )
+
+
+def oracle_texts(
+    references: Sequence[str], nbests: Sequence[Sequence[str]]
+) -> list[str]:
+    """Pick from each N-best list the hypothesis with the fewest errors.
+
+    Arguments
+    ---------
+    references : sequence of str
+        The transcripts, [N]; at least one word each.
+    nbests : sequence of sequence of str
+        The hypotheses of each utterance, at least one, best first.
+
+    Returns
+    -------
+    list of str
+        [N]; of several with equally few errors the first. Characters stand for
+        words where the references have no spaces.
+
+    Example
+    -------
+    >>> oracle_texts(["no pain"], [["no pan", "no pain", "pain"]])
+    ['no pain']
+    """
+    align = jiwer.process_words
+    if mostly_without_words(references):
+        align = jiwer.process_characters
+    chosen = []
+    for reference, nbest in zip(references, nbests, strict=True):
+        found = align([reference] * len(nbest), list(nbest))
+        rows = zip(
+            found.references, found.hypotheses, found.alignments, strict=True
+        )
+        errors = [sum(a != b for a, b in word_pairs(*row)) for row in rows]
+        chosen.append(nbest[errors.index(min(errors))])
+    return chosen
 
 
 @dataclass(frozen=True)

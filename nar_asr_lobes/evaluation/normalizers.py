@@ -9,6 +9,7 @@ becomes "2 1 2", and that "21 2"): give it the texts as they are written.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +22,7 @@ from nar_asr_lobes.dataio.text.normalization import (
     normalize_text,
 )
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.storage import sha256
 
 if TYPE_CHECKING:
     from whisper_normalizer.english import EnglishTextNormalizer
@@ -119,6 +121,43 @@ def get_normalizer(name: str) -> Normalizer:
         name,
         f"{CONVERSATION_VERSION} on {package}",
         lambda text: _unify_spoken(whisper(text)),
+    )
+
+
+def with_spellings(
+    normalizer: Normalizer, path: str | os.PathLike
+) -> Normalizer:
+    """Let a normaliser make spellings of the same word equal.
+
+    Arguments
+    ---------
+    normalizer : Normalizer
+        Applied first, to the texts and to the file.
+    path : str or path
+        See ``read_spellings``; its hash joins the version.
+
+    Returns
+    -------
+    Normalizer
+
+    Example
+    -------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> path = Path(tempfile.mkdtemp(), "spellings.tsv")
+    >>> _ = path.write_text("colour\\tcolor\\n")
+    >>> normalizer = with_spellings(get_normalizer("english"), path)
+    >>> normalizer.apply("Skin colour.")
+    'skin color'
+    """
+    # NumPy's import, which --help shall not wait for.
+    from nar_asr_lobes.evaluation.terms import read_spellings, rewrite
+
+    rules = read_spellings(path, normalizer.apply)
+    return Normalizer(
+        normalizer.name,
+        f"{normalizer.version}, spellings sha256 {sha256(path)}",
+        lambda text: " ".join(rewrite(normalizer.apply(text).split(), rules)),
     )
 
 

@@ -10,6 +10,7 @@ from nar_asr_lobes.evaluation.metrics import ErrorCounts, HotCounts
 
 _HEADER = ("mode", "WER %", "S", "D", "I", "words", "CER %", "RTF")
 _CHARACTERS_HEADER = ("mode", "CER %", "errors", "characters", "WER %", "RTF")
+_ORACLE = "oracle"
 _HOT_HEADER = ("hot said", "found", "inserted")
 
 
@@ -31,6 +32,8 @@ class ModeResult:
         Of the listed hot words, where there was a list.
     left_out : int
         Utterances of the test set that could not be scored.
+    oracle : ErrorCounts or None
+        Of the best hypotheses in the N-best lists, where the mode gives some.
 
     Example
     -------
@@ -46,6 +49,7 @@ class ModeResult:
     audio_seconds: float
     hot: HotCounts | None = None
     left_out: int = 0
+    oracle: ErrorCounts | None = None
 
     def __post_init__(self) -> None:
         if not (self.audio_seconds > 0 and math.isfinite(self.seconds)):
@@ -78,6 +82,7 @@ def format_table(results: Sequence[ModeResult]) -> str:
     str
         The table, and how many utterances were scored, without a line break
         at its end. Without spaces in the references, characters come first.
+        The oracle rate is the first one, of the best hypotheses in the N-best.
 
     Example
     -------
@@ -90,9 +95,20 @@ def format_table(results: Sequence[ModeResult]) -> str:
     """
     first = results[0]
     header = _HEADER if first.counts.has_words else _CHARACTERS_HEADER
+    rows = [_cells(result) for result in results]
+    if any(result.oracle is not None for result in results):
+        header += (f"{_ORACLE} {header[1]}",)
+        rows = [
+            (*row, _oracle_cell(result))
+            for row, result in zip(rows, results, strict=True)
+        ]
     if any(result.hot is not None for result in results):
         header += _HOT_HEADER
-    table = format_columns([header, *map(_cells, results)])
+        rows = [
+            (*row, *_hot_cells(result))
+            for row, result in zip(rows, results, strict=True)
+        ]
+    table = format_columns([header, *rows])
     count = f"{first.counts.utterances} of {first.utterances_in_all}"
     why = "; left_out.txt names the others" if first.left_out else ""
     return f"{table}\n{count} utterances scored{why}"
@@ -116,7 +132,8 @@ def to_dict(
         "utterances_in_all", "wrong_utterances", "words", "substitutions",
         "deletions", "insertions" and "hits"; where there was a list of hot
         words also "hot_said", "hot_found", "hot_inserted" and "hot_recall" (a
-        fraction, None if none was said). Raises ValueError when a mode stands
+        fraction, None if none was said); where there are N-best lists
+        "oracle_wer" and "oracle_cer". Raises ValueError when a mode stands
         twice.
 
     Example
@@ -139,6 +156,9 @@ def _numbers(result: ModeResult) -> dict[str, float | int | str | None]:
     if hot is not None:
         listed = {f"hot_{name}": value for name, value in asdict(hot).items()}
         listed["hot_recall"] = hot.recall
+    if result.oracle is not None:
+        listed["oracle_wer"] = result.oracle.wer
+        listed["oracle_cer"] = result.oracle.cer
     return {
         "headline": "wer" if counts.has_words else "cer",
         "wer": counts.wer,
@@ -157,8 +177,7 @@ def _numbers(result: ModeResult) -> dict[str, float | int | str | None]:
 
 
 def _cells(result: ModeResult) -> tuple[str, ...]:
-    counts, hot = result.counts, result.hot
-    listed = () if hot is None else (hot.said, hot.found, hot.inserted)
+    counts = result.counts
     wer, cer = f"{100 * counts.wer:.2f}", f"{100 * counts.cer:.2f}"
     errors = counts.substitutions, counts.deletions, counts.insertions
     rates = (wer, *errors, counts.reference_words, cer)
@@ -169,8 +188,22 @@ def _cells(result: ModeResult) -> tuple[str, ...]:
         result.mode,
         *map(str, rates),
         f"{result.rtf:.3f}",
-        *map(str, listed),
     )
+
+
+def _oracle_cell(result: ModeResult) -> str:
+    counts = result.oracle
+    if counts is None:
+        return "-"
+    rate = counts.wer if result.counts.has_words else counts.cer
+    return f"{100 * rate:.2f}"
+
+
+def _hot_cells(result: ModeResult) -> tuple[str, ...]:
+    hot = result.hot
+    if hot is None:
+        return ("-",) * len(_HOT_HEADER)
+    return str(hot.said), str(hot.found), str(hot.inserted)
 
 
 def format_columns(rows: Sequence[Sequence[str]]) -> str:

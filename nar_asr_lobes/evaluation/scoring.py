@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import jiwer
 import numpy as np
 
+from nar_asr_lobes.evaluation.alignment import align_words
 from nar_asr_lobes.evaluation.alternatives import choose_alternatives
 from nar_asr_lobes.evaluation.bootstrap import (
     Comparison,
@@ -23,6 +24,7 @@ from nar_asr_lobes.evaluation.bootstrap import (
     rate_interval,
 )
 from nar_asr_lobes.evaluation.metrics import word_pairs
+from nar_asr_lobes.evaluation.negations import NegationList
 from nar_asr_lobes.evaluation.terms import TermList
 
 ALL_TERMS = "all"
@@ -32,6 +34,7 @@ RATES = {
     "cer": ("character_errors", "characters"),
 }
 TERM_RATE = ("errors", "terms")
+NEGATION_RATE = ("errors", "negations")
 _COUNTS = (
     *("utterances", "wrong_utterances", "words", "word_errors"),
     *("substitutions", "deletions", "insertions"),
@@ -40,6 +43,9 @@ _COUNTS = (
 _TERM_COUNTS = (
     *("terms", "errors", "substitutions", "deletions", "insertions"),
     *("unique", "found"),
+)
+_NEGATION_COUNTS = (
+    *("negations", "errors", "substitutions", "deletions", "insertions"),
 )
 _Counts = dict[str, np.ndarray]
 
@@ -57,11 +63,14 @@ class Scores:
     errors : Counter
         (word of the reference, word of the hypothesis), "" where one has
         none, with the number of times.
+    negations : dict
+        The counts of negations, [N]; empty without a list of them.
     """
 
     counts: _Counts
     terms: dict[str, _Counts] = field(default_factory=dict)
     errors: Counter = field(default_factory=Counter)
+    negations: _Counts = field(default_factory=dict)
 
 
 def score_texts(
@@ -69,6 +78,7 @@ def score_texts(
     hypotheses: Sequence[str],
     normalize: Callable[[str], str] = str,
     terms: TermList | None = None,
+    negations: NegationList | None = None,
 ) -> Scores:
     """Count the errors of each utterance.
 
@@ -82,6 +92,8 @@ def score_texts(
     normalize : callable
         From raw to normalised text.
     terms : TermList, optional
+        Counted apart.
+    negations : NegationList, optional
         Counted apart.
 
     Returns
@@ -114,7 +126,14 @@ def score_texts(
         row["wrong_utterances"] = int(row["word_errors"] > 0)
         rows.append(row)
     found = _count_terms(said, heard, terms) if terms else {}
-    return Scores(_columns(rows, _COUNTS), found, errors)
+    negated: _Counts = {}
+    if negations:
+        counts = [
+            negations.count(align_words(*(text.split() for text in pair)))
+            for pair in zip(said, heard, strict=True)
+        ]
+        negated = _columns(counts, _NEGATION_COUNTS)
+    return Scores(_columns(rows, _COUNTS), found, errors, negated)
 
 
 def _pairs(
@@ -197,7 +216,8 @@ def summarize(
         Ready for JSON: the sums by name; "wer" and "cer" (None without words),
         "wer_interval" and "cer_interval"; "mean_wer", the mean of the
         utterances' own WER; under "terms" for each category the sums, "m_wer"
-        with its interval, "recall", and "entity_recall", a mean of utterances.
+        with its interval, "recall", and "entity_recall", a mean of utterances;
+        under "negations" the sums, and "rate" with its interval.
 
     Example
     -------
@@ -219,6 +239,10 @@ def summarize(
         sums["recall"] = _ratio(right.sum(), counts["terms"].sum())
         sums["entity_recall"] = _mean_ratio(counts["found"], counts["unique"])
         found.setdefault("terms", {})[category] = sums
+    if scores.negations:
+        counts = _choose(scores.negations, chosen)
+        rate = _rate("rate", counts, NEGATION_RATE, labels)
+        found["negations"] = _sums(counts) | rate
     return found
 
 
@@ -302,8 +326,8 @@ def compare_scores(
     Returns
     -------
     dict
-        Comparisons by rate: "wer", "cer", and of terms "m_wer" with the
-        category behind it.
+        Comparisons by rate: "wer", "cer", of terms "m_wer" with the category
+        behind it, and "negations".
 
     Example
     -------
@@ -321,6 +345,8 @@ def compare_scores(
             b.terms[category],
             TERM_RATE,
         )
+    if a.negations:
+        tables["negations"] = a.negations, b.negations, NEGATION_RATE
     return {
         rate: compare_rates(
             counts_a[errors],

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nar_asr_lobes.dataio.manifest import read_lines, refuse
+from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.alignment import align_words
 from nar_asr_lobes.storage import sha256
 
@@ -25,7 +26,8 @@ _SIDES = {
     "hypothesis": ("hypothesis",),
 }
 _JOINED = "_"  # between the words of a term, once they are one word
-_Rules = dict[tuple[str, ...], tuple[str, ...]]
+Rules = dict[tuple[str, ...], tuple[str, ...]]
+"""Words, and the words that take their place."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class TermList:
     """
 
     categories: dict[str, str]
-    rules: dict[str, _Rules]
+    rules: dict[str, Rules]
     files: dict[str, str]
 
     def align(self, reference: str, hypothesis: str) -> TermPairs:
@@ -79,13 +81,13 @@ class TermList:
         return TermPairs(pairs, unique)
 
     def _canonical(self, text: str, side: str) -> list[str]:
-        words = _rewrite(text.split(), self.rules[side])
+        words = rewrite(text.split(), self.rules[side])
         several = {
             tuple(term.split(_JOINED)): (term,)
             for term in self.categories
             if _JOINED in term
         }
-        return _rewrite(words, several)
+        return rewrite(words, several)
 
 
 def read_terms(
@@ -123,7 +125,7 @@ def read_terms(
     >>> terms.align("aspirin for hay fever", "aspirins for hay fever").pairs
     [('aspirin', 'aspirins'), ('hay_fever', 'hay_fever')]
     """
-    rules: dict[str, _Rules] = {"reference": {}, "hypothesis": {}}
+    rules: dict[str, Rules] = {"reference": {}, "hypothesis": {}}
     if canonical is not None:
         for sides, old, new in _rows(canonical, ("side", "from", "to")):
             for side in _SIDES[sides]:
@@ -132,11 +134,61 @@ def read_terms(
     rules = {side: _follow(found) for side, found in rules.items()}
     categories = {}
     for term, category in _rows(path, ("term", "category")):
-        words = _rewrite(normalize(term).split(), rules["hypothesis"])
+        words = rewrite(normalize(term).split(), rules["hypothesis"])
         categories[_JOINED.join(words)] = category
     files = [path] if canonical is None else [path, canonical]
     hashes = {Path(file).name: sha256(file) for file in files}
     return TermList(categories, rules, hashes)
+
+
+def read_spellings(
+    path: str | os.PathLike, normalize: Callable[[str], str] = str
+) -> Rules:
+    """Read the spellings of words that count as equal.
+
+    Arguments
+    ---------
+    path : str or path
+        UTF-8, a spelling and the one that takes its place a line, with a tab
+        between them; both may have several words.
+    normalize : callable
+        From raw to normalised text.
+
+    Returns
+    -------
+    dict
+        For ``rewrite``.
+
+    Raises
+    ------
+    UserError
+        For a file that cannot be read, lines of another form, words that have
+        no letter left once they are normalised, and circles.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "spellings.tsv")
+    >>> _ = path.write_text("health care\\thealthcare\\n")
+    >>> rewrite("the health care plan".split(), read_spellings(path))
+    ['the', 'healthcare', 'plan']
+    """
+    rules = {
+        tuple(normalize(old).split()): tuple(normalize(new).split())
+        for old, new in _rows(path, ("from", "to"))
+    }
+    if () in rules:
+        raise UserError(
+            f"{path}: a spelling has no letter left once it is normalised; "
+            "remove it"
+        )
+    rules = _follow(rules)
+    if any(tuple(rewrite(list(new), rules)) != new for new in rules.values()):
+        raise UserError(
+            f"{path}: a spelling leads back to itself through others, or takes "
+            "its own place with more words; remove one of these lines"
+        )
+    return rules
 
 
 def _rows(
@@ -157,15 +209,15 @@ def _rows(
     yield from rows
 
 
-def _follow(rules: _Rules) -> _Rules:
+def _follow(rules: Rules) -> Rules:
     """Apply the rules to their own results: pain killers, then painkillers."""
     return {
-        old: tuple(_rewrite(_rewrite(list(new), rules), rules))
+        old: tuple(rewrite(rewrite(list(new), rules), rules))
         for old, new in rules.items()
     }
 
 
-def _rewrite(words: list[str], rules: _Rules) -> list[str]:
+def rewrite(words: list[str], rules: Rules) -> list[str]:
     """Replace words from left to right, the longest rule first."""
     longest = max(map(len, rules), default=0)
     written, place = [], 0

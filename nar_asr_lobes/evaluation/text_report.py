@@ -17,11 +17,21 @@ _TERMS_HEADER = (
     *("", "M-WER %", "95 %", "recall %", "entity recall %"),
     *("terms", "S", "D", "inserted"),
 )
+_NEGATIONS = ("negations", "substitutions", "deletions", "insertions")
+_NEGATIONS_HEADER = (
+    *("", "negation errors %", "95 %", "negations", "S", "D", "I"),
+)
+_RATE_NAMES = {
+    "wer": "WER",
+    "cer": "CER",
+    "m_wer": "M-WER",
+    "negations": "negation errors",
+}
 _KINDS = ("substitutions", "deletions", "insertions")
 
 
 def format_figures(rows: dict[str, dict]) -> str:
-    """Lay out error rates, and those of terms where there are some.
+    """Lay out error rates, and those of terms and negations if counted.
 
     Arguments
     ---------
@@ -31,7 +41,7 @@ def format_figures(rows: dict[str, dict]) -> str:
     Returns
     -------
     str
-        One table, or two.
+        One table to three.
 
     Example
     -------
@@ -62,9 +72,21 @@ def format_figures(rows: dict[str, dict]) -> str:
             counts = [str(found[key]) for key in _TERMS]
             lines_name = f"{name}, terms: {category}"
             terms.append((lines_name, *rates, *counts))
+    negations = [
+        _negations_line(name, row["negations"])
+        for name, row in rows.items()
+        if "negations" in row
+    ]
     if len(terms) > 1:
         tables.append(format_columns(terms))
+    if negations:
+        tables.append(format_columns([_NEGATIONS_HEADER, *negations]))
     return "\n\n".join(tables)
+
+
+def _negations_line(name: str, found: dict) -> tuple[str, ...]:
+    rates = _percent(found["rate"]), _ends(found["rate_interval"])
+    return (name, *rates, *(str(found[key]) for key in _NEGATIONS))
 
 
 def frequent_errors(errors: Counter, count: int) -> dict[str, list]:
@@ -150,14 +172,10 @@ def format_comparison(
     lines: list[tuple[str, ...]] = [(*header, "P(B better)")]
     for rate, found in comparisons.items():
         kind, _, category = rate.partition(" ")
-        rates = [
-            (row["terms"][category]["m_wer"] if category else row[kind])
-            for row in (a, b)
-        ]
-        name = kind.upper().replace("M_", "M-")
+        rates = [_rate(row, kind, category) for row in (a, b)]
         lines.append(
             (
-                f"{name} {category}".strip(),
+                f"{_RATE_NAMES[kind]} {category}".strip(),
                 *map(_percent, rates),
                 _spread(found.difference, 2),
                 _spread(found.fewer, 1),
@@ -165,6 +183,12 @@ def format_comparison(
             )
         )
     return format_columns(lines)
+
+
+def _rate(row: dict, kind: str, category: str) -> float | None:
+    if category:
+        return row["terms"][category][kind]
+    return row["negations"]["rate"] if kind == "negations" else row[kind]
 
 
 def _spread(found: Interval, digits: int) -> str:

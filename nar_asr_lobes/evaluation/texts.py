@@ -46,14 +46,18 @@ class Texts:
     matched_by: str
     columns: dict[str, dict[str, str]] = field(default_factory=dict)
 
+    @property
+    def column_names(self) -> set[str]:
+        """Names of the columns that a row has."""
+        return {key for row in self.columns.values() for key in row}
+
     def column(self, name: str) -> list[str]:
         """Return the values of a column, "" where a row has none.
 
         Raises UserError, with the names there are, for an unknown one.
         """
-        known = {key for row in self.columns.values() for key in row}
-        if name not in known:
-            there = ", ".join(sorted(known)) or "none"
+        if name not in self.column_names:
+            there = ", ".join(sorted(self.column_names)) or "none"
             raise UserError(
                 f"{self.path}: has no column {name!r} (columns: {there}); give "
                 "the references as a table (.tsv) or JSON lines with it"

@@ -226,6 +226,9 @@ class RunConfig(Checked):
         The loss to learn by, and its model.
     wave_augment : WaveAugment, optional
         On the waveform.
+    train_share : float
+        Share of the utterances of ``data.train`` that are used, chosen by the
+        hash of their ids, so that a smaller share is part of a larger one.
     debug_utterances : int, optional
         Use only so many of each split, for a quick check of a recipe.
     """
@@ -256,6 +259,7 @@ class RunConfig(Checked):
     hot_boost: float = number(DEFAULT_BOOST, least=0, most=MAX_BOOST)
     objective: Any = None
     wave_augment: Any = None
+    train_share: float = number(1.0, above=0, most=1)
     debug_utterances: int | None = count(None, least=1)
 
 

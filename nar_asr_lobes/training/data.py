@@ -27,6 +27,7 @@ from nar_asr_lobes.dataio.manifest import (
     write_manifest,
 )
 from nar_asr_lobes.dataio.prepare import prepare_manifests
+from nar_asr_lobes.dataio.splits import take_share
 from nar_asr_lobes.dataio.synthesis.phones import (
     Lexicon,
     load_lexicon,
@@ -58,6 +59,9 @@ def prepare_data(config: RunConfig, prepare: Prepare) -> None:
     """Write everything that a run reads; call it on one process."""
     output = Path(config.output_folder)
     chosen = recipe_splits(config, prepare)
+    if config.data.train in chosen:
+        rows = chosen[config.data.train]
+        chosen[config.data.train] = take_share(rows, config.train_share)
     if config.debug_utterances:
         chosen = {n: u[: config.debug_utterances] for n, u in chosen.items()}
     prepare_manifests(

@@ -15,7 +15,12 @@ from pathlib import Path
 
 import torch
 
-from nar_asr_lobes.dataio.manifest import refuse, write_manifest
+from nar_asr_lobes.dataio.manifest import (
+    read_manifest,
+    refuse,
+    write_manifest,
+)
+from nar_asr_lobes.dataio.validation import count_overlap
 from nar_asr_lobes.decoding.hotwords.tables import read_hot_words
 from nar_asr_lobes.decoding.modes import (
     available_modes,
@@ -94,7 +99,7 @@ def evaluate_splits(
             results[split] = found
     if results:
         with noted(faults, "results"):
-            _save_results(Path(config.output_folder), results)
+            _save_results(config, results)
     return results
 
 
@@ -198,11 +203,56 @@ def _bundle_recognizer(
     return Recognizer(model, bundle.tokenizer, options, lms, hot_words)
 
 
-def _save_results(output: Path, results: dict[str, list[ModeResult]]) -> None:
-    """Write ``results.json``, split -> mode -> numbers, and tables."""
+def _save_results(
+    config: RunConfig, results: dict[str, list[ModeResult]]
+) -> None:
+    """Write ``results.json``, split -> mode -> numbers, tables and overlap."""
+    output = Path(config.output_folder)
     numbers = {split: to_dict(found) for split, found in results.items()}
     tables = [
         f"{split}\n{format_table(found)}\n" for split, found in results.items()
     ]
-    write_text(output / "results.txt", "\n".join(tables))
+    overlap = _count_overlap(config)
+    lines = describe_overlap(overlap)
+    logger.info("%s", lines)
+    write_text(output / "overlap.json", json.dumps(overlap, indent=1))
+    write_text(output / "results.txt", "\n".join([*tables, f"{lines}\n"]))
     write_text(output / "results.json", json.dumps(numbers, indent=1))
+
+
+def _count_overlap(config: RunConfig) -> list[dict]:
+    """Compare the test splits with each other and with train and dev.
+
+    For a bundle these are those of its run, if it still lies in its folder.
+    """
+    data, whose = config.data, "" if config.bundle is None else "bundle's "
+    trained = Path(config.bundle or config.output_folder)
+    manifests = (trained.parent if whose else trained) / "manifests"
+    splits = {
+        f"{whose}{name}": read_manifest(manifests / f"{name}.jsonl")
+        for name in (data.train, data.dev)
+        if (manifests / f"{name}.jsonl").is_file()
+    }
+    splits |= {name: read_split(config, name) for name in data.test}
+    return count_overlap(splits)
+
+
+def describe_overlap(overlap: Sequence[dict]) -> str:
+    """Write a line for each two splits.
+
+    Example
+    -------
+    >>> print(describe_overlap(
+    ...     [{"splits": ["train", "test"], "speakers": 0, "texts": 3}]))
+    overlap
+    train and test: speakers 0, texts 3
+    """
+    lines = ["overlap"]
+    for row in overlap:
+        a, b = row["splits"]
+        lines.append(
+            f"{a} and {b}: speakers {row['speakers']}, texts {row['texts']}"
+        )
+    if not overlap:
+        lines.append("unknown: the manifests of the training are not there")
+    return "\n".join(lines)

@@ -36,13 +36,13 @@ from lowresource_plan import (
 )
 from lowresource_prepare import prepare
 from lowresource_report import write_report
-from lowresource_trainings import in_order, run_all
 
 from nar_asr_lobes.dataio.manifest import read_manifest
 from nar_asr_lobes.dataio.text.normalization import normalize_text
 from nar_asr_lobes.errors import UserError, describe_os_error
 from nar_asr_lobes.evaluation.metrics import score
 from nar_asr_lobes.schema import require_count
+from nar_asr_lobes.training.experiments.trainings import in_order, run_all
 
 STARTS = ("scratch", "best_rq", "wav2vec2")
 NAMES = ("10min", "60min", "all")

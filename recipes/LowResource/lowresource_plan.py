@@ -15,8 +15,10 @@ from typing import Any
 
 from lowresource_prepare import prepare
 from lowresource_report import RESULTS, Cell
-from lowresource_trainings import Ngram, Training
 
+from nar_asr_lobes.training.experiments.trainings import Ngram, Training
+
+_HPARAMS = Path(__file__).resolve().parent / "hparams"
 FRAGMENTS = "../../../hparams/objective"
 # The frontend's frames are what wav2vec 2.0 guesses; they must not drift.
 _OF_OBJECTIVE = {"best_rq": (), "wav2vec2": ("--freeze=frontend",)}
@@ -132,7 +134,7 @@ class Plan:
             )
         pseudo = Training(
             self.output / f"{cell.name}-pseudo",
-            "selftrain.yaml",
+            str(_HPARAMS / "selftrain.yaml"),
             (
                 *self.stages["selftrain"],
                 self._data(cell, labels, train="pseudo"),
@@ -154,7 +156,7 @@ class Plan:
             options = (*_OF_OBJECTIVE[name], *self.stages["pretrain"])
             return Training(
                 self.output / name,
-                "pretrain.yaml",
+                str(_HPARAMS / "pretrain.yaml"),
                 (*options, objective),
                 "seconds.json",
             )
@@ -163,7 +165,7 @@ class Plan:
         data = {"options": {"language": language}, "workers": self.workers}
         return Training(
             self.output / f"{name}-{language}",
-            "transfer.yaml",
+            str(_HPARAMS / "transfer.yaml"),
             (*self.stages["transfer"], _option("data", **data), *_from(start)),
             RESULTS,
             tuple(filter(None, (start,))),
@@ -189,7 +191,7 @@ class Plan:
             lm["transcripts"] = False
         return Training(
             self.output / cell.name,
-            "finetune.yaml",
+            str(_HPARAMS / "finetune.yaml"),
             (
                 *self.stages[stage],
                 self._data(cell, labels, train=train),
@@ -233,7 +235,7 @@ class Plan:
         data = self._data(cell, options=options, train="unlabelled")
         return Training(
             self.output / name,
-            "label.yaml",
+            str(_HPARAMS / "label.yaml"),
             (*self.stages["label"], data, *chosen),
             LABELS,
             tuple(after),

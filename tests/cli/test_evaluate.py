@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+import soundfile
 
 from nar_asr_lobes.cli.main import main
 
@@ -109,3 +111,69 @@ def test_spellings_without_terms_are_refused(files, capsys):
     paths = [str(files / name) for name in ("ref.tsv", "a.txt")]
     assert main(["evaluate", *paths, "--canonical", "x.tsv"]) == 2
     assert "give --terms too" in capsys.readouterr().err
+
+
+def test_buckets_stand_in_their_order(files, capsys):
+    """Lengths without alternatives: 3, 3, 1 and 4 words."""
+    found = evaluate(files, "--by", "words")
+    assert list(found["groups"]["words"]) == ["< 6"]
+    rows = [(f"u-{n}", n) for n in range(1, 5)]
+    lines = ["id\tduration\tsnr\ttext"]
+    for (key, _, text), (_, number) in zip(ROWS, rows, strict=True):
+        lines.append(f"{key}\t{7 * number}\t{-5 + 6 * number}\t{text}")
+    (files / "long.tsv").write_text("\n".join(lines), encoding="utf-8")
+    command = "evaluate", "long.tsv", "a.txt"
+    options = "--by", "duration", "--by", "snr"
+    groups = evaluate(files, *options, command=command)["groups"]
+    assert list(groups["duration"]) == ["5 to < 10", "10 to < 20", ">= 20"]
+    assert list(groups["snr"]) == [
+        *("0 to < 5", "5 to < 10", "10 to < 15", "15 to < 20"),
+    ]
+    assert sum(x["words"] for x in groups["snr"].values()) == 11
+    printed = capsys.readouterr().out
+    assert printed.index("duration 5 to") < printed.index("duration >= 20")
+
+
+def test_the_snr_is_estimated_from_the_audio(files):
+    rng = np.random.default_rng(0)
+    lines = [json.dumps({"data_root": "."})]
+    for number, (key, speaker, text) in enumerate(ROWS):
+        path = f"{number}.wav"
+        wav = np.sin(np.arange(16000.0)) * (np.arange(16000) > 6000)
+        wav = 0.3 * wav + rng.normal(0, 0.3 if number else 0.001, 16000)
+        soundfile.write(files / path, 0.3 * wav, 16000)
+        row = {"id": key, "audio": path, "duration": 1.0, "text": text}
+        lines.append(json.dumps({**row, "speaker": speaker}))
+    (files / "m.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    command = "evaluate", "m.jsonl", "a.txt"
+    found = evaluate(files, "--by", "snr", command=command)
+    assert list(found["groups"]["snr"])[-1] == ">= 30"
+    assert found["groups"]["snr"][">= 30"]["utterances"] == 1
+    assert found["snr"].endswith("version 1")
+
+
+def test_negations(files, capsys):
+    found = evaluate(files, "--negations", "--by", "speaker")
+    assert found["negations"] == {"list": "english", "version": "1"}
+    counts = found["all"]["negations"]
+    # "now" became "no", and "no chest pain" is right
+    assert (counts["negations"], counts["insertions"]) == (1, 1)
+    assert counts["rate"] == 1
+    assert found["groups"]["speaker"]["ben"]["negations"]["rate"] is None
+    printed = capsys.readouterr().out
+    assert "negations english, version 1" in printed
+    assert "negation errors %" in printed
+    compared = evaluate(
+        files, "--negations", command=("compare", "ref.tsv", "a.txt", "b.txt")
+    )
+    assert compared["comparison"]["negations"]["fewer"]["value"] == 1
+    assert "negation errors  100.00  0.00" in capsys.readouterr().out
+
+
+def test_spellings_count_as_equal_everywhere(files):
+    path = files / "spellings.tsv"
+    path.write_text("from\tto\nno\tnow\nyes\toh yeah\n", encoding="utf-8")
+    found = evaluate(files, "--spellings", str(path))
+    assert found["all"]["substitutions"] == 0
+    assert found["all"]["words"] == 12
+    assert "spellings sha256 " in found["normalizer"]["version"]

@@ -1,12 +1,17 @@
 """Splits by speaker: disjoint, of about their sizes, the same for ever."""
 
+import itertools
 import random
 from collections import Counter
 
 import pytest
 
 from nar_asr_lobes.dataio.manifest import Utterance
-from nar_asr_lobes.dataio.splits import complete_splits, split_speakers
+from nar_asr_lobes.dataio.splits import (
+    complete_splits,
+    split_speakers,
+    take_share,
+)
 from nar_asr_lobes.errors import UserError
 
 
@@ -90,3 +95,17 @@ def test_one_speaker_is_split_by_utterance(tmp_path, caplog):
     assert speakers_of(splits["dev"]) == {"s1"}
     with pytest.raises(UserError, match="has 1 speakers"):
         complete_splits({"": rows}, tmp_path / "splits.json")
+
+
+def test_smaller_shares_are_part_of_larger_ones():
+    rows = rows_of(range(50))
+    shares = [take_share(rows, share) for share in (0.125, 0.25, 0.5, 1.0)]
+    for share, some in zip((0.125, 0.25, 0.5, 1.0), shares, strict=True):
+        assert len(some) == round(share * len(rows))
+        assert [row for row in rows if row in some] == some
+    for smaller, larger in itertools.pairwise(shares):
+        assert {row.id for row in smaller} < {row.id for row in larger}
+    assert shares[-1] == rows
+    turned = take_share(rows[::-1], 0.25)
+    assert {row.id for row in turned} == {row.id for row in shares[1]}
+    assert len(take_share(rows[:3], 0.01)) == 1

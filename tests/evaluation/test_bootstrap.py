@@ -2,8 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from nar_asr_lobes.evaluation.bootstrap import compare_rates, rate_interval
+from nar_asr_lobes.evaluation.bootstrap import (
+    _difference,
+    _fewer,
+    _rate,
+    compare_rates,
+    rate_interval,
+)
 
 TRUE_RATE = 0.1
 
@@ -17,7 +24,7 @@ def draw_speakers(rng, speakers, utterances=8):
     return errors.ravel(), words.ravel(), names
 
 
-def coverage(speakers, by_speaker, rounds=1000):
+def coverage(speakers, by_speaker, rounds=600):
     """Share of simulated test sets whose interval holds the true rate."""
     hits = 0
     for seed in range(rounds):
@@ -30,9 +37,62 @@ def coverage(speakers, by_speaker, rounds=1000):
     return hits / rounds
 
 
-@pytest.mark.parametrize("speakers", [40, 100])
+@pytest.mark.parametrize("speakers", [10, 20, 50, 100])
 def test_intervals_hold_the_true_rate(speakers):
     assert 0.93 <= coverage(speakers, by_speaker=True) <= 0.97
+
+
+def naive_interval(errors, words, samples):
+    """The bootstrap-t interval of a rate, or Student's, by loops."""
+
+    def with_error(e, w):
+        rate = e.sum() / w.sum()
+        rest = e - rate * w
+        count = len(e)
+        return rate, np.sqrt(count / (count - 1) * (rest @ rest)) / w.sum()
+
+    rng, count = np.random.default_rng(0), len(errors)
+    rate, error = with_error(errors, words)
+    t = []
+    for drawn in rng.integers(count, size=(samples, count)):
+        other, spread = with_error(errors[drawn], words[drawn])
+        if spread > 1e-9:
+            t.append((other - rate) / spread)
+    student = stats.t.ppf(0.975, count - 1)
+    below, above = np.quantile(t, [0.025, 0.975])
+    return (
+        rate - error * max(above, student),
+        rate - error * min(below, -student),
+    )
+
+
+@pytest.mark.parametrize("most", [None, 150])
+@pytest.mark.parametrize("speakers", [3, 8, 30])
+def test_the_interval_is_that_of_a_loop(speakers, most):
+    """Of speakers with few errors and a few with many, or the other way."""
+    rng = np.random.default_rng(speakers)
+    errors = np.floor(rng.lognormal(1, 1, speakers))
+    words = np.full(speakers, 100.0)
+    if most:
+        errors = most - errors
+    found = rate_interval(errors, words, samples=300)
+    low, high = naive_interval(errors, words, 300)
+    if speakers > 3:
+        skew = (high - found.value) - (found.value - low)
+        assert skew < 0 if most else skew > 0
+    assert (found.low, found.high) == pytest.approx((max(low, 0), high))
+
+
+@pytest.mark.parametrize("statistic", [_rate, _difference, _fewer])
+def test_gradients_are_those_of_small_steps(statistic):
+    columns = 2 if statistic is _rate else 4
+    sums = np.array([[30.0, 200.0, 25.0, 190.0]])[:, :columns]
+    _, gradient = statistic(sums)
+    for column in range(columns):
+        step = np.zeros_like(sums)
+        step[0, column] = 1e-4
+        up, down = statistic(sums + step)[0], statistic(sums - step)[0]
+        assert gradient[0, column] == pytest.approx((up - down)[0] / 2e-4)
 
 
 def test_utterances_alone_would_make_them_too_narrow():

@@ -4,6 +4,7 @@ import itertools
 import json
 from dataclasses import replace
 
+import jiwer
 import pytest
 import soundfile
 import torch
@@ -137,3 +138,22 @@ def test_hypotheses_have_the_times_of_their_words(
 )
 def test_the_silence_around_a_short_clip_is_taken_off(seconds, times):
     assert _times(Word("a", 0.3, 0.4, 1.0), seconds) == times
+
+
+def test_the_oracle_is_the_best_of_the_nbest(recognizer, utterances, tmp_path):
+    modes = ["ctc_greedy", "beam5"]
+    greedy, beam = evaluate_split(recognizer, utterances, tmp_path, modes)
+    assert greedy.oracle is None
+    dataset, errors = SpeechDataset(utterances), 0
+    for i, utterance in enumerate(utterances):
+        batch = dataset.batch([Sample(i, i)])
+        found = recognizer.recognize(batch.wavs, batch.wav_lens, ["beam5"])
+        [nbest] = found.modes["beam5"].nbest
+        assert len(nbest) > 1
+        words = len(utterance.text.split())
+        texts = [recognizer.tokenizer.decode(x.tokens) for x in nbest]
+        errors += min(
+            round(words * jiwer.wer(utterance.text, text)) for text in texts
+        )
+    assert beam.oracle.word_errors == errors
+    assert beam.oracle.word_errors <= beam.counts.word_errors

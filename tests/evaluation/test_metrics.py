@@ -2,6 +2,7 @@
 
 import random
 
+import jiwer
 import pytest
 
 from nar_asr_lobes.errors import UserError
@@ -9,6 +10,8 @@ from nar_asr_lobes.evaluation.metrics import (
     ErrorCounts,
     HotCounts,
     count_hot,
+    oracle_texts,
+    read_error_counts,
     score,
     write_alignments,
 )
@@ -222,3 +225,40 @@ def test_counts_are_summed_and_divided_once():
     found = count_hot(["a b c x", "a", "x"], ["a x c x", "a", "a"], listed)
     assert found == HotCounts(said=3, found=2, inserted=1)
     assert found.recall == pytest.approx(2 / 3)
+
+
+def test_the_oracle_has_the_fewest_errors():
+    rng = random.Random(0)
+    words = ["no", "chest", "pain", "today"]
+    texts = [" ".join(rng.choices(words, k=n % 5 + 1)) for n in range(60)]
+    references = rng.sample(texts, 60)
+    nbests = [rng.choices(texts, k=n % 6 + 1) for n in range(60)]
+    chosen = oracle_texts(references, nbests)
+    for said, nbest, text in zip(references, nbests, chosen, strict=True):
+        errors = [jiwer.wer(said, heard) for heard in nbest]
+        assert text == nbest[errors.index(min(errors))]
+
+
+def test_the_oracle_counts_characters_where_there_are_no_spaces():
+    nbest = ["今天天汽很坏", "今天天气很坏"]
+    assert oracle_texts(["今天天气很好"], [nbest]) == [nbest[1]]
+
+
+def test_counts_of_each_utterance_are_read_back(tmp_path):
+    path = tmp_path / "nar.txt"
+    ids = ["a: 3 words, 0 S, 1 D, 0 I", "b", "c"]
+    said = ["x y z", "HYP: 3 words, 1 S, 0 D, 0 I", "x"]
+    write_alignments(path, ids, said, ["x z", "x", "x y"])
+    found = read_error_counts(path)
+    assert list(found) == ids
+    for key, reference, heard in zip(
+        ids, said, ["x z", "x", "x y"], strict=True
+    ):
+        errors, total = found[key]
+        assert errors / total == pytest.approx(jiwer.wer(reference, heard))
+
+
+def test_a_file_without_alignments_is_refused(tmp_path):
+    (tmp_path / "nar.txt").write_text("no alignment\n")
+    with pytest.raises(UserError, match="holds no alignment; evaluate again"):
+        read_error_counts(tmp_path / "nar.txt")

@@ -6,7 +6,10 @@ from importlib.resources import files
 import pytest
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.evaluation.normalizers import get_normalizer
+from nar_asr_lobes.evaluation.normalizers import (
+    get_normalizer,
+    with_spellings,
+)
 
 WHISPER = "whisper_normalizer"
 
@@ -62,3 +65,30 @@ def test_whisper_is_that_of_transformers():
 def test_conversation(raw, expected):
     pytest.importorskip(WHISPER)
     assert get_normalizer("conversation").apply(raw) == expected
+
+
+def test_spellings_join_the_version(tmp_path):
+    path = tmp_path / "spellings.tsv"
+    path.write_text("Color\tcolour\nmilli grams\tmg\n", encoding="utf-8")
+    plain = get_normalizer("english")
+    found = with_spellings(plain, path)
+    assert found.apply("COLOR of 5 milli-grams") == "colour of 5 mg"
+    assert found.version.startswith(f"{plain.version}, spellings sha256 ")
+    path.write_text("color\tcolour\n", encoding="utf-8")
+    assert with_spellings(plain, path).version != found.version
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a b\n", "x.tsv:1: is not from, to;"),
+        ("!\tno\n", "no letter left"),
+        ("yes\toh yes\n", "leads back to itself"),
+        ("a\tb\nb\ta\n", "leads back to itself"),
+    ],
+)
+def test_faulty_spellings_are_refused(tmp_path, text, said):
+    path = tmp_path / "x.tsv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=said):
+        with_spellings(get_normalizer("english"), path)

@@ -89,3 +89,15 @@ def test_a_mode_that_stands_twice_is_refused():
 def test_unmeasured_times_are_refused(seconds, audio):
     with pytest.raises(ValueError, match="mode nar"):
         ModeResult("nar", RESULTS[0].counts, seconds, audio)
+
+
+def test_the_oracle_stands_beside_the_modes_that_have_one():
+    greedy, beam = RESULTS
+    oracle = score(["u1"], ["no chest pain today"], ["no chest pain tody"])
+    results = [greedy, replace(beam, oracle=oracle)]
+    header, first, second, _ = format_table(results).splitlines()
+    assert header.endswith("oracle WER %")
+    assert first.split()[-1] == "-" and second.split()[-1] == "25.00"
+    numbers = to_dict(results)
+    assert "oracle_wer" not in numbers["ctc_greedy"]
+    assert numbers["nar_beam5_lm"]["oracle_wer"] == 0.25

@@ -101,8 +101,30 @@ def test_only_the_modes_asked_for_are_evaluated(folder):
     assert outcome.code == 0, outcome.err
     results = json.loads((out / "results.json").read_text())
     assert list(results["test"]) == ["nar", "beam5"]
-    assert "nar " in (out / "results.txt").read_text()
+    table = (out / "results.txt").read_text()
+    assert "nar " in table and "oracle WER %" in table
     assert not list(out.glob(f"*{SUFFIX}"))
+
+
+def test_the_overlap_with_the_training_is_in_the_report(folder):
+    train = read_manifest(folder / "out" / "manifests" / "train.jsonl")
+    text = train[3].text.upper()
+    edit_row(folder / "data", "test1", TEXT, f"{text}!")
+    options = "--modes=[ctc_greedy]", "--data={text_style: none}"
+    out, outcome = evaluate(folder, *options)
+    assert outcome.code == 0, outcome.err
+    overlap = json.loads((out / "overlap.json").read_text())
+    found = {tuple(x["splits"]): (x["speakers"], x["texts"]) for x in overlap}
+    pairs = ("train", "dev"), ("train", "test"), ("dev", "test")
+    named = [(f"bundle's {a}", b) for a, b in pairs[1:]]
+    assert list(found)[1:] == named
+    assert found["bundle's train", "test"] == (0, 1)
+    line = "bundle's train and test: speakers 0, texts 1"
+    assert line in (out / "results.txt").read_text()
+    assert line in outcome.out
+    shutil.rmtree(folder / "out" / "manifests")
+    out, outcome = evaluate(folder, *options)
+    assert "unknown: the manifests of the" in (out / "results.txt").read_text()
 
 
 def test_results_say_how_many_utterances_were_scored(folder):

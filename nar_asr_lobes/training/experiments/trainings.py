@@ -1,4 +1,4 @@
-"""The trainings of the experiment: calls of train.py, and their order.
+"""The trainings of an experiment: calls of train.py, and their order.
 
 A finished one is not run again, one that was stopped goes on, and two
 processes never train in one folder.
@@ -22,20 +22,32 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.storage import atomic_write
 from nar_asr_lobes.training.hparams import load_run, parse_arguments
 
-HERE = Path(__file__).resolve().parent
-
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Training:
-    """One call of train.py: its folder, its YAML and its options."""
+    """One call of a recipe's train.py.
+
+    Arguments
+    ---------
+    folder : Path
+        Its output folder.
+    yaml : str
+        One of the recipe's YAMLs, ``RECIPE/hparams/NAME.yaml``.
+    options : tuple of str
+        Of the command line.
+    proof : str
+        The file that a finished run has in its folder.
+    after : tuple of Training
+        Whose files it reads.
+    """
 
     folder: Path
     yaml: str
     options: tuple[str, ...]
-    proof: str  # the file that a finished run has
-    after: tuple[Training, ...] = ()  # whose files it reads
+    proof: str
+    after: tuple[Training, ...] = ()
 
     @property
     def done(self) -> bool:
@@ -82,16 +94,15 @@ class Training:
 
     def check(self) -> None:
         """Read the YAML with the options; UserError for a mistake there."""
-        yaml = str(HERE / "hparams" / self.yaml)
-        path, _, overrides = parse_arguments([yaml, *self.options])
+        path, _, overrides = parse_arguments([self.yaml, *self.options])
         load_run(path, overrides)
 
     def command(self) -> list[str]:
         """Give the command line."""
         return [
             sys.executable,
-            str(HERE / "train.py"),
-            str(HERE / "hparams" / self.yaml),
+            str(Path(self.yaml).parent.parent / "train.py"),
+            self.yaml,
             f"--output_folder={self.folder}",
             "--noprogressbar",
             *self.options,

@@ -1,0 +1,1 @@
+"""Several trainings of one recipe, and figures over them."""
