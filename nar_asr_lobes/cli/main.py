@@ -19,6 +19,7 @@ from nar_asr_lobes.errors import UserError, escape_unprintable
 COMMANDS = {
     "transcribe": "turn audio files into text, JSON or subtitles",
     "import-encoder": "make published weights ready to train from",
+    "prepare": "the data of a recipe's run, before its training",
     "validate": "all faults of a corpus, by file and line",
     "segment": "long recordings and their transcript to utterances with times",
     "evaluate": "error rates of recognised texts, with intervals",
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     2
     """
     escape_unprintable()
-    arguments = _parser().parse_args(argv)
+    arguments = _parse(argv)
     try:
         return arguments.run(arguments)
     except UserError as error:
@@ -53,6 +54,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # as a shell reports it
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse a command line; keys of a YAML go to commands that have them."""
+    parser = _parser()
+    arguments, others = parser.parse_known_args(argv)
+    if others and "overrides" not in arguments:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    arguments.overrides = others
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:

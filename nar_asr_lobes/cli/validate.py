@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import re
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nar_asr_lobes import __version__
 from nar_asr_lobes.cli.evaluate import finish
+from nar_asr_lobes.cli.prepare import load_prepare
 from nar_asr_lobes.dataio.text.normalization import STYLES
 
 if TYPE_CHECKING:
@@ -155,7 +154,7 @@ def _read_recipe(arguments: argparse.Namespace, yaml: Path) -> _Corpus:
     config = load_run(yaml, overrides)
     if isinstance(config, LmRunConfig):
         raise UserError(f"{yaml}: trains on texts; name a recipe with audio")
-    prepare, splits, data = _load_prepare(yaml), {}, config.data
+    prepare, splits, data = load_prepare(yaml), {}, config.data
     with go_on():  # an error of the parser is a fault beside the others
         splits = recipe_splits(config, prepare)
     return _Corpus(
@@ -166,20 +165,6 @@ def _read_recipe(arguments: argparse.Namespace, yaml: Path) -> _Corpus:
         [name for name in data.test if name not in (data.train, data.dev)],
         config.model,
     )
-
-
-def _load_prepare(yaml: Path) -> Callable:
-    """Import the parser of a recipe, as its train.py does."""
-    from nar_asr_lobes.errors import UserError
-
-    folder = yaml.absolute().parent.parent
-    module = f"{folder.name.lower()}_prepare"
-    if not (folder / f"{module}.py").is_file():
-        raise UserError(
-            f"{folder}: has no {module}.py; name a recipe's folder or YAML"
-        )
-    sys.path.insert(0, str(folder))  # a parser may import files beside it
-    return importlib.import_module(module).prepare
 
 
 def _set_up(arguments: argparse.Namespace, corpus: _Corpus) -> Tokenizer | None:

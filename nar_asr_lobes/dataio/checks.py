@@ -12,15 +12,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
-from tqdm import tqdm
 
+from nar_asr_lobes.dataio.audio.jobs import Job, run_audio_jobs
 from nar_asr_lobes.dataio.audio.reading import AudioStream, check_file
 from nar_asr_lobes.dataio.audio.silence import (
     SHORTEST,
@@ -38,7 +35,7 @@ _MIN_SECONDS = 0.0
 MAX_SECONDS = 60.0
 
 _TOLERANCE = 0.1  # s between manifest and file, for rounding and codec delay
-_SHOWN_IDS = 5
+_SHOWN_PLACES = 5
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ class Examined:
         Root mean square around the mean, in dB of full scale.
     clipped : float
         Share of the samples that lie in a row at full scale.
-    digest : bytes
+    digest : str
         Hash of the samples at 16 kHz; empty for digital silence.
 
     Example
@@ -128,7 +125,7 @@ class Examined:
     sample_rate: int = 0
     level: float = math.nan
     clipped: float = 0.0
-    digest: bytes = b""
+    digest: str = ""
 
 
 def check_utterances(
@@ -206,19 +203,10 @@ def examine(
     >>> row.faults[0].problem
     'is missing'
     """
-    utterances = list(utterances)
-    work = partial(_check_audio, rules=rules, measure=measure)
-    # Decoding leaves Python's lock alone, so threads share the processors.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        examined = list(
-            tqdm(
-                pool.map(work, utterances),
-                "checking",
-                len(utterances),
-                leave=False,
-                disable=None,  # where it is no terminal
-            )
-        )
+    rows = [(x, _audio_job(x, rules.read, measure)) for x in utterances]
+    work = _measure if rules.read else check_file
+    found = run_audio_jobs(work, (job for _, job in rows), "checking")
+    examined = [_judge(row, found[job], rules) for row, job in rows]
     if rules.tokenizer is not None:
         for row in examined:
             row.faults += _check_text(row.utterance, row.samples, rules)
@@ -226,7 +214,9 @@ def examine(
 
 
 def summarize(findings: Sequence[Finding]) -> str:
-    """Count findings by problem and name the first utterances of each.
+    """Count findings by problem and name the first places of each.
+
+    Ids and names of audio files may be names of persons: it shows none.
 
     Arguments
     ---------
@@ -240,9 +230,10 @@ def summarize(findings: Sequence[Finding]) -> str:
 
     Example
     -------
-    >>> print(summarize([Finding("u1", "a.wav", "is missing", "look for it")]))
+    >>> finding = Finding("u1", "a.wav", "is missing", "look", place="a.tsv:2")
+    >>> print(summarize([finding]))
     1 utterance has faults:
-      1 x is missing (u1); look for it
+      1 x is missing (a.tsv:2); look
     """
     if not findings:
         return "no faults found"
@@ -254,52 +245,95 @@ def summarize(findings: Sequence[Finding]) -> str:
     for problem, group in sorted(
         groups.items(), key=lambda item: (-len(item[1]), item[0])
     ):
-        ids = ", ".join(finding.id for finding in group[:_SHOWN_IDS])
-        dots = ", …" if len(group) > _SHOWN_IDS else ""
-        lines.append(
-            f"  {len(group)} x {problem} ({ids}{dots}); {group[0].remedy}"
-        )
+        places = [finding.place for finding in group if finding.place]
+        shown = format_places(places, _SHOWN_PLACES)
+        lines.append(f"  {len(group)} x {problem}{shown}; {group[0].remedy}")
     return "\n".join(lines)
 
 
-def _check_audio(utterance: Utterance, rules: Rules, measure: bool) -> Examined:
-    known = math.isfinite(utterance.duration)
-    samples = round(utterance.duration * SAMPLE_RATE) if known else 0
-    row = Examined(utterance, samples=samples)
-    row.faults += _check_duration(utterance, rules)
-    try:
-        if rules.read:
-            _read(row, measure)
-        else:
-            check_file(utterance.audio)
-    except AudioError as error:
-        row.faults.append(_finding(utterance, error.problem, error.remedy))
-    return row
+def format_places(places: Sequence[str], most: int) -> str:
+    """Name the first of some places in brackets, each file once.
+
+    Arguments
+    ---------
+    places : sequence of str
+        Each a file and a line.
+    most : int
+        How many to name.
+
+    Returns
+    -------
+    str
+        Empty where there are none.
+
+    Example
+    -------
+    >>> format_places(["a.tsv:2", "a.tsv:9", "b.tsv:2", "b.tsv:3"], most=3)
+    ' (a.tsv:2, 9, b.tsv:2, …)'
+    """
+    shown, last = [], None
+    for place in places[:most]:
+        file, _, line = place.rpartition(":")
+        shown.append(line.strip() if file == last else place)
+        last = file
+    dots = ["…"] if len(places) > most else []
+    return f" ({', '.join([*shown, *dots])})" if shown else ""
 
 
-def _read(row: Examined, measure: bool) -> None:
-    """Decode the audio, and check and measure it."""
-    utterance = row.utterance
-    stream = AudioStream(utterance.audio, **utterance.stretch)
+def _audio_job(utterance: Utterance, read: bool, measure: bool) -> Job:
+    if not read:
+        return (utterance.audio,)
+    seconds = None if utterance.start is None else utterance.duration
+    return utterance.audio, utterance.start or 0.0, seconds, measure
+
+
+def _measure(
+    path: str, start: float, seconds: float | None, full: bool
+) -> dict:
+    """Decode audio; give its measures, as fields of ``Examined``."""
+    stream = AudioStream(path, start=start, seconds=seconds)
     samples, total, squares = 0, 0.0, 0.0
     digest = hashlib.blake2b(digest_size=16)
     for block in stream:
         samples += len(block)
-        if measure:
+        if full:
             digest.update(block.tobytes())
             wide = block.astype(np.float64)
             total, squares = total + wide.sum(), squares + wide @ wide
-    row.samples, row.sample_rate = samples, stream.sample_rate
-    row.clipped = stream.clipped / (samples * stream.sample_rate / SAMPLE_RATE)
-    if measure and not stream.is_constant:
-        row.digest = digest.digest()
+    found = {
+        "samples": samples,
+        "sample_rate": stream.sample_rate,
+        "clipped": stream.clipped
+        / (samples * stream.sample_rate / SAMPLE_RATE),
+        "is_constant": stream.is_constant,
+        "warnings": [(w.problem, w.remedy) for w in stream.warnings],
+    }
+    if full and not stream.is_constant:
         power = max(squares / samples - (total / samples) ** 2, 1e-20)
-        row.level = 10 * math.log10(power)
-    row.warnings = [
-        _finding(utterance, w.problem, w.remedy) for w in stream.warnings
-    ]
-    row.faults += _check_length(utterance, samples / SAMPLE_RATE)
-    row.faults += _check_silence(utterance, stream)
+        found["level"] = 10 * math.log10(power)
+        found["digest"] = digest.hexdigest()
+    return found
+
+
+def _judge(
+    utterance: Utterance, found: dict | int | AudioError, rules: Rules
+) -> Examined:
+    """Check an utterance whose audio was looked for, or measured."""
+    known = math.isfinite(utterance.duration)
+    samples = round(utterance.duration * SAMPLE_RATE) if known else 0
+    row = Examined(utterance, samples=samples)
+    row.faults += _check_duration(utterance, rules)
+    if isinstance(found, AudioError):
+        row.faults.append(_finding(utterance, found.problem, found.remedy))
+    elif rules.read:
+        for name in ("samples", "sample_rate", "clipped"):
+            setattr(row, name, found[name])
+        row.level = found.get("level", math.nan)
+        row.digest = found.get("digest", "")
+        row.warnings = [_finding(utterance, *x) for x in found["warnings"]]
+        row.faults += _check_length(utterance, row.samples / SAMPLE_RATE)
+        row.faults += _check_silence(utterance, found["is_constant"])
+    return row
 
 
 def _check_duration(utterance: Utterance, rules: Rules) -> Iterator[Finding]:
@@ -332,9 +366,9 @@ def _check_length(utterance: Utterance, seconds: float) -> Iterator[Finding]:
 
 
 def _check_silence(
-    utterance: Utterance, stream: AudioStream
+    utterance: Utterance, is_constant: bool
 ) -> Iterator[Finding]:
-    if utterance.text and stream.is_constant:
+    if utterance.text and is_constant:
         yield _finding(
             utterance,
             "has a transcript, but its samples are all equal (silence)",

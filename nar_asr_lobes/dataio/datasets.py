@@ -28,7 +28,7 @@ from nar_asr_lobes.dataio.text.tokenizer import (
     Tokenizer,
     UnknownCharactersError,
 )
-from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.errors import AudioError, UserError
 
 WaveTransform = Callable[[np.ndarray, int, float], np.ndarray]
 
@@ -37,11 +37,12 @@ WaveTransform = Callable[[np.ndarray, int, float], np.ndarray]
 class Batch:
     """Padded utterances.
 
-    ``ids`` and ``texts`` of the B utterances; ``seeds``, one for each random
-    draw that concerns an utterance; ``wavs`` [B, S]; ``wav_lens`` [B]
-    relative; ``samples`` [B] exact; ``tokens`` [B, U] padded with 0, and
-    ``token_lens`` [B] (no columns and zeros for unlabelled audio);
-    ``seconds`` of audio in all, silence added to short clips not counted.
+    ``ids``, ``texts`` and ``places`` (file and line) of the B utterances;
+    ``seeds``, one for each random draw that concerns an utterance; ``wavs``
+    [B, S]; ``wav_lens`` [B] relative; ``samples`` [B] exact; ``tokens`` [B, U]
+    padded with 0, and ``token_lens`` [B] (no columns and zeros for unlabelled
+    audio); ``seconds`` of audio in all, silence added to short clips not
+    counted.
     """
 
     ids: list[str]
@@ -53,6 +54,7 @@ class Batch:
     tokens: torch.Tensor
     token_lens: torch.Tensor
     seconds: float
+    places: list[str]
 
     def to(self, device: torch.device | str) -> Batch:
         """Move the tensors to a device."""
@@ -82,7 +84,7 @@ def make_batch(
     Arguments
     ---------
     utterances : sequence of Utterance
-        For ids and texts.
+        For ids, texts and places.
     wavs : sequence of numpy.ndarray
         Float32 samples, each [S].
     tokens : sequence of sequence of int
@@ -128,6 +130,7 @@ def make_batch(
         tokens=pieces,
         token_lens=token_lens,
         seconds=seconds,
+        places=[u.where or u.id for u in utterances],
     )
 
 
@@ -202,9 +205,9 @@ class SpeechDataset(Dataset):
     def _read(self, index: int) -> np.ndarray:
         row = self.utterances[index]
         if self.cached is None:
-            return read_audio(row.audio, **row.stretch)
+            return _read_audio(row)
         if index not in self.cached:
-            wav = read_audio(row.audio, **row.stretch)
+            wav = _read_audio(row)
             self.cached[index] = np.round(wav.clip(-1, 1) * 32767).astype(
                 np.int16
             )
@@ -231,11 +234,24 @@ class SpeechDataset(Dataset):
         return [self.batch(samples) for samples in plan.micro_batches]
 
 
+def _read_audio(utterance: Utterance) -> np.ndarray:
+    """Read the audio; name a faulty file by the line that describes it."""
+    try:
+        return read_audio(utterance.audio, **utterance.stretch)
+    except AudioError as error:
+        if utterance.where is None:
+            raise
+        raise UserError(
+            f"{utterance.where}: its audio {error.problem}; {error.remedy}"
+        ) from None  # its message has the file's name
+
+
 def _encode(utterance: Utterance, tokenizer: Tokenizer) -> list[int]:
     try:
         return tokenizer.encode(utterance.text or "")
     except UnknownCharactersError as error:
-        raise UserError(f"utterance {utterance.id}: {error}") from error
+        place = utterance.where or f"utterance {utterance.id}"
+        raise UserError(f"{place}: {error}") from error
 
 
 def _ignore_signals(worker: int) -> None:

@@ -288,9 +288,10 @@ def _write_rows(file, utterances, root: str, path: Path) -> int:
         record = {k: v for k, v in record.items() if v is not None}
         fault = _fault(record)
         if fault:
+            where = row.where or f"{path}: utterance {count + 1}"
             raise UserError(
-                f"{path}: utterance {row.id!r}: {fault}; correct the"
-                " preparation of this data set"
+                f"{where}: {fault}; correct it, or the preparation of this"
+                " data set"
             )
         file.write(_dump(record).encode())
         count += 1

@@ -14,20 +14,18 @@ import logging
 import math
 import os
 from collections.abc import (
-    Callable,
     Collection,
     Iterable,
+    Iterator,
     Mapping,
     Sequence,
 )
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
-from functools import partial
-from itertools import chain
 from pathlib import Path
 
-from tqdm import tqdm
-
+from nar_asr_lobes.dataio.audio.jobs import run_audio_jobs
 from nar_asr_lobes.dataio.audio.reading import audio_blocks, audio_info
 from nar_asr_lobes.dataio.audio.silence import cut_at_quiet
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
@@ -48,6 +46,10 @@ from nar_asr_lobes.errors import AudioError, UserError
 logger = logging.getLogger(__name__)
 
 _AUDIO_ENDINGS = (".flac", ".wav", ".mp3", ".ogg", ".opus", ".m4a")
+_Row = Utterance | Finding
+_left_out: ContextVar[list[Finding] | None] = ContextVar(
+    "_left_out", default=None
+)
 UTTERANCE_COLUMNS = ("id", "audio", "speaker", "split", "duration", "text")
 
 
@@ -199,15 +201,14 @@ def _check_split(name: str, rows: Sequence[Utterance]) -> None:
             f"split {name!r} has no utterances; check the data folder, or"
             " name another split in the YAML's data section"
         )
-    first_use: dict[str, Utterance] = {}
+    first_use: dict[str, str] = {}
     faults = []
-    for row in rows:
+    for number, row in enumerate(rows, 1):
+        where = row.where or f"utterance {number}"
         if row.id in first_use:
-            faults.append(
-                f"split {name!r}: id {row.id} stands for"
-                f" {first_use[row.id].audio} and again for {row.audio}"
-            )
-        first_use.setdefault(row.id, row)
+            first = first_use[row.id]
+            faults.append(f"split {name!r}: {where} has the id of {first}")
+        first_use.setdefault(row.id, where)
     refuse(faults, "give every utterance of a split its own id")
 
 
@@ -272,7 +273,8 @@ def measure_files(
     >>> measure_files([Path("no/a.wav")], "no")
     []
     """
-    return _in_threads(partial(_measured, root=root), files, root)
+    rows = [_named(file, root, number) for number, file in enumerate(files, 1)]
+    return _usable(_measured(rows), root)
 
 
 def with_durations(
@@ -297,19 +299,38 @@ def with_durations(
     >>> with_durations([Utterance("u1", "u1.wav", 1.5)], "x")[0].duration
     1.5
     """
-    return _in_threads(_with_duration, rows, root)
+    return _usable(_measured(rows), root)
 
 
-def _with_duration(row: Utterance) -> Utterance | Finding:
-    if not math.isnan(row.duration):
-        return row
-    try:
-        seconds = audio_info(row.audio, math.inf).seconds
-        return replace(row, duration=seconds)
-    except AudioError as error:
-        return Finding(
-            row.id, row.audio, error.problem, error.remedy, place=row.where
-        )
+def _measured(rows: Iterable[_Row]) -> list[_Row]:
+    """Measure the files of the utterances whose duration is NaN."""
+    rows = list(rows)
+    jobs = [(row.audio,) for row in rows if _is_unmeasured(row)]
+    found = run_audio_jobs(_seconds, jobs, "reading")
+    measured = []
+    for row in rows:
+        if _is_unmeasured(row):
+            seconds = found[(row.audio,)]
+            if isinstance(seconds, AudioError):
+                row = _unusable(row, seconds)
+            else:
+                row = replace(row, duration=seconds)
+        measured.append(row)
+    return measured
+
+
+def _is_unmeasured(row: _Row) -> bool:
+    return isinstance(row, Utterance) and math.isnan(row.duration)
+
+
+def _seconds(path: str) -> float:
+    return audio_info(path, math.inf).seconds
+
+
+def _unusable(row: Utterance, error: AudioError) -> Finding:
+    return Finding(
+        row.id, row.audio, error.problem, error.remedy, place=row.where
+    )
 
 
 def _cut_long(
@@ -321,63 +342,89 @@ def _cut_long(
     if max_seconds < 2 or not seconds:
         return rows
     logger.info("cutting %.2f h of long audio at quiet places", seconds / 3600)
-    cut = partial(_stretches, max_seconds=max_seconds, root=root)
-    return list(chain.from_iterable(_in_threads(cut, rows, root)))
+    jobs = {
+        row.audio: (os.path.join(root, row.audio), max_seconds)
+        for row in rows
+        if row.duration > max_seconds
+    }
+    found = run_audio_jobs(_stretches, jobs.values(), "cutting")
+    cut: list[_Row] = []
+    for row in rows:
+        stretches = found.get(jobs.get(row.audio))
+        if row.duration <= max_seconds:
+            cut.append(row)
+        elif isinstance(stretches, AudioError):
+            cut.append(_unusable(row, stretches))
+        else:
+            cut += [_stretch(row, *samples) for samples in stretches]
+    return _usable(cut, root)
 
 
-def _in_threads(
-    work: Callable, items: Iterable, root: str | os.PathLike
-) -> list:
-    """Do some work on each item; of those with a finding give a warning."""
-    # Decoding leaves Python's lock alone, so threads share the processors.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(
-            tqdm(
-                pool.map(work, items),
-                "reading",
-                leave=False,
-                disable=None,  # where it is no terminal
-            )
-        )
-    findings = [item for item in found if isinstance(item, Finding)]
+def _stretches(path: str, max_seconds: float) -> list[tuple[int, int]]:
+    """Cut at quiet places; give first sample and length of each stretch."""
+    blocks = audio_blocks(path, math.inf)
+    return [(x, len(wav)) for x, wav in cut_at_quiet(blocks, max_seconds)]
+
+
+def _stretch(row: Utterance, first: int, samples: int) -> Utterance:
+    start = first / SAMPLE_RATE
+    seconds = samples / SAMPLE_RATE
+    return replace(
+        row, id=f"{row.id}-{start:.2f}", start=start, duration=seconds
+    )
+
+
+@contextmanager
+def collect_left_out() -> Iterator[list[Finding]]:
+    """Collect the findings of files that are left out while a corpus is listed.
+
+    Yields
+    ------
+    list of Finding
+        Gets them.
+
+    Example
+    -------
+    >>> with collect_left_out() as found:
+    ...     _ = measure_files([Path("no.wav")], ".")
+    >>> found[0].id, found[0].problem
+    ('no', 'is missing')
+    """
+    found: list[Finding] = []
+    token = _left_out.set(found)
+    try:
+        yield found
+    finally:
+        _left_out.reset(token)
+
+
+def _usable(rows: Iterable[_Row], root: str | os.PathLike) -> list[Utterance]:
+    """Leave out the findings, with a warning."""
+    usable, findings = [], []
+    for number, row in enumerate(rows, 1):
+        if isinstance(row, Utterance):
+            usable.append(row)
+        else:
+            place = row.place or f"{root}: audio {number}"
+            findings.append(replace(row, place=place))
+    if (collected := _left_out.get()) is not None:
+        collected += findings
     if is_collecting():
-        for number, x in enumerate(found, 1):
-            if isinstance(x, Finding):
-                place = x.place or f"{root}: audio {number}"
-                refuse([f"{place}: {x.problem}"], x.remedy)
+        for finding in findings:
+            refuse([f"{finding.place}: {finding.problem}"], finding.remedy)
     elif findings:
         logger.warning("left out of %s: %s", root, summarize(findings))
-    return [item for item in found if not isinstance(item, Finding)]
+    return usable
 
 
-def _measured(file: Path, root: str | os.PathLike) -> Utterance | Finding:
+def _named(file: Path, root: str | os.PathLike, number: int) -> _Row:
+    where = f"{root}: audio {number}"
     name = Path(os.path.relpath(file, root)).with_suffix("").as_posix()
     try:
         str(file).encode()  # as a manifest needs it
-        row = Utterance(name, str(file.absolute()), math.nan)
-        return _with_duration(row)
     except UnicodeEncodeError:
         problem = "has a name that is not UTF-8"
-        return Finding(ascii(name), ascii(str(file)), problem, "rename it")
-
-
-def _stretches(
-    row: Utterance, max_seconds: float, root: str | os.PathLike
-) -> list[Utterance] | Finding:
-    if row.duration <= max_seconds:
-        return [row]
-    path = os.path.join(root, row.audio)
-    try:
-        return [
-            replace(
-                row,
-                id=f"{row.id}-{first / SAMPLE_RATE:.2f}",
-                start=first / SAMPLE_RATE,
-                duration=len(wav) / SAMPLE_RATE,
-            )
-            for first, wav in cut_at_quiet(
-                audio_blocks(path, math.inf), max_seconds
-            )
-        ]
-    except AudioError as error:
-        return Finding(row.id, row.audio, error.problem, error.remedy)
+        return Finding(
+            ascii(name), ascii(str(file)), problem, "rename it", place=where
+        )
+    return Utterance(name, str(file.absolute()), math.nan, where=where)

@@ -281,7 +281,7 @@ def _labels(rows: Sequence[Utterance]) -> dict[str, set]:
 
 
 def _keys(rows: Sequence[Examined]) -> dict[str, set]:
-    audio = {row.digest for row in rows} - {b""}
+    audio = {row.digest for row in rows} - {""}
     return _labels([row.utterance for row in rows]) | {"audio": audio}
 
 
@@ -313,7 +313,7 @@ def _shared_speakers(
 
 def _repeated(examined: Mapping[str, list[Examined]]) -> Iterator[Entry]:
     """Yield entries for audio and texts that an earlier line has too."""
-    audio: dict[bytes, tuple[str, Examined]] = {}
+    audio: dict[str, tuple[str, Examined]] = {}
     texts: dict[str, tuple[str, Examined]] = {}
     for split, rows in examined.items():
         for row in rows:

@@ -202,7 +202,9 @@ def check_test_set(
         utterances, min_seconds=0.0, max_seconds=float("inf"), read=read
     )
     findings += [
-        Finding(u.id, u.audio, "has an empty transcript", "add it")
+        Finding(
+            u.id, u.audio, "has an empty transcript", "add it", place=u.where
+        )
         for u in usable
         if not (u.text or "").split()
     ]
@@ -248,7 +250,11 @@ def evaluate_split(
     named = folder / "left_out.txt"
     write_text(named, "".join(f"{f}\n" for f in findings))
     if findings:
-        logger.warning("left out of the test set: %s", summarize(findings))
+        logger.warning(
+            "left out of the test set: %s\n%s names them",
+            summarize(findings),
+            named,
+        )
     if not usable:
         raise UserError(
             f"{folder.name}: no utterance of the test set is usable; "

@@ -223,7 +223,8 @@ class NarBrain(sb.Brain):
             with self.no_sync(number < len(prepared)):
                 found.append(self._backward(item))
         norm = self._clip()  # before the host waits for any of the numbers
-        local, ids = Totals(), [i for item in prepared for i in item.batch.ids]
+        local = Totals()
+        places = [x for item in prepared for x in item.batch.places]
         for sums, item in zip(found, prepared, strict=True):
             local.add(sums, {**item.counts, "loss": 1.0})
         local.sums["audio_seconds"] = sum(x.batch.seconds for x in prepared)
@@ -237,7 +238,7 @@ class NarBrain(sb.Brain):
         if not averages["skipped"]:
             self.train_log.codes.add_codes([local])
         skipped = bool(averages["skipped"])
-        self.progress.count(skipped, ids, self.optim.max_skipped)
+        self.progress.count(skipped, places, self.optim.max_skipped)
         return averages
 
     def _backward(self, item: ModelInputs) -> Sums:

@@ -14,19 +14,27 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
+from nar_asr_lobes.dataio.audio.jobs import AudioJobs
 from nar_asr_lobes.dataio.batching import (
     Sample,
     StepSampler,
     validation_batches,
 )
-from nar_asr_lobes.dataio.checks import check_utterances, summarize
+from nar_asr_lobes.dataio.checks import (
+    Finding,
+    check_utterances,
+    summarize,
+)
 from nar_asr_lobes.dataio.datasets import Batch, SpeechDataset, step_loader
 from nar_asr_lobes.dataio.manifest import (
     Utterance,
     read_manifest,
     write_manifest,
 )
-from nar_asr_lobes.dataio.prepare import prepare_manifests
+from nar_asr_lobes.dataio.prepare import (
+    collect_left_out,
+    prepare_manifests,
+)
 from nar_asr_lobes.dataio.splits import take_share
 from nar_asr_lobes.dataio.synthesis.phones import (
     Lexicon,
@@ -50,13 +58,28 @@ from nar_asr_lobes.training.metadata import (
 from nar_asr_lobes.training.tokenizer import make_tokenizer, run_tokenizer
 
 logger = logging.getLogger(__name__)
+_STORE = "audio.sqlite"  # of the outcomes of AudioJobs
 
 Prepare = Callable[..., dict[str, Iterable[Utterance]]]
 """A recipe's parser: (data_folder, **options) -> utterances of each split."""
 
 
-def prepare_data(config: RunConfig, prepare: Prepare) -> None:
-    """Write everything that a run reads; call it on one process."""
+def prepare_data(
+    config: RunConfig, prepare: Prepare, processes: int | None = None
+) -> None:
+    """Write everything that a run reads; call it on one process.
+
+    Audio that is as it was the last time is not read again. ``processes``:
+    see ``AudioJobs``.
+    """
+    store = Path(config.output_folder) / _STORE
+    with AudioJobs(store, processes), collect_left_out() as left_out:
+        _prepare_splits(config, prepare, left_out)
+
+
+def _prepare_splits(
+    config: RunConfig, prepare: Prepare, left_out: list[Finding]
+) -> None:
     output = Path(config.output_folder)
     chosen = recipe_splits(config, prepare)
     if config.data.train in chosen:
@@ -75,7 +98,7 @@ def prepare_data(config: RunConfig, prepare: Prepare) -> None:
         texts = [u.text or "" for u in read_split(config, config.data.train)]
         make_tokenizer(config, texts)
         _make_lexicon(config)
-    _check(config, list(chosen))
+    _check(config, list(chosen), left_out)
 
 
 def recipe_splits(
@@ -129,13 +152,14 @@ def _wanted_splits(config: RunConfig) -> list[str]:
     return list(dict.fromkeys([data.train, data.dev, *data.test]))
 
 
-def _check(config: RunConfig, splits: list[str]) -> None:
+def _check(config: RunConfig, splits: list[str], listed: list[Finding]) -> None:
     """Keep the usable utterances; count and name the others."""
     output, data = Path(config.output_folder), config.data
     labelled = config.task == "finetune"
     tokenizer = run_tokenizer(config) if labelled else None
     frontend = _frontend(config.model)
-    left_out, lines = output / "left_out.txt", ""
+    left_out = output / "left_out.txt"
+    lines = "".join(f"data_folder: {finding}\n" for finding in listed)
     digests = {}
     for name in splits:
         scored = config.task == "evaluate" or (
@@ -175,6 +199,8 @@ def _check(config: RunConfig, splits: list[str]) -> None:
             hashes = hash_utterances(checked)
             digests[name] = keep_hashes(output, name, hashes)
         write_manifest(output / "checked" / f"{name}.jsonl", checked, "/")
+    if lines:
+        logger.warning("%s names all that is left out", left_out)
     if digests:
         write_digests(output, digests)
 

@@ -24,6 +24,7 @@ from speechbrain.utils.train_logger import (
 )
 from tqdm import tqdm
 
+from nar_asr_lobes.dataio.checks import format_places
 from nar_asr_lobes.distributed import gather_objects
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.objectives.diagnostics import Totals, warn_of_collapse
@@ -43,7 +44,7 @@ class Progress:
     skipped_in_a_row: int = 0
     audio_seconds: float = 0.0
 
-    def count(self, skipped: bool, ids: Sequence[str], most: int) -> None:
+    def count(self, skipped: bool, places: Sequence[str], most: int) -> None:
         """Count a step, and tell of one that was skipped."""
         self.step += 1
         self.skipped += skipped
@@ -51,9 +52,9 @@ class Progress:
         if skipped:
             logger.warning(
                 "step %d: the gradient is not finite; no rank moved its "
-                "weights; utterances on this rank: %s",
+                "weights; utterances on this rank%s",
                 self.step,
-                ", ".join(ids[:16]),
+                format_places(places, most=16),
             )
         if self.skipped_in_a_row > most:
             raise UserError(

@@ -91,11 +91,16 @@ Options of SpeechBrain:
 """
 
 
-def main(arguments: Sequence[str], prepare: Prepare | PrepareTexts) -> int:
+def main(
+    arguments: Sequence[str],
+    prepare: Prepare | PrepareTexts,
+    processes: int | None = None,
+) -> int:
     """Run a recipe with its command line; ``prepare`` is the recipe's parser.
 
-    Returns 0; 2 after a user's mistake, which is printed in one sentence; 130
-    after Ctrl-C and 143 after SIGTERM, when a training has saved its step.
+    With ``processes``, prepare its data alone, in so many of them. Returns 0; 2
+    after a user's mistake, which is printed in one sentence; 130 after Ctrl-C
+    and 143 after SIGTERM, when a training has saved its step.
 
     Example
     -------
@@ -108,7 +113,7 @@ def main(arguments: Sequence[str], prepare: Prepare | PrepareTexts) -> int:
         return 0
     try:
         with handled():
-            _run_recipe(arguments, prepare)
+            _run_recipe(arguments, prepare, processes)
     except UserError as error:
         # One that a loader's worker sends has its stack before the message.
         message = str(error).splitlines()[-1]
@@ -128,16 +133,34 @@ def main(arguments: Sequence[str], prepare: Prepare | PrepareTexts) -> int:
 
 
 def _run_recipe(
-    arguments: Sequence[str], prepare: Prepare | PrepareTexts
+    arguments: Sequence[str],
+    prepare: Prepare | PrepareTexts,
+    processes: int | None,
 ) -> None:
-    """Run the stages of the YAML's task."""
+    """Run the stages of the YAML's task, or prepare its data alone."""
     path, run_opts, overrides = parse_arguments(arguments)
     config = load_run(path, overrides)
     _start_processes(run_opts)
     with ExitStack() as held:  # by the main process
         on_main(lambda: held.enter_context(lock_folder(config.output_folder)))
         _make_output_folder(config, path, overrides)
-        _run_stages(config, prepare, run_opts)
+        if processes is None:
+            _run_stages(config, prepare, run_opts)
+        else:
+            with Timer("prepare", {}):
+                _prepare(config, prepare, processes)
+
+
+def _prepare(
+    config: RunConfig | LmRunConfig,
+    prepare: Prepare | PrepareTexts,
+    processes: int | None = None,
+) -> None:
+    """Prepare the data of a run, on one process."""
+    if isinstance(config, LmRunConfig):
+        on_main(lambda: prepare_texts(config, prepare))
+    else:
+        on_main(lambda: prepare_data(config, prepare, processes))
 
 
 def _run_stages(
@@ -152,7 +175,7 @@ def _run_stages(
         return
     with Timer("prepare", seconds):
         on_main(lambda: check_start(config.init_from, config.output_folder))
-        on_main(lambda: prepare_data(config, prepare))
+        _prepare(config, prepare)
         on_main(lambda: check_finish(config))
     if config.task in BUNDLE_TASKS:
         device = run_opts.device or infer_device()
@@ -185,7 +208,7 @@ def _train_lm(
 ) -> None:
     """Do the stages of a neural language model."""
     with Timer("prepare", seconds):
-        on_main(lambda: prepare_texts(config, prepare))
+        _prepare(config, prepare)
     brain = make_lm_brain(config, run_opts)
     on_main(lambda: warn_of_space(config, brain.model))
     with Timer(config.task, seconds):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nar_asr_lobes.cli.main import _parser
+from nar_asr_lobes.cli.main import _parse
 from nar_asr_lobes.decoding.modes import DecodingOptions
 from nar_asr_lobes.training.hparams import load_run, parse_arguments
 
@@ -65,7 +65,7 @@ def test_commands_have_the_arguments_of_the_documents():
     found = [x[1:] for _, x in commands() if x and "nar-asr" in x[0]]
     assert len(found) >= 8
     for arguments in found:
-        assert _parser().parse_args(arguments).run
+        assert _parse(arguments).run
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -125,8 +125,8 @@ def test_usable_files_with_a_fault_are_counted(clip, caplog):
     assert problems(rows, read=True) == []
     (line,) = caplog.messages
     assert line.startswith("used all the same: 8 utterances have faults:\n")
-    assert "7 x ends a little before its header says (short0, " in line
-    assert "1 x has channels of opposite phase (phase); the loudest" in line
+    assert "7 x ends a little before its header says; used as far" in line
+    assert "1 x has channels of opposite phase; the loudest" in line
 
 
 def test_checks_do_not_hold_whole_files(clip):
@@ -219,12 +219,13 @@ def test_frames_needed_is_where_the_loss_becomes_finite():
 
 def test_summary_counts_and_names():
     findings = [
-        Finding(f"u{i}", f"{i}.wav", "is missing", "look") for i in range(7)
+        Finding(f"u{i}", f"{i}.wav", "is missing", "look", place=f"a.tsv:{i}")
+        for i in range(7)
     ]
     findings.insert(2, Finding("u1", "1.wav (9 s)", "is too long", "cut it"))
     assert summarize(findings).splitlines() == [
         "7 utterances have faults:",
-        "  7 x is missing (u0, u1, u2, u3, u4, …); look",
-        "  1 x is too long (u1); cut it",
+        "  7 x is missing (a.tsv:0, 1, 2, 3, 4, …); look",
+        "  1 x is too long; cut it",
     ]
     assert summarize([]) == "no faults found"

@@ -16,6 +16,7 @@ from nar_asr_lobes.dataio.manifest import Utterance, read_manifest
 from nar_asr_lobes.dataio.prepare import (
     UTTERANCE_COLUMNS,
     _cut_long,
+    collect_left_out,
     measure_files,
     prepare_manifests,
     tsv_utterances,
@@ -79,8 +80,8 @@ def test_duplicate_ids(tmp_path):
     with pytest.raises(UserError) as caught:
         prepare_manifests({"train": rows}, tmp_path, tmp_path)
     message = str(caught.value)
-    assert message.startswith("2 faults: split 'train': id a stands for a.wav")
-    assert "id b stands for b.wav and again for c.wav" in message
+    assert message.startswith("2 faults: split 'train': utterance 3 has the id")
+    assert "utterance 4 has the id of utterance 2; give" in message
     prepare_manifests({"train": [row], "pool": [row]}, tmp_path, tmp_path)
 
 
@@ -214,7 +215,8 @@ def test_hidden_files_and_folders_are_passed_over(books):
 
 
 def test_ids_are_paths_and_what_cannot_be_read_is_named(books, caplog):
-    rows = measure_files(visible_files(books), books)
+    with collect_left_out() as left_out:
+        rows = measure_files(visible_files(books), books)
     assert [(u.id, u.duration) for u in rows] == [
         ("deep/er/one/01", 1.5),
         ("one/01", 7.3),
@@ -222,7 +224,8 @@ def test_ids_are_paths_and_what_cannot_be_read_is_named(books, caplog):
         ("two/02", 9.0),  # its header is whole
     ]
     assert "1 utterance has faults" in caplog.text
-    assert "(two/03)" in caplog.text
+    assert "audio 5)" in caplog.text and "two/03" not in caplog.text
+    assert [x.id for x in left_out] == ["two/03"]
 
 
 def test_a_name_that_is_no_text_is_named(tmp_path, caplog):
@@ -231,17 +234,21 @@ def test_a_name_that_is_no_text_is_named(tmp_path, caplog):
         (tmp_path / name).touch()
     except OSError:
         pytest.skip("this file system takes names of UTF-8 only")
-    assert measure_files(visible_files(tmp_path), tmp_path) == []
-    assert "has a name that is not UTF-8 ('caf\\udce9')" in caplog.text
+    with collect_left_out() as left_out:
+        assert measure_files(visible_files(tmp_path), tmp_path) == []
+    assert "has a name that is not UTF-8" in caplog.text
+    assert [x.id for x in left_out] == ["'caf\\udce9'"]
 
 
 def test_stretches_cover_a_long_file_and_do_not_overlap(books, caplog):
     rows = measure_files(visible_files(books), books)
     files = os.listdir(books / "one")
-    cut = _cut_long(rows, 3, books)
+    with collect_left_out() as left_out:
+        cut = _cut_long(rows, 3, books)
     assert os.listdir(books / "one") == files
     assert cut[0] == rows[0]  # short enough
-    assert "two/02" in caplog.text  # damaged behind its header: left out
+    assert "audio 4)" in caplog.text  # damaged behind its header: left out
+    assert [x.id for x in left_out] == ["two/02"]
     for whole in rows[1:3]:
         pieces = [u for u in cut if u.audio == whole.audio]
         assert len(pieces) >= 3

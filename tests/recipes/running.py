@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+from nar_asr_lobes.cli.main import main as command
 from nar_asr_lobes.training.run import main
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -52,16 +53,29 @@ class Outcome:
 
 def call(arguments: Sequence[str], prepare: Callable) -> Outcome:
     """Run a recipe's command line and put the process back as it was."""
+    return _captured(lambda: main(list(map(str, arguments)), prepare))
+
+
+def nar_asr(*arguments: str | Path) -> Outcome:
+    """Run a command of ``nar-asr``."""
+    return _captured(lambda: command(list(map(str, arguments))))
+
+
+def _captured(work: Callable[[], int]) -> Outcome:
     out, err = io.StringIO(), io.StringIO()
     with _own_process(), redirect_stdout(out), redirect_stderr(err):
-        code = main(list(map(str, arguments)), prepare)
+        code = work()
     return Outcome(code, out.getvalue(), err.getvalue())
 
 
 def run(recipe: str, task: str, *options: str) -> Outcome:
     """Run one YAML of a recipe."""
-    yaml = RECIPES / recipe / "hparams" / f"{task}.yaml"
-    return call([yaml, *options], parser(recipe))
+    return call([yaml_of(recipe, task), *options], parser(recipe))
+
+
+def yaml_of(recipe: str, task: str) -> Path:
+    """Give the path of a recipe's YAML."""
+    return RECIPES / recipe / "hparams" / f"{task}.yaml"
 
 
 def parser(recipe: str) -> Callable:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from functools import cache
 from pathlib import Path
 
@@ -39,7 +40,7 @@ from tests.recipes.librispeech_tree import (
     make_lowresource,
     make_speechocean,
 )
-from tests.recipes.running import RECIPES, TINY, run
+from tests.recipes.running import RECIPES, TINY, nar_asr, run, yaml_of
 
 TASKS = ("pretrain", "finetune", "evaluate")
 # What each recipe needs besides the options of all: its data, and keys.
@@ -86,6 +87,19 @@ FURTHER = ("label", "selftrain", "transfer", "published")
 ROWS += [("LowResource", task) for task in FURTHER]
 ROWS += [("LibriSpeech", "finetune_10h"), ("Multi", "replay")]
 STEPS = 3
+DAMAGED = {"MedicalDictation": 1, "Multi": 1}  # files that are left out
+FAULTS = {  # that validate finds, such as the same text and audio in two splits
+    "LibriSpeech": 2,
+    "ArabicCommands": 16,
+    "Speechocean762": 9,
+    "LowResource": 1,
+    "CustomManifest": 4,
+    "LibriLight": 1,
+    "VoxPopuli": 3,
+    "AfriSpeech200": 1,
+    "MedicalDictation": 1,
+    "Multi": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +116,12 @@ def runs(tmp_path_factory):
         if recipe == "Synthetic":
             pytest.importorskip("espeakng_loader", reason="no extra demo")
         folder = root / recipe
+        if task == "validate":
+            yaml, extra = yaml_of(recipe, "finetune"), EXTRA.get(recipe, {})
+            options = [x for x in extra.get("finetune", []) if "--data" in x]
+            report = folder / "faults.json"
+            options += [f"--data_folder={data(recipe)}", f"--output={report}"]
+            return report, nar_asr(task, yaml, TINY, *options)
         options = [
             f"--data_folder={data(recipe)}",
             f"--output_folder={folder / task}",
@@ -134,6 +154,10 @@ def runs(tmp_path_factory):
             make_file("fairseq2-large", root / "published.pt")
             import_encoder(root / "published.pt", root / "imported")
             options += [f"--init_from={root / 'imported'}"]
+        if task in TASKS[:2]:
+            yaml = yaml_of(recipe, task)
+            prepared = nar_asr("prepare", yaml, *options, "--processes=1")
+            assert prepared.code == 0, prepared.err
         return folder / task, run(recipe, task, *options)
 
     return outcome
@@ -152,12 +176,16 @@ def test_yaml_runs_to_the_end(runs, recipe, task):
     folder, outcome = runs(recipe, task)
     assert outcome.code == 0, outcome.err
     assert "Traceback" not in outcome.err
-    assert (folder / "left_out.txt").read_text() == ""
+    left_out = (folder / "left_out.txt").read_text().splitlines()
+    assert len(left_out) == DAMAGED.get(recipe, 0)
+    if task in TASKS[:2]:  # prepared before
+        assert f"audio files: {len(left_out)} readings, and" in outcome.out
     resolved = _read_yaml(folder / "hyperparams.yaml")
     assert resolved["output_folder"] == str(folder)
     assert "prepare: done in" in (folder / "log.txt").read_text()
     if task not in BUNDLE_TASKS:
         assert outcome.losses and all(map(math.isfinite, outcome.losses))
+        check_loss(recipe, task, outcome.out)
         newest = CheckpointFolder(folder / "checkpoints").newest()
         assert newest.step == STEPS
         assert math.isfinite(newest.metadata["score"])
@@ -168,6 +196,24 @@ def test_yaml_runs_to_the_end(runs, recipe, task):
         assert list(folder.glob("tensorboard/events*")) or (
             "loss: " in (folder / "train_log.txt").read_text()
         )
+
+
+def check_loss(recipe: str, task: str, out: str) -> None:
+    """Bound the loss on dev, in nats: of a code, by chance; of a token."""
+    name, value = re.findall(r"dev split: (\w+) (\S+),", out)[-1]
+    bounds = 0.3, 20
+    if name == "best_rq":
+        chance = math.log(config(recipe, task).objective.codes)
+        bounds = 0.5 * chance, 1.2 * chance
+    assert bounds[0] < float(value) < bounds[1], f"{name} {value}"
+
+
+@pytest.mark.parametrize("recipe", MAKERS)
+def test_the_faults_of_the_corpus_are_found(runs, recipe):
+    report, outcome = runs(recipe, "validate")
+    faults = json.loads(report.read_text())["faults"]
+    assert faults == FAULTS.get(recipe, 0), outcome.out
+    assert outcome.code == (faults > 0)
 
 
 @pytest.mark.parametrize("recipe", MAKERS)

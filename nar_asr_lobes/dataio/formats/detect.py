@@ -33,7 +33,6 @@ from nar_asr_lobes.dataio.manifest import (
     Utterance,
     collect_faults,
     go_on,
-    is_collecting,
     read_lines,
     read_manifest,
     refuse,
@@ -248,8 +247,7 @@ def _pair(
 def _text_lines(path: Path, where: str) -> list[str]:
     with collect_faults() as faults:
         lines = list(read_lines(path))
-    # Names of such files may be names of persons; a report shows none.
-    shown = where if is_collecting() else str(path)
+    # Names of such files may be names of persons; messages show none.
     for fault, remedy in faults:
-        refuse([fault.replace(str(path), shown)], remedy)
+        refuse([fault.replace(str(path), where)], remedy)
     return lines

@@ -50,10 +50,10 @@ PrepareTexts = Callable[..., dict[str, Iterable[str]]]
 class TextBatch:
     """Padded sentences: ``tokens`` [B, U] padded with 0, ``token_lens`` [B].
 
-    ``ids`` are the sentences' numbers in their split.
+    ``places`` are the sentences' numbers in their split.
     """
 
-    ids: list[str]
+    places: list[str]
     tokens: torch.Tensor
     token_lens: torch.Tensor
     seconds = 0.0  # of audio, which the trainer counts
