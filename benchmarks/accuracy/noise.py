@@ -31,8 +31,8 @@ from nar_asr_lobes.decoding.greedy import greedy_paths
 from nar_asr_lobes.decoding.hypotheses import BeamOptions
 from nar_asr_lobes.decoding.tuning import tune_beam
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.evaluation.conditions import Clip, Condition
 from nar_asr_lobes.evaluation.metrics import score
+from nar_asr_lobes.evaluation.robustness.conditions import Clip, Condition
 from nar_asr_lobes.inference.bundle import load_bundle
 from nar_asr_lobes.lm.models import LanguageModel
 from nar_asr_lobes.lm.ngram.lookup import NgramLM

@@ -60,9 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print and write the table, and draw the plot."""
     # Seconds of imports, which --help shall not wait for.
-    from nar_asr_lobes.evaluation.conditions import choose_conditions
-    from nar_asr_lobes.evaluation.robustness import measure_robustness
-    from nar_asr_lobes.evaluation.robustness_report import (
+    from nar_asr_lobes.evaluation.robustness.conditions import choose_conditions
+    from nar_asr_lobes.evaluation.robustness.measure import measure_robustness
+    from nar_asr_lobes.evaluation.robustness.table import (
         format_markdown,
         plot_robustness,
     )

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nar_asr_lobes.dataio.text.tokenizer import CharTokenizer
-from nar_asr_lobes.evaluation.conditions import Condition
+from nar_asr_lobes.evaluation.robustness.conditions import Condition
 from nar_asr_lobes.lm.ngram.lookup import NgramLM
 from nar_asr_lobes.lm.ngram.training import train_ngram
 from tests.benchmarks.accuracy_peers import noise, peer_data

@@ -6,7 +6,8 @@ from xml.etree import ElementTree
 import pytest
 
 from nar_asr_lobes.cli.main import main
-from nar_asr_lobes.evaluation import conditions, robustness
+from nar_asr_lobes.evaluation.robustness import conditions
+from nar_asr_lobes.evaluation.robustness import measure as measuring
 from nar_asr_lobes.inference.transcriber import Transcriber
 
 CHOSEN = ["white-5dB", "speed-0.8x", "silence", "pink_alone"]
@@ -30,7 +31,7 @@ def corpus(tone_clips, tmp_path):
 def measure(bundle_folder, corpus, tmp_path, monkeypatch, capsys):
     """Call the command; give its status, stdout, stderr and folder."""
     monkeypatch.setattr(conditions, "ALONE_SECONDS", 3)
-    monkeypatch.setattr(robustness, "ALONE_SECONDS", 3)
+    monkeypatch.setattr(measuring, "ALONE_SECONDS", 3)
 
     def call(*options, chosen=CHOSEN, mode="ctc_greedy"):
         folder = tmp_path / "out"

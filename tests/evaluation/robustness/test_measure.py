@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.evaluation import conditions as module
-from nar_asr_lobes.evaluation.conditions import choose_conditions
-from nar_asr_lobes.evaluation.robustness import measure_robustness
+from nar_asr_lobes.evaluation.robustness import conditions as module
+from nar_asr_lobes.evaluation.robustness.conditions import choose_conditions
+from nar_asr_lobes.evaluation.robustness.measure import measure_robustness
 
 NAMES = ["white-0dB", "speed-0.8x", "silence", "white_alone"]
 FACTS = {"bundle_sha256": "a", "mode": "beam5"}

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from nar_asr_lobes.evaluation.robustness_report import (
+from nar_asr_lobes.evaluation.robustness.table import (
     format_markdown,
     plot_robustness,
 )

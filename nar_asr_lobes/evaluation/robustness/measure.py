@@ -26,7 +26,7 @@ from nar_asr_lobes.dataio.text.normalization import (
     normalize_text,
 )
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.evaluation.conditions import (
+from nar_asr_lobes.evaluation.robustness.conditions import (
     ALONE_SECONDS,
     CLEAN,
     SEED,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.evaluation import conditions as module
-from nar_asr_lobes.evaluation.conditions import (
+from nar_asr_lobes.evaluation.robustness import conditions as module
+from nar_asr_lobes.evaluation.robustness.conditions import (
     CONDITIONS,
     Condition,
     DistortedSet,

@@ -1,0 +1,1 @@
+"""Error rates of a test set under noise, reverberation and the like."""
