@@ -1,8 +1,10 @@
 """Which utterances make a step, on which rank, in which micro-batches.
 
 A step is exactly ``global_batch`` utterances over all ranks, whatever their
-number. The epochs' permutations are joined end to end, so no utterance is left
+number. The epochs' random orders are joined end to end, so no utterance is left
 over and a position in training is one number: the step.
+
+    stream -> a step's utterances -> micro-batches of equal cost -> ranks
 """
 
 from __future__ import annotations
@@ -10,10 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
+from nar_asr_lobes.dataio.dealing import deal
 from nar_asr_lobes.dataio.seeds import Stream, derived_seed, generator
+from nar_asr_lobes.dataio.stream import UtteranceStream
 from nar_asr_lobes.errors import UserError
 
 
@@ -35,6 +40,15 @@ class StepPlan:
 
     step: int
     micro_batches: tuple[tuple[Sample, ...], ...]
+
+
+class _Draws(NamedTuple):
+    """The utterances of a step [global_batch]: place in the stream, and what
+    is drawn there."""
+
+    positions: np.ndarray
+    epochs: np.ndarray
+    indices: np.ndarray
 
 
 class StepSampler:
@@ -62,6 +76,9 @@ class StepSampler:
         First epochs that go from short to long utterances instead of being
         shuffled: CTC finds its alignment sooner on short ones (SortaGrad,
         Amodei et al., https://arxiv.org/abs/1512.02595).
+    stream : UtteranceStream, optional
+        The order, such as that of corpora mixed by weights; epochs of the
+        whole set where not given.
 
     Example
     -------
@@ -76,7 +93,7 @@ class StepSampler:
 
     def __init__(
         self,
-        durations: Sequence[float],
+        durations: Sequence[float] | np.ndarray,
         global_batch: int,
         steps: int,
         max_batch_seconds: float = 240.0,
@@ -85,84 +102,75 @@ class StepSampler:
         ranks: int = 1,
         seed: int = 0,
         sorted_epochs: int = 0,
+        stream: UtteranceStream | None = None,
     ):
         if global_batch < ranks:
             raise UserError(
                 f"global_batch {global_batch} is smaller than the {ranks} "
                 f"processes; raise it to at least {ranks}"
             )
-        self.durations = np.asarray(durations, dtype=np.float64)
+        self.durations = np.asarray(durations)
         self.global_batch = global_batch
         self.steps = steps
         self.max_batch_seconds = max_batch_seconds
         self.bucket_steps = bucket_steps
         self.rank, self.ranks, self.seed = rank, ranks, seed
-        self.sorted_epochs = sorted_epochs
         self.start_step = 0
-        # A step needs one window and at most two epochs around it.
-        self._permutation = lru_cache(maxsize=2)(self._shuffle)
+        self.stream = stream or UtteranceStream([len(durations)], seed=seed)
+        self.sorted_draws = sorted_epochs * len(durations)
         self._window = lru_cache(maxsize=1)(self._plan_window)
 
     def __len__(self) -> int:
         """Count the steps that are left."""
         return self.steps - self.start_step
 
-    def _shuffle(self, epoch: int) -> np.ndarray:
-        if epoch < self.sorted_epochs:
-            return np.argsort(self.durations, kind="stable")
-        rng = generator(self.seed, Stream.SHUFFLE, epoch)
-        return rng.permutation(len(self.durations))
+    def _draw(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Give (epochs, indices) of draws, sorted ones first."""
+        epochs, indices = self.stream.draw(positions)
+        early = positions < self.sorted_draws
+        if early.any():
+            order = np.argsort(self.durations, kind="stable")
+            indices[early] = order[positions[early] % len(order)]
+        return epochs, indices
 
-    def _plan_window(self, window: int) -> list[np.ndarray]:
-        """Give the steps of a window, each an array of stream positions."""
+    def _plan_window(self, window: int) -> list[_Draws]:
+        """Give the steps of a window, each sorted from long to short."""
         first = window * self.bucket_steps
         count = min(self.bucket_steps, self.steps - first)
         size = count * self.global_batch
         positions = first * self.global_batch + np.arange(size)
-        lengths = self.durations[[self._index(p) for p in positions]]
-        ordered = positions[np.argsort(lengths, kind="stable")]
+        epochs, indices = self._draw(positions)
+        ordered = np.argsort(self.durations[indices], kind="stable")
+        batches = ordered.reshape(count, self.global_batch)[:, ::-1]
         rng = generator(self.seed, Stream.BATCH_ORDER, window)
-        batches = ordered.reshape(count, self.global_batch)
-        return list(batches[rng.permutation(count)])
+        return [
+            _Draws(positions[batch], epochs[batch], indices[batch])
+            for batch in batches[rng.permutation(count)]
+        ]
 
-    def _index(self, position: int) -> int:
-        epoch, place = divmod(int(position), len(self.durations))
-        return int(self._permutation(epoch)[place])
-
-    def _sample(self, position: int) -> Sample:
-        epoch = int(position) // len(self.durations)
-        index = self._index(position)
+    def _sample(self, draws: _Draws, place: int) -> Sample:
+        epoch, index = int(draws.epochs[place]), int(draws.indices[place])
         seed = derived_seed(self.seed, Stream.SAMPLE_SEED, epoch, index)
-        step = int(position) // self.global_batch
+        step = int(draws.positions[place]) // self.global_batch
         return Sample(index, seed, step / self.steps)
-
-    def _share(self, positions: np.ndarray) -> list[int]:
-        """Deal sorted utterances to the ranks in turn, back and forth."""
-        rounds = np.arange(len(positions)) // self.ranks
-        turn = np.arange(len(positions)) % self.ranks
-        owner = np.where(rounds % 2 == 0, turn, self.ranks - 1 - turn)
-        return list(positions[owner == self.rank])
-
-    def _split(self, samples: list[Sample]) -> tuple[tuple[Sample, ...], ...]:
-        batches: list[list[Sample]] = []
-        longest = 0.0
-        for sample in samples:  # longest first, so the first sets the padding
-            seconds = self.durations[sample.index]
-            if batches and longest * (len(batches[-1]) + 1) <= (
-                self.max_batch_seconds
-            ):
-                batches[-1].append(sample)
-            else:
-                batches.append([sample])
-                longest = seconds
-        return tuple(tuple(batch) for batch in batches)
 
     def plan(self, step: int) -> StepPlan:
         """Plan one step for this rank, without the steps before it."""
         window, place = divmod(step, self.bucket_steps)
-        positions = self._window(window)[place][::-1]
-        mine = [self._sample(p) for p in self._share(positions)]
-        return StepPlan(step, self._split(mine))
+        draws = self._window(window)[place]
+        seconds = self.durations[draws.indices]
+        dealt = deal(seconds, self.ranks, self.max_batch_seconds)
+        # Not always the same rank has the longest utterances.
+        mine = dealt[(self.rank + step) % self.ranks]
+        return StepPlan(
+            step,
+            tuple(
+                tuple(
+                    self._sample(draws, i) for i in range(run.start, run.stop)
+                )
+                for run in mine
+            ),
+        )
 
     def __iter__(self) -> Iterator[StepPlan]:
         """Go through the steps from ``start_step`` on."""

@@ -43,7 +43,7 @@ def test_steps_are_exact_and_the_same_for_any_number_of_ranks(ranks):
     for step, expected in zip(steps, alone, strict=True):
         sizes = [len(share) for share in step]
         assert sum(sizes) == GLOBAL_BATCH
-        assert min(sizes) >= 1 and max(sizes) - min(sizes) <= 1
+        assert min(sizes) >= 1
         assert Counter(itertools.chain.from_iterable(step)) == expected
 
 
@@ -116,18 +116,23 @@ def test_the_seed_decides_the_order_and_the_seeds():
 
 
 def test_ranks_get_equal_work():
+    """Padded seconds, also of steps with few utterances for each rank."""
     for ranks in (2, 4, 8):
-        shares = steps_of(ranks, global_batch=64, bucket_steps=1)
+        changes = {"global_batch": 64, "bucket_steps": 1}
+        plans_of = [list(plans(r, ranks, **changes)) for r in range(ranks)]
         costs = np.array(
             [
-                [sum(DURATIONS[s.index] for s in share) for share in step]
-                for step in shares
+                [
+                    sum(DURATIONS[x[0].index] * len(x) for x in p.micro_batches)
+                    for p in share
+                ]
+                for share in plans_of
             ]
         )
-        excess = costs.max(1) / costs.mean(1) - 1
-        assert excess.mean() < 0.03
+        excess = costs.max(0) / costs.mean(0) - 1
+        assert excess.mean() < 0.06
         # Nor is one rank always the slow one.
-        assert np.ptp(costs.mean(0)) / costs.mean() < 0.04
+        assert np.ptp(costs.mean(1)) / costs.mean() < 0.03
 
 
 def test_micro_batches_keep_to_their_seconds():
