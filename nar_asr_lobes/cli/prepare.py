@@ -45,7 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
     from nar_asr_lobes.training.run import main
 
     require_count("--processes", arguments.processes, 1)
-    prepare = load_prepare(Path(arguments.yaml))
+    yaml = Path(arguments.yaml)
+    if not yaml.is_file():
+        raise UserError(f"{yaml}: no such file; name one of the recipe's YAMLs")
+    prepare = load_prepare(yaml)
     words = [arguments.yaml, *arguments.overrides]
     return main(words, prepare, arguments.processes)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nar_asr_lobes.cli.main import main
 from nar_asr_lobes.dataio.audio import jobs
 from tests.faulty_corpus import CANARY, PLANTED, Corpus
 from tests.recipes.running import TINY, nar_asr, run, yaml_of
@@ -153,3 +154,8 @@ def test_mistakes_are_told_in_one_line(prepare, options, message):
 def test_only_prepare_takes_keys_of_a_yaml():
     with pytest.raises(SystemExit):
         nar_asr("validate", "here", "--steps=3")
+
+
+def test_a_yaml_that_is_not_there(tmp_path, capsys):
+    assert main(["prepare", str(tmp_path / "no.yaml")]) == 2
+    assert "no.yaml: no such file" in capsys.readouterr().err
