@@ -40,7 +40,7 @@ def deal(
     Example
     -------
     >>> deal(np.array([4.0, 2.0, 2.0, 1.0]), ranks=2, max_batch_seconds=9.0)
-    [[slice(0, 1, None)], [slice(1, 4, None)]]
+    [[slice(1, 4, None)], [slice(0, 1, None)]]
     """
     bounds = _cut(seconds, ranks, max_batch_seconds)
     costs = seconds[bounds[:-1]] * np.diff(bounds)

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,16 +24,27 @@ def files(tmp_path, speak):
     return paths
 
 
+def _rounded(transcript):
+    """Without the last digits, which depend on the batch on some machines."""
+    words = tuple(
+        replace(word, confidence=round(word.confidence, 5))
+        for word in transcript.words
+    )
+    return replace(transcript, words=words)
+
+
 def test_path_list_and_array_equal_the_command(folder, files, capsys):
     recognizer = nar_asr_lobes.load(folder)
     assert main(["transcribe", *files, "--bundle", str(folder)]) == 0
     printed = capsys.readouterr().out
     found = recognizer.transcribe(files)
     assert printed == "".join(f"{t.path}: {t.text}\n" for t in found)
-    assert found == [recognizer.transcribe(path) for path in files]
+    alone = [recognizer.transcribe(path) for path in files]
+    assert list(map(_rounded, found)) == list(map(_rounded, alone))
     wav = soundfile.read(files[0], dtype="int16")[0]
     same = recognizer.transcribe(wav, sample_rate=16000)
-    assert (same.text, same.words) == (found[0].text, found[0].words)
+    assert _rounded(same).words == _rounded(found[0]).words
+    assert same.text == found[0].text
     assert same.text == "bad cab" and len(same.words) == 2
 
 
