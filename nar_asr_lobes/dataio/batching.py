@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from nar_asr_lobes.dataio.dealing import deal
+from nar_asr_lobes.dataio.permutation import Permutation
 from nar_asr_lobes.dataio.seeds import Stream, derived_seed, generator
-from nar_asr_lobes.dataio.stream import UtteranceStream
 from nar_asr_lobes.errors import UserError
 
 
@@ -76,9 +76,6 @@ class StepSampler:
         First epochs that go from short to long utterances instead of being
         shuffled: CTC finds its alignment sooner on short ones (SortaGrad,
         Amodei et al., https://arxiv.org/abs/1512.02595).
-    stream : UtteranceStream, optional
-        The order, such as that of corpora mixed by weights; epochs of the
-        whole set where not given.
 
     Example
     -------
@@ -102,7 +99,6 @@ class StepSampler:
         ranks: int = 1,
         seed: int = 0,
         sorted_epochs: int = 0,
-        stream: UtteranceStream | None = None,
     ):
         if global_batch < ranks:
             raise UserError(
@@ -116,7 +112,6 @@ class StepSampler:
         self.bucket_steps = bucket_steps
         self.rank, self.ranks, self.seed = rank, ranks, seed
         self.start_step = 0
-        self.stream = stream or UtteranceStream([len(durations)], seed=seed)
         self.sorted_draws = sorted_epochs * len(durations)
         self._window = lru_cache(maxsize=1)(self._plan_window)
 
@@ -126,11 +121,17 @@ class StepSampler:
 
     def _draw(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Give (epochs, indices) of draws, sorted ones first."""
-        epochs, indices = self.stream.draw(positions)
+        size = len(self.durations)
+        epochs, places = np.divmod(positions, size)
+        indices = np.empty_like(places)
+        for epoch in np.unique(epochs):
+            there = epochs == epoch
+            order = Permutation(size, self.seed, int(epoch))
+            indices[there] = order(places[there])
         early = positions < self.sorted_draws
         if early.any():
             order = np.argsort(self.durations, kind="stable")
-            indices[early] = order[positions[early] % len(order)]
+            indices[early] = order[places[early]]
         return epochs, indices
 
     def _plan_window(self, window: int) -> list[_Draws]:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from nar_asr_lobes.dataio.dealing import deal
-from nar_asr_lobes.dataio.stream import UtteranceStream
 
 
 def speech(rng, count):
@@ -36,20 +35,12 @@ def test_padding_and_spread_of_a_step_of_2048(ranks, limit):
 
 
 def test_random_cases_lose_and_repeat_nothing():
-    """Worlds, sizes, limits, corpora and stop points, all at random."""
+    """Worlds, sizes, lengths and limits, all at random."""
     rng = np.random.default_rng(1)
     for _ in range(400):
         ranks = int(rng.integers(1, 65))
         size = ranks + int(rng.integers(0, 100))
-        corpora = rng.integers(1, 50, rng.integers(1, 4))
-        weights = rng.uniform(0.1, 1, len(corpora))
-        seed, step = int(rng.integers(99)), int(rng.integers(0, 100_000))
-        stream = UtteranceStream(corpora, list(weights), seed)
-        positions = step * size + np.arange(size)
-        epochs, indices = stream.draw(positions)
-        drawn = set(zip(epochs.tolist(), indices.tolist(), strict=True))
-        assert len(drawn) == size
-        seconds = np.sort(rng.exponential(10, 250)[indices % 250])[::-1]
+        seconds = np.sort(rng.exponential(10, size))[::-1]
         limit = float(rng.uniform(1, 300))
         dealt = deal(seconds, ranks, limit)
         assert len(dealt) == ranks and all(dealt)
