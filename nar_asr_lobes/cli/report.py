@@ -36,7 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
     # Seconds of imports, which --help shall not wait for.
     from nar_asr_lobes.report.page import render_page
     from nar_asr_lobes.report.read import read_report
+    from nar_asr_lobes.schema import require_count
 
+    require_count("--audio", arguments.audio, 0)
     report = read_report(arguments.folder)
     if arguments.audio > 0:
         from nar_asr_lobes.report.clips import add_clips

@@ -30,3 +30,8 @@ def test_a_mistake_is_one_sentence(tmp_path, capsys):
     assert capsys.readouterr().err.startswith(
         f"error: {tmp_path}: holds neither"
     )
+
+
+def test_a_negative_number_of_clips_is_refused(tmp_path, capsys):
+    assert main(["report", str(write_run(tmp_path)), "--audio", "-1"]) == 2
+    assert "--audio" in capsys.readouterr().err
