@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from nar_asr_lobes.errors import UserError
@@ -15,6 +16,11 @@ from nar_asr_lobes.errors import UserError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.usage = "nar-asr prepare YAML [--KEY=VALUE ...] [--processes N]"
+    add_recipe_arguments(parser)
+
+
+def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the YAML, its overrides and the number of processes."""
     parser.add_argument(
         "yaml",
         metavar="YAML",
@@ -41,6 +47,13 @@ def _processors() -> int:
 def run(arguments: argparse.Namespace) -> int:
     """Prepare the data in the run's output folder."""
     # Seconds of imports, which --help shall not wait for.
+    from nar_asr_lobes.training.data.prepare import prepare_data
+
+    return run_recipe(arguments, prepare_data)
+
+
+def run_recipe(arguments: argparse.Namespace, work: Callable) -> int:
+    """Work on the data of a recipe's run, with ``processes``."""
     from nar_asr_lobes.schema import require_count
     from nar_asr_lobes.training.run import main
 
@@ -50,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"{yaml}: no such file; name one of the recipe's YAMLs")
     prepare = load_prepare(yaml)
     words = [arguments.yaml, *arguments.overrides]
-    return main(words, prepare, arguments.processes)
+    return main(words, prepare, partial(work, processes=arguments.processes))
 
 
 def load_prepare(yaml: Path) -> Callable:

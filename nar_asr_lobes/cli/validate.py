@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nar_asr_lobes.dataio.checks import Rules
     from nar_asr_lobes.dataio.manifest import collect_faults
     from nar_asr_lobes.dataio.validation import Report, validate_splits
-    from nar_asr_lobes.training.data import frame_counter
+    from nar_asr_lobes.training.data.prepare import frame_counter
 
     with collect_faults() as found:
         corpus = _read(arguments)
@@ -142,7 +142,7 @@ def _read_recipe(arguments: argparse.Namespace, yaml: Path) -> _Corpus:
     from nar_asr_lobes.dataio.manifest import go_on
     from nar_asr_lobes.errors import UserError
     from nar_asr_lobes.training.config import LmRunConfig
-    from nar_asr_lobes.training.data import recipe_splits
+    from nar_asr_lobes.training.data.prepare import recipe_splits
     from nar_asr_lobes.training.hparams import load_run, parse_arguments
 
     options = [
@@ -172,7 +172,7 @@ def _set_up(arguments: argparse.Namespace, corpus: _Corpus) -> Tokenizer | None:
     from nar_asr_lobes.dataio.text.normalization import normalize_text
     from nar_asr_lobes.dataio.text.tokenizer import train_tokenizer
     from nar_asr_lobes.inference.bundle import load_bundle
-    from nar_asr_lobes.training.tokenizer import find_tokenizer
+    from nar_asr_lobes.training.data.tokenizer import find_tokenizer
 
     tokenizer = None
     if arguments.bundle:

@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from nar_asr_lobes.dataio.dealing import deal
-from nar_asr_lobes.dataio.permutation import Permutation
 from nar_asr_lobes.dataio.seeds import Stream, derived_seed, generator
+from nar_asr_lobes.dataio.stream import UtteranceStream
 from nar_asr_lobes.errors import UserError
 
 
@@ -42,6 +42,16 @@ class StepPlan:
     micro_batches: tuple[tuple[Sample, ...], ...]
 
 
+class Lengths(Protocol):
+    """Lengths of all utterances, as an array, or computed when asked for."""
+
+    def __len__(self) -> int:
+        """Count the utterances."""
+
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        """Give the lengths of some utterances [N]."""
+
+
 class _Draws(NamedTuple):
     """The utterances of a step [global_batch]: place in the stream, and what
     is drawn there."""
@@ -56,7 +66,7 @@ class StepSampler:
 
     Arguments
     ---------
-    durations : sequence of float
+    durations : sequence of float, or Lengths
         Seconds of each utterance.
     global_batch : int
         Utterances of a step over all ranks.
@@ -76,6 +86,9 @@ class StepSampler:
         First epochs that go from short to long utterances instead of being
         shuffled: CTC finds its alignment sooner on short ones (SortaGrad,
         Amodei et al., https://arxiv.org/abs/1512.02595).
+    stream : UtteranceStream, optional
+        The order, such as that of corpora mixed by weights; epochs of the
+        whole set where not given.
 
     Example
     -------
@@ -90,7 +103,7 @@ class StepSampler:
 
     def __init__(
         self,
-        durations: Sequence[float] | np.ndarray,
+        durations: Sequence[float] | Lengths,
         global_batch: int,
         steps: int,
         max_batch_seconds: float = 240.0,
@@ -99,19 +112,23 @@ class StepSampler:
         ranks: int = 1,
         seed: int = 0,
         sorted_epochs: int = 0,
+        stream: UtteranceStream | None = None,
     ):
         if global_batch < ranks:
             raise UserError(
                 f"global_batch {global_batch} is smaller than the {ranks} "
                 f"processes; raise it to at least {ranks}"
             )
-        self.durations = np.asarray(durations)
+        if isinstance(durations, list | tuple):
+            durations = np.array(durations)
+        self.durations = durations
         self.global_batch = global_batch
         self.steps = steps
         self.max_batch_seconds = max_batch_seconds
         self.bucket_steps = bucket_steps
         self.rank, self.ranks, self.seed = rank, ranks, seed
         self.start_step = 0
+        self.stream = stream or UtteranceStream([len(durations)], seed=seed)
         self.sorted_draws = sorted_epochs * len(durations)
         self._window = lru_cache(maxsize=1)(self._plan_window)
 
@@ -121,17 +138,11 @@ class StepSampler:
 
     def _draw(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Give (epochs, indices) of draws, sorted ones first."""
-        size = len(self.durations)
-        epochs, places = np.divmod(positions, size)
-        indices = np.empty_like(places)
-        for epoch in np.unique(epochs):
-            there = epochs == epoch
-            order = Permutation(size, self.seed, int(epoch))
-            indices[there] = order(places[there])
+        epochs, indices = self.stream.draw(positions)
         early = positions < self.sorted_draws
         if early.any():
             order = np.argsort(self.durations, kind="stable")
-            indices[early] = order[places[early]]
+            indices[early] = order[positions[early] % len(order)]
         return epochs, indices
 
     def _plan_window(self, window: int) -> list[_Draws]:

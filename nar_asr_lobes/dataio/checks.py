@@ -178,6 +178,28 @@ def check_utterances(
     return usable, [finding for row in examined for finding in row.faults]
 
 
+def check_lengths(
+    utterances: Iterable[Utterance], min_seconds: float, max_seconds: float
+) -> tuple[list[Utterance], list[Finding]]:
+    """Sort utterances by their durations alone; see ``check_utterances``.
+
+    Example
+    -------
+    >>> rows = [Utterance("u1", "a.wav", 1.0), Utterance("u2", "b.wav", 9.0)]
+    >>> usable, findings = check_lengths(rows, 0.0, 5.0)
+    >>> usable[0].id, findings[0].id
+    ('u1', 'u2')
+    """
+    rules = Rules(min_seconds=min_seconds, max_seconds=max_seconds)
+    usable, findings = [], []
+    for row in utterances:
+        found = list(_check_duration(row, rules))
+        findings += found
+        if not found:
+            usable.append(row)
+    return usable, findings
+
+
 def examine(
     utterances: Iterable[Utterance], rules: Rules, measure: bool = False
 ) -> list[Examined]:
@@ -338,6 +360,8 @@ def _judge(
 
 def _check_duration(utterance: Utterance, rules: Rules) -> Iterator[Finding]:
     seconds = utterance.duration
+    if rules.min_seconds <= seconds <= rules.max_seconds:
+        return
     detail = f"{seconds:.2f} s"
     if not seconds >= rules.min_seconds:
         yield _finding(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -70,6 +71,23 @@ class Batch:
         names = ("wavs", "wav_lens", "samples", "tokens", "token_lens")
         pinned = {name: getattr(self, name).pin_memory() for name in names}
         return replace(self, **pinned)
+
+
+class StepBatches(list):
+    """The micro-batches of a step on one rank, maybe none.
+
+    ``damaged`` has a line for each utterance that was left out of them: its
+    place and the fault.
+
+    Example
+    -------
+    >>> StepBatches([], ["a.tar: byte 0: is damaged"]).damaged
+    ['a.tar: byte 0: is damaged']
+    """
+
+    def __init__(self, batches: Iterable = (), damaged: Iterable[str] = ()):
+        super().__init__(batches)
+        self.damaged = list(damaged)
 
 
 def make_batch(
@@ -134,6 +152,15 @@ def make_batch(
     )
 
 
+class Example(NamedTuple):
+    """An utterance as it is read: its audio [S], pieces and least samples."""
+
+    utterance: Utterance
+    wav: np.ndarray
+    tokens: Sequence[int]
+    least: int
+
+
 class SpeechDataset(Dataset):
     """Utterances, read and augmented when asked for.
 
@@ -169,7 +196,8 @@ class SpeechDataset(Dataset):
         self.utterances = list(utterances)
         self.augment = augment
         self.tokens = [
-            _encode(u, tokenizer) if tokenizer else [] for u in self.utterances
+            encode_text(u, tokenizer) if tokenizer else []
+            for u in self.utterances
         ]
         self.least = least_samples(self.tokens, samples_for)
         self.cached: dict[int, np.ndarray] | None = {} if cache else None
@@ -213,25 +241,46 @@ class SpeechDataset(Dataset):
             )
         return self.cached[index].astype(np.float32) / 32767
 
+    def load(self, index: int) -> Example:
+        """Read one utterance."""
+        row, tokens = self.utterances[index], self.tokens[index]
+        return Example(row, self._read(index), tokens, self.least[index])
+
     def batch(self, samples: Sequence[Sample]) -> Batch:
         """Read and augment some samples into one batch."""
-        wavs = [self._read(s.index) for s in samples]
+        return self._join(samples, [self.load(s.index) for s in samples])
+
+    def _join(
+        self, samples: Sequence[Sample], read: Sequence[Example]
+    ) -> Batch:
+        wavs = [example.wav for example in read]
         if self.augment is not None:
             wavs = [
                 self.augment(wav, s.seed, s.progress)
                 for wav, s in zip(wavs, samples, strict=True)
             ]
         return make_batch(
-            [self.utterances[s.index] for s in samples],
+            [example.utterance for example in read],
             wavs,
-            [self.tokens[s.index] for s in samples],
+            [example.tokens for example in read],
             [s.seed for s in samples],
-            [self.least[s.index] for s in samples],
+            [example.least for example in read],
         )
 
-    def __getitem__(self, plan: StepPlan) -> list[Batch]:
-        """Read all micro-batches of a step."""
-        return [self.batch(samples) for samples in plan.micro_batches]
+    def __getitem__(self, plan: StepPlan) -> StepBatches:
+        """Read all micro-batches of a step, without what is damaged."""
+        step = StepBatches()
+        for samples in plan.micro_batches:
+            good, read = [], []
+            for sample in samples:
+                try:
+                    read.append(self.load(sample.index))
+                    good.append(sample)
+                except UserError as error:
+                    step.damaged.append(str(error))
+            if good:
+                step.append(self._join(good, read))
+        return step
 
 
 def _read_audio(utterance: Utterance) -> np.ndarray:
@@ -246,7 +295,8 @@ def _read_audio(utterance: Utterance) -> np.ndarray:
         ) from None  # its message has the file's name
 
 
-def _encode(utterance: Utterance, tokenizer: Tokenizer) -> list[int]:
+def encode_text(utterance: Utterance, tokenizer: Tokenizer) -> list[int]:
+    """Encode a transcript; name the place of one with unknown characters."""
     try:
         return tokenizer.encode(utterance.text or "")
     except UnknownCharactersError as error:

@@ -280,22 +280,49 @@ def write_manifest(
 def _write_rows(file, utterances, root: str, path: Path) -> int:
     count = 0
     for row in utterances:
-        audio = os.path.normpath(os.path.join(root, row.audio))
-        if audio.startswith(root + os.sep):
-            audio = os.path.relpath(audio, root)
-        record = {**vars(row), "audio": audio}
-        record.pop("where")
-        record = {k: v for k, v in record.items() if v is not None}
-        fault = _fault(record)
-        if fault:
-            where = row.where or f"{path}: utterance {count + 1}"
-            raise UserError(
-                f"{where}: {fault}; correct it, or the preparation of this"
-                " data set"
-            )
+        record = record_of(row, root, f"{path}: utterance {count + 1}")
         file.write(_dump(record).encode())
         count += 1
     return count
+
+
+def record_of(row: Utterance, root: str, place: str = "") -> dict:
+    """Make the JSON record of an utterance, with its audio path below a root.
+
+    Arguments
+    ---------
+    row : Utterance
+        To be written.
+    root : str
+        Absolute path without a slash at its end.
+    place : str
+        For the message, where the row does not say where it is from.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    UserError
+        For an utterance that ``read_manifest`` would refuse.
+
+    Example
+    -------
+    >>> record_of(Utterance("u1", "/corpus/u1.wav", 1.0), "/corpus")
+    {'id': 'u1', 'audio': 'u1.wav', 'duration': 1.0}
+    """
+    record = {k: v for k, v in vars(row).items() if v is not None}
+    record.pop("where", None)
+    audio = os.path.normpath(os.path.join(root, row.audio))
+    record["audio"] = audio.removeprefix(root + os.sep)
+    fault = _fault(record)
+    if fault:
+        raise UserError(
+            f"{row.where or place}: {fault}; correct it, or the preparation of"
+            " this data set"
+        )
+    return record
 
 
 def _dump(record: dict) -> str:

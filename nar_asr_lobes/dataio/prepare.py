@@ -103,9 +103,7 @@ def prepare_manifests(
     paths = {}
     for name, utterances in splits.items():
         found = list(utterances)
-        rows = [_normalized(row, text_style) for row in found]
-        if all(row.text is None for row in rows):
-            rows = _cut_long(rows, max_seconds, data_root)
+        rows = normalize_rows(found, text_style, max_seconds, data_root)
         _check_split(name, rows)
         _log_invisible(name, found)
         paths[name] = Path(save_folder) / f"{name}.jsonl"
@@ -113,6 +111,26 @@ def prepare_manifests(
         hours = sum(row.duration for row in rows) / 3600
         logger.info("%s: %d utterances, %.2f h", name, len(rows), hours)
     return paths
+
+
+def normalize_rows(
+    rows: Sequence[Utterance],
+    text_style: str,
+    max_seconds: float,
+    data_root: str | os.PathLike,
+) -> list[Utterance]:
+    """Normalise transcripts; where there are none, cut long audio.
+
+    Example
+    -------
+    >>> rows = [Utterance("u1", "u1.wav", 1.0, text="Good morning.")]
+    >>> normalize_rows(rows, "english", 30.0, "/corpus")[0].text
+    'good morning'
+    """
+    rows = [_normalized(row, text_style) for row in rows]
+    if all(row.text is None for row in rows):
+        return _cut_long(rows, max_seconds, data_root)
+    return rows
 
 
 def tsv_utterances(
@@ -312,7 +330,7 @@ def _measured(rows: Iterable[_Row]) -> list[_Row]:
         if _is_unmeasured(row):
             seconds = found[(row.audio,)]
             if isinstance(seconds, AudioError):
-                row = _unusable(row, seconds)
+                row = unusable(row, seconds)
             else:
                 row = replace(row, duration=seconds)
         measured.append(row)
@@ -327,7 +345,8 @@ def _seconds(path: str) -> float:
     return audio_info(path, math.inf).seconds
 
 
-def _unusable(row: Utterance, error: AudioError) -> Finding:
+def unusable(row: Utterance, error: AudioError) -> Finding:
+    """Make the finding of an utterance whose audio cannot be read."""
     return Finding(
         row.id, row.audio, error.problem, error.remedy, place=row.where
     )
@@ -354,7 +373,7 @@ def _cut_long(
         if row.duration <= max_seconds:
             cut.append(row)
         elif isinstance(stretches, AudioError):
-            cut.append(_unusable(row, stretches))
+            cut.append(unusable(row, stretches))
         else:
             cut += [_stretch(row, *samples) for samples in stretches]
     return _usable(cut, root)

@@ -24,6 +24,7 @@ class Stream(IntEnum):
     SAMPLE_SEED = 7
     DISTRACTORS = 8
     DISTORTION = 9
+    CORPUS_ORDER = 10
 
 
 def generator(seed: int, stream: Stream, *index: int) -> np.random.Generator:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import speechbrain as sb
@@ -20,10 +21,8 @@ import torch
 from speechbrain.utils.train_logger import TrainLogger
 from torch import nn
 
-from nar_asr_lobes.dataio.datasets import Batch, read_steps
+from nar_asr_lobes.dataio.datasets import Batch, StepBatches, read_steps
 from nar_asr_lobes.distributed import (
-    gather_objects,
-    on_main,
     sum_over_ranks,
     world,
 )
@@ -31,9 +30,7 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.objectives.base import ModelInputs, Objective
 from nar_asr_lobes.objectives.diagnostics import Totals
 from nar_asr_lobes.training.checkpoint import (
-    Checkpoint,
     CheckpointFolder,
-    random_state,
 )
 from nar_asr_lobes.training.config import LogConfig, OptimConfig
 from nar_asr_lobes.training.device import compile_layers, move, prefetch
@@ -42,13 +39,14 @@ from nar_asr_lobes.training.optim.scheduler import (
     parameter_groups,
 )
 from nar_asr_lobes.training.progress import Progress, TrainLog
+from nar_asr_lobes.training.saved_brain import SavedBrain
 from nar_asr_lobes.training.signals import Interrupted, deferred, pending
 
 logger = logging.getLogger(__name__)
 Sums = dict[str, torch.Tensor]
 
 
-class NarBrain(sb.Brain):
+class NarBrain(SavedBrain):
     """Train one model on one objective.
 
     A step follows the gradient of ``compute_objectives``, summed over its
@@ -82,6 +80,8 @@ class NarBrain(sb.Brain):
         SpeechBrain's run options (device, precision, ...).
     precision : str
         Where the run options do not say: fp32 or bf16.
+    max_damaged : int
+        Utterances of the whole run that may be damaged and left out.
     """
 
     def __init__(
@@ -98,6 +98,7 @@ class NarBrain(sb.Brain):
         metadata: dict | None = None,
         run_opts: dict | None = None,
         precision: str = "fp32",
+        max_damaged: int = 0,
     ):
         super().__init__(
             {"model": model},
@@ -126,6 +127,8 @@ class NarBrain(sb.Brain):
             objective.remedies,
         )
         self.counts: dict[str, float] = {}  # of this step, over all ranks
+        self.last_inputs: ModelInputs | None = None
+        self.max_damaged = max_damaged
         self.stop = False  # a signal asked some rank to, and all know
         torch.manual_seed(seed + world()[0])
 
@@ -154,11 +157,9 @@ class NarBrain(sb.Brain):
     def steps(self, train_set: Iterable) -> Iterable[list[ModelInputs]]:
         """Prepare the batches of the steps to come, each a step ahead."""
 
-        def prepare(step: tuple[int, list[Batch]]) -> list[ModelInputs]:
-            return [self.prepare(batch, step[0]) for batch in step[1]]
-
         numbered = enumerate(read_steps(train_set), start=self.progress.step)
-        return prefetch(numbered, prepare, self.device)
+        make = lambda step: self._prepare_all(*step)  # noqa: E731
+        return prefetch(numbered, make, self.device)
 
     def compute_forward(self, batch: ModelInputs, stage: sb.Stage) -> Sums:
         """Run the model on a micro-batch; sum losses and statistics."""
@@ -194,7 +195,11 @@ class NarBrain(sb.Brain):
 
     def fit_batch(self, batch: list[Batch]) -> dict[str, float]:
         """Prepare micro-batches and make a step of them."""
-        return self.make_step([self.prepare(b) for b in batch])
+        return self.make_step(self._prepare_all(self.progress.step, batch))
+
+    def _prepare_all(self, step: int, batches: list[Batch]) -> StepBatches:
+        prepared = (self.prepare(batch, step) for batch in batches)
+        return StepBatches(prepared, getattr(batches, "damaged", ()))
 
     def make_step(self, prepared: list[ModelInputs]) -> dict[str, float]:
         """Make one optimiser step over micro-batches of this rank.
@@ -202,7 +207,8 @@ class NarBrain(sb.Brain):
         Arguments
         ---------
         prepared : list of ModelInputs
-            This rank's micro-batches of the step, any number above 0.
+            This rank's micro-batches of the step. Where there are none, all
+            being damaged, one of the step before takes part with weight 0.
 
         Returns
         -------
@@ -211,6 +217,10 @@ class NarBrain(sb.Brain):
             ``lr`` and ``skipped`` (1.0 when a NaN or infinity was found on
             any rank and no rank moved its weights).
         """
+        damaged = getattr(prepared, "damaged", [])
+        weight = 1.0 if prepared else 0.0
+        prepared = list(prepared) or self._stand_in()
+        self.last_inputs = prepared[-1]
         if self.progress.step == 0:
             self.objective.init_from_batch(self.model, prepared)
         local = Totals()
@@ -221,7 +231,7 @@ class NarBrain(sb.Brain):
         found = []
         for number, item in enumerate(prepared, start=1):
             with self.no_sync(number < len(prepared)):
-                found.append(self._backward(item))
+                found.append(self._backward(item, weight))
         norm = self._clip()  # before the host waits for any of the numbers
         local = Totals()
         places = [x for item in prepared for x in item.batch.places]
@@ -229,8 +239,12 @@ class NarBrain(sb.Brain):
             local.add(sums, {**item.counts, "loss": 1.0})
         local.sums["audio_seconds"] = sum(x.batch.seconds for x in prepared)
         local.sums["stop"] = float(pending())
+        local.sums["damaged"] = len(damaged)
         sums = sum_over_ranks(local.sums, self.device)
         self.stop = sums.pop("stop") > 0
+        if sums.pop("damaged"):  # then on all ranks
+            folder = self.checkpoints.folder.parent
+            self.progress.count_damaged(damaged, folder, self.max_damaged)
         self.progress.audio_seconds += sums.pop("audio_seconds")
         loss, counts = sums.pop("loss"), self.counts
         averages = {n: s / counts[n] for n, s in sums.items() if counts[n]}
@@ -241,10 +255,29 @@ class NarBrain(sb.Brain):
         self.progress.count(skipped, places, self.optim.max_skipped)
         return averages
 
-    def _backward(self, item: ModelInputs) -> Sums:
+    def _stand_in(self) -> list[ModelInputs]:
+        """Give the last micro-batch, with nothing counted in it.
+
+        DDP waits for a backward pass of every rank.
+        """
+        if self.last_inputs is None:
+            raise UserError(
+                "no utterance of the first step can be read; check the audio"
+            )
+        item = self.last_inputs
+        return [
+            replace(
+                item,
+                batch=replace(item.batch, seconds=0.0),
+                counts=dict.fromkeys(item.counts, 0.0),
+            )
+        ]
+
+    def _backward(self, item: ModelInputs, weight: float) -> Sums:
         """Accumulate the gradient of a micro-batch."""
         with self.training_ctx:
             sums = self.compute_forward(item, sb.Stage.TRAIN)
+        sums = {name: value * weight for name, value in sums.items()}
         loss = self.compute_objectives(sums, item, sb.Stage.TRAIN)
         (loss * world()[1]).backward()  # DDP averages over ranks; we want sums
         return {
@@ -347,41 +380,3 @@ class NarBrain(sb.Brain):
                 "longer utterances with transcripts"
             )
         return ratios[name]
-
-    def save(self, score: float | None = None) -> None:
-        """Write a checkpoint from rank 0, with every rank's random state.
-
-        ``score`` is that of a validation of these very weights.
-        """
-        metadata = self.metadata | ({} if score is None else {"score": score})
-        parts = {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "progress": vars(self.progress),
-            "random": gather_objects(random_state()),
-        }
-        step = self.progress.step
-        # No rank runs on before the checkpoint is there.
-        on_main(lambda: self.checkpoints.save(step, parts, metadata))
-
-    def resume(self) -> Checkpoint | None:
-        """Load the newest undamaged checkpoint, if there is one; return it."""
-        checkpoint = self.checkpoints.newest()
-        if checkpoint is None:
-            return None
-        checkpoint.require(self.metadata)
-        checkpoint.restore(self.model, self.optimizer, self.scheduler)
-        vars(self.progress).update(checkpoint.load("progress"))
-        logger.info("resuming from %s", checkpoint.path)
-        return checkpoint
-
-    def load_best(self) -> None:
-        """Load the checkpoint with the lowest score on the dev split."""
-        best = self.checkpoints.best() or self.checkpoints.newest()
-        if best is not None:
-            self.model.load_state_dict(best.load("model", self.device))
-            self.model.eval()
-            score = best.metadata.get("score", float("nan"))
-            name = self.objective.score
-            logger.info("best checkpoint: %s (%s %.3f)", best.path, name, score)

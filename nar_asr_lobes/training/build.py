@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,11 @@ from nar_asr_lobes.storage import describe_size, free_space
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import MAY_CHANGE, CheckpointFolder
 from nar_asr_lobes.training.config import LmRunConfig, OptimConfig, RunConfig
-from nar_asr_lobes.training.data import read_split, run_lexicon
+from nar_asr_lobes.training.data.prepare import (
+    read_split,
+    run_lexicon,
+    train_texts,
+)
 from nar_asr_lobes.training.device import has_fast_bf16
 from nar_asr_lobes.training.init_from import (
     freeze_parts,
@@ -94,6 +97,7 @@ def wrap_brain(
         metadata,
         run_opts,
         _resolve_precision(config.precision),
+        config.data.max_damaged if isinstance(config, RunConfig) else 0,
     )
     augment = getattr(config, "wave_augment", None)
     brain.metadata[MAY_CHANGE] = {  # one may have to change them to resume
@@ -121,18 +125,14 @@ def _make_objective(
         return config.objective
     try:
         return config.objective(
-            tokenizer=tokenizer, lexicon=lexicon, texts=_train_texts(config)
+            tokenizer=tokenizer,
+            lexicon=lexicon,
+            texts=train_texts(config, checked=True),
         )
     except UserError as error:
         raise UserError(f"objective: {error}") from error
     except TypeError as error:
         raise UserError(f"objective: {error}; correct its keys") from error
-
-
-def _train_texts(config: RunConfig) -> Iterator[str]:
-    """Read the transcripts of the training split, when they are used."""
-    for utterance in read_split(config, config.data.train, checked=True):
-        yield utterance.text
 
 
 def try_parts(config: RunConfig | LmRunConfig) -> None:

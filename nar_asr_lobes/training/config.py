@@ -36,6 +36,12 @@ class DataConfig(Checked):
         Splits, as the recipe's ``prepare`` names them.
     test : list of str
         Splits to evaluate.
+    index : dict of str to str
+        Folders of ``nar-asr index`` by names of one's own, to train on
+        instead of the data folder.
+    weights : dict of str to float
+        Share of each of these in a step, relative to the others'; in
+        proportion to their utterances where not given.
     options : dict
         Passed on to the recipe's ``prepare``.
     text_style : str
@@ -46,6 +52,9 @@ class DataConfig(Checked):
     check_audio : bool
         Whether every file is decoded before training starts, so that a
         damaged one is left out instead of stopping the run later.
+    max_damaged : int
+        Utterances that may turn out to be damaged while training: they are
+        left out of their steps and named in damaged.txt.
     cache : bool
         Whether decoded audio is kept in memory (115 MB an hour).
     workers : int
@@ -61,11 +70,14 @@ class DataConfig(Checked):
     train: str = "train"
     dev: str = "dev"
     test: list[str] = field(default_factory=lambda: ["test"])
+    index: dict = field(default_factory=dict)
+    weights: dict = field(default_factory=dict)
     options: dict = field(default_factory=dict)
     text_style: str = one_of(STYLES, "none")
     min_seconds: float = number(0.0, least=0)
     max_seconds: float = number(30.0, above=0)
     check_audio: bool = True
+    max_damaged: int = count(100)
     cache: bool = False
     workers: int = count(0)
     max_batch_seconds: float = number(240.0, above=0)

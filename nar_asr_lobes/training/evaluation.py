@@ -39,7 +39,7 @@ from nar_asr_lobes.evaluation.report import ModeResult, format_table, to_dict
 from nar_asr_lobes.inference.bundle import Bundle, load_bundle
 from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.config import RunConfig
-from nar_asr_lobes.training.data import read_split
+from nar_asr_lobes.training.data.prepare import read_split
 
 logger = logging.getLogger(__name__)
 LABELS = "labels.jsonl"

@@ -29,7 +29,7 @@ from nar_asr_lobes.lm.models import LanguageModels, LmFiles
 from nar_asr_lobes.lobes.model import NarAsr
 from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.config import BUNDLE_TASKS, RunConfig
-from nar_asr_lobes.training.data import read_split
+from nar_asr_lobes.training.data.prepare import read_split, train_size
 from nar_asr_lobes.training.evaluation import (
     check_modes,
     evaluate_splits,
@@ -160,12 +160,11 @@ def _make_card(
     lms: LanguageModels,
 ) -> BundleCard:
     """Describe a fine-tuned model by its run."""
-    train = read_split(config, config.data.train, checked=True)
-    hours = sum(u.duration for u in train) / 3600
+    utterances, hours = train_size(config)
     source = Path(config.data_folder).name
     trained_on = (
         f"{hours:.2f} h of split `{config.data.train}` of {source} "
-        f"({len(train)} utterances), {config.steps} steps of "
+        f"({utterances} utterances), {config.steps} steps of "
         f"{config.global_batch} utterances."
     )
     if config.init_from is not None:

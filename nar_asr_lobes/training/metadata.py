@@ -44,7 +44,7 @@ def speech_metadata(
 ) -> dict:
     """Collect the metadata of a pre-training or a fine-tuning."""
     metadata = run_metadata(config, sizes)
-    for key in ("bucket_steps", "sorted_epochs"):
+    for key in ("bucket_steps", "sorted_epochs", "weights"):
         metadata[key] = getattr(config.data, key)
     layers = config.freeze_layers
     metadata["freeze"] = f"{layers} layers" if layers else config.freeze

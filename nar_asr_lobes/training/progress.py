@@ -35,6 +35,10 @@ from nar_asr_lobes.training.optim.scheduler import WarmupCosine
 logger = logging.getLogger(__name__)
 
 
+DAMAGED_FILE = "damaged.txt"
+"""In the output folder: utterances that were left out of steps."""
+
+
 @dataclass
 class Progress:
     """Steps and audio trained on; saved in every checkpoint."""
@@ -43,6 +47,28 @@ class Progress:
     skipped: int = 0
     skipped_in_a_row: int = 0
     audio_seconds: float = 0.0
+    damaged: int = 0
+
+    def count_damaged(self, lines: list[str], folder: Path, most: int) -> None:
+        """Name the utterances that any rank could not read, and count them."""
+        step, path = self.step + 1, folder / DAMAGED_FILE
+        found = [x for part in gather_objects(lines) for x in part]
+        self.damaged += len(found)
+        if if_main_process():
+            logger.warning(
+                "step %d: %d utterances could not be read and are left out; "
+                "%s names them",
+                step,
+                len(found),
+                path,
+            )
+            with open(path, "a", encoding="utf-8") as file:
+                file.writelines(f"step {step}: {x}\n" for x in found)
+        if self.damaged > most:
+            raise UserError(
+                f"step {step}: {self.damaged} utterances could not be read, "
+                f"more than data.max_damaged allows ({most}); {path} names them"
+            )
 
     def count(self, skipped: bool, places: Sequence[str], most: int) -> None:
         """Count a step, and tell of one that was skipped."""

@@ -14,7 +14,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -37,12 +37,9 @@ from nar_asr_lobes.training.config import (
     LmRunConfig,
     RunConfig,
 )
-from nar_asr_lobes.training.data import (
-    Prepare,
-    ValidationSet,
-    prepare_data,
-    train_loader,
-)
+from nar_asr_lobes.training.data.loaders import ValidationSet, train_loader
+from nar_asr_lobes.training.data.prepare import Prepare, prepare_data
+from nar_asr_lobes.training.data.tokenizer import run_tokenizer
 from nar_asr_lobes.training.evaluation import evaluate_bundle, label_split
 from nar_asr_lobes.training.finish import check_finish, finish
 from nar_asr_lobes.training.hparams import (
@@ -65,7 +62,6 @@ from nar_asr_lobes.training.progress import (
     tell_lost_lines,
 )
 from nar_asr_lobes.training.signals import Interrupted, handled
-from nar_asr_lobes.training.tokenizer import run_tokenizer
 
 _HELP = """\
 usage: python train.py hparams/FILE.yaml [--KEY=VALUE ...] [OPTION ...]
@@ -91,14 +87,18 @@ Options of SpeechBrain:
 """
 
 
+DataWork = Callable[[RunConfig, Prepare], None]
+"""Work on the data of a recipe's run, such as ``prepare_data``."""
+
+
 def main(
     arguments: Sequence[str],
     prepare: Prepare | PrepareTexts,
-    processes: int | None = None,
+    work: DataWork | None = None,
 ) -> int:
     """Run a recipe with its command line; ``prepare`` is the recipe's parser.
 
-    With ``processes``, prepare its data alone, in so many of them. Returns 0; 2
+    With ``work``, do that with its data instead of training. Returns 0; 2
     after a user's mistake, which is printed in one sentence; 130 after Ctrl-C
     and 143 after SIGTERM, when a training has saved its step.
 
@@ -113,7 +113,7 @@ def main(
         return 0
     try:
         with handled():
-            _run_recipe(arguments, prepare, processes)
+            _run_recipe(arguments, prepare, work)
     except UserError as error:
         # One that a loader's worker sends has its stack before the message.
         message = str(error).splitlines()[-1]
@@ -135,32 +135,32 @@ def main(
 def _run_recipe(
     arguments: Sequence[str],
     prepare: Prepare | PrepareTexts,
-    processes: int | None,
+    work: DataWork | None,
 ) -> None:
-    """Run the stages of the YAML's task, or prepare its data alone."""
+    """Run the stages of the YAML's task, or work on its data alone."""
     path, run_opts, overrides = parse_arguments(arguments)
     config = load_run(path, overrides)
     _start_processes(run_opts)
     with ExitStack() as held:  # by the main process
         on_main(lambda: held.enter_context(lock_folder(config.output_folder)))
         _make_output_folder(config, path, overrides)
-        if processes is None:
+        if work is None:
             _run_stages(config, prepare, run_opts)
         else:
             with Timer("prepare", {}):
-                _prepare(config, prepare, processes)
+                _prepare(config, prepare, work)
 
 
 def _prepare(
     config: RunConfig | LmRunConfig,
     prepare: Prepare | PrepareTexts,
-    processes: int | None = None,
+    work: DataWork = prepare_data,
 ) -> None:
     """Prepare the data of a run, on one process."""
     if isinstance(config, LmRunConfig):
         on_main(lambda: prepare_texts(config, prepare))
     else:
-        on_main(lambda: prepare_data(config, prepare, processes))
+        on_main(lambda: work(config, prepare))
 
 
 def _run_stages(

@@ -13,7 +13,7 @@ import pytest
 from nar_asr_lobes.training import evaluation, signals
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from nar_asr_lobes.training.data import ValidationSet
+from nar_asr_lobes.training.data.loaders import ValidationSet
 from tests.recipes.running import call
 from tests.training import tiny_recipe
 from tests.training.runs import assert_same_weights

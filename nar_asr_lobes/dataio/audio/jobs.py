@@ -76,7 +76,7 @@ class AudioJobs:
 
     def __enter__(self) -> AudioJobs:
         """Take the jobs from here on."""
-        self._executor = _executor(self.processes, self.workers)
+        self._executor = start_workers(self.processes, self.workers)
         self._token = _current.set(self)
         return self
 
@@ -175,7 +175,15 @@ def run_audio_jobs(work: Callable, jobs: Iterable[Job], title: str) -> dict:
         ) from error
 
 
-def _executor(processes: int | None, workers: int) -> Executor:
+def start_workers(processes: int | None, workers: int) -> Executor:
+    """Start processes, or, where there is none or one, threads of this one.
+
+    Example
+    -------
+    >>> with start_workers(processes=1, workers=1) as threads:
+    ...     threads.submit(abs, -1).result()
+    1
+    """
     if processes in (None, 1):
         # Decoding leaves Python's lock alone for most of its time.
         return ThreadPoolExecutor(workers)
@@ -207,7 +215,7 @@ def _do_batch(work: Callable, batch: list) -> list[tuple[Job, str, str | None]]:
     """Do jobs; give each with its outcome, and the stamp of a new one."""
     found = []
     for job, known in batch:
-        stamp = _stamp(job[0])
+        stamp = file_stamp(job[0])
         if known is not None and known[0] == stamp:
             found.append((job, known[1], None))
         else:
@@ -215,7 +223,14 @@ def _do_batch(work: Callable, batch: list) -> list[tuple[Job, str, str | None]]:
     return found
 
 
-def _stamp(path: str) -> str:
+def file_stamp(path: str) -> str:
+    """Give size and time of change of a file; empty where it is missing.
+
+    Example
+    -------
+    >>> file_stamp("/no.wav")
+    ''
+    """
     with suppress(OSError):
         found = os.stat(path)
         return f"{found.st_size} {found.st_mtime_ns}"

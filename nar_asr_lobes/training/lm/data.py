@@ -33,12 +33,12 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lm.corpus import Corpus, encode_corpus
 from nar_asr_lobes.storage import atomic_write, write_text
 from nar_asr_lobes.training.config import LmRunConfig
+from nar_asr_lobes.training.data.tokenizer import find_tokenizer
 from nar_asr_lobes.training.metadata import (
     refuse_changes,
     sentence_difference,
     write_digests,
 )
-from nar_asr_lobes.training.tokenizer import find_tokenizer
 
 logger = logging.getLogger(__name__)
 

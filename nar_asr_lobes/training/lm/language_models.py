@@ -19,8 +19,8 @@ from nar_asr_lobes.lm.ngram.training import train_ngram
 from nar_asr_lobes.lm.words.lexicon import find_word_ends
 from nar_asr_lobes.lm.words.ngram import train_word_ngram
 from nar_asr_lobes.training.config import RunConfig
-from nar_asr_lobes.training.data import read_split
-from nar_asr_lobes.training.tokenizer import run_tokenizer
+from nar_asr_lobes.training.data.prepare import train_texts
+from nar_asr_lobes.training.data.tokenizer import run_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def _lm_texts(config: RunConfig) -> list[str]:
     """Collect the sentences for the language model, normalised."""
     texts = []
     if config.lm.transcripts:
-        texts = [u.text for u in read_split(config, config.data.train)]
+        texts = list(train_texts(config))
     for path in _text_files(config):
         lines = read_lines(path)
         texts += [normalize_text(x, config.data.text_style) for x in lines]

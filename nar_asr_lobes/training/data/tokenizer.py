@@ -6,7 +6,7 @@ transcripts, or tokenizer.path -> OUTPUT/tokenizer.json or tokenizer.model
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nar_asr_lobes.dataio.text.tokenizer import (
@@ -20,8 +20,11 @@ from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import RunConfig
 
 
-def make_tokenizer(config: RunConfig, texts: Sequence[str]) -> None:
-    """Train the tokenizer, unless the run has a checkpoint made with one."""
+def make_tokenizer(config: RunConfig, texts: Iterable[str]) -> None:
+    """Train the tokenizer, unless the run has a checkpoint made with one.
+
+    ``texts`` are read where they are needed.
+    """
     kind, size = config.tokenizer.kind, config.tokenizer.size
     path = _tokenizer_path(config)
     checkpoints = CheckpointFolder(Path(config.output_folder) / "checkpoints")
@@ -29,7 +32,7 @@ def make_tokenizer(config: RunConfig, texts: Sequence[str]) -> None:
         path.unlink()  # of a run that was given up, on other texts perhaps
         path = None
     if path is None:
-        tokenizer = _new_tokenizer(config, texts)
+        tokenizer = _new_tokenizer(config, list(texts))
         characters = isinstance(tokenizer, CharTokenizer)
         name = "tokenizer.json" if characters else "tokenizer.model"
         tokenizer.save(Path(config.output_folder) / name)

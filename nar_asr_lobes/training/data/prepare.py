@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
-from torch.utils.data import DataLoader
 
 from nar_asr_lobes.dataio.audio.jobs import AudioJobs
-from nar_asr_lobes.dataio.batching import (
-    Sample,
-    StepSampler,
-    validation_batches,
-)
 from nar_asr_lobes.dataio.checks import (
     Finding,
     check_utterances,
     summarize,
 )
-from nar_asr_lobes.dataio.datasets import Batch, SpeechDataset, step_loader
+from nar_asr_lobes.dataio.datasets import SpeechDataset
+from nar_asr_lobes.dataio.index.rows import Corpora
 from nar_asr_lobes.dataio.manifest import (
     Utterance,
     read_manifest,
@@ -41,8 +36,6 @@ from nar_asr_lobes.dataio.synthesis.phones import (
     load_lexicon,
     make_lexicon,
 )
-from nar_asr_lobes.dataio.text.tokenizer import Tokenizer
-from nar_asr_lobes.distributed import world
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.evaluation.evaluate import check_test_set
 from nar_asr_lobes.lobes.config import ModelConfig
@@ -50,15 +43,19 @@ from nar_asr_lobes.lobes.frontend import WaveformFrontend
 from nar_asr_lobes.lobes.model import SpeechEncoder
 from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.config import RunConfig
+from nar_asr_lobes.training.data.tokenizer import make_tokenizer, run_tokenizer
+from nar_asr_lobes.training.data.use_index import take_index
 from nar_asr_lobes.training.metadata import (
     hash_utterances,
     keep_hashes,
     write_digests,
 )
-from nar_asr_lobes.training.tokenizer import make_tokenizer, run_tokenizer
 
 logger = logging.getLogger(__name__)
-_STORE = "audio.sqlite"  # of the outcomes of AudioJobs
+STORE = "audio.sqlite"
+"""Outcomes of AudioJobs, in the output folder."""
+LEFT_OUT = "left_out.txt"
+"""Names all that is left out, in the output folder."""
 
 Prepare = Callable[..., dict[str, Iterable[Utterance]]]
 """A recipe's parser: (data_folder, **options) -> utterances of each split."""
@@ -72,7 +69,7 @@ def prepare_data(
     Audio that is as it was the last time is not read again. ``processes``:
     see ``AudioJobs``.
     """
-    store = Path(config.output_folder) / _STORE
+    store = Path(config.output_folder) / STORE
     with AudioJobs(store, processes), collect_left_out() as left_out:
         _prepare_splits(config, prepare, left_out)
 
@@ -80,31 +77,51 @@ def prepare_data(
 def _prepare_splits(
     config: RunConfig, prepare: Prepare, left_out: list[Finding]
 ) -> None:
-    output = Path(config.output_folder)
-    chosen = recipe_splits(config, prepare)
-    if config.data.train in chosen:
-        rows = chosen[config.data.train]
-        chosen[config.data.train] = take_share(rows, config.train_share)
-    if config.debug_utterances:
-        chosen = {n: u[: config.debug_utterances] for n, u in chosen.items()}
+    digests = {}
+    if config.data.index:
+        names = [x for x in _wanted_splits(config) if x != config.data.train]
+        digests[config.data.train] = take_index(config, names)
+    else:
+        chosen = recipe_splits(config, prepare)
+        names = list(chosen)
+        if config.data.train in chosen:
+            rows = chosen[config.data.train]
+            chosen[config.data.train] = take_share(rows, config.train_share)
+        if config.debug_utterances:
+            most = config.debug_utterances
+            chosen = {n: u[:most] for n, u in chosen.items()}
+        write_manifests(config, chosen)
+    if config.task == "finetune":
+        make_tokenizer(config, train_texts(config))
+        _make_lexicon(config)
+    _check(config, names, left_out, digests)
+
+
+def write_manifests(
+    config: RunConfig, splits: Mapping[str, Iterable[Utterance]]
+) -> None:
+    """Write the manifests of some splits."""
     prepare_manifests(
-        chosen,
-        output / "manifests",
+        splits,
+        Path(config.output_folder) / "manifests",
         Path(config.data_folder).absolute(),
         config.data.text_style,
         config.data.max_seconds,
     )
-    if config.task == "finetune":
-        texts = [u.text or "" for u in read_split(config, config.data.train)]
-        make_tokenizer(config, texts)
-        _make_lexicon(config)
-    _check(config, list(chosen), left_out)
 
 
 def recipe_splits(
     config: RunConfig, prepare: Prepare
 ) -> dict[str, list[Utterance]]:
     """List the utterances of the splits that a run uses."""
+    found = find_splits(config, prepare)
+    return {name: list(rows) for name, rows in found.items()}
+
+
+def find_splits(
+    config: RunConfig, prepare: Prepare
+) -> dict[str, Iterable[Utterance]]:
+    """Call the recipe's parser; give the splits that a run uses."""
     splits = _call_prepare(config, prepare)
     wanted = _wanted_splits(config)
     for name in wanted:
@@ -113,7 +130,26 @@ def recipe_splits(
                 f"{config.data_folder}: has no split {name!r}; the recipe "
                 f"gives {', '.join(splits)}"
             )
-    return {name: list(splits[name]) for name in wanted}
+    return {name: splits[name] for name in wanted}
+
+
+def train_texts(config: RunConfig, checked: bool = False) -> Iterator[str]:
+    """Read the transcripts of the training split, when they are used."""
+    if config.data.index:
+        yield from Corpora(config.data.index).texts()
+        return
+    for utterance in read_split(config, config.data.train, checked):
+        yield utterance.text or ""
+
+
+def train_size(config: RunConfig) -> tuple[int, float]:
+    """Give utterances and hours of the training split."""
+    if config.data.index:
+        parts = Corpora(config.data.index).parts.values()
+        seconds = [part.header.seconds for part in parts]
+        return sum(map(len, parts)), sum(seconds) / 3600
+    rows = read_split(config, config.data.train, checked=True)
+    return len(rows), sum(row.duration for row in rows) / 3600
 
 
 def _make_lexicon(config: RunConfig) -> None:
@@ -121,11 +157,8 @@ def _make_lexicon(config: RunConfig) -> None:
     voice = config.tokenizer.phones
     if voice is None:
         return
-    texts = [
-        utterance.text or ""
-        for split in (config.data.train, config.data.dev)
-        for utterance in read_split(config, split)
-    ]
+    dev = (row.text or "" for row in read_split(config, config.data.dev))
+    texts = [*train_texts(config), *dev]
     make_lexicon(texts, voice).save(_lexicon_path(config))
 
 
@@ -152,15 +185,20 @@ def _wanted_splits(config: RunConfig) -> list[str]:
     return list(dict.fromkeys([data.train, data.dev, *data.test]))
 
 
-def _check(config: RunConfig, splits: list[str], listed: list[Finding]) -> None:
+def _check(
+    config: RunConfig,
+    splits: list[str],
+    listed: list[Finding],
+    digests: dict[str, str],
+) -> None:
     """Keep the usable utterances; count and name the others."""
     output, data = Path(config.output_folder), config.data
     labelled = config.task == "finetune"
     tokenizer = run_tokenizer(config) if labelled else None
-    frontend = _frontend(config.model)
-    left_out = output / "left_out.txt"
+    frontend = make_frontend(config.model)
+    left_out = output / LEFT_OUT
     lines = "".join(f"data_folder: {finding}\n" for finding in listed)
-    digests = {}
+    digests = dict(digests)
     for name in splits:
         scored = config.task == "evaluate" or (
             name not in (data.train, data.dev)
@@ -205,7 +243,7 @@ def _check(config: RunConfig, splits: list[str], listed: list[Finding]) -> None:
         write_digests(output, digests)
 
 
-def _frontend(model: ModelConfig) -> WaveformFrontend:
+def make_frontend(model: ModelConfig) -> WaveformFrontend:
     """Build the frontend, which counts frames, without weights."""
     with torch.device("meta"):
         return SpeechEncoder(model).frontend
@@ -213,7 +251,7 @@ def _frontend(model: ModelConfig) -> WaveformFrontend:
 
 def frame_counter(model: ModelConfig) -> Callable[[int], int]:
     """Return a function: samples at 16 kHz -> frames of the encoder."""
-    frontend = _frontend(model)
+    frontend = make_frontend(model)
     return lambda samples: int(frontend.output_lengths(torch.tensor(samples)))
 
 
@@ -236,51 +274,3 @@ def run_lexicon(config: RunConfig) -> Lexicon | None:
     if config.tokenizer.phones is None:
         return None
     return load_lexicon(_lexicon_path(config))
-
-
-def train_loader(config: RunConfig, tokenizer: Tokenizer | None) -> DataLoader:
-    """Load this rank's share of the training steps."""
-    utterances = read_split(config, config.data.train, checked=True)
-    dataset = SpeechDataset(
-        utterances,
-        tokenizer,
-        config.wave_augment,
-        config.data.cache,
-        _frontend(config.model).samples_for,
-    )
-    rank, ranks = world()
-    sampler = StepSampler(
-        dataset.durations,
-        config.global_batch,
-        config.steps,
-        config.data.max_batch_seconds,
-        config.data.bucket_steps,
-        rank,
-        ranks,
-        config.seed,
-        config.data.sorted_epochs,
-    )
-    return step_loader(dataset, sampler, config.data.workers)
-
-
-class ValidationSet:
-    """This rank's batches of the dev split, read again in each pass."""
-
-    def __init__(self, config: RunConfig, tokenizer: Tokenizer | None):
-        utterances = read_split(config, config.data.dev, checked=True)
-        self.dataset = SpeechDataset(
-            utterances,
-            tokenizer,
-            cache=config.data.cache,
-            samples_for=_frontend(config.model).samples_for,
-        )
-        self.batches = validation_batches(
-            self.dataset.durations,
-            config.data.max_batch_seconds,
-            *world(),
-        )
-
-    def __iter__(self) -> Iterable[Batch]:
-        """Read the batches; the seeds, and so the masks, are always equal."""
-        for batch in self.batches:
-            yield self.dataset.batch([Sample(i, i) for i in batch])

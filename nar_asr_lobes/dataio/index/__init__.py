@@ -1,0 +1,1 @@
+"""The index of a large data set: written once, opened at once by every run."""

@@ -1,0 +1,313 @@
+"""Opening an index: 16 bytes an utterance, mapped into memory.
+
+    DIR/index.json     counts, files and their sizes, fingerprint
+    DIR/train.rows     for each utterance: samples, bytes, file and offset
+    DIR/train-00000.tar, …     shards; or .jsonl, with audio where it lies
+
+Nothing is read but what is asked for, and nothing is held for an utterance.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nar_asr_lobes.dataio.audio.reading import read_audio
+from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
+from nar_asr_lobes.dataio.index.shards import unpack, unpack_record
+from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.errors import UserError, audio_error
+from nar_asr_lobes.schema import Checked, parse
+from nar_asr_lobes.storage import write_text
+
+INDEX_FILE, ROWS_FILE = "index.json", "train.rows"
+ROW = np.dtype([("samples", "<u4"), ("size", "<u4"), ("place", "<u8")])
+"""A row: samples at 16 kHz, bytes to read, file (24 bits) and offset (40)."""
+_VERSION = 1
+_OFFSET_BITS = 40
+_MANY_FILES = 65536  # open at once, where the system allows it
+_FREE_FILES = 128  # of these are left to the rest of the process
+_AGAIN = "make it again with nar-asr index"
+
+
+def make_rows(
+    samples: np.ndarray, sizes: np.ndarray, file: int, start: int = 0
+) -> np.ndarray:
+    """Make the rows of utterances that follow one another in a file.
+
+    Example
+    -------
+    >>> rows = make_rows(np.array([16000, 800]), np.array([100, 50]), file=1)
+    >>> split_place(rows["place"])
+    (array([1, 1]), array([  0, 100]))
+    """
+    rows = np.empty(len(samples), ROW)
+    rows["samples"], rows["size"] = samples, sizes
+    offsets = start + np.cumsum(sizes) - sizes
+    rows["place"] = (file << _OFFSET_BITS) + offsets
+    return rows
+
+
+def split_place(place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Split places into number of the file and offset in it."""
+    place = place.astype(np.int64)
+    return place >> _OFFSET_BITS, place & (2**_OFFSET_BITS - 1)
+
+
+@dataclass(frozen=True)
+class Header(Checked):
+    """The contents of ``index.json``.
+
+    ``files`` are name and bytes of each file that rows point to; audio paths
+    in JSON lines start from ``data_root``; ``fingerprint`` is a hash of all
+    that is indexed.
+    """
+
+    rows: int
+    seconds: float
+    files: list
+    data_root: str
+    fingerprint: str
+    version: int = _VERSION
+
+    def write(self, folder: Path) -> None:
+        """Write it; from then on the index is there."""
+        text = json.dumps(asdict(self), indent=1)
+        write_text(folder / INDEX_FILE, text + "\n")
+
+
+def read_header(folder: str | os.PathLike) -> Header:
+    """Read ``index.json``.
+
+    Raises
+    ------
+    UserError
+        Where there is none, or one of another version.
+
+    Example
+    -------
+    >>> read_header("/no")
+    Traceback (most recent call last):
+    nar_asr_lobes.errors.UserError: /no: holds no index; make it again with \
+nar-asr index
+    """
+    path = Path(folder) / INDEX_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder}: holds no index; {_AGAIN}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read; {_AGAIN}") from error
+    found = values.get("version") if isinstance(values, dict) else None
+    if found != _VERSION:
+        raise UserError(
+            f"{path}: is of version {found}, not {_VERSION}; {_AGAIN}"
+        )
+    return parse(Header, values, str(path))
+
+
+class SpeechIndex:
+    """An indexed data set.
+
+    Arguments
+    ---------
+    folder : str or path
+        Output folder of ``nar-asr index``.
+
+    Raises
+    ------
+    UserError
+        Where it holds no index of this version, or one that is cut short.
+
+    Example
+    -------
+    >>> SpeechIndex("/no")
+    Traceback (most recent call last):
+    nar_asr_lobes.errors.UserError: /no: holds no index; make it again with \
+nar-asr index
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = Path(folder)
+        self.header = read_header(folder)
+        path = self.folder / ROWS_FILE
+        _require_size(path, self.header.rows * ROW.itemsize)
+        self.rows = np.memmap(path, ROW, "r")
+        self._files = _Files(self.folder)
+
+    def __len__(self) -> int:
+        """Count the utterances."""
+        return len(self.rows)
+
+    def require_files(self) -> None:
+        """Refuse a file that is missing or has another size.
+
+        It asks the disk for each file: for the main process alone.
+        """
+        for name, size in self.header.files:
+            _require_size(self.folder / name, size)
+
+    def seconds(self, indices: np.ndarray) -> np.ndarray:
+        """Give the lengths of some utterances [N]."""
+        return self.rows["samples"][indices] / SAMPLE_RATE
+
+    def read(self, index: int) -> tuple[Utterance, np.ndarray]:
+        """Read an utterance with its audio, float32 [S] at 16 kHz.
+
+        Raises
+        ------
+        AudioError
+            Where it is damaged.
+        """
+        name, data, place = self._read(index)
+        if name.endswith(".tar"):
+            record, wav = unpack(data, place)
+            if len(wav) != self.rows[index]["samples"]:
+                raise audio_error(place, "is damaged", "copy the shard again")
+            return _utterance(record, place), wav
+        row = self._listed(data, place)
+        return row, read_audio(row.audio, **row.stretch)
+
+    def utterance(self, index: int) -> Utterance:
+        """Read an utterance without its audio."""
+        name, data, place = self._read(index)
+        if name.endswith(".tar"):
+            return _utterance(unpack_record(data, place), place)
+        return self._listed(data, place)
+
+    def _read(self, index: int) -> tuple[str, bytes, str]:
+        row = self.rows[index]
+        number, offset = split_place(row["place"])
+        name = self.header.files[number][0]
+        place = f"{self.folder / name}: byte {offset}"
+        data = self._files.read(name, int(offset), int(row["size"]))
+        return name, data, place
+
+    def _listed(self, line: bytes, place: str) -> Utterance:
+        try:
+            record = json.loads(line)
+            audio = os.path.join(self.header.data_root, record.pop("audio"))
+        except (ValueError, KeyError):
+            raise audio_error(place, "holds no utterance", _AGAIN) from None
+        return _utterance({**record, "audio": audio}, place)
+
+
+def _utterance(record: dict, place: str) -> Utterance:
+    return Utterance(**{"audio": "", **record}, where=place)
+
+
+def _require_size(path: Path, size: int) -> None:
+    try:
+        found = os.path.getsize(path)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); copy it again, or "
+            f"{_AGAIN}"
+        ) from error
+    if found != size:
+        raise UserError(
+            f"{path}: has {found} bytes instead of {size}; copy it again, or "
+            f"{_AGAIN}"
+        )
+
+
+class _Files:
+    """Reads parts of files, which stay open as far as the system allows."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._open: OrderedDict[str, int] = OrderedDict()
+
+    def __getstate__(self) -> dict:
+        return {"folder": self.folder, "_open": OrderedDict()}
+
+    def read(self, name: str, offset: int, size: int) -> bytes:
+        """Read without moving a position that processes share."""
+        path = self.folder / name
+        try:
+            if name not in self._open:
+                self._make_room()
+                self._open[name] = os.open(path, os.O_RDONLY)
+            self._open.move_to_end(name)
+            return os.pread(self._open[name], size, offset)
+        except OSError as error:
+            raise audio_error(
+                path, "cannot be read", "copy it again", str(error.strerror)
+            ) from error
+
+    def _make_room(self) -> None:
+        if len(self._open) >= _most_files():
+            os.close(self._open.popitem(last=False)[1])
+
+    def __del__(self) -> None:
+        for descriptor in self._open.values():
+            with suppress(OSError):
+                os.close(descriptor)
+
+
+def _most_files() -> int:
+    """Raise the limit of open files; give the number to keep open."""
+    try:
+        import resource
+    except ImportError:  # not on every system
+        return 400
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MANY_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(hard, wanted)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(1, wanted - _FREE_FILES)
+
+
+class Corpora:
+    """Indexed corpora as one data set, one after another.
+
+    Arguments
+    ---------
+    folders : mapping of str to path
+        Of each corpus, by its name.
+
+    Example
+    -------
+    >>> len(Corpora({}))
+    0
+    """
+
+    def __init__(self, folders: Mapping[str, str | os.PathLike]):
+        self.parts = {n: SpeechIndex(folder) for n, folder in folders.items()}
+        self.sizes = [len(part) for part in self.parts.values()]
+        self._ends = np.cumsum(self.sizes)
+
+    def __len__(self) -> int:
+        """Count the utterances."""
+        return sum(self.sizes)
+
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        """Give the seconds of some utterances [N]."""
+        seconds = np.empty(len(indices))
+        corpora = np.searchsorted(self._ends, indices, side="right")
+        for number, part in enumerate(self.parts.values()):
+            there = corpora == number
+            first = self._ends[number] - len(part)
+            seconds[there] = part.seconds(indices[there] - first)
+        return seconds
+
+    def read(self, index: int) -> tuple[Utterance, np.ndarray]:
+        """Read an utterance with its audio; see ``SpeechIndex.read``."""
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        part = list(self.parts.values())[number]
+        return part.read(index - int(self._ends[number]) + len(part))
+
+    def texts(self) -> Iterator[str]:
+        """Read all transcripts."""
+        for part in self.parts.values():
+            for index in range(len(part)):
+                yield part.utterance(index).text or ""

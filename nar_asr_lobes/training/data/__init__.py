@@ -1,0 +1,1 @@
+"""The data of a run: prepared, indexed, tokenised, loaded."""
