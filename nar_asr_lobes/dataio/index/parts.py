@@ -100,8 +100,7 @@ class PartJob:
         opens = self.rules.read or self.rules.shards
         for row in self.utterances:
             stamp = file_stamp(row.audio) if opens else ""
-            values = vars(row).values()
-            digest.update(encode_json([*values, stamp]).encode())
+            digest.update(repr((*vars(row).values(), stamp)).encode())
         return digest.hexdigest()
 
 

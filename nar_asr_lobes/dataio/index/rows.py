@@ -29,7 +29,7 @@ from nar_asr_lobes.storage import write_text
 
 INDEX_FILE, ROWS_FILE = "index.json", "train.rows"
 ROW = np.dtype([("samples", "<u4"), ("size", "<u4"), ("place", "<u8")])
-"""A row: samples at 16 kHz, bytes to read, file (24 bits) and offset (40)."""
+"""A row: samples at 16 kHz, bytes to read, file (23 bits) and offset (40)."""
 _VERSION = 1
 _OFFSET_BITS = 40
 _MANY_FILES = 65536  # open at once, where the system allows it

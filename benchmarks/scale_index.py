@@ -1,0 +1,285 @@
+"""What an index of 40 million utterances costs: its making, launch, memory.
+
+python benchmarks/scale_index.py make --folder=DIR --rows=40000000
+python benchmarks/scale_index.py launch|memory|steps --folder=DIR
+
+``make`` indexes --built rows from metadata, and writes the rows of the large
+index, which all lie in one real shard of short utterances; the others use it.
+Every part prints a line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from nar_asr_lobes.dataio.batching import StepSampler
+from nar_asr_lobes.dataio.datasets import step_loader
+from nar_asr_lobes.dataio.dealing import deal
+from nar_asr_lobes.dataio.index.build import build_index
+from nar_asr_lobes.dataio.index.dataset import IndexedDataset
+from nar_asr_lobes.dataio.index.parts import PartRules
+from nar_asr_lobes.dataio.index.rows import (
+    ROW,
+    ROWS_FILE,
+    Corpora,
+    read_header,
+)
+from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.dataio.stream import UtteranceStream
+
+STEPS, BATCH, RANKS = 100_000, 2048, 64
+WEIGHTS = {"a": 0.7, "b": 0.3}
+LONGEST = 240.0  # padded seconds of a micro-batch
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=40_000_000)
+    parser.add_argument("--built", type=int, default=2_000_000)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--ranks", type=int, default=2, help="real processes")
+    parser.add_argument("--workers", type=int, default=2, help="of each rank")
+    parser.add_argument("--start", type=int, default=0, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def lengths(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Draw lengths as of audiobooks: most of 12 to 17 s, and short ones."""
+    long = rng.normal(14.5, 1.6, count).clip(2, 24)
+    short = rng.uniform(1.5, 15, count)
+    return np.where(rng.random(count) < 0.65, long, short)
+
+
+def make(options: argparse.Namespace) -> dict:
+    """Index metadata; then a real shard, and a large index of its rows."""
+    folder, rng = options.folder, np.random.default_rng(0)
+
+    def metadata() -> Iterator[Utterance]:
+        for i, seconds in enumerate(lengths(rng, options.built).tolist()):
+            name = f"{i % 7000}/{i % 90}/{i:09d}"
+            yield Utterance(name, f"/corpus/{name}.flac", round(seconds, 2))
+
+    start, used = time.time(), time.process_time()
+    rules = PartRules("/corpus", read=False)
+    build_index(metadata(), folder / "metadata", rules)
+    found = {
+        "built": options.built,
+        "seconds": time.time() - start,
+        "rows_per_core_second": options.built / (time.process_time() - used),
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    rows = []
+    for i in range(400):
+        path = folder / "audio" / f"{i}.flac"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        seconds = float(rng.uniform(0.8, 1.6))
+        wav = rng.normal(0, 0.05, round(16000 * seconds)).astype(np.float32)
+        soundfile.write(path, wav, 16000)
+        rows.append(Utterance(f"u{i}", str(path), len(wav) / 16000))
+    rules = PartRules(str(folder), read=False, shards=True)
+    for name in WEIGHTS:
+        build_index(rows, folder / name, rules)
+        small = np.fromfile(folder / name / ROWS_FILE, ROW)
+        count = options.rows // len(WEIGHTS)
+        with open(folder / name / ROWS_FILE, "wb") as file:
+            for first in range(0, count, 1_000_000):
+                size = min(1_000_000, count - first)
+                file.write(small[rng.integers(len(small), size=size)].tobytes())
+        header = read_header(folder / name)
+        replace(header, rows=count).write(folder / name)
+    return found
+
+
+def training_set(
+    options: argparse.Namespace, rank: int, ranks: int = RANKS
+) -> tuple[IndexedDataset, StepSampler]:
+    """Open the index as a run does."""
+    corpora = Corpora({name: options.folder / name for name in WEIGHTS})
+    for part in corpora.parts.values():
+        part.require_files()
+    stream = UtteranceStream(corpora.sizes, list(WEIGHTS.values()))
+    sampler = StepSampler(
+        corpora, BATCH, STEPS * 2, LONGEST, 1, rank, ranks, stream=stream
+    )
+    return IndexedDataset(corpora), sampler
+
+
+def first_batch(options: argparse.Namespace) -> dict:
+    """Go from nothing to the first step of this process."""
+    dataset, sampler = training_set(options, rank=5)
+    sampler.start_step = options.start
+    step = next(iter(step_loader(dataset, sampler, options.workers)))
+    return {"rows": len(dataset), "utterances": sum(len(b.ids) for b in step)}
+
+
+def launch(options: argparse.Namespace) -> dict:
+    """Time a new process from its start to its first batch."""
+    found = {}
+    for start in (0, STEPS):
+        for name in WEIGHTS:  # out of the page cache
+            path = options.folder / name / ROWS_FILE
+            descriptor = os.open(path, os.O_RDONLY)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(descriptor)
+        began = time.time()
+        command = [sys.executable, __file__, "first_batch", "--folder"]
+        command += [str(options.folder), "--start", str(start)]
+        text = subprocess.run(command, capture_output=True, check=True).stdout
+        found[f"step {start}"] = {
+            "seconds": time.time() - began,
+            **json.loads(text),
+        }
+    return found
+
+
+def memory(options: argparse.Namespace) -> dict:
+    """Read the steps of some ranks in processes; sum their shares of memory."""
+    context = get_context("spawn")
+    barrier = context.Barrier(options.ranks)
+    queue = context.Queue()
+    processes = [
+        context.Process(target=read_steps, args=(options, rank, barrier, queue))
+        for rank in range(options.ranks)
+    ]
+    for process in processes:
+        process.start()
+    found = [queue.get() for _ in processes]
+    for process in processes:
+        process.join()
+    ranks = [x for pair in found for x in pair[:1]]
+    workers = [x for pair in found for x in pair[1:]]
+    rows = options.rows * ROW.itemsize
+    own_rank = np.mean([x["private"] for x in ranks])
+    own_worker = np.mean([x["private"] for x in workers])
+    shared = sum(x["pss"] - x["private"] for x in ranks + workers)
+    return {
+        "ranks": options.ranks,
+        "workers": options.workers,
+        "steps": options.steps,
+        "private_mb_rank": own_rank,
+        "private_mb_worker": own_worker,
+        "shared_mb_of_all": shared,
+        "rows_mb": rows / 1e6,
+        "node_mb": 8 * own_rank + 32 * own_worker + max(shared, rows / 1e6),
+    }
+
+
+def read_steps(options, rank: int, barrier, queue) -> None:
+    """Read steps as rank ``rank``, then measure itself and its workers."""
+    dataset, sampler = training_set(options, rank)
+    steps = iter(step_loader(dataset, sampler, options.workers))
+    for _ in range(options.steps):
+        next(steps)
+    barrier.wait()
+    children = [worker.pid for worker in steps._workers]
+    queue.put([shares(pid) for pid in [os.getpid(), *children]])
+    barrier.wait()
+    steps._shutdown_workers()
+
+
+def shares(pid: int) -> dict:
+    """Give private and proportional memory of a process in MB."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    values = dict(
+        line.split(":") for line in text.splitlines()[1:] if ":" in line
+    )
+    kb = {name: int(value.split()[0]) for name, value in values.items()}
+    private = kb["Private_Clean"] + kb["Private_Dirty"]
+    return {"pss": kb["Pss"] / 1024, "private": private / 1024}
+
+
+def steps(options: argparse.Namespace) -> dict:
+    """Look at the contents of steps, over real lengths of audiobooks."""
+    rng = np.random.default_rng(1)
+    size = 1_000_000
+    sizes = [size // 2, size // 2]
+    seconds = lengths(rng, size)
+    seconds[: sizes[0]] = (seconds[: sizes[0]] / 3).clip(1)  # a corpus of
+    # short utterances, such as commands, beside one of audiobooks
+    stream = UtteranceStream(sizes, list(WEIGHTS.values()))
+    audio, counts, padding, spread = [], [], {}, {}
+    one = StepSampler(seconds, BATCH, STEPS, LONGEST, 1, stream=stream)
+    for step in range(options.steps):
+        (plan,) = {one.plan(step)}
+        found = [s.index for batch in plan.micro_batches for s in batch]
+        assert len(found) == BATCH
+        drawn = np.sort(seconds[found])[::-1]
+        audio.append(drawn.sum())
+        counts.append(sum(index < sizes[0] for index in found))
+        for ranks in (1, 2, 8, 64):
+            costs = np.array(
+                [
+                    sum(drawn[run][0] * len(drawn[run]) for run in dealt)
+                    for dealt in deal(drawn, ranks, LONGEST)
+                ]
+            )
+            padding.setdefault(ranks, []).append(costs.sum() / drawn.sum() - 1)
+            spread.setdefault(ranks, []).append(costs.max() / costs.mean() - 1)
+    equal = all(
+        worlds_are_equal(seconds, stream, step)
+        for step in range(0, options.steps, max(1, options.steps // 20))
+    )
+    share = WEIGHTS["a"] / sum(WEIGHTS.values())
+    bound = np.sqrt(BATCH * share * (1 - share))
+    return {
+        "steps": options.steps,
+        "audio_cv_percent": 100 * np.std(audio) / np.mean(audio),
+        "corpus_share": float(np.mean(counts)) / BATCH,
+        "corpus_deviation_in_sigma": float(np.std(counts) / bound),
+        "corpus_most_sigma": float(
+            np.abs(np.array(counts) - BATCH * share).max() / bound
+        ),
+        "padding_percent": {r: 100 * np.mean(p) for r, p in padding.items()},
+        "spread_percent": {r: 100 * np.mean(s) for r, s in spread.items()},
+        "spread_most_percent": {r: 100 * max(s) for r, s in spread.items()},
+        "same_utterances_in_all_worlds": bool(equal),
+    }
+
+
+def worlds_are_equal(
+    seconds: np.ndarray, stream: UtteranceStream, step: int
+) -> bool:
+    """Compare the utterances of a step between numbers of ranks."""
+    found = set()
+    for ranks in (1, 2, 8, 64):
+        samples: list = []
+        for rank in range(ranks):
+            sampler = StepSampler(
+                seconds, BATCH, STEPS, LONGEST, 1, rank, ranks, stream=stream
+            )
+            batches = sampler.plan(step).micro_batches
+            samples += [(s.index, s.seed) for batch in batches for s in batch]
+        found.add(tuple(sorted(samples)))
+    return len(found) == 1 and len(next(iter(found))) == BATCH
+
+
+PARTS = {
+    "make": make,
+    "launch": launch,
+    "first_batch": first_batch,
+    "memory": memory,
+    "steps": steps,
+}
+
+if __name__ == "__main__":
+    chosen = parse()
+    print(json.dumps(PARTS[chosen.part](chosen)))
