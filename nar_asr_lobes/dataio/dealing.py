@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_LEAST = 4  # micro-batches of a rank at least, so that their sums can be equal
+_LEAST = 5  # micro-batches of a rank at least, so that their sums can be equal
 _UTTERANCES = 4  # of a micro-batch at least, before that
 _HALVINGS = 20  # of the interval that holds the smallest possible size
 _EXCHANGES = 300

@@ -56,8 +56,7 @@ class Progress:
         self.damaged += len(found)
         if if_main_process():
             logger.warning(
-                "step %d: %d utterances could not be read and are left out; "
-                "%s names them",
+                "step %d: left out %d that could not be read; %s names them",
                 step,
                 len(found),
                 path,
