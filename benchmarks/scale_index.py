@@ -32,6 +32,7 @@ from nar_asr_lobes.dataio.index.build import build_index
 from nar_asr_lobes.dataio.index.dataset import IndexedDataset
 from nar_asr_lobes.dataio.index.parts import PartRules
 from nar_asr_lobes.dataio.index.rows import (
+    INDEX_FILE,
     ROW,
     ROWS_FILE,
     Corpora,
@@ -104,7 +105,7 @@ def make(options: argparse.Namespace) -> dict:
             for first in range(0, count, 1_000_000):
                 size = min(1_000_000, count - first)
                 file.write(small[rng.integers(len(small), size=size)].tobytes())
-        header = read_header(folder / name)
+        header = read_header(folder / name / INDEX_FILE)
         replace(header, rows=count).write(folder / name)
     return found
 

@@ -59,8 +59,12 @@ class Checkpoint:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         scheduler: Any,
+        stretch: bool = False,
     ) -> None:
-        """Load the states of a run, and this rank's random state."""
+        """Load the states of a run, and this rank's random state.
+
+        With ``stretch`` the scheduler keeps its own number of steps.
+        """
         device = next(model.parameters()).device
         try:
             model.load_state_dict(self.load("model", device))
@@ -71,7 +75,8 @@ class Checkpoint:
                 f"{self.path}: was made with another objective; "
                 "give the old one or a new output_folder"
             ) from error
-        scheduler.load_state_dict(self.load("scheduler"))
+        own = {"steps": scheduler.steps} if stretch else {}
+        scheduler.load_state_dict(self.load("scheduler") | own)
         _take_random_state(self.load("random"), self.path)
 
     def require(self, metadata: Mapping[str, Any]) -> None:

@@ -104,6 +104,9 @@ class OptimConfig(Checked):
         First steps in which a pre-trained encoder does not move.
     max_skipped : int
         Steps in a row that may be skipped for a NaN before training stops.
+    stretch_schedule : bool
+        Whether a run may go on with another number of steps: from there on
+        the learning rate is that of a schedule of the new length.
     """
 
     optimizer: Callable
@@ -112,6 +115,7 @@ class OptimConfig(Checked):
     head_lr_scale: float = number(1.0, above=0)
     freeze_encoder_steps: int = count(0)
     max_skipped: int = count(20)
+    stretch_schedule: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from nar_asr_lobes.training.checkpoint import (
     CheckpointFolder,
     random_state,
 )
+from nar_asr_lobes.training.config import OptimConfig
 from nar_asr_lobes.training.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ class SavedBrain(sb.Brain):
 
     model: nn.Module
     objective: Objective
+    optim: OptimConfig
     checkpoints: CheckpointFolder
     progress: Progress
     metadata: dict
@@ -51,7 +53,12 @@ class SavedBrain(sb.Brain):
         if checkpoint is None:
             return None
         checkpoint.require(self.metadata)
-        checkpoint.restore(self.model, self.optimizer, self.scheduler)
+        checkpoint.restore(
+            self.model,
+            self.optimizer,
+            self.scheduler,
+            self.optim.stretch_schedule,
+        )
         vars(self.progress).update(checkpoint.load("progress"))
         logger.info("resuming from %s", checkpoint.path)
         return checkpoint

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from nar_asr_lobes.errors import UserError
 from tests.training.runs import (
     ALL_KINDS,
     assert_same_weights,
@@ -24,18 +25,19 @@ class Killed(Exception):
     """Stands for the end of the process."""
 
 
-def run(kind, folder, clips, kill_after=None):
+def run(kind, folder, clips, kill_after=None, steps=STEPS, **changes):
     """Train with dropout, augmentation and masks; perhaps not to the end."""
     brain = make_brain(
         kind,
         folder,
-        STEPS,
+        steps,
         dropout=0.2,
         spec=True,
         checkpoint_interval=EVERY,
         valid_interval=3,
         head_lr_scale=2.0,
         freeze_encoder_steps=1,
+        **changes,
     )
     losses, make_step = [], brain.make_step
 
@@ -47,7 +49,7 @@ def run(kind, folder, clips, kill_after=None):
         return averages
 
     brain.make_step = watched
-    loader = make_loader(kind, clips, STEPS, augment=True)
+    loader = make_loader(kind, clips, steps, augment=True)
     try:
         brain.fit(loader, [make_batch(kind, clips, [0, 1])])
     except Killed:
@@ -128,6 +130,23 @@ def test_a_finished_run_is_left_as_it_is(tmp_path, tone_clips):
     again, losses = run("pretrain", tmp_path, tone_clips)
     assert losses == []
     assert_same_weights(weights(again), before)
+
+
+def test_more_steps_need_a_word_about_the_schedule(tmp_path, tone_clips):
+    run("pretrain", tmp_path, tone_clips)
+    with pytest.raises(UserError, match=f"made with steps {STEPS}, now it is"):
+        run("pretrain", tmp_path, tone_clips, steps=STEPS + 3)
+    brain, losses = run(
+        "pretrain",
+        tmp_path,
+        tone_clips,
+        steps=STEPS + 3,
+        stretch_schedule=True,
+    )
+    assert len(losses) == 3
+    assert brain.progress.step == STEPS + 3
+    rates = [brain.scheduler.lr_at(step) for step in (STEPS, STEPS + 3)]
+    assert rates[0] > rates[1] == brain.scheduler.final_lr
 
 
 def test_a_damaged_newest_checkpoint_costs_only_its_steps(

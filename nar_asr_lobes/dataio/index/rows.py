@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +19,7 @@ import numpy as np
 
 from nar_asr_lobes.dataio.audio.reading import read_audio
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
+from nar_asr_lobes.dataio.index.files import open_files
 from nar_asr_lobes.dataio.index.shards import unpack, unpack_record
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.errors import UserError, audio_error
@@ -32,8 +31,6 @@ ROW = np.dtype([("samples", "<u4"), ("size", "<u4"), ("place", "<u8")])
 """A row: samples at 16 kHz, bytes to read, file (23 bits) and offset (40)."""
 _VERSION = 1
 _OFFSET_BITS = 40
-_MANY_FILES = 65536  # open at once, where the system allows it
-_FREE_FILES = 128  # of these are left to the rest of the process
 _AGAIN = "make it again with nar-asr index"
 
 
@@ -83,8 +80,8 @@ class Header(Checked):
         write_text(folder / INDEX_FILE, text + "\n")
 
 
-def read_header(folder: str | os.PathLike) -> Header:
-    """Read ``index.json``.
+def read_header(path: str | os.PathLike) -> Header:
+    """Read an ``index.json``.
 
     Raises
     ------
@@ -93,16 +90,15 @@ def read_header(folder: str | os.PathLike) -> Header:
 
     Example
     -------
-    >>> read_header("/no")
+    >>> read_header("/no/index.json")
     Traceback (most recent call last):
-    nar_asr_lobes.errors.UserError: /no: holds no index; make it again with \
-nar-asr index
+    nar_asr_lobes.errors.UserError: /no/index.json: there is no index; make \
+it again with nar-asr index
     """
-    path = Path(folder) / INDEX_FILE
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{folder}: holds no index; {_AGAIN}") from None
+        raise UserError(f"{path}: there is no index; {_AGAIN}") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read; {_AGAIN}") from error
     found = values.get("version") if isinstance(values, dict) else None
@@ -118,29 +114,28 @@ class SpeechIndex:
 
     Arguments
     ---------
-    folder : str or path
-        Output folder of ``nar-asr index``.
+    place : str or path
+        Output folder of ``nar-asr index``, or the URL of a copy.
 
     Raises
     ------
     UserError
-        Where it holds no index of this version, or one that is cut short.
+        Where there is no index of this version, or one that is cut short.
 
     Example
     -------
     >>> SpeechIndex("/no")
     Traceback (most recent call last):
-    nar_asr_lobes.errors.UserError: /no: holds no index; make it again with \
-nar-asr index
+    nar_asr_lobes.errors.UserError: /no/index.json: there is no index; make \
+it again with nar-asr index
     """
 
-    def __init__(self, folder: str | os.PathLike):
-        self.folder = Path(folder)
-        self.header = read_header(folder)
-        path = self.folder / ROWS_FILE
-        _require_size(path, self.header.rows * ROW.itemsize)
-        self.rows = np.memmap(path, ROW, "r")
-        self._files = _Files(self.folder)
+    def __init__(self, place: str | os.PathLike):
+        self.place = os.fspath(place).rstrip("/")
+        self.files = open_files(place)
+        self.header = read_header(self.files.local(INDEX_FILE))
+        self._require(ROWS_FILE, self.header.rows * ROW.itemsize)
+        self.rows = np.memmap(self.files.local(ROWS_FILE), ROW, "r")
 
     def __len__(self) -> int:
         """Count the utterances."""
@@ -152,7 +147,17 @@ nar-asr index
         It asks the disk for each file: for the main process alone.
         """
         for name, size in self.header.files:
-            _require_size(self.folder / name, size)
+            self._require(name, size)
+
+    def _require(self, name: str, size: int) -> None:
+        found = self.files.size(name)
+        if found != size:
+            state = "is missing"
+            if found is not None:
+                state = f"has {found} bytes instead of {size}"
+            raise UserError(
+                f"{self.place}/{name}: {state}; copy it again, or {_AGAIN}"
+            )
 
     def seconds(self, indices: np.ndarray) -> np.ndarray:
         """Give the lengths of some utterances [N]."""
@@ -186,8 +191,8 @@ nar-asr index
         row = self.rows[index]
         number, offset = split_place(row["place"])
         name = self.header.files[number][0]
-        place = f"{self.folder / name}: byte {offset}"
-        data = self._files.read(name, int(offset), int(row["size"]))
+        place = f"{self.place}/{name}: byte {offset}"
+        data = self.files.read(name, int(offset), int(row["size"]))
         return name, data, place
 
     def _listed(self, line: bytes, place: str) -> Utterance:
@@ -201,70 +206,6 @@ nar-asr index
 
 def _utterance(record: dict, place: str) -> Utterance:
     return Utterance(**{"audio": "", **record}, where=place)
-
-
-def _require_size(path: Path, size: int) -> None:
-    try:
-        found = os.path.getsize(path)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}); copy it again, or "
-            f"{_AGAIN}"
-        ) from error
-    if found != size:
-        raise UserError(
-            f"{path}: has {found} bytes instead of {size}; copy it again, or "
-            f"{_AGAIN}"
-        )
-
-
-class _Files:
-    """Reads parts of files, which stay open as far as the system allows."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self._open: OrderedDict[str, int] = OrderedDict()
-
-    def __getstate__(self) -> dict:
-        return {"folder": self.folder, "_open": OrderedDict()}
-
-    def read(self, name: str, offset: int, size: int) -> bytes:
-        """Read without moving a position that processes share."""
-        path = self.folder / name
-        try:
-            if name not in self._open:
-                self._make_room()
-                self._open[name] = os.open(path, os.O_RDONLY)
-            self._open.move_to_end(name)
-            return os.pread(self._open[name], size, offset)
-        except OSError as error:
-            raise audio_error(
-                path, "cannot be read", "copy it again", str(error.strerror)
-            ) from error
-
-    def _make_room(self) -> None:
-        if len(self._open) >= _most_files():
-            os.close(self._open.popitem(last=False)[1])
-
-    def __del__(self) -> None:
-        for descriptor in self._open.values():
-            with suppress(OSError):
-                os.close(descriptor)
-
-
-def _most_files() -> int:
-    """Raise the limit of open files; give the number to keep open."""
-    try:
-        import resource
-    except ImportError:  # not on every system
-        return 400
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MANY_FILES
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(hard, wanted)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return max(1, wanted - _FREE_FILES)
 
 
 class Corpora:

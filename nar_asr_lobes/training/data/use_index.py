@@ -38,6 +38,11 @@ def take_index(config: RunConfig, splits: Sequence[str]) -> str:
         )
     corpora = Corpora(data.index)
     index_stream(config, corpora)  # refuses weights of other corpora
+    if len(corpora) < config.global_batch:
+        raise UserError(
+            f"data.index has {len(corpora)} utterances, fewer than a step "
+            f"({config.global_batch}); lower global_batch or add corpora"
+        )
     digest = hashlib.sha256()
     for name, part in corpora.parts.items():
         part.require_files()
@@ -45,20 +50,20 @@ def take_index(config: RunConfig, splits: Sequence[str]) -> str:
     refuse_changes(output, data.train, digest.hexdigest(), lambda: "an index")
     for split in splits:
         path = output / "manifests" / f"{split}.jsonl"
-        write_manifest(path, _joined(data.index, split), "/")
+        write_manifest(path, _joined(corpora, split), "/")
     return digest.hexdigest()
 
 
-def _joined(folders: dict, split: str) -> Iterator[Utterance]:
+def _joined(corpora: Corpora, split: str) -> Iterator[Utterance]:
     """Read a split of all corpora; ids begin with the corpus's name."""
-    for name, folder in folders.items():
-        path = Path(folder) / "manifests" / f"{split}.jsonl"
-        if not path.is_file():
+    for name, part in corpora.parts.items():
+        manifest = f"manifests/{split}.jsonl"
+        if part.files.size(manifest) is None:
             raise UserError(
-                f"{folder}: was made without the split {split!r}; make it "
+                f"{part.place}: was made without the split {split!r}; make it "
                 "again with this run's YAML"
             )
-        for row in read_manifest(path):
+        for row in read_manifest(part.files.local(manifest)):
             yield replace(row, id=f"{name}-{row.id}")
 
 

@@ -115,14 +115,14 @@ def test_another_utterance_at_its_place_is_refused(tmp_path, rows):
     changed = np.array(index.rows)
     changed["place"][[0, 1]] = changed["place"][[1, 0]]
     changed["size"][[0, 1]] = changed["size"][[1, 0]]
-    changed.tofile(index.folder / "train.rows")
+    changed.tofile(tmp_path / "index" / "train.rows")
     with pytest.raises(AudioError, match="byte .* is damaged"):
-        SpeechIndex(index.folder).read(0)
+        SpeechIndex(tmp_path / "index").read(0)
 
 
 def test_a_file_that_goes_away_is_an_audio_error(tmp_path, rows):
     index = SpeechIndex(make(tmp_path, rows))
-    (index.folder / "train-00000.tar").unlink()
+    (tmp_path / "index" / "train-00000.tar").unlink()
     with pytest.raises(AudioError, match="cannot be read"):
         index.read(0)
 
@@ -156,7 +156,7 @@ def test_a_stopped_work_goes_on(tmp_path, rows, monkeypatch):
     monkeypatch.setattr(parts, "_write", failing)
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path, rows)
-    with pytest.raises(UserError, match="holds no index"):
+    with pytest.raises(UserError, match="there is no index"):
         SpeechIndex(tmp_path / "index")
     index = SpeechIndex(make(tmp_path, rows))
     assert made == [0, 1, "stop", 2]

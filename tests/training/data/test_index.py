@@ -1,12 +1,15 @@
 """A run on an index is that on the data folder; faults of indexes are named."""
 
+import errno
 import json
 import os
+import tempfile
 from functools import partial
 
 import pytest
 import torch
 
+from nar_asr_lobes.dataio.index import parts
 from nar_asr_lobes.dataio.index.rows import INDEX_FILE, ROWS_FILE
 from nar_asr_lobes.training.data.make_index import make_index
 from nar_asr_lobes.training.run import main
@@ -71,6 +74,25 @@ def test_a_run_on_an_index_equals_that_on_the_folder(
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
+def test_a_url_is_read_like_a_folder(finished, place, monkeypatch):
+    import fsspec
+
+    system = fsspec.filesystem("memory")
+    system.put(str(place / "index"), "/bucket/index", recursive=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    outcome = run_tiny(
+        place, "pretrain", "--data={index: {tiny: memory://bucket/index}}"
+    )
+    assert outcome.code == 0, outcome.err
+    expected, found = map(last_weights, (finished / "pretrain", place / "out"))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    system.rm(f"/bucket/index/{SHARD}")
+    outcome = run_tiny(
+        place, "pretrain", "--data={index: {tiny: memory://bucket/index}}"
+    )
+    assert f"memory://bucket/index/{SHARD}: is missing" in outcome.err
+
+
 def test_corpora_are_mixed_by_weights(place):
     assert index(place, name="second", shards=False) == 0
     both = f"--data={{index: {{a: {place / 'index'}, b: {place / 'second'}}}"
@@ -107,10 +129,13 @@ def test_other_data_are_refused_on_resume(place):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda x: (x / SHARD).unlink(), "cannot be read (No such file"),
+        (lambda x: (x / SHARD).unlink(), f"{SHARD}: is missing; copy it"),
         (lambda x: os.truncate(x / SHARD, 5000), "has 5000 bytes instead of"),
         (lambda x: os.truncate(x / ROWS_FILE, 17), "has 17 bytes instead of"),
-        (lambda x: (x / INDEX_FILE).unlink(), "holds no index; make it again"),
+        (
+            lambda x: (x / INDEX_FILE).unlink(),
+            "there is no index; make it again",
+        ),
         (
             lambda x: (x / INDEX_FILE).write_text('{"version": 7}'),
             "is of version 7, not 1; make it again with nar-asr index",
@@ -132,6 +157,23 @@ def test_a_faulty_index_gets_a_sentence(place, damage, message):
 def test_sorting_needs_the_lengths_of_all(place):
     outcome = run_on(place, data=", sorted_epochs: 1")
     assert "data.sorted_epochs is for sets that fit into memory" in outcome.err
+
+
+def test_fewer_utterances_than_a_step_are_refused(place):
+    outcome = run_on(place, options=["--global_batch=11"])
+    assert outcome.code == 2
+    assert "has 10 utterances, fewer than a step (11)" in outcome.err
+
+
+def test_a_full_disk_gets_a_sentence(place, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(parts, "pack", full)
+    assert index(place, name="other") == 2
+    message = capsys.readouterr().err
+    assert f"{SHARD}: cannot be written (No space left on device" in message
+    assert "free on that disk" in message and "Traceback" not in message
 
 
 def flip(path, place):
