@@ -1,4 +1,4 @@
-"""What an index of 40 million utterances costs: its making, launch, memory.
+"""Cost of an index of 40 million utterances: making, launch, memory.
 
 python benchmarks/scale_index.py make --folder=DIR --rows=40000000
 python benchmarks/scale_index.py launch|memory|steps --folder=DIR
@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +57,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--built", type=int, default=2_000_000)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--ranks", type=int, default=2, help="real processes")
-    parser.add_argument("--workers", type=int, default=2, help="of each rank")
+    parser.add_argument("--workers", type=int, default=4, help="of each rank")
     parser.add_argument("--start", type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -154,58 +153,59 @@ def launch(options: argparse.Namespace) -> dict:
 
 def memory(options: argparse.Namespace) -> dict:
     """Read the steps of some ranks in processes; sum their shares of memory."""
-    context = get_context("spawn")
-    barrier = context.Barrier(options.ranks)
-    queue = context.Queue()
-    processes = [
-        context.Process(target=read_steps, args=(options, rank, barrier, queue))
+    command = [sys.executable, __file__, "reader", "--folder"]
+    command += [str(options.folder), "--steps", str(options.steps)]
+    command += ["--workers", str(options.workers)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    ranks = [
+        subprocess.Popen([*command, "--start", str(rank)], **pipes)
         for rank in range(options.ranks)
     ]
-    for process in processes:
-        process.start()
-    found = [queue.get() for _ in processes]
-    for process in processes:
-        process.join()
-    ranks = [x for pair in found for x in pair[:1]]
-    workers = [x for pair in found for x in pair[1:]]
-    rows = options.rows * ROW.itemsize
-    own_rank = np.mean([x["private"] for x in ranks])
-    own_worker = np.mean([x["private"] for x in workers])
-    shared = sum(x["pss"] - x["private"] for x in ranks + workers)
+    for rank in ranks:
+        rank.stdout.readline()  # it has read its steps
+    for rank in ranks:
+        rank.stdin.write("\n")
+        rank.stdin.flush()
+    found = [json.loads(rank.stdout.readline()) for rank in ranks]
+    for rank in ranks:
+        rank.communicate()
+    # Memory of a rank with its workers; mapped files are there once a node.
+    own = sum(x["Pss_Anon"] + x["Pss_Shmem"] for x in found) / len(found)
+    files = sum(x["Pss_File"] for x in found)
     return {
         "ranks": options.ranks,
         "workers": options.workers,
         "steps": options.steps,
-        "private_mb_rank": own_rank,
-        "private_mb_worker": own_worker,
-        "shared_mb_of_all": shared,
-        "rows_mb": rows / 1e6,
-        "node_mb": 8 * own_rank + 32 * own_worker + max(shared, rows / 1e6),
+        "mb_of_a_rank_with_workers": own,
+        "mb_of_mapped_files": files,
+        "node_mb": 8 * own + files,
     }
 
 
-def read_steps(options, rank: int, barrier, queue) -> None:
-    """Read steps as rank ``rank``, then measure itself and its workers."""
-    dataset, sampler = training_set(options, rank)
+def reader(options: argparse.Namespace) -> dict:
+    """Read steps as rank ``start``; measure itself and its workers."""
+    dataset, sampler = training_set(options, options.start)
     steps = iter(step_loader(dataset, sampler, options.workers))
     for _ in range(options.steps):
         next(steps)
-    barrier.wait()
-    children = [worker.pid for worker in steps._workers]
-    queue.put([shares(pid) for pid in [os.getpid(), *children]])
-    barrier.wait()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(json.dumps(shares([os.getpid(), *(w.pid for w in steps._workers)])))
+    sys.stdout.flush()
+    sys.stdin.readline()
     steps._shutdown_workers()
+    return {}
 
 
-def shares(pid: int) -> dict:
-    """Give private and proportional memory of a process in MB."""
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    values = dict(
-        line.split(":") for line in text.splitlines()[1:] if ":" in line
-    )
-    kb = {name: int(value.split()[0]) for name, value in values.items()}
-    private = kb["Private_Clean"] + kb["Private_Dirty"]
-    return {"pss": kb["Pss"] / 1024, "private": private / 1024}
+def shares(pids: list[int]) -> dict:
+    """Add up the proportional memory of processes in MB, by kind."""
+    found: dict[str, float] = {}
+    for pid in pids:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8")
+        for line in text.splitlines()[1:]:
+            name, value = line.split(":")
+            found[name] = found.get(name, 0) + int(value.split()[0]) / 1024
+    return found
 
 
 def steps(options: argparse.Namespace) -> dict:
@@ -278,6 +278,7 @@ PARTS = {
     "launch": launch,
     "first_batch": first_batch,
     "memory": memory,
+    "reader": reader,
     "steps": steps,
 }
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -219,7 +219,7 @@ class NarBrain(SavedBrain):
         """
         damaged = getattr(prepared, "damaged", [])
         weight = 1.0 if prepared else 0.0
-        prepared = list(prepared) or self._stand_in()
+        prepared = list(prepared) or self._stand_in(damaged)
         self.last_inputs = prepared[-1]
         if self.progress.step == 0:
             self.objective.init_from_batch(self.model, prepared)
@@ -255,15 +255,13 @@ class NarBrain(SavedBrain):
         self.progress.count(skipped, places, self.optim.max_skipped)
         return averages
 
-    def _stand_in(self) -> list[ModelInputs]:
+    def _stand_in(self, damaged: Sequence[str]) -> list[ModelInputs]:
         """Give the last micro-batch, with nothing counted in it.
 
         DDP waits for a backward pass of every rank.
         """
         if self.last_inputs is None:
-            raise UserError(
-                "no utterance of the first step can be read; check the audio"
-            )
+            raise UserError(damaged[0])  # of the first step, and all others
         item = self.last_inputs
         return [
             replace(
