@@ -30,6 +30,7 @@ from nar_asr_lobes.dataio.audio.reading import audio_blocks, audio_info
 from nar_asr_lobes.dataio.audio.silence import cut_at_quiet
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 from nar_asr_lobes.dataio.checks import Finding, summarize
+from nar_asr_lobes.dataio.formats.columns import GROUPS
 from nar_asr_lobes.dataio.formats.tables import read_tsv
 from nar_asr_lobes.dataio.manifest import (
     Utterance,
@@ -142,7 +143,8 @@ def tsv_utterances(
     ---------
     folder : str or path
         Holds `utterances.tsv` with the columns id, audio (path relative to
-        the folder), speaker, split, duration (seconds) and text.
+        the folder), speaker, split, duration (seconds) and text; those of
+        `GROUPS`, such as age and gender, become groups.
     required : collection of str
         Splits that must be there.
 
@@ -183,6 +185,7 @@ def tsv_utterances(
             duration=seconds,
             text=row["text"] or None,
             speaker=row["speaker"] or None,
+            groups={x: row[x] for x in GROUPS if row.get(x)} or None,
             where=row.where,
         )
         splits.setdefault(row["split"], []).append(utterance)

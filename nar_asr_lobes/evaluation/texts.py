@@ -250,8 +250,14 @@ def _from_rows(path: Path, rows: Sequence[tuple[int, dict]]) -> Texts:
             texts[key] = text
             columns[key] = {
                 name: str(value)
-                for name, value in row.items()
+                for name, value in _cells(row).items()
                 if name not in ("id", "text")
             }
     refuse(faults, "correct or remove these lines")
     return Texts(str(path), texts, IDS, columns)
+
+
+def _cells(row: dict) -> dict:
+    """The groups of a manifest are columns like the others."""
+    groups = row.get("groups")
+    return {**groups, **row} if isinstance(groups, dict) else row

@@ -97,6 +97,19 @@ def test_texts_and_ids_are_printed_only_when_asked_for(files, capsys):
     assert "now -> no" in capsys.readouterr().out
 
 
+def test_the_groups_of_a_manifest_are_columns(files):
+    lines = [json.dumps({"data_root": "."})]
+    for key, speaker, text in ROWS:
+        row = {"id": key, "audio": "a.wav", "duration": 1.0, "text": text}
+        groups = {"gender": "f" if speaker == "anna" else "m"}
+        lines.append(json.dumps({**row, "groups": groups}))
+    (files / "m.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    command = "evaluate", "m.jsonl", "a.txt"
+    found = evaluate(files, "--by", "gender", command=command)["groups"]
+    words = {x: row["words"] for x, row in found["gender"].items()}
+    assert words == {"f": 6, "m": 5}
+
+
 def test_results_are_repeatable(files):
     assert evaluate(files) == evaluate(files)
 

@@ -173,6 +173,13 @@ def test_utterances_of_a_table(tmp_path):
     }
 
 
+def test_age_and_gender_of_a_table_are_groups(tmp_path):
+    header = f"{HEADER}\tage\tgender\tscore"
+    table(tmp_path, header, f"{LINE}\t9\tf\t3", f"u2{LINE[2:]}\t\tm\t3")
+    found = [row.groups for row in tsv_utterances(tmp_path)["train"]]
+    assert found == [{"age": "9", "gender": "f"}, {"gender": "m"}]
+
+
 RATE = 16000
 
 
