@@ -58,12 +58,25 @@ def run_recipe(arguments: argparse.Namespace, work: Callable) -> int:
     from nar_asr_lobes.training.run import main
 
     require_count("--processes", arguments.processes, 1)
-    yaml = Path(arguments.yaml)
-    if not yaml.is_file():
-        raise UserError(f"{yaml}: no such file; name one of the recipe's YAMLs")
-    prepare = load_prepare(yaml)
+    prepare = load_prepare(require_yaml(arguments.yaml))
     words = [arguments.yaml, *arguments.overrides]
     return main(words, prepare, partial(work, processes=arguments.processes))
+
+
+def require_yaml(path: str) -> Path:
+    """Refuse the name of a YAML that is not there.
+
+    Example
+    -------
+    >>> require_yaml("/no/hparams/a.yaml")
+    Traceback (most recent call last):
+    nar_asr_lobes.errors.UserError: /no/hparams/a.yaml: no such file; name \
+one of the recipe's YAMLs
+    """
+    yaml = Path(path)
+    if not yaml.is_file():
+        raise UserError(f"{yaml}: no such file; name one of the recipe's YAMLs")
+    return yaml
 
 
 def load_prepare(yaml: Path) -> Callable:

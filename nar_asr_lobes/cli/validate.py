@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nar_asr_lobes import __version__
 from nar_asr_lobes.cli.evaluate import finish
-from nar_asr_lobes.cli.prepare import load_prepare
+from nar_asr_lobes.cli.prepare import load_prepare, require_yaml
 from nar_asr_lobes.dataio.text.normalization import STYLES
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _recipe_yaml(source: str) -> Path | None:
     """Find the YAML of a recipe; None where the source is no recipe."""
     path = Path(source)
     if path.suffix == ".yaml":
-        return path
+        return require_yaml(source)
     for name in ("finetune", "pretrain"):
         yaml = path / "hparams" / f"{name}.yaml"
         if yaml.is_file():

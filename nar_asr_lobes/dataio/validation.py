@@ -9,7 +9,7 @@ in the utterance that an entry points to; the caller decides who sees them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -27,6 +27,7 @@ _CLIPPED = 0.001  # share of the samples
 _QUIET = -60.0  # dB of full scale
 _QUANTILES = {"min": 0, "5 %": 5, "median": 50, "95 %": 95, "max": 100}
 _EDGES = (0, 1, 2, 5, 10, 15, 20, 30, 60)  # s, of the histogram
+_ACROSS = "as an utterance of another split"
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,21 @@ def validate_splits(
         for row in rows
         for is_fault, finding in _findings(row)
     ]
-    entries += _shared_speakers(examined)
+    entries += _shared(
+        examined,
+        lambda row: row.speaker,
+        "speaker",
+        problem="is by a speaker of another split",
+        remedy="give all utterances of a speaker to one split",
+    )
+    entries += _shared(
+        examined,
+        _text_key,
+        "text",
+        problem=f"has the same text {_ACROSS}",
+        remedy="give each text to one split, unless texts repeat by design",
+        is_fault=False,
+    )
     entries += _repeated(examined)
     lines = {id(row.utterance): n for n, row in enumerate(_all(examined))}
     places = list(examined)
@@ -285,64 +300,57 @@ def _keys(rows: Sequence[Examined]) -> dict[str, set]:
     return _labels([row.utterance for row in rows]) | {"audio": audio}
 
 
-def _shared_speakers(
+def _shared(
     examined: Mapping[str, list[Examined]],
+    key: Callable[[Utterance], str | None],
+    kind: str,
+    **entry: str | bool,
 ) -> Iterator[Entry]:
-    """Yield an entry for each speaker of a split who is in one before."""
+    """Yield one entry for each key of a split that is in one before, too."""
     first_use: dict[str, tuple[str, str]] = {}
     for split, rows in examined.items():
-        counts = Counter(row.utterance.speaker for row in rows)
-        for row in rows:
-            speaker = row.utterance.speaker
-            if speaker is None or not counts[speaker]:
+        keys = [key(row.utterance) for row in rows]
+        counts = Counter(keys)
+        for row, name in zip(rows, keys, strict=True):
+            if not name or not counts[name]:
                 continue
             here = split, row.utterance.where
-            other, place = first_use.setdefault(speaker, here)
+            other, place = first_use.setdefault(name, here)
             if other != split:
+                detail = (
+                    f"{counts[name]} of {split}; {other} has the same {kind}"
+                    f" from {place} on"
+                )
                 yield Entry(
                     row.utterance.where,
-                    "is by a speaker of another split",
-                    "give all utterances of a speaker to one split",
-                    f"{counts[speaker]} of {split}; {other} has the same"
-                    f" speaker from {place} on",
-                    split,
+                    detail=detail,
+                    split=split,
                     utterance=row.utterance,
+                    **entry,
                 )
-            counts[speaker] = 0  # one entry is enough
+            counts[name] = 0  # one entry is enough
 
 
 def _repeated(examined: Mapping[str, list[Examined]]) -> Iterator[Entry]:
-    """Yield entries for audio and texts that an earlier line has too."""
+    """Yield an entry for each recording that an earlier line has, too."""
     audio: dict[str, tuple[str, Examined]] = {}
-    texts: dict[str, tuple[str, Examined]] = {}
     for split, rows in examined.items():
         for row in rows:
-            text = _text_key(row.utterance)
-            other, first = texts.setdefault(text, (split, row))
-            if text and other != split:
-                yield _same(row, split, first, other, "text", False)
             if not row.digest:
                 continue
             other, first = audio.setdefault(row.digest, (split, row))
             if first is not row:
-                is_fault = other != split or text != _text_key(first.utterance)
-                yield _same(row, split, first, other, "audio", is_fault)
+                yield _same(row, split, first, other)
 
 
-def _same(
-    row: Examined,
-    split: str,
-    first: Examined,
-    other: str,
-    what: str,
-    is_fault: bool,
-) -> Entry:
+def _same(row: Examined, split: str, first: Examined, other: str) -> Entry:
+    is_fault = True
     if other != split:
-        problem = f"has the same {what} as an utterance of another split"
-    elif is_fault:
-        problem = f"has the same {what} as another utterance, but another text"
+        problem = f"has the same audio {_ACROSS}"
+    elif _text_key(row.utterance) != _text_key(first.utterance):
+        problem = "has the same audio as another utterance, but another text"
     else:
-        problem = f"has the same {what} as another utterance"
+        problem, is_fault = "has the same audio as another utterance", False
     return Entry(
         row.utterance.where,
         problem,

@@ -88,6 +88,22 @@ def test_files_without_a_table_are_numbered(tmp_path, capfd):
     assert CANARY not in shown.out + shown.err
 
 
+def test_a_repeated_text_is_one_warning_in_each_split(corpus, capfd):
+    for table in ("train.csv", "dev.jsonl", "dev.jsonl", "dev.jsonl"):
+        place = corpus.add(table, corpus.row(text="stop"))
+    corpus.write()
+    assert main(["validate", str(corpus.folder)]) == 0
+    shown = capfd.readouterr().out
+    assert "faults: 0, in places: 0; warnings: 1" in shown
+    assert "(3 of dev; train has the same text from " in shown
+    assert f"{place}: has" not in shown  # but the first of the three
+
+
+def test_a_yaml_that_is_not_there_is_named(capfd):
+    assert main(["validate", "no/finetune.yaml"]) == 2
+    assert "no/finetune.yaml: no such file; " in capfd.readouterr().err
+
+
 def test_options_of_recipes_need_a_recipe(tmp_path, capfd):
     assert main(["validate", str(tmp_path), "--data_folder", "x"]) == 2
     assert "is for recipes" in capfd.readouterr().err
