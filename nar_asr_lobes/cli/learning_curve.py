@@ -1,4 +1,4 @@
-"""``nar-asr learning-curve YAML --output DIR``: how many hours are needed."""
+"""``nar-asr learning-curve YAML``: how many hours of labels are needed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "here, as for train.py",
     )
     parser.add_argument(
-        "--output",
+        "--output_folder",
         required=True,
         metavar="DIR",
         help="gets the table, the plot and a folder for each training; the "
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
             "install matplotlib`"
         )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    output = Path(arguments.output).absolute()
+    output = Path(arguments.output_folder).absolute()
     config, trainings = plan_trainings(
         Path(arguments.yaml).absolute(),
         output,
@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     targets = [target / 100 for target in arguments.targets]
     texts = describe_texts(config.lm)
     print(write_curve(output, curve, forecast(curve), targets, texts))
-    print(f"wrote {', '.join(NAMES)} to {arguments.output}")
+    print(f"wrote {', '.join(NAMES)} to {arguments.output_folder}")
     if not all(done):
         print(
             f"{done.count(False)} trainings failed; output.txt in their "

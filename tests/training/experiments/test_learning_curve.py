@@ -237,7 +237,8 @@ def test_a_curve_is_made_and_not_made_again(recipe, capsys, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", path)
     monkeypatch.setenv("PATH", "")  # SpeechBrain then lists no packages
     command = [
-        *("learning-curve", str(recipe), "--output", str(folder / "out")),
+        *("learning-curve", str(recipe)),
+        *("--output_folder", str(folder / "out")),
         *("--set", f"data_folder={folder / 'data'}", "--set", "device=cpu"),
         *("--shares", "0.5", "1", "--targets", "50"),
     ]
