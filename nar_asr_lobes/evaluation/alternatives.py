@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 
 _ALTERNATIVES = re.compile(r"\{([^{}]*/[^{}]*)\}")
+_PAIR = re.compile(r"\{[^{}]*\}")
 # A column of the edit distance: for each number of hypothesis words the
 # errors, and the alternatives chosen on the way.
 _Column = list[tuple[int, tuple[int, ...]]]
@@ -67,6 +68,17 @@ def choose_alternatives(
         for choices, number in zip(options, chosen, strict=True)
         for word in choices[number]
     )
+
+
+def are_closed(reference: str) -> bool:
+    """Whether each brace of a reference has its partner; none within others.
+
+    Example
+    -------
+    >>> are_closed("{uh/} yes"), are_closed("{uh/ yes")
+    (True, False)
+    """
+    return not set("{}") & set(_PAIR.sub(" ", reference))
 
 
 def _best(columns: Sequence[_Column]) -> _Column:

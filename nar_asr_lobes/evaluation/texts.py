@@ -19,6 +19,7 @@ from pathlib import Path
 
 from nar_asr_lobes.dataio.manifest import read_lines, refuse
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.evaluation.alternatives import are_closed
 
 # A first word with a digit and something else is a name, such as 84-121123-1.
 _KALDI_ID = re.compile(r"(?=\S*\d)(?=\S*[^\d\s])\S+")
@@ -35,6 +36,8 @@ class Texts:
         Where they are from.
     texts : dict
         By id.
+    places : dict
+        File, or file and line, by id.
     matched_by : str
         Kind of the ids: "file name", "id" or "line number".
     columns : dict
@@ -43,6 +46,7 @@ class Texts:
 
     path: str
     texts: dict[str, str]
+    places: dict[str, str]
     matched_by: str
     columns: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -107,7 +111,8 @@ def read_paired(
     ------
     UserError
         For files that cannot be read, ids that stand twice, no text, sides
-        that cannot be matched, and plain lines of different numbers.
+        that cannot be matched, plain lines of different numbers, and
+        references with a brace that has no partner.
 
     Example
     -------
@@ -120,6 +125,12 @@ def read_paired(
     ([['no pan', '']], [['u2']])
     """
     said = read_texts(reference)
+    faults = [
+        f"{said.places[key]}: has a brace without its partner"
+        for key, text in said.texts.items()
+        if not are_closed(text)
+    ]
+    refuse(faults, "write alternatives as {a/b}, or remove the brace")
     found, missing, unused = [], [], []
     for path in hypotheses:
         heard = read_texts(path)
@@ -167,11 +178,10 @@ def read_texts(path: str | os.PathLike) -> Texts:
     """
     path = Path(path)
     if path.is_dir():
-        texts = {
-            file.stem: " ".join(read_lines(file))
-            for file in sorted(path.glob("*.txt"))
-        }
-        found = Texts(str(path), texts, FILES)
+        files = {file.stem: file for file in sorted(path.glob("*.txt"))}
+        texts = {key: " ".join(read_lines(x)) for key, x in files.items()}
+        places = {key: str(file) for key, file in files.items()}
+        found = Texts(str(path), texts, places, FILES)
     elif path.suffix == ".jsonl":
         found = _from_rows(path, _json_rows(path))
     elif path.suffix == ".tsv":
@@ -193,7 +203,8 @@ def _from_lines(path: Path, lines: Sequence[str]) -> Texts:
         separator = " "
     else:
         texts = {str(number): line for number, line in enumerate(lines, 1)}
-        return Texts(str(path), texts, LINES)
+        places = {number: f"{path}:{number}" for number in texts}
+        return Texts(str(path), texts, places, LINES)
     rows = []
     for number, line in filled:
         key, _, text = line.partition(separator)
@@ -236,25 +247,23 @@ def _json_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def _from_rows(path: Path, rows: Sequence[tuple[int, dict]]) -> Texts:
-    texts, columns, faults = {}, {}, []
-    first_use: dict[str, int] = {}
+    texts, places, columns, faults = {}, {}, {}, []
     for number, row in rows:
         key, text = row.get("id"), row.get("text")
         if not isinstance(key, str) or not isinstance(text, str) or not key:
             faults.append(f"{path}:{number}: no 'id' and 'text'")
-        elif first_use.setdefault(key, number) != number:
-            faults.append(
-                f"{path}:{number}: has the id of line {first_use[key]}"
-            )
+        elif key in texts:
+            line = places[key].rpartition(":")[2]
+            faults.append(f"{path}:{number}: has the id of line {line}")
         else:
-            texts[key] = text
+            texts[key], places[key] = text, f"{path}:{number}"
             columns[key] = {
                 name: str(value)
                 for name, value in _cells(row).items()
                 if name not in ("id", "text")
             }
     refuse(faults, "correct or remove these lines")
-    return Texts(str(path), texts, IDS, columns)
+    return Texts(str(path), texts, places, IDS, columns)
 
 
 def _cells(row: dict) -> dict:

@@ -125,3 +125,29 @@ def test_an_unknown_column_names_those_there_are(tmp_path):
 def test_a_missing_file_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
         read_texts(tmp_path / "nowhere.tsv")
+
+
+@pytest.mark.parametrize(
+    "text", ["take {a/b now", "take a/b} now", "take {a/{b/c}} now"]
+)
+@pytest.mark.parametrize(
+    ("name", "line", "place"),
+    [
+        ("r.txt", "{}", "r.txt:2: "),
+        ("r.txt", "u-2\t{}", "r.txt:2: "),
+        ("r.tsv", "u-2\t{}", "r.tsv:2: "),
+        ("texts", None, "u-2.txt: "),
+    ],
+)
+def test_a_brace_without_its_partner_is_refused(
+    tmp_path, text, name, line, place
+):
+    if line is None:
+        reference = folder(tmp_path)
+        write(reference / "u-2.txt", text)
+    else:
+        head = "id\ttext" if name.endswith("tsv") else "u-1\tno {pain/ache}"
+        head = head if "\t" in line else "no {pain/ache} or [{x}]"
+        reference = write(tmp_path / name, f"{head}\n{line.format(text)}\n")
+    with pytest.raises(UserError, match=f"^.*{place}has a brace .*; write"):
+        read_paired(reference, reference)
