@@ -216,6 +216,7 @@ def score_systems(
             "version": negations.version,
         }
     record["resampled"] = unit
+    record["spellings"] = arguments.spellings
     _print_head(record, clusters)
     return paired, record, scores, clusters
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from nar_asr_lobes.dataio.manifest import Utterance, read_lines, read_manifest
 from nar_asr_lobes.dataio.text.normalization import mostly_without_words
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.evaluation.normalizers import get_normalizer
+from nar_asr_lobes.evaluation.normalizers import get_normalizer, with_spellings
 from nar_asr_lobes.evaluation.texts import Texts, read_paired
 from nar_asr_lobes.report.alignments import align_texts
 from nar_asr_lobes.report.contents import EvaluationSet, Row, System
@@ -94,12 +94,15 @@ def _add_texts(found: EvaluationSet, folder: Path, record: dict) -> None:
         )
     )
     paired = read_paired(reference, *hypotheses)
-    normalize = get_normalizer(record["normalizer"]["name"]).apply
+    normalizer = get_normalizer(record["normalizer"]["name"])
+    if record.get("spellings"):
+        spellings = _find(record["spellings"], folder)
+        normalizer = with_spellings(normalizer, spellings)
     references = list(paired.references.texts.values())
     found.has_words = not mostly_without_words(references)
     for system, texts in zip(found.systems, paired.hypotheses, strict=True):
         system.texts, system.counts = align_texts(
-            references, texts, normalize, found.has_words
+            references, texts, normalizer.apply, found.has_words
         )
         _check_errors(system, found.has_words)
     utterances = _utterances(paired.references)

@@ -7,11 +7,11 @@ results.json, manifests/SPLIT.jsonl, alignments/SPLIT/MODE.jsonl
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 
 from nar_asr_lobes.dataio.manifest import Utterance, read_lines, read_manifest
+from nar_asr_lobes.evaluation.buckets import bucket_names, find_buckets
 from nar_asr_lobes.evaluation.scoring import (
     score_texts,
     summarize,
@@ -22,8 +22,6 @@ from nar_asr_lobes.report.alignments import align_texts
 from nar_asr_lobes.report.contents import EvaluationSet, Row, System
 
 _KEPT_ERRORS = 50  # of each kind
-_SECONDS = (2, 5, 10, 20)  # borders of the groups of lengths
-_LENGTHS = ("< 2 s", "2 to < 5 s", "5 to < 10 s", "10 to < 20 s", ">= 20 s")
 _MEASURED = ("rtf", "oracle_wer", "oracle_cer")  # of results.json
 
 
@@ -105,8 +103,9 @@ def _score(
         name: summarize_groups(scores, values, clusters)
         for name, values in _columns(utterances).items()
     }
-    if lengths := groups.get("length"):
-        groups["length"] = {x: lengths[x] for x in _LENGTHS if x in lengths}
+    if lengths := groups.get("duration"):
+        names = bucket_names("duration")
+        groups["duration"] = {x: lengths[x] for x in names if x in lengths}
     return System(
         mode,
         summarize(scores, clusters),
@@ -124,8 +123,7 @@ def _columns(utterances: Sequence[Utterance]) -> dict[str, list[str]]:
         name: [(u.groups or {}).get(name, "") for u in utterances]
         for name in sorted(names)
     }
-    columns["length"] = [
-        _LENGTHS[bisect_right(_SECONDS, u.duration)] for u in utterances
-    ]
+    seconds = [u.duration for u in utterances]
+    columns["duration"] = find_buckets("duration", seconds)
     columns["speaker"] = [u.speaker or "" for u in utterances]
     return {name: v for name, v in columns.items() if len(set(v)) > 1}

@@ -50,7 +50,7 @@ def test_columns_of_the_manifest_are_groups(tmp_path):
     }
     assert sizes == {
         "accent": {"x": 4, "y": 1},
-        "length": {"< 2 s": 4, "5 to < 10 s": 1},
+        "duration": {"< 2": 4, "5 to < 10": 1},
         "speaker": {"s0": 3, "s1": 2},
     }
 
@@ -133,6 +133,13 @@ def test_texts_beside_the_result_are_found(evaluated, tmp_path, monkeypatch):
         (tmp_path / name).rename(path.parent / name)
     monkeypatch.chdir("/")
     assert len(read_report(path).sets[0].rows) == 2
+
+
+def test_texts_are_read_with_the_spellings_of_the_figures(evaluated, tmp_path):
+    (tmp_path / "same.tsv").write_text("pan\tpain\n")
+    path = evaluated("evaluate", "v1.0.txt", "--spellings", "same.tsv")
+    [found] = read_report(path).sets
+    assert found.systems[0].texts == [["no breast pain"], [["yes", ""]]]
 
 
 @pytest.mark.parametrize("change", ["gone", "changed"])
