@@ -1,6 +1,6 @@
 """Audio of the length that pre-training reads, from a set of short utterances.
 
-utterances.tsv -> utterances of a speaker, joined -> 16-bit WAV files on disk
+utterances.tsv -> utterances of a speaker, joined -> 16-bit files on disk
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -24,36 +25,41 @@ _STEPS = 1_000_000  # more than any run of the benchmark makes
 
 
 def joined_utterances(
-    data_folder: str, folder: Path, count: int
+    data_folder: str,
+    folder: Path,
+    count: int,
+    shortest: float = SHORTEST,
+    longest: float = LONGEST,
+    ending: str = "wav",
 ) -> list[Utterance]:
-    """Write ``count`` WAV files of 10 to 15 s, or as many as there is speech.
+    """Write ``count`` files of 10 to 15 s, or as many as there is speech.
 
     Each joins neighbours in ``data_folder``/utterances.tsv until they are
-    longer than a length drawn for it; what is beyond 15 s is cut off.
+    longer than a length drawn for it; what is beyond ``longest`` is cut off.
     """
     rng = np.random.default_rng(0)
     parts: list[list[str]] = [[]]
-    seconds, wanted = 0.0, rng.uniform(SHORTEST, LONGEST)
+    seconds, wanted = 0.0, rng.uniform(shortest, longest)
     for split in tsv_utterances(data_folder).values():
         for row in split:
             parts[-1].append(row.audio)
             seconds += row.duration
             if seconds > wanted:
                 parts.append([])
-                seconds, wanted = 0.0, rng.uniform(SHORTEST, LONGEST)
+                seconds, wanted = 0.0, rng.uniform(shortest, longest)
     parts = parts[:-1][:count]  # the last one may be too short
-    names = [str(folder / f"{i}.wav") for i in range(len(parts))]
+    names = [str(folder / f"{i}.{ending}") for i in range(len(parts))]
+    samples = repeat(int(longest * SAMPLE_RATE))
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        lengths = list(pool.map(_join, parts, names))
+        lengths = list(pool.map(_join, parts, names, samples))
     return [
         Utterance(str(i), name, length / SAMPLE_RATE)
         for i, (name, length) in enumerate(zip(names, lengths, strict=True))
     ]
 
 
-def _join(parts: Sequence[str], name: str) -> int:
-    wav = np.concatenate([read_audio(part) for part in parts])
-    wav = wav[: int(LONGEST * SAMPLE_RATE)]
+def _join(parts: Sequence[str], name: str, longest: int) -> int:
+    wav = np.concatenate([read_audio(part) for part in parts])[:longest]
     soundfile.write(name, wav, SAMPLE_RATE, subtype="PCM_16")
     return len(wav)
 

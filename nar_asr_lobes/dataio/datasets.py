@@ -96,6 +96,7 @@ def make_batch(
     tokens: Sequence[Sequence[int]],
     seeds: Sequence[int],
     least: Sequence[int] | None = None,
+    memory: np.ndarray | None = None,
 ) -> Batch:
     """Pad waveforms and pieces into a batch.
 
@@ -112,6 +113,9 @@ def make_batch(
     least : sequence of int, optional
         Samples of each at least; shorter ones get silence on both sides. See
         ``least_samples``, which gives it where it is left out.
+    memory : numpy.ndarray, optional
+        float32 [B or more, S]; becomes the batch where its S is right. Each
+        waveform may lie at the start of its own row, or of a later one.
 
     Returns
     -------
@@ -133,16 +137,20 @@ def make_batch(
     wavs = list(map(with_silence, wavs, least))
     samples = torch.tensor([len(wav) for wav in wavs])
     token_lens = torch.tensor([len(row) for row in tokens])
-    padded = torch.zeros(len(wavs), int(samples.max()))
+    shape = len(wavs), int(samples.max())
+    if memory is None or memory.shape[1] != shape[1]:
+        memory = np.empty(shape, np.float32)
+    padded = memory[: len(wavs)]
     pieces = torch.zeros(len(wavs), int(token_lens.max()), dtype=torch.long)
     for i, (wav, row) in enumerate(zip(wavs, tokens, strict=True)):
-        padded[i, : len(wav)] = torch.from_numpy(np.ascontiguousarray(wav))
+        padded[i, : len(wav)] = wav  # numpy skips what is there already
+        padded[i, len(wav) :] = 0
         pieces[i, : len(row)] = torch.tensor(row, dtype=torch.long)
     return Batch(
         ids=[u.id for u in utterances],
         texts=[u.text or "" for u in utterances],
         seeds=list(seeds),
-        wavs=padded,
+        wavs=torch.from_numpy(padded),
         wav_lens=samples / padded.shape[1],
         samples=samples,
         tokens=pieces,
@@ -241,17 +249,29 @@ class SpeechDataset(Dataset):
             )
         return self.cached[index].astype(np.float32) / 32767
 
-    def load(self, index: int) -> Example:
-        """Read one utterance."""
+    def allocate(self, samples: Sequence[Sample]) -> np.ndarray:
+        """Make memory [N, S] that some utterances can be read into: none."""
+        return np.empty((len(samples), 0), np.float32)
+
+    def load(self, index: int, memory: np.ndarray | None = None) -> Example:
+        """Read one utterance; only an index uses ``memory``."""
         row, tokens = self.utterances[index], self.tokens[index]
         return Example(row, self._read(index), tokens, self.least[index])
 
     def batch(self, samples: Sequence[Sample]) -> Batch:
         """Read and augment some samples into one batch."""
-        return self._join(samples, [self.load(s.index) for s in samples])
+        memory = self.allocate(samples)
+        read = [
+            self.load(s.index, row)
+            for s, row in zip(samples, memory, strict=True)
+        ]
+        return self._join(samples, read, memory)
 
     def _join(
-        self, samples: Sequence[Sample], read: Sequence[Example]
+        self,
+        samples: Sequence[Sample],
+        read: Sequence[Example],
+        memory: np.ndarray,
     ) -> Batch:
         wavs = [example.wav for example in read]
         if self.augment is not None:
@@ -265,6 +285,7 @@ class SpeechDataset(Dataset):
             [example.tokens for example in read],
             [s.seed for s in samples],
             [example.least for example in read],
+            memory,
         )
 
     def __getitem__(self, plan: StepPlan) -> StepBatches:
@@ -272,14 +293,15 @@ class SpeechDataset(Dataset):
         step = StepBatches()
         for samples in plan.micro_batches:
             good, read = [], []
-            for sample in samples:
+            memory = self.allocate(samples)
+            for sample, row in zip(samples, memory, strict=True):
                 try:
-                    read.append(self.load(sample.index))
+                    read.append(self.load(sample.index, row))
                     good.append(sample)
                 except UserError as error:
                     step.damaged.append(str(error))
             if good:
-                step.append(self._join(good, read))
+                step.append(self._join(good, read, memory))
         return step
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from nar_asr_lobes.dataio.audio.silence import least_samples
+from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
+from nar_asr_lobes.dataio.batching import Sample
 from nar_asr_lobes.dataio.datasets import (
     Example,
     SpeechDataset,
@@ -50,9 +54,15 @@ class IndexedDataset(SpeechDataset):
         """Indexed by utterances: their seconds, without silence added."""
         return self.corpora
 
-    def load(self, index: int) -> Example:
-        """Read one utterance."""
-        row, wav = self.corpora.read(index)
+    def allocate(self, samples: Sequence[Sample]) -> np.ndarray:
+        """Make memory [N, S] that some utterances can be read into."""
+        seconds = self.corpora[np.array([s.index for s in samples])]
+        longest = round(float(seconds.max()) * SAMPLE_RATE)
+        return np.empty((len(samples), longest), np.float32)
+
+    def load(self, index: int, memory: np.ndarray | None = None) -> Example:
+        """Read one utterance, its audio to the start of ``memory``."""
+        row, wav = self.corpora.read(index, memory)
         tokens = encode_text(row, self.tokenizer) if self.tokenizer else []
         (least,) = least_samples([tokens], self.samples_for)
         return Example(row, wav, tokens, least)

@@ -135,7 +135,8 @@ it again with nar-asr index
         self.files = open_files(place)
         self.header = read_header(self.files.local(INDEX_FILE))
         self._require(ROWS_FILE, self.header.rows * ROW.itemsize)
-        self.rows = np.memmap(self.files.local(ROWS_FILE), ROW, "r")
+        rows = np.memmap(self.files.local(ROWS_FILE), ROW, "r")
+        self.rows = np.asarray(rows)  # a memmap is slower to index
 
     def __len__(self) -> int:
         """Count the utterances."""
@@ -163,37 +164,41 @@ it again with nar-asr index
         """Give the lengths of some utterances [N]."""
         return self.rows["samples"][indices] / SAMPLE_RATE
 
-    def read(self, index: int) -> tuple[Utterance, np.ndarray]:
+    def read(
+        self, index: int, memory: np.ndarray | None = None
+    ) -> tuple[Utterance, np.ndarray]:
         """Read an utterance with its audio, float32 [S] at 16 kHz.
+
+        The audio of a shard is written to the start of ``memory``, if given.
 
         Raises
         ------
         AudioError
             Where it is damaged.
         """
-        name, data, place = self._read(index)
-        if name.endswith(".tar"):
-            record, wav = unpack(data, place)
-            if len(wav) != self.rows[index]["samples"]:
-                raise audio_error(place, "is damaged", "copy the shard again")
-            return _utterance(record, place), wav
+        samples, data, place, sharded = self._read(index)
+        if sharded:
+            if memory is None:
+                memory = np.empty(samples, np.float32)
+            wav = memory[:samples]
+            return _utterance(unpack(data, place, wav), place), wav
         row = self._listed(data, place)
         return row, read_audio(row.audio, **row.stretch)
 
     def utterance(self, index: int) -> Utterance:
         """Read an utterance without its audio."""
-        name, data, place = self._read(index)
-        if name.endswith(".tar"):
+        _, data, place, sharded = self._read(index)
+        if sharded:
             return _utterance(unpack_record(data, place), place)
         return self._listed(data, place)
 
-    def _read(self, index: int) -> tuple[str, bytes, str]:
-        row = self.rows[index]
-        number, offset = split_place(row["place"])
+    def _read(self, index: int) -> tuple[int, bytes, str, bool]:
+        samples, size, place = self.rows[index].item()
+        number, offset = divmod(place, 2**_OFFSET_BITS)
         name = self.header.files[number][0]
+        data = self.files.read(name, offset, size)
         place = f"{self.place}/{name}: byte {offset}"
-        data = self.files.read(name, int(offset), int(row["size"]))
-        return name, data, place
+        return samples, data, place, name.endswith(".tar")
 
     def _listed(self, line: bytes, place: str) -> Utterance:
         try:
@@ -241,11 +246,14 @@ class Corpora:
             seconds[there] = part.seconds(indices[there] - first)
         return seconds
 
-    def read(self, index: int) -> tuple[Utterance, np.ndarray]:
+    def read(
+        self, index: int, memory: np.ndarray | None = None
+    ) -> tuple[Utterance, np.ndarray]:
         """Read an utterance with its audio; see ``SpeechIndex.read``."""
         number = int(np.searchsorted(self._ends, index, side="right"))
         part = list(self.parts.values())[number]
-        return part.read(index - int(self._ends[number]) + len(part))
+        first = int(self._ends[number]) - len(part)
+        return part.read(index - first, memory)
 
     def texts(self) -> Iterator[str]:
         """Read all transcripts."""

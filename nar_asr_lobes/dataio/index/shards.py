@@ -47,9 +47,8 @@ def pack(number: int, record: dict, wav: np.ndarray) -> bytes:
     Example
     -------
     >>> data = pack(7, {"id": "u1"}, np.zeros(1600, dtype=np.float32))
-    >>> record, wav = unpack(data, "a.tar")
-    >>> record, wav.shape
-    ({'id': 'u1'}, (1600,))
+    >>> unpack(data, "a.tar", np.empty(1600, np.float32))
+    {'id': 'u1'}
     """
     samples = np.round(wav * _FULL).clip(-_FULL, _FULL - 1).astype(np.int16)
     flac = BytesIO()
@@ -66,7 +65,7 @@ def _member(name: str, data: bytes) -> bytes:
     return header.tobuf(tarfile.USTAR_FORMAT) + data + padding
 
 
-def unpack(data: bytes, place: str) -> tuple[dict, np.ndarray]:
+def unpack(data: bytes, place: str, wav: np.ndarray) -> dict:
     """Take the members of an utterance apart.
 
     Arguments
@@ -75,22 +74,22 @@ def unpack(data: bytes, place: str) -> tuple[dict, np.ndarray]:
         Read at the utterance's place in the shard.
     place : str
         Shard and byte, for messages.
+    wav : numpy.ndarray
+        float32 [S] for its S samples at 16 kHz; they are written there.
 
     Returns
     -------
-    record : dict
+    dict
         That of the JSON member.
-    wav : numpy.ndarray
-        float32 at 16 kHz [S].
 
     Raises
     ------
     AudioError
-        Where they are no such members, or damaged.
+        Where they are no such members, or damaged, or of another length.
 
     Example
     -------
-    >>> unpack(b"", "a.tar: byte 512")
+    >>> unpack(b"", "a.tar: byte 512", np.empty(0, np.float32))
     Traceback (most recent call last):
     nar_asr_lobes.errors.AudioError: a.tar: byte 512: holds no utterance; \
 copy the shard again
@@ -103,7 +102,8 @@ copy the shard again
             raise ValueError
     except (ValueError, RecursionError):
         raise _no_utterance(place) from None
-    return record, _decode(flac, place)
+    _decode(flac, place, wav)
+    return record
 
 
 def unpack_record(data: bytes, place: str) -> dict:
@@ -128,18 +128,15 @@ def _body(
     return memoryview(data)[first:last], last + -last % _BLOCK
 
 
-def _decode(flac: memoryview, place: str) -> np.ndarray:
+def _decode(flac: memoryview, place: str, wav: np.ndarray) -> None:
     try:
         with soundfile.SoundFile(BytesIO(flac)) as file:
-            form = (file.format, file.samplerate, file.channels)
-            # No header makes it allocate more than a byte can stand for.
-            wav = file.read(min(file.frames, 4096 * len(flac)), "float32")
-            complete = len(wav) == file.frames
+            form = (file.format, file.samplerate, file.channels, file.frames)
+            complete = len(file.read(out=wav)) == len(wav)
     except (soundfile.SoundFileError, TypeError, ValueError) as error:
         raise _damaged(place) from error
-    if form != ("FLAC", SAMPLE_RATE, 1) or not complete:
+    if form != ("FLAC", SAMPLE_RATE, 1, len(wav)) or not complete:
         raise _damaged(place)
-    return wav
 
 
 def _no_utterance(place: str) -> AudioError:
