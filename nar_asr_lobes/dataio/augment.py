@@ -104,11 +104,10 @@ def _add_noise(
     wav: np.ndarray, snr_db: float, rng: np.random.Generator
 ) -> np.ndarray:
     """Add noise with a random spectral slope, from blue to brown."""
-    # A slope in the frequency domain; the block is tiled over long audio,
+    # A slope in the frequency domain; the block is repeated in long audio,
     # since an FFT of the whole would cost more than it is worth.
     block = min(len(wav), 32768)
     spectrum = np.fft.rfft(rng.standard_normal(block))
     slope = rng.uniform(-0.25, 1.0)
     spectrum *= np.arange(1, len(spectrum) + 1) ** -slope
-    noise = np.fft.irfft(spectrum, block)
-    return add_noise(wav, np.resize(noise, len(wav)), snr_db)
+    return add_noise(wav, np.fft.irfft(spectrum, block), snr_db)

@@ -261,11 +261,16 @@ class SpeechDataset(Dataset):
     def batch(self, samples: Sequence[Sample]) -> Batch:
         """Read and augment some samples into one batch."""
         memory = self.allocate(samples)
-        read = [
-            self.load(s.index, row)
-            for s, row in zip(samples, memory, strict=True)
-        ]
+        read = list(map(self._draw, samples, memory))
         return self._join(samples, read, memory)
+
+    def _draw(self, sample: Sample, memory: np.ndarray) -> Example:
+        """Read and augment an utterance."""
+        example = self.load(sample.index, memory)
+        if self.augment is None:
+            return example
+        wav = self.augment(example.wav, sample.seed, sample.progress)
+        return example._replace(wav=wav)
 
     def _join(
         self,
@@ -273,15 +278,9 @@ class SpeechDataset(Dataset):
         read: Sequence[Example],
         memory: np.ndarray,
     ) -> Batch:
-        wavs = [example.wav for example in read]
-        if self.augment is not None:
-            wavs = [
-                self.augment(wav, s.seed, s.progress)
-                for wav, s in zip(wavs, samples, strict=True)
-            ]
         return make_batch(
             [example.utterance for example in read],
-            wavs,
+            [example.wav for example in read],
             [example.tokens for example in read],
             [s.seed for s in samples],
             [example.least for example in read],
@@ -296,7 +295,7 @@ class SpeechDataset(Dataset):
             memory = self.allocate(samples)
             for sample, row in zip(samples, memory, strict=True):
                 try:
-                    read.append(self.load(sample.index, row))
+                    read.append(self._draw(sample, row))
                     good.append(sample)
                 except UserError as error:
                     step.damaged.append(str(error))

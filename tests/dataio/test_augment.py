@@ -1,9 +1,13 @@
 """Speed and noise are what they promise, and come from the seed alone."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
+import torch
+from torchaudio.functional import resample
 
-from nar_asr_lobes.dataio.audio.distortions import change_speed
+from nar_asr_lobes.dataio.audio.distortions import add_noise, change_speed
 from nar_asr_lobes.dataio.augment import WaveAugment, _add_noise
 from nar_asr_lobes.errors import UserError
 
@@ -29,6 +33,26 @@ def test_speed_changes_the_length(speed, samples):
     out = change_speed(tone(500, samples), speed)
     assert 0 <= len(out) - samples / speed < 1
     assert out.dtype == np.float32
+
+
+@pytest.mark.parametrize("samples", [1, 9, 999, 16000, 20011])
+@pytest.mark.parametrize("speed", [0.85, 0.9, 0.95, 1.05, 1.1, 1.25])
+def test_speed_is_torchaudio_resampling(speed, samples):
+    wav = np.random.default_rng(0).uniform(-1, 1, samples).astype(np.float32)
+    before, after = Fraction(speed).limit_denominator(20).as_integer_ratio()
+    expected = resample(torch.from_numpy(wav), before, after).numpy()
+    np.testing.assert_allclose(change_speed(wav, speed), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("samples", [1, 400, 999, 1000, 2500])
+def test_short_noise_is_repeated(samples):
+    rng = np.random.default_rng(0)
+    wav = rng.uniform(-1, 1, samples).astype(np.float32)
+    noise = rng.standard_normal(1000)
+    expected = add_noise(wav, np.resize(noise, samples), 5.0)
+    np.testing.assert_allclose(
+        add_noise(wav, noise, 5.0), expected, rtol=0, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("speed", [0.9, 1.1])

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 import torch
-from torchaudio.functional import resample
+from torchaudio.transforms import Resample
 
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 
@@ -19,18 +20,27 @@ _LOWEST = 20.0  # Hz; pink noise has no end, and below nothing is audible
 
 
 def add_noise(wav: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
-    """Add noise [S] to wav [S] at a ratio of the energies of the whole.
+    """Add noise [N] to wav [S] at a ratio of the energies of the whole.
 
-    Silence, in the one or the other, gets no noise.
+    Noise that is shorter is repeated. Silence, in the one or the other, gets
+    no noise.
 
     Example
     -------
     >>> add_noise(np.ones(2, np.float32), np.array([2.0, -2.0]), 0.0)
     array([2., 0.], dtype=float32)
     """
-    power = np.mean(np.square(noise)) + 1e-20
+    times, rest = divmod(len(wav), len(noise))
+    energies = np.square(noise)
+    energy = times * energies.sum() + energies[:rest].sum()
+    power = energy / len(wav) + 1e-20
     wanted = np.mean(np.square(wav, dtype=np.float64)) / 10 ** (snr_db / 10)
-    return (wav + noise * np.sqrt(wanted / power)).astype(np.float32)
+    noise = noise * np.sqrt(wanted / power)
+    noisy = np.empty(len(wav), np.float32)
+    for start in range(0, len(wav), len(noise)):
+        part = wav[start : start + len(noise)]
+        noisy[start : start + len(noise)] = part + noise[: len(part)]
+    return noisy
 
 
 def within_full_scale(wav: np.ndarray) -> np.ndarray:
@@ -119,8 +129,25 @@ def change_speed(wav: np.ndarray, speed: float) -> np.ndarray:
     ratio = Fraction(speed).limit_denominator(20)
     if ratio == 1:
         return wav
-    slow = torch.from_numpy(np.ascontiguousarray(wav))
-    return resample(slow, ratio.numerator, ratio.denominator).numpy()
+    before, after = ratio.numerator, ratio.denominator
+    taps, reach = _speed_filter(before, after)
+    frames = len(wav) // before + 1
+    padded = torch.zeros((frames - 1) * before + len(taps))
+    padded[reach : reach + len(wav)] = torch.from_numpy(
+        np.ascontiguousarray(wav)
+    )
+    out = padded.unfold(0, len(taps), before) @ taps
+    return out.flatten()[: -(-len(wav) * after // before)].numpy()
+
+
+@lru_cache(maxsize=32)
+def _speed_filter(before: int, after: int) -> tuple[torch.Tensor, int]:
+    """Give torchaudio's filter [taps, after] and its reach in samples.
+
+    It takes half the time as a matrix product as in torchaudio's convolution.
+    """
+    resample = Resample(before, after, dtype=torch.float32)
+    return resample.kernel[:, 0].T.contiguous(), resample.width
 
 
 def clip_samples(wav: np.ndarray, share: float) -> np.ndarray:

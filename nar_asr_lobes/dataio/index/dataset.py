@@ -55,7 +55,13 @@ class IndexedDataset(SpeechDataset):
         return self.corpora
 
     def allocate(self, samples: Sequence[Sample]) -> np.ndarray:
-        """Make memory [N, S] that some utterances can be read into."""
+        """Make memory [N, S] that some utterances can be read into.
+
+        None where they are augmented: memory that is soon free again serves
+        one after another, and stays in the processor's cache.
+        """
+        if self.augment is not None:
+            return super().allocate(samples)
         seconds = self.corpora[np.array([s.index for s in samples])]
         longest = round(float(seconds.max()) * SAMPLE_RATE)
         return np.empty((len(samples), longest), np.float32)

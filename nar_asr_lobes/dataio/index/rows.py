@@ -169,7 +169,8 @@ it again with nar-asr index
     ) -> tuple[Utterance, np.ndarray]:
         """Read an utterance with its audio, float32 [S] at 16 kHz.
 
-        The audio of a shard is written to the start of ``memory``, if given.
+        The audio of a shard is written to the start of ``memory``, where that
+        is long enough.
 
         Raises
         ------
@@ -178,7 +179,7 @@ it again with nar-asr index
         """
         samples, data, place, sharded = self._read(index)
         if sharded:
-            if memory is None:
+            if memory is None or len(memory) < samples:
                 memory = np.empty(samples, np.float32)
             wav = memory[:samples]
             return _utterance(unpack(data, place, wav), place), wav
