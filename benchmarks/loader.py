@@ -151,8 +151,10 @@ def rates(corpus: Corpus, workers: int, rounds: int) -> dict[str, dict]:
     }
 
 
-def traced(corpus: Corpus, calls: str, delay: str = "") -> tuple[dict, dict]:
-    """Run the loaders under strace: calls of each, and seconds of a pass."""
+def traced(
+    corpus: Corpus, calls: str, rounds: int = 1, delay: str = ""
+) -> tuple[dict, dict]:
+    """Run the loaders under strace: calls of each, seconds of its passes."""
     command = ["strace", "-f", "--seccomp-bpf", "-e", f"trace={calls}"]
     if delay:
         command += ["-e", f"inject={calls}:delay_exit={delay}"]
@@ -161,9 +163,13 @@ def traced(corpus: Corpus, calls: str, delay: str = "") -> tuple[dict, dict]:
         given.write_bytes(pickle.dumps(corpus))
         command += ["-o", str(trace), sys.executable, __file__]
         shown = subprocess.run(
-            [*command, f"--passes={given}"], check=True, capture_output=True
+            [*command, f"--passes={given}", str(rounds)],
+            check=True,
+            stdout=subprocess.PIPE,
         )
-        return count_calls(trace.open()), json.loads(shown.stdout)
+        return count_calls(trace.open(encoding="utf-8")), json.loads(
+            shown.stdout
+        )
 
 
 def count_calls(trace: Iterable[str]) -> dict[str, Counter]:
@@ -181,18 +187,23 @@ def count_calls(trace: Iterable[str]) -> dict[str, Counter]:
     return found
 
 
-def run_passes(given: str) -> None:
-    """Go through the utterances twice; a mark is set before the second."""
+def run_passes(given: str, rounds: str) -> None:
+    """Let the loaders take turns, with marks around each turn.
+
+    The first turns are not marked: they import, open and fill caches.
+    """
     corpus = pickle.loads(Path(given).read_bytes())
-    seconds = {}
-    for name in TRACED:
-        loader = LOADERS[name](corpus)
-        list(loader(0))
-        os.path.exists(_MARK + name)
-        start = time.perf_counter()
-        list(loader(0))
-        seconds[name] = time.perf_counter() - start
-        os.path.exists(_MARK + "end")
+    loaders = {name: LOADERS[name](corpus) for name in TRACED}
+    seconds: dict[str, list[float]] = {name: [] for name in TRACED}
+    for number in range(int(rounds) + 1):
+        for name, loader in loaders.items():
+            if number:
+                os.path.exists(_MARK + name)
+            start = time.perf_counter()
+            list(loader(0))
+            if number:
+                seconds[name].append(time.perf_counter() - start)
+                os.path.exists(_MARK + "end")
     print(json.dumps(seconds))
 
 
@@ -222,10 +233,8 @@ def main() -> None:
             for name, counts in calls.items()
         }
         show("system calls an utterance", per_utterance)
-        slow = [
-            traced(corpus, OPEN_AND_STAT, "1ms")[1] for _ in range(found.rounds)
-        ]
-    waited = {name: median(x[name] for x in slow) / count for name in TRACED}
+        _, slow = traced(corpus, OPEN_AND_STAT, found.rounds, "1ms")
+    waited = {name: median(slow[name]) / count for name in TRACED}
     show(
         "seconds an utterance, 1 ms an open or stat",
         {name: {"clock": value} for name, value in waited.items()},
@@ -245,7 +254,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     try:
         if sys.argv[1:] and sys.argv[1].startswith("--passes="):
-            run_passes(sys.argv[1].removeprefix("--passes="))
+            run_passes(sys.argv[1].removeprefix("--passes="), sys.argv[2])
         else:
             main()
     except UserError as error:
