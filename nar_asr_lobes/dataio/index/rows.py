@@ -42,8 +42,8 @@ def make_rows(
     Example
     -------
     >>> rows = make_rows(np.array([16000, 800]), np.array([100, 50]), file=1)
-    >>> split_place(rows["place"])
-    (array([1, 1]), array([  0, 100]))
+    >>> split_place(int(rows["place"][1]))
+    (1, 100)
     """
     rows = np.empty(len(samples), ROW)
     rows["samples"], rows["size"] = samples, sizes
@@ -52,10 +52,9 @@ def make_rows(
     return rows
 
 
-def split_place(place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def split_place(place: int | np.ndarray) -> tuple:
     """Split places into number of the file and offset in it."""
-    place = place.astype(np.int64)
-    return place >> _OFFSET_BITS, place & (2**_OFFSET_BITS - 1)
+    return divmod(place, 2**_OFFSET_BITS)
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ it again with nar-asr index
 
     def _read(self, index: int) -> tuple[int, bytes, str, bool]:
         samples, size, place = self.rows[index].item()
-        number, offset = divmod(place, 2**_OFFSET_BITS)
+        number, offset = split_place(place)
         name = self.header.files[number][0]
         data = self.files.read(name, offset, size)
         place = f"{self.place}/{name}: byte {offset}"

@@ -20,14 +20,16 @@ def noise(samples, seed=0):
 
 def test_the_audio_comes_back_bit_by_bit():
     wav = noise(5000)
-    record, found = unpack(pack(3, {"id": "é/1", "text": "a b"}, wav), "x")
+    found = np.empty(5000, np.float32)
+    data = pack(3, {"id": "é/1", "text": "a b"}, wav)
+    record = unpack(data, "x", found)
     assert record == {"id": "é/1", "text": "a b"}
-    assert found.dtype == np.float32
     np.testing.assert_array_equal(found, wav)
 
 
 def test_louder_than_full_scale_is_clipped():
-    _, found = unpack(pack(0, {}, np.array([2.0, -3.0, 0.5] * 50)), "x")
+    found = np.empty(150, np.float32)
+    unpack(pack(0, {}, np.array([2.0, -3.0, 0.5] * 50)), "x", found)
     assert found[:3].tolist() == [1 - 2.0**-15, -1.0, 0.5]
 
 
@@ -93,7 +95,14 @@ TEXT = member("1.json", b"{}")
 )
 def test_anything_else_is_refused(data):
     with pytest.raises(AudioError, match="^a.tar: byte 5: .*copy the shard"):
-        unpack(data, "a.tar: byte 5")
+        unpack(data, "a.tar: byte 5", np.empty(800, np.float32))
+
+
+@pytest.mark.parametrize("samples", [1599, 1601])
+def test_audio_of_another_length_than_the_index_says_is_damaged(samples):
+    data = pack(0, {"id": "a"}, np.zeros(1600, np.float32))
+    with pytest.raises(AudioError, match="a.tar: is damaged"):
+        unpack(data, "a.tar", np.empty(samples, np.float32))
 
 
 def test_a_header_that_lies_costs_no_memory():
@@ -101,4 +110,5 @@ def test_a_header_that_lies_costs_no_memory():
     data = bytearray(flac())
     data[21:26] = bytes([data[21] | 0x0F, 255, 255, 255, 255])
     with pytest.raises(AudioError, match="is damaged"):
-        unpack(TEXT + member("1.flac", bytes(data)), "a.tar")
+        lies = TEXT + member("1.flac", bytes(data))
+        unpack(lies, "a.tar", np.empty(800, np.float32))

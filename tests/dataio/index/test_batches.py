@@ -12,9 +12,7 @@ from nar_asr_lobes.dataio.index.build import build_index
 from nar_asr_lobes.dataio.index.dataset import IndexedDataset
 from nar_asr_lobes.dataio.index.parts import PartRules
 from nar_asr_lobes.dataio.index.rows import Corpora
-from nar_asr_lobes.dataio.index.shards import pack, unpack
 from nar_asr_lobes.dataio.manifest import Utterance
-from nar_asr_lobes.errors import AudioError
 
 SECONDS = [1.2, 0.3, 2.0, 0.9, 0.2, 1.5]  # 0.3 and 0.2 get silence
 ORDERS = [[0, 2, 5], [2, 1, 4, 3], [4], [1, 4]]
@@ -72,10 +70,3 @@ def test_others_do_not_change_where_one_is_damaged(clips, index, damaged):
     orders = [[i for i in order if i != damaged] for order in ORDERS]
     assert_equal(step, SpeechDataset(clips)[plan(orders)])
     assert len(step.damaged) == sum(damaged in order for order in ORDERS)
-
-
-@pytest.mark.parametrize("samples", [1599, 1601])
-def test_audio_of_another_length_than_the_index_says_is_damaged(samples):
-    data = pack(0, {"id": "a"}, np.zeros(1600, np.float32))
-    with pytest.raises(AudioError, match="a.tar: is damaged"):
-        unpack(data, "a.tar", np.empty(samples, np.float32))
