@@ -44,7 +44,7 @@ import torch
 from loader_contenders import LOADERS, STEP, Corpus
 from pretrain_audio import joined_utterances
 
-from nar_asr_lobes.dataio.index.build import build_index
+from nar_asr_lobes.dataio.index import build
 from nar_asr_lobes.dataio.index.parts import PartRules
 from nar_asr_lobes.errors import UserError
 
@@ -80,7 +80,8 @@ def make_corpus(found: argparse.Namespace, folder: Path) -> Corpus:
     )
     rows = rows[: len(rows) // STEP * STEP]
     rules = PartRules(str(folder / "flac"), shards=True)
-    build_index(rows, folder / "index", rules)
+    build._MOST_ROWS = STEP  # several shards, for workers to share
+    build.build_index(rows, folder / "index", rules)
     return Corpus(
         [row.audio for row in rows],
         [row.duration for row in rows],
