@@ -353,7 +353,7 @@ def _judge(
         row.level = found.get("level", math.nan)
         row.digest = found.get("digest", "")
         row.warnings = [_finding(utterance, *x) for x in found["warnings"]]
-        row.faults += _check_length(utterance, row.samples / SAMPLE_RATE)
+        row.faults += check_length(utterance, row.samples / SAMPLE_RATE)
         row.faults += _check_silence(utterance, found["is_constant"])
     return row
 
@@ -379,7 +379,14 @@ def _check_duration(utterance: Utterance, rules: Rules) -> Iterator[Finding]:
         )
 
 
-def _check_length(utterance: Utterance, seconds: float) -> Iterator[Finding]:
+def check_length(utterance: Utterance, seconds: float) -> Iterator[Finding]:
+    """Compare the seconds of the audio with those of the manifest.
+
+    Example
+    -------
+    >>> list(check_length(Utterance("u1", "a.wav", 1.0), 1.05))
+    []
+    """
     if not abs(seconds - utterance.duration) <= _TOLERANCE:
         yield _finding(
             utterance,

@@ -24,6 +24,7 @@ from nar_asr_lobes.dataio.audio.reading import read_audio
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 from nar_asr_lobes.dataio.checks import (
     Finding,
+    check_length,
     check_lengths,
     check_utterances,
 )
@@ -208,6 +209,10 @@ def _members(
             wav = read_audio(row.audio, **row.stretch)
         except AudioError as error:
             findings.append(unusable(row, error))
+            continue
+        found = list(check_length(row, len(wav) / SAMPLE_RATE))
+        if found:
+            findings += found
             continue
         record = record_of(row, job.rules.data_root)
         del record["audio"]

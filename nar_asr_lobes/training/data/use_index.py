@@ -31,11 +31,7 @@ def take_index(config: RunConfig, splits: Sequence[str]) -> str:
     but one look at each shard. Returns the digest of the training split.
     """
     output, data = Path(config.output_folder), config.data
-    if data.sorted_epochs:
-        raise UserError(
-            "data.sorted_epochs is for sets that fit into memory; set it to 0 "
-            "with data.index"
-        )
+    _refuse_options(config)
     corpora = Corpora(data.index)
     index_stream(config, corpora)  # refuses weights of other corpora
     if len(corpora) < config.global_batch:
@@ -52,6 +48,25 @@ def take_index(config: RunConfig, splits: Sequence[str]) -> str:
         path = output / "manifests" / f"{split}.jsonl"
         write_manifest(path, _joined(corpora, split), "/")
     return digest.hexdigest()
+
+
+def _refuse_options(config: RunConfig) -> None:
+    """Refuse tasks and options that need a list of all utterances."""
+    if config.task not in ("pretrain", "finetune"):
+        raise UserError(
+            f"data.index is for training, not for {config.task}; give "
+            "data_folder alone"
+        )
+    if config.data.sorted_epochs:
+        raise UserError(
+            "data.sorted_epochs is for sets that fit into memory; set it to 0 "
+            "with data.index"
+        )
+    if config.train_share < 1:
+        raise UserError(
+            "train_share is for sets that fit into memory; leave it out with "
+            "data.index"
+        )
 
 
 def _joined(corpora: Corpora, split: str) -> Iterator[Utterance]:

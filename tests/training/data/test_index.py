@@ -154,9 +154,29 @@ def test_a_faulty_index_gets_a_sentence(place, damage, message):
     assert message in outcome.err and "Traceback" not in outcome.err
 
 
-def test_sorting_needs_the_lengths_of_all(place):
-    outcome = run_on(place, data=", sorted_epochs: 1")
-    assert "data.sorted_epochs is for sets that fit into memory" in outcome.err
+@pytest.mark.parametrize(
+    ("task", "data", "option", "message"),
+    [
+        ("pretrain", ", sorted_epochs: 1", "--seed=1", "data.sorted_epochs is"),
+        ("pretrain", "", "--train_share=0.5", "train_share is for sets that"),
+        ("evaluate", "", "--seed=1", "data.index is for training, not for"),
+    ],
+)
+def test_options_that_need_a_list_are_refused(
+    finished, place, task, data, option, message
+):
+    bundle = f"--bundle={finished / 'finetune' / 'bundle'}"
+    options = [option, *[bundle] * (task == "evaluate")]
+    outcome = run_on(place, task, data, options)
+    assert outcome.code == 2
+    assert message in outcome.err
+
+
+def test_a_file_of_another_length_is_left_out(place):
+    edit_row(place / "data", "train3", 4, "0.4")
+    assert index(place, options=["--data={check_audio: False}"]) == 0
+    lines = (place / "index" / "left_out.txt").read_text()
+    assert "is not as long as its manifest says" in lines
 
 
 def test_fewer_utterances_than_a_step_are_refused(place):
