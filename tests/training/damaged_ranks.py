@@ -20,10 +20,10 @@ class FaultySet(SpeechDataset):
 
     broken = False
 
-    def load(self, index):
+    def load(self, index, memory=None):
         if self.broken and index == DAMAGED:
             raise audio_error("3.flac", "is damaged", "copy it again")
-        return super().load(index)
+        return super().load(index, memory)
 
     def __getitem__(self, plan):
         self.broken = plan.step >= 2
