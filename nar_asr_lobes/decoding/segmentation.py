@@ -6,9 +6,11 @@
 
 A path is scored relative to the best token of each frame, so that 0 is as good
 as the model can say. Between two sentences is a gap: silence costs nothing,
-speech that is not in the text costs ``_FILLER`` a frame. A sentence that was
-not spoken is skipped for ``_SKIP``, a short one for less. Inside a sentence the
-path is that of CTC.
+speech that is not in the text costs at most ``_FILLER`` a frame. Inside a
+sentence the path is that of CTC; each of its frames costs ``_INSIDE``, each of
+its tokens earns ``_TOKEN``. So a sentence that the model hears badly still takes
+the audio between its neighbours, and one that was not spoken, for which there
+is no audio, is skipped.
 
 The search remembers for each frame and gap where the sentence that ends there
 began, not the path inside it, and windows bound both: memory does not depend
@@ -26,17 +28,18 @@ from nar_asr_lobes.decoding.alignment import best_path
 from nar_asr_lobes.decoding.encoded import BLANK
 from nar_asr_lobes.jit import jit_entry
 
-_FILLER = 2.5  # nats a frame
-# Nats a sentence, and at most so many a token: words of which each token is
-# wrong must not be a way around it.
-_SKIP, _SKIP_TOKEN = 20.0, 4.0
+# In nats. _INSIDE keeps a sentence's words together: one of them could be heard
+# in speech that is not in the text, a second away.
+_FILLER, _INSIDE, _TOKEN = 6.0, 0.4, 3.0
 
 # Frames searched at once, and the share of them that is final: the rest is
-# searched again with more behind it. 9,000 frames are six minutes.
-_WINDOW = 9000
+# searched again with more behind it. 30,000 frames are 20 minutes. Fewer where
+# sentences are short, so that frames times sentences take 120 MB.
+_WINDOW = 30_000
 _FINAL = 2 / 3
+_CELLS = 30_000_000
 # Tokens of text searched at once, at first and where nothing fits.
-_TEXT, _MOST_TEXT = 12_000, 96_000
+_TEXT, _MOST_TEXT = 20_000, 80_000
 _SCORED = 25  # frames that a score is the mean of: a second
 _NEG = np.float32(-1e30)
 
@@ -80,7 +83,7 @@ def place_sentences(
     space : int, optional
         The token of a space, which may stand between sentences.
     window : int
-        Frames searched at once.
+        Most frames searched at once.
 
     Yields
     ------
@@ -99,12 +102,12 @@ def place_sentences(
     frame, first, text = 0, 0, _TEXT
     total = len(log_probs)
     while frame < total and first < len(sentences):
-        stop = min(frame + window, total)
-        final = total if stop == total else frame + int(window * _FINAL)
-        values = _relative(log_probs[frame:stop])
         part = sentences[first : _text_end(sentences, first, text)]
-        rest = stop == total and first + len(part) == len(sentences)
-        path = _search(values, part, space, complete=rest)
+        size = min(window, _CELLS // len(part))
+        stop = min(frame + size, total)
+        final = total if stop == total else frame + int(size * _FINAL)
+        values = _relative(log_probs[frame:stop])
+        path = _search(values, part, space)
         kept = [found for found in path if frame + found[2] <= final]
         nothing = not kept and first + len(part) < len(sentences)
         if nothing and text < _MOST_TEXT:  # more text was not spoken, perhaps
@@ -113,12 +116,12 @@ def place_sentences(
         for k, start, end in kept:
             score = _score(values[start:end], part[k])
             yield Placement(first + k, frame + start, frame + end, score)
-        # A sentence that is not final is searched again from its first frame.
-        later = [frame + found[1] for found in path[len(kept) :]]
-        following = min([final, *later])
         if kept:
             first, text = first + kept[-1][0] + 1, _TEXT
-        frame = following if following > frame else final
+            frame += kept[-1][2]
+        else:  # a sentence that is not final is searched again from its start
+            start = path[0][1] if path else 0
+            frame = min(final, frame + start) if start else final
 
 
 def _relative(log_probs: np.ndarray) -> np.ndarray:
@@ -136,33 +139,19 @@ def _text_end(sentences: Sequence[Sequence[int]], first: int, text: int) -> int:
 
 
 def _search(
-    values: np.ndarray,
-    sentences: Sequence[Sequence[int]],
-    space: int | None,
-    complete: bool,
+    values: np.ndarray, sentences: Sequence[Sequence[int]], space: int | None
 ) -> list[tuple[int, int, int]]:
-    """Find the sentences (index, start, end) on the best path of a window.
-
-    ``complete``: this is the end of the recording and of its text. The last
-    sentence may be unfinished otherwise; its end is then behind the window.
-    """
+    """Find the sentences (index, start, end) on the best path of a window."""
     gap = np.maximum(values[:, BLANK], -_FILLER)
     if space is not None:
         gap = np.maximum(gap, values[:, space])
     tokens = np.concatenate([np.asarray(s, np.int64) for s in sentences])
     bounds = np.cumsum([0, *map(len, sentences)])
-    skips = np.minimum(_SKIP, _SKIP_TOKEN * np.diff(bounds))
-    back, junctions, inner = _best_junctions(
-        values, gap, tokens, bounds, skips.astype(np.float32)
-    )
+    rewards = np.float32(_TOKEN) * np.diff(bounds).astype(np.float32)
+    inside = values - np.float32(_INSIDE)
+    back = _best_junctions(inside, gap, tokens, bounds, rewards)
     found = []
     t, k = len(values) - 1, len(sentences)
-    if not complete:
-        k = int(junctions.argmax())
-        score, sentence, start = inner
-        if score > junctions[k]:
-            found.append((int(sentence), int(start), len(values) + 1))
-            t, k = int(start) - 1, int(sentence)
     while t >= 0 and k > 0:
         came = back[t, k]
         if came >= 0:
@@ -182,22 +171,18 @@ def _best_junctions(
     gap: np.ndarray,
     tokens: np.ndarray,
     bounds: np.ndarray,
-    skips: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, tuple[float, int, int]]:
+    rewards: np.ndarray,
+) -> np.ndarray:
     """Search a window (Viterbi).
 
     Junction k is the gap in front of sentence k, the last one that behind
     all. values [T, V], gap [T], tokens [N], sentence k has bounds[k]:bounds[k +
-    1], skips [K] -> how each junction was reached in each frame [T, K + 1]
-    (_STAYED, _SKIPPED, or the first frame of the sentence before), the scores
-    of junctions at the end [K + 1], and the best state inside a sentence:
-    score, sentence, first frame.
+    1], rewards [K] -> how each junction was reached in each frame [T, K + 1]:
+    _STAYED, _SKIPPED, or the first frame of the sentence before.
     """
     frames, count = len(values), len(bounds) - 1
     back = np.full((frames, count + 1), _STAYED, dtype=np.int32)
     junction = np.zeros(count + 1, dtype=np.float32)
-    for k in range(count):
-        junction[k + 1] = junction[k] - skips[k]
     # State 2 i is token i, state 2 i - 1 the blank in front of it.
     score = np.full(2 * len(tokens), np.float32(-1e30))
     entry = np.zeros(2 * len(tokens), dtype=np.int32)
@@ -225,16 +210,12 @@ def _best_junctions(
         for k in range(count):
             last = 2 * bounds[k + 1] - 2
             junction[k + 1] += gap[t]
-            if score[last] > junction[k + 1]:
-                junction[k + 1], back[t, k + 1] = score[last], entry[last]
-            if junction[k] - skips[k] > junction[k + 1]:
-                junction[k + 1], back[t, k + 1] = (
-                    junction[k] - skips[k],
-                    _SKIPPED,
-                )
-    s = score.argmax()
-    sentence = np.searchsorted(bounds, s // 2 + s % 2, side="right") - 1
-    return back, junction, (score[s], sentence, entry[s])
+            ended = score[last] + rewards[k]
+            if ended > junction[k + 1]:
+                junction[k + 1], back[t, k + 1] = ended, entry[last]
+            if junction[k] > junction[k + 1]:
+                junction[k + 1], back[t, k + 1] = junction[k], _SKIPPED
+    return back
 
 
 def _score(values: np.ndarray, tokens: Sequence[int]) -> float:

@@ -24,11 +24,15 @@ from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.inference.transcriber import Transcriber
 
 MIN_SCORE = -2.0
-# An edge moves into the first 100 ms that are 25 dB below the loudest 20 ms of
+# Near the length of the utterances that models are trained on: one trained on
+# Speechocean762, of 4 s, has 61 % character errors in pieces of 25 s, 49 % here.
+_PIECE_SECONDS = 6.0
+# An edge moves into the first 200 ms that are 25 dB below the loudest 20 ms of
 # a segment, or close to the noise: a start, which CTC finds well, by at most
 # 0.3 s, an end by a second.
 _QUIET, _ABOVE_NOISE = 25.0, 3.0  # dB
-_QUIET_STEPS, _START_STEPS, _END_STEPS = 10, 30, 100  # of 10 ms
+_QUIET_STEPS, _START_STEPS, _END_STEPS = 20, 30, 100  # of 10 ms
+_MARGIN_STEPS = 5  # kept of the quiet
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,7 @@ def _posteriors(
     """Write log-probabilities to a file; times are those between frames."""
     frame_seconds = transcriber.recognizer.model.frame_seconds
     times, loudness = [], []
-    for start, wav, log_probs in transcriber.posteriors(path):
+    for start, wav, log_probs in transcriber.posteriors(path, _PIECE_SECONDS):
         file.write(log_probs.astype(np.float16).tobytes())
         times.append(start + frame_seconds * np.arange(len(log_probs)))
         loudness.append(_loudness(wav))
@@ -239,7 +243,7 @@ def _steps_to_quiet(loudness: np.ndarray, level: float) -> int:
     for step, value in enumerate(loudness, 1):
         quiet = quiet + 1 if value < level else 0
         if quiet == _QUIET_STEPS:
-            return step - _QUIET_STEPS // 2
+            return step - _QUIET_STEPS + _MARGIN_STEPS
     return len(loudness)
 
 

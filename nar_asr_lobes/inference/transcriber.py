@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from nar_asr_lobes.dataio.audio.silence import (
+    MAX_PIECE_SECONDS,
     cut_at_quiet,
     silence_before,
     with_silence,
@@ -246,9 +247,16 @@ class Transcriber:
             yield files.popleft().transcript()
 
     def posteriors(
-        self, source: Source
+        self, source: Source, piece_seconds: float = MAX_PIECE_SECONDS
     ) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
         """Compute the CTC posteriors of one file, of any length.
+
+        Arguments
+        ---------
+        source : str, path, numpy.ndarray or torch.Tensor
+            The file; see ``transcribe``.
+        piece_seconds : float
+            Longest piece that the model is given, at least 2.
 
         Yields
         ------
@@ -265,7 +273,7 @@ class Transcriber:
         files: deque[_File] = deque()
         done: dict[float, np.ndarray] = {}
         yielded = 0
-        batches = self._batches([source], None, files)
+        batches = self._batches([source], None, files, piece_seconds)
         for batch, found in self._recognized(batches, []):
             for chunk, log_probs in zip(batch, found.log_probs, strict=True):
                 done[chunk.start] = log_probs.numpy()
@@ -291,13 +299,15 @@ class Transcriber:
         sources: Iterable[Source],
         sample_rate: int | None,
         files: deque[_File],
+        piece_seconds: float = MAX_PIECE_SECONDS,
     ) -> Iterator[list[_Chunk]]:
         """Read files, and batch their pieces once enough are read."""
         pool: list[_Chunk] = []
         for source in sources:
             file = _File(source_name(source))
             files.append(file)
-            for chunk in self._read(file, source, sample_rate):
+            chunks = self._read(file, source, sample_rate, piece_seconds)
+            for chunk in chunks:
                 if self._is_full(pool):
                     yield from _batches(pool, self.batch_seconds)
                     pool = []
@@ -325,13 +335,17 @@ class Transcriber:
         return wavs.to(self.device), wav_lens.to(self.device)
 
     def _read(
-        self, file: _File, source: Source, sample_rate: int | None
+        self,
+        file: _File,
+        source: Source,
+        sample_rate: int | None,
+        piece_seconds: float,
     ) -> Iterator[_Chunk]:
         path = file.path
         try:
             with open_source(source, sample_rate, self.max_seconds) as stream:
                 path = stream.path  # of a pipe's copy, which nobody knows
-                for start, wav in cut_at_quiet(stream):
+                for start, wav in cut_at_quiet(stream, piece_seconds):
                     file.seconds = (start + len(wav)) / SAMPLE_RATE
                     yield _chunk(start, wav)
                 file.warnings = tuple(

@@ -9,7 +9,8 @@ import pytest
 from nar_asr_lobes.decoding import segmentation
 from nar_asr_lobes.decoding.segmentation import _search, place_sentences
 
-SKIP, FILLER = segmentation._SKIP, segmentation._FILLER
+FILLER, INSIDE = segmentation._FILLER, segmentation._INSIDE
+TOKEN = segmentation._TOKEN
 
 
 def collapse(labels):
@@ -33,8 +34,9 @@ def total(values, sentences, placed):
     score, free = 0.0, np.ones(len(values), bool)
     for k, start, end in placed:
         score += ctc(values[start:end], sentences[k])
+        score += TOKEN * len(sentences[k]) - INSIDE * (end - start)
         free[start:end] = False
-    return score + gap[free].sum() - SKIP * (len(sentences) - len(placed))
+    return score + gap[free].sum()
 
 
 def all_placements(frames, count):
@@ -48,7 +50,7 @@ def all_placements(frames, count):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_best_placement_of_all(seed, monkeypatch):
+def test_the_best_placement_of_all(seed):
     """Sentences that are skipped, of equal tokens, with nothing between."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(scale=4, size=(5, 3))
@@ -57,9 +59,7 @@ def test_the_best_placement_of_all(seed, monkeypatch):
     sentences = [
         rng.integers(1, 3, size=rng.integers(1, 3)).tolist() for _ in range(2)
     ]
-    monkeypatch.setattr(segmentation, "_SKIP", 2.0)
-    monkeypatch.setitem(globals(), "SKIP", 2.0)
-    found = _search(values, sentences, None, complete=True)
+    found = _search(values, sentences, None)
     best = max(
         total(values, sentences, placed)
         for placed in all_placements(5, 2)
@@ -68,18 +68,21 @@ def test_the_best_placement_of_all(seed, monkeypatch):
     assert total(values, sentences, found) == pytest.approx(best, abs=1e-4)
 
 
-def recording(seed, count, size=30):
-    """Posteriors of sentences, some foreign or missing; the true places."""
+def recording(seed, count, size=30, wrong=0.15, untold=range(0)):
+    """Posteriors of sentences, some foreign or missing; the true places.
+
+    Of the sentences `untold`, none is in the text.
+    """
     rng = np.random.default_rng(seed)
     labels, text, places = [], [], {}
-    for _ in range(count):
+    for number in range(count):
         labels += [0] * int(rng.integers(5, 20))
         start = len(labels)
         tokens = rng.integers(1, size, size=rng.integers(15, 30)).tolist()
         for token in tokens:
             labels += [token, 0]
         kind = rng.random()
-        if kind > 0.1:  # else it is missing in the text
+        if kind > 0.1 and number not in untold:
             places[len(text)] = start, len(labels) - 1
             text.append(tokens)
         if kind > 0.9:
@@ -88,8 +91,8 @@ def recording(seed, count, size=30):
     noise = rng.normal(size=(len(labels), size))
     logits = noise + 12 * np.eye(size)[labels]
     # some of the tokens are recognised wrongly
-    wrong = rng.random(len(labels)) < 0.15
-    logits[wrong] = 3 * rng.normal(size=(wrong.sum(), size))
+    mistaken = rng.random(len(labels)) < wrong
+    logits[mistaken] = 3 * rng.normal(size=(mistaken.sum(), size))
     log_probs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
     return log_probs.astype(np.float16), text, places
 
@@ -105,6 +108,30 @@ def test_all_that_was_spoken_is_found_and_nothing_else(window):
     assert found.keys() == places.keys()
     edges = [np.subtract(found[k], places[k]) for k in places]
     assert (np.abs(edges) <= 4).mean() > 0.95
+
+
+def test_badly_heard_sentences_take_the_audio_between_their_neighbours():
+    log_probs, text, places = recording(0, 60, wrong=0.5)
+    found = {row.sentence: row for row in place_sentences(log_probs, text)}
+    assert found.keys() == places.keys()
+    edges = [(found[k].start, found[k].end) for k in places]
+    errors = np.subtract(edges, list(places.values()))
+    assert (np.abs(errors) <= 4).mean() > 0.9
+
+
+@pytest.mark.parametrize("window", [400, 9000])
+def test_nothing_is_placed_in_minutes_of_speech_without_text(window):
+    log_probs, text, places = recording(4, 60, untold=range(20, 45))
+    found = [x.sentence for x in place_sentences(log_probs, text, None, window)]
+    assert found == list(places)
+
+
+def test_a_word_is_not_heard_seconds_away():
+    """In speech without text is the last token, which was not heard."""
+    said = [1, 0, 2, 0, 3, 0, 5, *[0] * 60, 6, 0, 4, 0, 7, *[0] * 9]
+    log_probs = np.log(np.eye(8)[said] * 0.95 + 0.006)
+    [found] = place_sentences(log_probs, [[1, 2, 3, 4]])
+    assert (found.start, found.end) == (0, 7)
 
 
 def test_text_of_hours_that_was_not_spoken_is_passed_over(monkeypatch):

@@ -19,7 +19,7 @@ import numpy as np
 
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 
-_MAX_CHUNK_SECONDS = 25.0
+MAX_PIECE_SECONDS = 25.0
 
 _STEP = SAMPLE_RATE // 100  # samples; cuts fall on multiples of it
 # A mean over 200 ms tells a pause from the closure of a "t" inside a word.
@@ -27,7 +27,7 @@ _HALF_WINDOW = 10  # steps before a cut, and as many behind it
 
 
 def cut_at_quiet(
-    blocks: Iterable[np.ndarray], max_seconds: float = _MAX_CHUNK_SECONDS
+    blocks: Iterable[np.ndarray], max_seconds: float = MAX_PIECE_SECONDS
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Cut audio that comes in blocks at its quietest places.
 
@@ -78,7 +78,7 @@ def cut_at_quiet(
 
 
 def _split_at_quiet(
-    wav: np.ndarray, max_seconds: float = _MAX_CHUNK_SECONDS
+    wav: np.ndarray, max_seconds: float = MAX_PIECE_SECONDS
 ) -> list[tuple[int, int]]:
     """Cut audio at its quietest places."""
     return [
