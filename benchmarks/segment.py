@@ -6,8 +6,8 @@ Joins utterances of a data set to recordings of 30 minutes with 0.3 to 2.5 s of
 faint noise between them. Their own silence is cut off at the edges, up to 50 ms
 within 25 dB of the loudest 20 ms. 5 % of the sentences are missing in the
 transcript; 5 % come from other splits and were not spoken. With --untold=5 the
-transcript also lacks 5 minutes from a third of the recording on. Prints how many
-boundaries are within 0.2 s, how many sentences that were not spoken got a
+transcript also lacks 5 minutes from a third of the recording on. Prints how
+many boundaries are within 0.2 s, how many sentences that were not spoken got a
 place, time and memory.
 """
 

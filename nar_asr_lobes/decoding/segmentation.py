@@ -8,9 +8,9 @@ A path is scored relative to the best token of each frame, so that 0 is as good
 as the model can say. Between two sentences is a gap: silence costs nothing,
 speech that is not in the text costs at most ``_FILLER`` a frame. Inside a
 sentence the path is that of CTC; each of its frames costs ``_INSIDE``, each of
-its tokens earns ``_TOKEN``. So a sentence that the model hears badly still takes
-the audio between its neighbours, and one that was not spoken, for which there
-is no audio, is skipped.
+its tokens earns ``_TOKEN``. So a sentence that the model hears badly still
+takes the audio between its neighbours, and one that was not spoken, for which
+there is no audio, is skipped.
 
 The search remembers for each frame and gap where the sentence that ends there
 began, not the path inside it, and windows bound both: memory does not depend
@@ -30,7 +30,7 @@ from nar_asr_lobes.jit import jit_entry
 
 # In nats. _INSIDE keeps a sentence's words together: one of them could be heard
 # in speech that is not in the text, a second away.
-_FILLER, _INSIDE, _TOKEN = 6.0, 0.4, 3.0
+_FILLER, _INSIDE, _TOKEN = 4.0, 0.4, 3.0
 
 # Frames searched at once, and the share of them that is final: the rest is
 # searched again with more behind it. 30,000 frames are 20 minutes. Fewer where
@@ -40,6 +40,8 @@ _FINAL = 2 / 3
 _CELLS = 30_000_000
 # Tokens of text searched at once, at first and where nothing fits.
 _TEXT, _MOST_TEXT = 20_000, 80_000
+# Where less than this is left of what a token earns, it is another text.
+_FITS = 1.5
 _SCORED = 25  # frames that a score is the mean of: a second
 _NEG = np.float32(-1e30)
 
@@ -107,20 +109,21 @@ def place_sentences(
         stop = min(frame + size, total)
         final = total if stop == total else frame + int(size * _FINAL)
         values = _relative(log_probs[frame:stop])
-        path = _search(values, part, space)
-        kept = [found for found in path if frame + found[2] <= final]
-        nothing = not kept and first + len(part) < len(sentences)
-        if nothing and text < _MOST_TEXT:  # more text was not spoken, perhaps
-            text *= 2
+        path, gain = _search(values, part, space)
+        placed = [found for found in path if frame + found[2] <= final]
+        fits = placed and gain >= _FITS
+        more = first + len(part) < len(sentences)
+        if not fits and more and text < _MOST_TEXT:
+            text *= 2  # more text was not spoken, perhaps
             continue
-        for k, start, end in kept:
-            score = _score(values[start:end], part[k])
-            yield Placement(first + k, frame + start, frame + end, score)
-        if kept:
-            first, text = first + kept[-1][0] + 1, _TEXT
-            frame += kept[-1][2]
+        if fits:
+            for k, start, end in placed:
+                score = _score(values[start:end], part[k])
+                yield Placement(first + k, frame + start, frame + end, score)
+            first, text = first + placed[-1][0] + 1, _TEXT
+            frame += placed[-1][2]
         else:  # a sentence that is not final is searched again from its start
-            start = path[0][1] if path else 0
+            start = path[0][1] if path and not placed else 0
             frame = min(final, frame + start) if start else final
 
 
@@ -140,8 +143,11 @@ def _text_end(sentences: Sequence[Sequence[int]], first: int, text: int) -> int:
 
 def _search(
     values: np.ndarray, sentences: Sequence[Sequence[int]], space: int | None
-) -> list[tuple[int, int, int]]:
-    """Find the sentences (index, start, end) on the best path of a window."""
+) -> tuple[list[tuple[int, int, int]], float]:
+    """Find the sentences (index, start, end) on the best path of a window.
+
+    Also how much better than a gap it is, for each token that is placed.
+    """
     gap = np.maximum(values[:, BLANK], -_FILLER)
     if space is not None:
         gap = np.maximum(gap, values[:, space])
@@ -149,7 +155,7 @@ def _search(
     bounds = np.cumsum([0, *map(len, sentences)])
     rewards = np.float32(_TOKEN) * np.diff(bounds).astype(np.float32)
     inside = values - np.float32(_INSIDE)
-    back = _best_junctions(inside, gap, tokens, bounds, rewards)
+    back, best = _best_junctions(inside, gap, tokens, bounds, rewards)
     found = []
     t, k = len(values) - 1, len(sentences)
     while t >= 0 and k > 0:
@@ -159,7 +165,8 @@ def _search(
             t = came
         t -= came != _SKIPPED
         k -= came != _STAYED
-    return found[::-1]
+    count = sum(len(sentences[k]) for k, _, _ in found)
+    return found[::-1], (best - gap.sum(dtype=np.float64)) / max(1, count)
 
 
 _STAYED, _SKIPPED = -1, -2
@@ -172,13 +179,14 @@ def _best_junctions(
     tokens: np.ndarray,
     bounds: np.ndarray,
     rewards: np.ndarray,
-) -> np.ndarray:
+) -> tuple[np.ndarray, float]:
     """Search a window (Viterbi).
 
     Junction k is the gap in front of sentence k, the last one that behind
     all. values [T, V], gap [T], tokens [N], sentence k has bounds[k]:bounds[k +
     1], rewards [K] -> how each junction was reached in each frame [T, K + 1]:
-    _STAYED, _SKIPPED, or the first frame of the sentence before.
+    _STAYED, _SKIPPED, or the first frame of the sentence before; and the score
+    of the best path.
     """
     frames, count = len(values), len(bounds) - 1
     back = np.full((frames, count + 1), _STAYED, dtype=np.int32)
@@ -215,7 +223,7 @@ def _best_junctions(
                 junction[k + 1], back[t, k + 1] = ended, entry[last]
             if junction[k] > junction[k + 1]:
                 junction[k + 1], back[t, k + 1] = junction[k], _SKIPPED
-    return back
+    return back, junction[count]
 
 
 def _score(values: np.ndarray, tokens: Sequence[int]) -> float:
