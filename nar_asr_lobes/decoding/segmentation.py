@@ -30,7 +30,7 @@ from nar_asr_lobes.jit import jit_entry
 
 # In nats. _INSIDE keeps a sentence's words together: one of them could be heard
 # in speech that is not in the text, a second away.
-_FILLER, _INSIDE, _TOKEN = 4.0, 0.4, 3.0
+_FILLER, _INSIDE, _TOKEN = 6.0, 0.4, 3.0
 
 # Frames searched at once, and the share of them that is final: the rest is
 # searched again with more behind it. 30,000 frames are 20 minutes. Fewer where

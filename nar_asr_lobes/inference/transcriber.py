@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 
 _POOL = 4  # batches read ahead, so that pieces of like length can meet
 
+# oneDNN keeps 1,024 compiled kernels by default, some for each new shape of a
+# batch: 300 MB more after an hour of audio. It reads this at its first use.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8")
+
 
 @dataclass(frozen=True)
 class Transcript:
