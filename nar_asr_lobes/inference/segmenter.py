@@ -27,10 +27,10 @@ MIN_SCORE = -2.0
 # Near the length of the utterances that models are trained on; in pieces of 25
 # s a model of Speechocean762, of 4 s, makes a quarter more character errors.
 _PIECE_SECONDS = 6.0
-# An edge moves into the first 200 ms that are 25 dB below the loudest 20 ms of
+# An edge moves into the first 200 ms that are 30 dB below the loudest 20 ms of
 # a segment, or close to the noise: a start, which CTC finds well, by at most
 # 0.6 s, an end by a second.
-_QUIET, _ABOVE_NOISE = 25.0, 3.0  # dB
+_QUIET, _ABOVE_NOISE = 30.0, 3.0  # dB
 _QUIET_STEPS, _START_STEPS, _END_STEPS = 20, 60, 100  # of 10 ms
 _MARGIN_STEPS = 5  # kept of the quiet
 

@@ -24,6 +24,7 @@ from nar_asr_lobes.dataio.audio.silence import (
     with_silence,
 )
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
+from nar_asr_lobes.dataio.batching import validation_batches
 from nar_asr_lobes.dataio.text.normalization import is_spaceless
 from nar_asr_lobes.decoding.alignment import (
     Word,
@@ -310,8 +311,7 @@ class Transcriber:
         for source in sources:
             file = _File(source_name(source))
             files.append(file)
-            chunks = self._read(file, source, sample_rate, piece_seconds)
-            for chunk in chunks:
+            for chunk in self._read(file, source, sample_rate, piece_seconds):
                 if self._is_full(pool):
                     yield from _batches(pool, self.batch_seconds)
                     pool = []
@@ -413,13 +413,7 @@ def _inside(word: Word, seconds: float) -> Word:
 
 
 def _batches(pool: list[_Chunk], seconds: float) -> Iterator[list[_Chunk]]:
-    """Group chunks, shortest first, into batches of so many seconds."""
-    batch: list[_Chunk] = []
-    limit = int(seconds * SAMPLE_RATE)
-    for chunk in sorted(pool, key=lambda chunk: len(chunk.wav)):
-        if batch and (len(batch) + 1) * len(chunk.wav) > limit:
-            yield batch
-            batch = []
-        batch.append(chunk)
-    if batch:
-        yield batch
+    """Group chunks into batches of so many seconds, padding included."""
+    durations = [len(chunk.wav) / SAMPLE_RATE for chunk in pool]
+    for indices in validation_batches(durations, seconds):
+        yield [pool[i] for i in indices]

@@ -165,6 +165,17 @@ def test_long_audio_is_read_to_its_end(bundle, tmp_path, speak):
         assert word.start == pytest.approx(start, abs=2 * FRAME)
 
 
+def test_posteriors_come_in_pieces_of_the_length_asked_for(bundle, tmp_path):
+    wav = np.random.default_rng(0).normal(scale=0.1, size=160_000)
+    soundfile.write(tmp_path / "long.wav", wav, 16000)
+    transcriber = Transcriber(bundle, device="cpu")
+    pieces = list(transcriber.posteriors(str(tmp_path / "long.wav"), 3))
+    lengths = [len(piece) for _, piece, _ in pieces]
+    assert max(lengths) <= 48_000 and sum(lengths) == 160_000
+    starts = np.cumsum([0, *lengths[:-1]]) / 16000
+    assert [start for start, _, _ in pieces] == pytest.approx(starts)
+
+
 def test_silence_in_between_leaves_one_space(bundle, tmp_path, speak):
     pause = np.zeros(60 * RATE, dtype=np.float32)
     wav = np.concatenate([speak("bad", 0.001), pause, speak("cab", 0.001)])
