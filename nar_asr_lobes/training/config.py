@@ -18,7 +18,14 @@ from nar_asr_lobes.lm.models import LmFiles
 from nar_asr_lobes.lm.ngram.training import MAX_ORDER
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.transformer_lm import LmSizes
-from nar_asr_lobes.schema import Checked, FilePath, count, number, one_of
+from nar_asr_lobes.schema import (
+    Checked,
+    FilePath,
+    count,
+    number,
+    one_of,
+    require_number,
+)
 
 _TASKS = ("pretrain", "finetune", "evaluate", "label")
 BUNDLE_TASKS = ("evaluate", "label")  # that train nothing
@@ -83,6 +90,14 @@ class DataConfig(Checked):
     max_batch_seconds: float = number(240.0, above=0)
     bucket_steps: int = count(16, least=1)
     sorted_epochs: int = count(0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name, folder in self.index.items():
+            if not isinstance(folder, str):
+                raise UserError(f"index: {name} is {folder!r}; give a folder")
+        for name, weight in self.weights.items():
+            require_number(f"weights: {name}", weight, above=0)
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,22 @@ def test_options_that_need_a_list_are_refused(
     assert message in outcome.err
 
 
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("{index: x}", "data: index is 'x'; give keys with values"),
+        ("{index: {a: 5}}", "data: index: a is 5; give a folder"),
+        ("{weights: {a: x}}", "data: weights: a is 'x'; it must be a finite"),
+        ("{weights: {a: -1}}", "data: weights: a is -1; it must be a finite"),
+        ("{index: {a: foo://x}}", "foo://x: cannot be read (Protocol not"),
+    ],
+)
+def test_values_of_other_kinds_are_refused(place, data, message):
+    outcome = run_tiny(place, "pretrain", f"--data={data}")
+    assert outcome.code == 2
+    assert message in outcome.err and "Traceback" not in outcome.err
+
+
 def test_a_file_of_another_length_is_left_out(place):
     edit_row(place / "data", "train3", 4, "0.4")
     assert index(place, options=["--data={check_audio: False}"]) == 0
