@@ -110,7 +110,7 @@ def make(options: argparse.Namespace) -> dict:
 
 
 def training_set(
-    options: argparse.Namespace, rank: int, ranks: int = RANKS
+    options: argparse.Namespace, rank: int
 ) -> tuple[IndexedDataset, StepSampler]:
     """Open the index as a run does."""
     corpora = Corpora({name: options.folder / name for name in WEIGHTS})
@@ -118,7 +118,7 @@ def training_set(
         part.require_files()
     stream = UtteranceStream(corpora.sizes, list(WEIGHTS.values()))
     sampler = StepSampler(
-        corpora, BATCH, STEPS * 2, LONGEST, 1, rank, ranks, stream=stream
+        corpora, BATCH, STEPS * 2, LONGEST, 1, rank, RANKS, stream=stream
     )
     return IndexedDataset(corpora), sampler
 
@@ -220,8 +220,8 @@ def steps(options: argparse.Namespace) -> dict:
     audio, counts, padding, spread = [], [], {}, {}
     one = StepSampler(seconds, BATCH, STEPS, LONGEST, 1, stream=stream)
     for step in range(options.steps):
-        (plan,) = {one.plan(step)}
-        found = [s.index for batch in plan.micro_batches for s in batch]
+        batches = one.plan(step).micro_batches
+        found = [s.index for batch in batches for s in batch]
         assert len(found) == BATCH
         drawn = np.sort(seconds[found])[::-1]
         audio.append(drawn.sum())

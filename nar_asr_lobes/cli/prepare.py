@@ -47,9 +47,9 @@ def _processors() -> int:
 def run(arguments: argparse.Namespace) -> int:
     """Prepare the data in the run's output folder."""
     # Seconds of imports, which --help shall not wait for.
-    from nar_asr_lobes.training.data.prepare import prepare_data
+    from nar_asr_lobes.training.run import prepare_run
 
-    return run_recipe(arguments, prepare_data)
+    return run_recipe(arguments, prepare_run)
 
 
 def run_recipe(arguments: argparse.Namespace, work: Callable) -> int:

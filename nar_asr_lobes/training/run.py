@@ -87,8 +87,8 @@ Options of SpeechBrain:
 """
 
 
-DataWork = Callable[[RunConfig, Prepare], None]
-"""Work on the data of a recipe's run, such as ``prepare_data``."""
+DataWork = Callable[[RunConfig | LmRunConfig, Prepare | PrepareTexts], None]
+"""Work on the data of a recipe's run, such as ``prepare_run``."""
 
 
 def main(
@@ -148,19 +148,19 @@ def _run_recipe(
             _run_stages(config, prepare, run_opts)
         else:
             with Timer("prepare", {}):
-                _prepare(config, prepare, work)
+                on_main(lambda: work(config, prepare))
 
 
-def _prepare(
+def prepare_run(
     config: RunConfig | LmRunConfig,
     prepare: Prepare | PrepareTexts,
-    work: DataWork = prepare_data,
+    processes: int | None = None,
 ) -> None:
-    """Prepare the data of a run, on one process."""
+    """Prepare the data of a run; call it on one process."""
     if isinstance(config, LmRunConfig):
-        on_main(lambda: prepare_texts(config, prepare))
+        prepare_texts(config, prepare)
     else:
-        on_main(lambda: work(config, prepare))
+        prepare_data(config, prepare, processes)
 
 
 def _run_stages(
@@ -175,7 +175,7 @@ def _run_stages(
         return
     with Timer("prepare", seconds):
         on_main(lambda: check_start(config.init_from, config.output_folder))
-        _prepare(config, prepare)
+        on_main(lambda: prepare_run(config, prepare))
         on_main(lambda: check_finish(config))
     if config.task in BUNDLE_TASKS:
         device = run_opts.device or infer_device()
@@ -208,7 +208,7 @@ def _train_lm(
 ) -> None:
     """Do the stages of a neural language model."""
     with Timer("prepare", seconds):
-        _prepare(config, prepare)
+        on_main(lambda: prepare_run(config, prepare))
     brain = make_lm_brain(config, run_opts)
     on_main(lambda: warn_of_space(config, brain.model))
     with Timer(config.task, seconds):

@@ -41,6 +41,11 @@ def make_index(
     shards : bool
         Whether the audio is stored too.
     """
+    if config.task not in ("pretrain", "finetune"):
+        raise UserError(
+            f"an index is for training, not for {config.task}; name the YAML "
+            "of a pre-training or a fine-tuning"
+        )
     output, data = Path(config.output_folder), config.data
     if config.train_share < 1:
         raise UserError("train_share is not for an index; leave it out")

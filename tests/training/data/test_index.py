@@ -240,6 +240,13 @@ def test_a_damaged_utterance_is_left_out_and_named(place):
     assert "more than data.max_damaged allows (0)" in outcome.err
 
 
+def test_only_data_to_train_on_are_indexed(finished, place, capsys):
+    bundle = f"--bundle={finished / 'finetune' / 'bundle'}"
+    assert index(place, "evaluate", options=[bundle]) == 2
+    message = capsys.readouterr().err
+    assert "an index is for training, not for evaluate" in message
+
+
 def test_a_repeated_id_is_refused(place, capsys):
     table = place / "data" / "utterances.tsv"
     table.write_text(table.read_text().replace("train4\t", "train3\t"))
