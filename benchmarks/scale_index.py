@@ -42,7 +42,6 @@ from nar_asr_lobes.dataio.stream import UtteranceStream
 
 STEPS, BATCH, RANKS = 100_000, 2048, 64
 WEIGHTS = {"a": 0.7, "b": 0.3}
-LONGEST = 240.0  # padded seconds of a micro-batch
 
 
 def parse() -> argparse.Namespace:
@@ -58,6 +57,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--ranks", type=int, default=2, help="real processes")
     parser.add_argument("--workers", type=int, default=4, help="of each rank")
+    parser.add_argument("--max_batch_seconds", type=float, default=240.0)
     parser.add_argument("--start", type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -117,8 +117,9 @@ def training_set(
     for part in corpora.parts.values():
         part.require_files()
     stream = UtteranceStream(corpora.sizes, list(WEIGHTS.values()))
+    longest = options.max_batch_seconds
     sampler = StepSampler(
-        corpora, BATCH, STEPS * 2, LONGEST, 1, rank, RANKS, stream=stream
+        corpora, BATCH, STEPS * 2, longest, 1, rank, RANKS, stream=stream
     )
     return IndexedDataset(corpora), sampler
 
@@ -218,7 +219,8 @@ def steps(options: argparse.Namespace) -> dict:
     # short utterances, such as commands, beside one of audiobooks
     stream = UtteranceStream(sizes, list(WEIGHTS.values()))
     audio, counts, padding, spread = [], [], {}, {}
-    one = StepSampler(seconds, BATCH, STEPS, LONGEST, 1, stream=stream)
+    longest = options.max_batch_seconds
+    one = StepSampler(seconds, BATCH, STEPS, longest, 1, stream=stream)
     for step in range(options.steps):
         batches = one.plan(step).micro_batches
         found = [s.index for batch in batches for s in batch]
@@ -230,13 +232,13 @@ def steps(options: argparse.Namespace) -> dict:
             costs = np.array(
                 [
                     sum(drawn[run][0] * len(drawn[run]) for run in dealt)
-                    for dealt in deal(drawn, ranks, LONGEST)
+                    for dealt in deal(drawn, ranks, longest)
                 ]
             )
             padding.setdefault(ranks, []).append(costs.sum() / drawn.sum() - 1)
             spread.setdefault(ranks, []).append(costs.max() / costs.mean() - 1)
     equal = all(
-        worlds_are_equal(seconds, stream, step)
+        worlds_are_equal(seconds, stream, step, longest)
         for step in range(0, options.steps, max(1, options.steps // 20))
     )
     share = WEIGHTS["a"] / sum(WEIGHTS.values())
@@ -257,7 +259,7 @@ def steps(options: argparse.Namespace) -> dict:
 
 
 def worlds_are_equal(
-    seconds: np.ndarray, stream: UtteranceStream, step: int
+    seconds: np.ndarray, stream: UtteranceStream, step: int, longest: float
 ) -> bool:
     """Compare the utterances of a step between numbers of ranks."""
     found = set()
@@ -265,7 +267,7 @@ def worlds_are_equal(
         samples: list = []
         for rank in range(ranks):
             sampler = StepSampler(
-                seconds, BATCH, STEPS, LONGEST, 1, rank, ranks, stream=stream
+                seconds, BATCH, STEPS, longest, 1, rank, ranks, stream=stream
             )
             batches = sampler.plan(step).micro_batches
             samples += [(s.index, s.seed) for batch in batches for s in batch]

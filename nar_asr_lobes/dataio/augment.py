@@ -8,6 +8,7 @@ inside the model: see ``lobes/masking.py``.)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -107,7 +108,13 @@ def _add_noise(
     # A slope in the frequency domain; the block is repeated in long audio,
     # since an FFT of the whole would cost more than it is worth.
     block = min(len(wav), 32768)
-    spectrum = np.fft.rfft(rng.standard_normal(block))
-    slope = rng.uniform(-0.25, 1.0)
-    spectrum *= np.arange(1, len(spectrum) + 1) ** -slope
+    spectrum = np.fft.rfft(rng.standard_normal(block, dtype=np.float32))
+    slope = np.float32(rng.uniform(-0.25, 1.0))
+    spectrum *= np.exp(-slope * _log_frequencies(len(spectrum)))
     return add_noise(wav, np.fft.irfft(spectrum, block), snr_db)
+
+
+@lru_cache(maxsize=4)
+def _log_frequencies(count: int) -> np.ndarray:
+    """Give the logarithms of 1 to ``count``; a block's are always the same."""
+    return np.log(np.arange(1, count + 1, dtype=np.float32))

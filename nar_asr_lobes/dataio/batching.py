@@ -131,6 +131,7 @@ class StepSampler:
         self.stream = stream or UtteranceStream([len(durations)], seed=seed)
         self.sorted_draws = sorted_epochs * len(durations)
         self._window = lru_cache(maxsize=1)(self._plan_window)
+        self._dealt = lru_cache(maxsize=1)(self._deal)
 
     def __len__(self) -> int:
         """Count the steps that are left."""
@@ -166,12 +167,16 @@ class StepSampler:
         step = int(draws.positions[place]) // self.global_batch
         return Sample(index, seed, step / self.steps)
 
-    def plan(self, step: int) -> StepPlan:
-        """Plan one step for this rank, without the steps before it."""
+    def _deal(self, step: int) -> tuple[_Draws, list[list[slice]]]:
+        """Give the draws of a step and the micro-batches of all ranks."""
         window, place = divmod(step, self.bucket_steps)
         draws = self._window(window)[place]
         seconds = self.durations[draws.indices]
-        dealt = deal(seconds, self.ranks, self.max_batch_seconds)
+        return draws, deal(seconds, self.ranks, self.max_batch_seconds)
+
+    def plan(self, step: int) -> StepPlan:
+        """Plan one step for this rank, without the steps before it."""
+        draws, dealt = self._dealt(step)
         # Not always the same rank has the longest utterances.
         mine = dealt[(self.rank + step) % self.ranks]
         return StepPlan(

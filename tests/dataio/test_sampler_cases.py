@@ -41,27 +41,30 @@ class Case:
         }
 
     def plans(self, ranks, start=0):
-        """Give the samples of each step of each rank, from a start on."""
-        found = []
+        """Give the micro-batches of each rank in each step from a start on."""
         seed = self.options["seed"]
-        stream = UtteranceStream(self.sizes, self.weights, seed)
-        for rank in range(ranks):
-            sampler = StepSampler(
-                self.seconds,
-                self.batch,
-                self.steps,
-                rank=rank,
-                ranks=ranks,
-                stream=stream,
-                **self.options,
-            )
-            sampler.start_step = start
-            found.append([plan.micro_batches for plan in sampler])
-        return found
+        sampler = StepSampler(
+            self.seconds,
+            self.batch,
+            self.steps,
+            ranks=ranks,
+            stream=UtteranceStream(self.sizes, self.weights, seed),
+            **self.options,
+        )
+        return [
+            [plan_of(sampler, step, rank) for rank in range(ranks)]
+            for step in range(start, self.steps)
+        ]
+
+
+def plan_of(sampler, step, rank):
+    """Give a rank's micro-batches; a rank differs from others in that alone."""
+    sampler.rank = rank
+    return sampler.plan(step).micro_batches
 
 
 def samples(plans):
-    """Join the ranks: a sorted list of (index, seed) for each step."""
+    """Give a sorted list of (index, seed) for each step, over its ranks."""
     return [
         sorted(
             (sample.index, sample.seed)
@@ -69,7 +72,7 @@ def samples(plans):
             for batch in batches
             for sample in batch
         )
-        for ranks in zip(*plans, strict=True)
+        for ranks in plans
     ]
 
 
@@ -84,10 +87,10 @@ def check(case):
     plans = case.plans(first)
     steps = samples(plans)
     assert [len(step) for step in steps] == [case.batch] * case.steps
-    assert all(batches for rank in plans for batches in rank)
+    assert all(batches for ranks in plans for batches in ranks)
     # on another world, from the middle on
     assert samples(case.plans(other, case.stop)) == steps[case.stop :]
-    assert case.plans(first, case.stop) == [x[case.stop :] for x in plans]
+    assert case.plans(first, case.stop) == plans[case.stop :]
     drawn = [sample for step in steps for sample in step]
     assert max(Counter(drawn).values()) == 1  # a seed is of one epoch
     counts = Counter(index for index, _ in drawn)

@@ -31,11 +31,9 @@ def add_noise(wav: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
     array([2., 0.], dtype=float32)
     """
     times, rest = divmod(len(wav), len(noise))
-    energies = np.square(noise)
-    energy = times * energies.sum() + energies[:rest].sum()
-    power = energy / len(wav) + 1e-20
-    wanted = np.mean(np.square(wav, dtype=np.float64)) / 10 ** (snr_db / 10)
-    noise = noise * np.sqrt(wanted / power)
+    energy = times * float(noise @ noise) + float(noise[:rest] @ noise[:rest])
+    wanted = float(wav @ wav) / 10 ** (snr_db / 10)
+    noise = noise * noise.dtype.type(np.sqrt(wanted / (energy + 1e-20)))
     noisy = np.empty(len(wav), np.float32)
     for start in range(0, len(wav), len(noise)):
         part = wav[start : start + len(noise)]
