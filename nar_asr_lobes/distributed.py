@@ -20,16 +20,22 @@ def world() -> tuple[int, int]:
 
 
 def sum_over_ranks(
-    values: dict[str, float], device: torch.device | str
+    values: dict[str, float | torch.Tensor], device: torch.device | str
 ) -> dict[str, float]:
-    """Sum named numbers, the same names on all ranks, in float64."""
-    if world()[1] == 1:
-        return dict(values)
-    names = sorted(values)
-    total = torch.tensor(
-        [values[n] for n in names], dtype=torch.float64, device=device
-    )
-    dist.all_reduce(total)
+    """Sum named numbers, the same names on all ranks, in float64.
+
+    Those of the host are Python's, those of ``device`` tensors; the host waits
+    for the device once.
+    """
+    names = sorted(values, key=lambda n: (torch.is_tensor(values[n]), n))
+    host = [values[n] for n in names if not torch.is_tensor(values[n])]
+    total = torch.tensor(host, dtype=torch.float64)
+    total = total.to(device, non_blocking=True)
+    there = [values[n].double() for n in names[len(host) :]]
+    if there:
+        total = torch.cat([total, torch.stack(there)])
+    if world()[1] > 1:
+        dist.all_reduce(total)
     return dict(zip(names, total.tolist(), strict=True))
 
 

@@ -10,6 +10,8 @@ does not depend on its batch.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -77,7 +79,11 @@ class WaveformFrontend(nn.Module):
 
     def min_samples(self) -> int:
         """Count the samples that one frame needs."""
-        counts = torch.arange(1, 8000)
+        return self._min_samples
+
+    @cached_property
+    def _min_samples(self) -> int:
+        counts = torch.arange(1, 8000, device="cpu")
         return int(counts[self.output_lengths(counts) > 0][0])
 
     def samples_for(self, frames: int) -> int:

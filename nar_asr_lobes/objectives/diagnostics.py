@@ -29,7 +29,7 @@ _MIN_COUNTS = 20  # fewer say nothing about the codes in use
 class Totals:
     """Sums and counts by name, and counts of codes by name [G, V]."""
 
-    sums: dict[str, float] = field(default_factory=dict)
+    sums: dict[str, float | torch.Tensor] = field(default_factory=dict)
     counts: dict[str, float] = field(default_factory=dict)
     codes: dict[str, torch.Tensor] = field(default_factory=dict)
 
@@ -38,12 +38,17 @@ class Totals:
         sums: Mapping[str, float | torch.Tensor],
         counts: Mapping[str, float],
     ) -> None:
-        """Add sums and their counts; a sum with dimensions is one of codes."""
+        """Add sums and their counts; a sum with dimensions is one of codes.
+
+        Tensors stay on their device, so that nothing waits for it.
+        """
         for name, value in sums.items():
             if getattr(value, "ndim", 0):
                 self.codes[name] = self.codes.get(name, 0) + value
                 continue
-            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+            if torch.is_tensor(value):
+                value = value.detach().double()
+            self.sums[name] = self.sums.get(name, 0.0) + value
             self.counts[name] = self.counts.get(name, 0.0) + counts[name]
 
     def add_step(self, averages: Mapping[str, float]) -> None:
@@ -59,7 +64,9 @@ class Totals:
 
     def cpu(self) -> Totals:
         """Copy, so that another rank can read it."""
-        return replace(self, codes={k: v.cpu() for k, v in self.codes.items()})
+        sums = {k: float(v) for k, v in self.sums.items()}
+        codes = {k: v.cpu() for k, v in self.codes.items()}
+        return replace(self, sums=sums, codes=codes)
 
     def of_all_ranks(self) -> Totals:
         """Add up the totals of all ranks."""
@@ -75,7 +82,7 @@ class Totals:
         of codes that occurred; both are means over the codebooks.
         """
         numbers = {
-            name: self.sums[name] / count
+            name: float(self.sums[name]) / count
             for name, count in self.counts.items()
             if count
         }

@@ -187,8 +187,9 @@ class RandomProjectionQuantizer(nn.Module):
     def _stacks(
         self, wavs: torch.Tensor, wav_lens: torch.Tensor
     ) -> torch.Tensor:
-        samples = absolute_lengths(wav_lens, wavs.shape[1])
-        frames = max(1, int(self.output_lengths(samples).max()))
+        # Of the padded length, which the host knows without the device.
+        longest = torch.tensor([wavs.shape[1]], device="cpu")
+        frames = max(1, *self.output_lengths(longest).tolist())
         mel = self.mel(wavs, wav_lens)[:, self.offset :]
         short = frames * self.stack - mel.shape[1]
         mel = F.pad(mel, (0, 0, 0, max(0, short)))[:, : frames * self.stack]

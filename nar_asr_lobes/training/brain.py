@@ -1,7 +1,7 @@
 """The trainer: a ``speechbrain.Brain`` with its own loop.
 
-Kept from Brain: modules on devices, run options, mixed precision, DDP
-wrapping, compilation. Replaced: the loop. A step is a list of micro-batches
+Kept from Brain: modules on devices, run options, mixed precision. Replaced:
+the loop, DDP wrapping, compilation. A step is a list of micro-batches
 that holds ``global_batch`` utterances over all ranks, so accumulation loses no
 window; losses are divided by their global counts; the norm of all gradients is
 clipped; a NaN on any rank reaches all ranks through the gradient sum, so that
@@ -10,12 +10,9 @@ all skip the step; and a checkpoint holds all that an exact resume needs.
 
 from __future__ import annotations
 
-import logging
 import signal
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable
 
-import numpy as np
 import speechbrain as sb
 import torch
 from speechbrain.utils.train_logger import TrainLogger
@@ -23,7 +20,6 @@ from torch import nn
 
 from nar_asr_lobes.dataio.datasets import Batch, StepBatches, read_steps
 from nar_asr_lobes.distributed import (
-    sum_over_ranks,
     world,
 )
 from nar_asr_lobes.errors import UserError
@@ -33,20 +29,23 @@ from nar_asr_lobes.training.checkpoint import (
     CheckpointFolder,
 )
 from nar_asr_lobes.training.config import LogConfig, OptimConfig
-from nar_asr_lobes.training.device import compile_layers, move, prefetch
+from nar_asr_lobes.training.device import (
+    compile_layers,
+    move,
+    prefetch,
+    with_next,
+    wrap_distributed,
+)
 from nar_asr_lobes.training.optim.scheduler import (
     EncoderFreeze,
     parameter_groups,
 )
 from nar_asr_lobes.training.progress import Progress, TrainLog
-from nar_asr_lobes.training.saved_brain import SavedBrain
 from nar_asr_lobes.training.signals import Interrupted, deferred, pending
-
-logger = logging.getLogger(__name__)
-Sums = dict[str, torch.Tensor]
+from nar_asr_lobes.training.step import StepBrain, Sums
 
 
-class NarBrain(SavedBrain):
+class NarBrain(StepBrain):
     """Train one model on one objective.
 
     A step follows the gradient of ``compute_objectives``, summed over its
@@ -126,10 +125,7 @@ class NarBrain(SavedBrain):
             not self.noprogressbar,
             objective.remedies,
         )
-        self.counts: dict[str, float] = {}  # of this step, over all ranks
-        self.last_inputs: ModelInputs | None = None
         self.max_damaged = max_damaged
-        self.stop = False  # a signal asked some rank to, and all know
         torch.manual_seed(seed + world()[0])
 
     def init_optimizers(self):
@@ -140,8 +136,19 @@ class NarBrain(SavedBrain):
         self.optimizers_dict = {"opt_class": self.optimizer}
 
     def _compile(self):
+        if self.compile and "cuda" not in self.device:
+            raise UserError("--compile is for a GPU; leave it out on a CPU")
         if self.compile:
             compile_layers(self.model, self.compile_mode)
+
+    def _wrap_distributed(self):
+        if self.distributed_launch:
+            self.modules["model"] = wrap_distributed(
+                self.model,
+                self.device,
+                self.find_unused_parameters,
+                self.optim.compress_gradients,
+            )
 
     def prepare(self, batch: Batch, step: int | None = None) -> ModelInputs:
         """Make a batch's draws and bring all to the device.
@@ -201,104 +208,6 @@ class NarBrain(SavedBrain):
         prepared = (self.prepare(batch, step) for batch in batches)
         return StepBatches(prepared, getattr(batches, "damaged", ()))
 
-    def make_step(self, prepared: list[ModelInputs]) -> dict[str, float]:
-        """Make one optimiser step over micro-batches of this rank.
-
-        Arguments
-        ---------
-        prepared : list of ModelInputs
-            This rank's micro-batches of the step. Where there are none, all
-            being damaged, one of the step before takes part with weight 0.
-
-        Returns
-        -------
-        dict
-            Global averages of losses and statistics, ``loss``, ``grad_norm``,
-            ``lr`` and ``skipped`` (1.0 when a NaN or infinity was found on
-            any rank and no rank moved its weights).
-        """
-        damaged = getattr(prepared, "damaged", [])
-        weight = 1.0 if prepared else 0.0
-        prepared = list(prepared) or self._stand_in(damaged)
-        self.last_inputs = prepared[-1]
-        if self.progress.step == 0:
-            self.objective.init_from_batch(self.model, prepared)
-        local = Totals()
-        for item in prepared:
-            local.add(item.counts, item.counts)
-        self.counts = sum_over_ranks(local.counts, self.device)
-        self.freeze.before_backward(self.progress.step)
-        found = []
-        for number, item in enumerate(prepared, start=1):
-            with self.no_sync(number < len(prepared)):
-                found.append(self._backward(item, weight))
-        norm = self._clip()  # before the host waits for any of the numbers
-        local = Totals()
-        places = [x for item in prepared for x in item.batch.places]
-        for sums, item in zip(found, prepared, strict=True):
-            local.add(sums, {**item.counts, "loss": 1.0})
-        local.sums["audio_seconds"] = sum(x.batch.seconds for x in prepared)
-        local.sums["stop"] = float(pending())
-        local.sums["damaged"] = len(damaged)
-        sums = sum_over_ranks(local.sums, self.device)
-        self.stop = sums.pop("stop") > 0
-        if sums.pop("damaged"):  # then on all ranks
-            folder = self.checkpoints.folder.parent
-            self.progress.count_damaged(damaged, folder, self.max_damaged)
-        self.progress.audio_seconds += sums.pop("audio_seconds")
-        loss, counts = sums.pop("loss"), self.counts
-        averages = {n: s / counts[n] for n, s in sums.items() if counts[n]}
-        averages |= {"loss": loss, **self._update(norm.item(), loss)}
-        if not averages["skipped"]:
-            self.train_log.codes.add_codes([local])
-        skipped = bool(averages["skipped"])
-        self.progress.count(skipped, places, self.optim.max_skipped)
-        return averages
-
-    def _stand_in(self, damaged: Sequence[str]) -> list[ModelInputs]:
-        """Give the last micro-batch, with nothing counted in it.
-
-        DDP waits for a backward pass of every rank.
-        """
-        if self.last_inputs is None:
-            raise UserError(damaged[0])  # of the first step, and all others
-        item = self.last_inputs
-        return [
-            replace(
-                item,
-                batch=replace(item.batch, seconds=0.0),
-                counts=dict.fromkeys(item.counts, 0.0),
-            )
-        ]
-
-    def _backward(self, item: ModelInputs, weight: float) -> Sums:
-        """Accumulate the gradient of a micro-batch."""
-        with self.training_ctx:
-            sums = self.compute_forward(item, sb.Stage.TRAIN)
-        sums = {name: value * weight for name, value in sums.items()}
-        loss = self.compute_objectives(sums, item, sb.Stage.TRAIN)
-        (loss * world()[1]).backward()  # DDP averages over ranks; we want sums
-        return {
-            n: value.detach() for n, value in {**sums, "loss": loss}.items()
-        }
-
-    def _clip(self) -> torch.Tensor:
-        """Clip the gradients; give their norm."""
-        self.freeze.after_backward(self.progress.step)
-        return nn.utils.clip_grad_norm_(
-            self.model.parameters(), self.optim.max_grad_norm
-        )
-
-    def _update(self, norm: float, loss: float) -> dict[str, float]:
-        """Step, unless something is not finite."""
-        lr = self.scheduler.step(self.optimizer)
-        # Gradients and losses were summed over the ranks: all see the same.
-        skipped = not (np.isfinite(norm) and np.isfinite(loss))
-        if not skipped:
-            self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return {"grad_norm": norm, "lr": lr, "skipped": float(skipped)}
-
     def fit(self, train_set: Iterable, valid_set: Iterable | None = None):
         """Train to the last step, resuming where a run stopped.
 
@@ -327,8 +236,8 @@ class NarBrain(SavedBrain):
 
     def _train(self, train_set: Iterable, valid_set: Iterable | None) -> None:
         with self.train_log as log:
-            for prepared in self.steps(train_set):
-                log.step(self.make_step(prepared))
+            for prepared, following in with_next(self.steps(train_set)):
+                log.step(self.make_step(prepared, following))
                 if self._is_due(self.intervals.log_interval):
                     log.line()
                 self._save_where_due(valid_set)

@@ -122,6 +122,9 @@ class OptimConfig(Checked):
     stretch_schedule : bool
         Whether a run may go on with another number of steps: from there on
         the learning rate is that of a schedule of the new length.
+    compress_gradients : bool
+        Whether processes send one another gradients as bfloat16, half the
+        bytes of float32.
     """
 
     optimizer: Callable
@@ -131,6 +134,7 @@ class OptimConfig(Checked):
     freeze_encoder_steps: int = count(0)
     max_skipped: int = count(20)
     stretch_schedule: bool = False
+    compress_gradients: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Keep a GPU busy: batches made ahead, layers compiled.
+"""Keep a GPU busy: batches made ahead, layers compiled, gradients in DDP.
 
 loader -> draws on the CPU -> copies on a stream of their own   (step n + 1)
                 forward, backward, clipping, optimiser          (step n)
@@ -13,6 +13,10 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import (
+    bf16_compress_hook,
+)
+from torch.nn.parallel import DistributedDataParallel
 
 from nar_asr_lobes.lobes.config import STEMS
 
@@ -69,6 +73,40 @@ def prefetch(
             yield made
 
 
+def with_next(items: Iterable[Item]) -> Iterator[tuple[Item, Item | None]]:
+    """Yield each item with the one after it, None after the last."""
+    items = iter(items)
+    item = next(items, None)
+    while item is not None:
+        following = next(items, None)
+        yield item, following
+        item = following
+
+
+def wrap_distributed(
+    model: nn.Module,
+    device: torch.device | str,
+    find_unused: bool = False,
+    compress: bool = False,
+) -> DistributedDataParallel:
+    """Let all processes add up a model's gradients.
+
+    Its buffers are frozen, and the same on all ranks. ``compress`` sends the
+    gradients as bfloat16.
+    """
+    gpu = torch.device(device).type == "cuda"
+    wrapped = DistributedDataParallel(
+        model,
+        device_ids=[device] if gpu else None,
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
+        find_unused_parameters=find_unused,
+    )
+    if compress:
+        wrapped.register_comm_hook(None, bf16_compress_hook)
+    return wrapped
+
+
 def compile_layers(model: nn.Module, mode: str = "default") -> None:
     """Compile a model's repeated layers and its stem, in place.
 
@@ -77,11 +115,8 @@ def compile_layers(model: nn.Module, mode: str = "default") -> None:
     """
     for part in model.modules():
         if getattr(part, "repeated", False):
-            part.compile(mode=mode, dynamic=True)
+            part.compile(mode=mode, dynamic=None)
         elif isinstance(part, tuple(STEMS.values())):
             part.features = torch.compile(
-                part.features, mode=mode, dynamic=True
-            )
-            part.subsample = torch.compile(
-                part.subsample, mode=mode, dynamic=True
+                part.features, mode=mode, dynamic=None
             )

@@ -183,7 +183,10 @@ def test_codes_of_all_steps_of_a_log_line_are_counted(tmp_path, tone_clips):
 
     log.line = watched
     masked, make_step = [], brain.make_step
-    brain.make_step = lambda items: (masked.extend(items), make_step(items))[1]
+    brain.make_step = lambda items, *following: (
+        masked.extend(items),
+        make_step(items, *following),
+    )[1]
     brain.fit(make_loader("pretrain", tone_clips, 4))
     counts = sum(item.counts["accuracy"] for item in masked)
     assert len(met) == 2 and sum(met) == counts

@@ -44,9 +44,9 @@ def train(folder, clips, rank=0, ranks=1):
         brain.max_damaged = 100
         losses, empty, make_step = [], [], brain.make_step
 
-        def watched(prepared):
+        def watched(prepared, *following):
             empty.append(not prepared)
-            averages = make_step(prepared)
+            averages = make_step(prepared, *following)
             losses.append(averages["loss"])
             return averages
 

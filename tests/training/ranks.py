@@ -12,6 +12,7 @@ from functools import partial
 import torch
 import torch.distributed as dist
 from torch.multiprocessing import spawn
+from torch.profiler import profile
 
 from nar_asr_lobes.distributed import gather_objects, sum_over_ranks
 from nar_asr_lobes.lobes.config import ModelConfig
@@ -56,6 +57,11 @@ def work(rank, folder, clips):
             "equal": equal_run(kind, f"{place}_equal", clips, rank, RANKS),
             "gradients": first_gradients(kind, place, clips, rank, RANKS),
         }
+    place = f"{folder}/compressed"
+    found["compressed"] = equal_run(
+        "pretrain", place, clips, rank, RANKS, compress_gradients=True
+    )
+    found["messages"] = messages(f"{folder}/messages", clips, rank)
     for kind in ALL_KINDS:
         place = f"{folder}/{kind}"
         found[kind] = {
@@ -98,8 +104,8 @@ def fit(brain, kind, clips, rank, ranks, valid=False):
     """Train with augmentation; give the losses of the steps."""
     losses, make_step = [], brain.make_step
 
-    def watched(prepared):
-        averages = make_step(prepared)
+    def watched(prepared, *following):
+        averages = make_step(prepared, *following)
         losses.append(averages["loss"])
         return averages
 
@@ -113,7 +119,22 @@ def fit(brain, kind, clips, rank, ranks, valid=False):
     return losses
 
 
-def equal_run(kind, folder, clips, rank, ranks):
+def messages(folder, clips, rank):
+    """The messages of a step, by kind, and the buckets of the gradients."""
+    brain = start("pretrain", folder, STEPS)
+    brain.on_fit_start()
+    batches = [make_batch("pretrain", clips, [rank, i]) for i in (1, 2, 3, 4)]
+    one, two, three, four = [[brain.prepare(batch)] for batch in batches]
+    brain.make_step(one, two)
+    brain.make_step(two, three)  # DDP orders its buckets anew
+    with profile() as trace:
+        brain.make_step(three, four)
+    names = [e.name for e in trace.events() if e.name.startswith("gloo:")]
+    sizes = brain.modules["model"]._get_ddp_logging_data()["bucket_sizes"]
+    return names, len(str(sizes).split(","))
+
+
+def equal_run(kind, folder, clips, rank, ranks, **changes):
     """Without dropout: must not depend on the number of ranks.
 
     Adam divides by the size of the gradient, so where that is nearly zero it
@@ -122,7 +143,13 @@ def equal_run(kind, folder, clips, rank, ranks):
     """
     recorder = Recorder()
     brain = start(
-        kind, folder, STEPS, spec=True, peak_lr=1e-4, train_logger=recorder
+        kind,
+        folder,
+        STEPS,
+        spec=True,
+        peak_lr=1e-4,
+        train_logger=recorder,
+        **changes,
     )
     before = weights(brain)
     losses = fit(brain, kind, clips, rank, ranks, valid=True)
@@ -198,9 +225,9 @@ def signal_in(brain, step):
     """Let this process get a SIGTERM in a step."""
     make_step = brain.make_step
 
-    def interrupted(prepared):
+    def interrupted(prepared, *following):
         if brain.progress.step == step - 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        return make_step(prepared)
+        return make_step(prepared, *following)
 
     brain.make_step = interrupted

@@ -211,6 +211,7 @@ OPTIONS = [
         "--reinit_layers=3",
         "reinit_layers is 3; it must be at most 2",
     ),
+    ("pretrain", "--compile", "--compile is for a GPU; leave it out on a CPU"),
     ("finetune", "--init_from=out", "is both init_from and output_folder"),
     ("evaluate", "", "out/bundle: is not a bundle .*; name the folder"),
     ("evaluate", "--bundle=null", "key 'bundle' is missing; give the folder"),

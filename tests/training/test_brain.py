@@ -173,10 +173,10 @@ def test_a_skipped_step_leaves_the_log_and_its_warnings_alone(
         brain.model.encoder.layers.norm.bias.fill_(1.0)
     make_step, numbers = brain.make_step, []
 
-    def spoiled(prepared):
+    def spoiled(prepared, *following):
         if brain.progress.step == 1:
             prepared[0].batch.wavs.fill_(torch.nan)
-        averages = make_step(prepared)
+        averages = make_step(prepared, *following)
         numbers.append(averages)
         return averages
 

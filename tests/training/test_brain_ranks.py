@@ -39,6 +39,20 @@ def test_a_projection_is_fitted_to_the_audio_of_all_ranks(found, tone_clips):
     assert not torch.allclose(one, fitted([[0, 1]], tone_clips), atol=1e-2)
 
 
+def test_a_step_sends_its_gradients_and_one_message_more(found):
+    for rank in range(RANKS):
+        names, buckets = found[rank]["messages"]
+        assert names == ["gloo:all_reduce"] * (buckets + 1)
+
+
+def test_compressed_gradients_move_all_ranks_alike(found):
+    exact = [found[rank]["pretrain", "alike"]["equal"] for rank in (0, 1)]
+    rough = [found[rank]["compressed"] for rank in (0, 1)]
+    assert_same_weights(rough[0]["weights"], rough[1]["weights"])
+    assert rough[0]["losses"] != exact[0]["losses"]
+    assert rough[0]["losses"] == pytest.approx(exact[0]["losses"], rel=1e-3)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_equal_one(found, kind, tmp_path, tone_clips):
     one = equal_run(kind, tmp_path, tone_clips, rank=0, ranks=1)

@@ -41,10 +41,10 @@ def run(kind, folder, clips, kill_after=None, steps=STEPS, **changes):
     )
     losses, make_step = [], brain.make_step
 
-    def watched(prepared):
+    def watched(prepared, *following):
         if brain.progress.step == kill_after:
             raise Killed
-        averages = make_step(prepared)
+        averages = make_step(prepared, *following)
         losses.append(averages["loss"])
         return averages
 

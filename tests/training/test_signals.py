@@ -66,7 +66,7 @@ def signalled(monkeypatch, owner, name, number, when=lambda *_: True):
 def test_a_training_saves_its_step_and_goes_on_bit_for_bit(
     whole, tmp_path, monkeypatch, number, status
 ):
-    def in_step_3(brain, _):
+    def in_step_3(brain, *_):
         return brain.progress.step == 2
 
     signalled(monkeypatch, NarBrain, "make_step", number, in_step_3)
