@@ -108,9 +108,11 @@ def _add_noise(
     # A slope in the frequency domain; the block is repeated in long audio,
     # since an FFT of the whole would cost more than it is worth.
     block = min(len(wav), 32768)
-    spectrum = np.fft.rfft(rng.standard_normal(block, dtype=np.float32))
+    count = block // 2 + 1
+    # White noise has a spectrum of Gaussian noise, too.
+    spectrum = rng.standard_normal(2 * count, np.float32).view(np.complex64)
     slope = np.float32(rng.uniform(-0.25, 1.0))
-    spectrum *= np.exp(-slope * _log_frequencies(len(spectrum)))
+    spectrum *= np.exp(-slope * _log_frequencies(count))
     return add_noise(wav, np.fft.irfft(spectrum, block), snr_db)
 
 

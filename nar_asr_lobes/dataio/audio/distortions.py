@@ -16,6 +16,7 @@ from torchaudio.transforms import Resample
 from nar_asr_lobes.dataio.audio.waveform import SAMPLE_RATE
 
 VOICES = 4  # of babble
+_PERIODS = 4  # of the filter in one product; the fastest of 1, 2, 4, 6, 8
 _LOWEST = 20.0  # Hz; pink noise has no end, and below nothing is audible
 
 
@@ -129,23 +130,31 @@ def change_speed(wav: np.ndarray, speed: float) -> np.ndarray:
         return wav
     before, after = ratio.numerator, ratio.denominator
     taps, reach = _speed_filter(before, after)
-    frames = len(wav) // before + 1
-    padded = torch.zeros((frames - 1) * before + len(taps))
+    step = before * _PERIODS
+    frames = len(wav) // step + 1
+    padded = torch.empty((frames - 1) * step + len(taps))
+    padded[:reach], padded[reach + len(wav) :] = 0, 0
     padded[reach : reach + len(wav)] = torch.from_numpy(
         np.ascontiguousarray(wav)
     )
-    out = padded.unfold(0, len(taps), before) @ taps
+    out = padded.unfold(0, len(taps), step) @ taps
     return out.flatten()[: -(-len(wav) * after // before)].numpy()
 
 
 @lru_cache(maxsize=32)
 def _speed_filter(before: int, after: int) -> tuple[torch.Tensor, int]:
-    """Give torchaudio's filter [taps, after] and its reach in samples.
+    """Give torchaudio's filter for some periods, and its reach in samples.
 
-    It takes half the time as a matrix product as in torchaudio's convolution.
+    As a matrix product [taps, periods * after] it takes less than half the
+    time of torchaudio's convolution.
     """
     resample = Resample(before, after, dtype=torch.float32)
-    return resample.kernel[:, 0].T.contiguous(), resample.width
+    taps = resample.kernel[:, 0].T
+    matrix = torch.zeros(len(taps) + before * (_PERIODS - 1), after * _PERIODS)
+    for i in range(_PERIODS):
+        place = slice(i * before, i * before + len(taps))
+        matrix[place, i * after : (i + 1) * after] = taps
+    return matrix, resample.width
 
 
 def clip_samples(wav: np.ndarray, share: float) -> np.ndarray:
