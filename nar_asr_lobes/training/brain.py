@@ -221,7 +221,8 @@ class NarBrain(StepBrain):
         Raises
         ------
         Interrupted
-            After a SIGINT or SIGTERM to any rank, once the step is saved.
+            After a SIGINT, SIGTERM or SIGUSR1 to any rank, once the step is
+            saved.
         """
         self.on_fit_start()
         checkpoint = self.resume()

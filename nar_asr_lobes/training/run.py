@@ -99,8 +99,8 @@ def main(
     """Run a recipe with its command line; ``prepare`` is the recipe's parser.
 
     With ``work``, do that with its data instead of training. Returns 0; 2
-    after a user's mistake, which is printed in one sentence; 130 after Ctrl-C
-    and 143 after SIGTERM, when a training has saved its step.
+    after a user's mistake, which is printed in one sentence; 130 after Ctrl-C,
+    143 after SIGTERM and 138 after SIGUSR1, when a training has saved its step.
 
     Example
     -------

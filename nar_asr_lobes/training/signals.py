@@ -1,7 +1,10 @@
-"""Ctrl-C and SIGTERM: a training saves its step first, all else ends at once.
+"""Ctrl-C, SIGTERM, SIGUSR1: a training saves its step, all else ends at once.
 
 signal -> deferred(): noted, agreed on by all processes, saved -> Interrupted
        -> elsewhere: Interrupted
+
+SLURM sends SIGUSR1 before the time limit (``--signal=USR1@90``). The exit
+status is 128 + the signal's number: 130, 143 or 138.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from speechbrain.utils.distributed import if_main_process
 
 from nar_asr_lobes.errors import UserError
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 # A launcher passes on a signal that the processes may have got themselves.
 _SAME_SIGNAL_SECONDS = 1.0
 
@@ -86,7 +89,7 @@ def deferred() -> Iterator[None]:
 
 @contextmanager
 def _installed(handler: Callable | signal.Handlers) -> Iterator[None]:
-    """Set a handler for both signals, unless the user has them ignored."""
+    """Set a handler for the signals, unless the user has them ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may
         return
@@ -103,6 +106,8 @@ def _installed(handler: Callable | signal.Handlers) -> Iterator[None]:
 
 
 def _handle(number: int, frame: object) -> None:
+    if number == signal.SIGUSR1 and os.getpid() != _State.process:
+        return  # SLURM signals the processes that load data, too
     again = _State.number and (
         time.monotonic() - _State.since > _SAME_SIGNAL_SECONDS
     )

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, sent to real runs of the tiny recipe."""
+"""Ctrl-C, SIGTERM and SIGUSR1, sent to real runs of the tiny recipe."""
 
 import os
 import re
@@ -20,8 +20,9 @@ from tests.training.runs import assert_same_weights
 from tests.training.tiny_recipe import make_corpus, run_tiny, write_yamls
 
 ROOT = Path(__file__).parents[2]
-BOTH = pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+EACH = pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138)],
 )
 STEPS = ("--steps=5", "--model={dropout: 0.2}")
 
@@ -62,7 +63,7 @@ def signalled(monkeypatch, owner, name, number, when=lambda *_: True):
     monkeypatch.setattr(owner, name, wrapper)
 
 
-@BOTH
+@EACH
 def test_a_training_saves_its_step_and_goes_on_bit_for_bit(
     whole, tmp_path, monkeypatch, number, status
 ):
@@ -97,7 +98,7 @@ def test_a_validation_that_is_broken_off_is_made_up_for(
     assert newest(tmp_path).metadata == newest(whole / "out").metadata
 
 
-@BOTH
+@EACH
 def test_outside_training_a_run_ends_at_once(
     whole, tmp_path, monkeypatch, number, status
 ):
@@ -147,6 +148,18 @@ def test_what_the_user_has_ignored_stays_so(monkeypatch):
             assert signal.getsignal(signal.SIGTERM) is signals._handle
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_process_that_loads_data_outlives_sigusr1(monkeypatch):
+    """SLURM sends it to every process of a step."""
+    sent = []
+    monkeypatch.setattr(os, "kill", lambda _, number: sent.append(number))
+    with signals.deferred():
+        monkeypatch.setattr(os, "getpid", lambda: -1)  # as after a fork
+        signals._handle(signal.SIGUSR1, None)
+        assert not signals.pending() and not sent
+        signals._handle(signal.SIGTERM, None)
+        assert sent == [signal.SIGTERM]
 
 
 def test_torchrun_and_workers_stop_without_a_stack(whole, tmp_path):
