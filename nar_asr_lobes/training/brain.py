@@ -19,15 +19,11 @@ from speechbrain.utils.train_logger import TrainLogger
 from torch import nn
 
 from nar_asr_lobes.dataio.datasets import Batch, StepBatches, read_steps
-from nar_asr_lobes.distributed import (
-    world,
-)
+from nar_asr_lobes.distributed import world
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.objectives.base import ModelInputs, Objective
 from nar_asr_lobes.objectives.diagnostics import Totals
-from nar_asr_lobes.training.checkpoint import (
-    CheckpointFolder,
-)
+from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import LogConfig, OptimConfig
 from nar_asr_lobes.training.device import (
     compile_layers,
@@ -35,6 +31,11 @@ from nar_asr_lobes.training.device import (
     prefetch,
     with_next,
     wrap_distributed,
+)
+from nar_asr_lobes.training.heartbeat import (
+    TRAINING,
+    VALIDATING,
+    Heartbeat,
 )
 from nar_asr_lobes.training.optim.scheduler import (
     EncoderFreeze,
@@ -118,6 +119,7 @@ class NarBrain(StepBrain):
         frozen_steps = optim.freeze_encoder_steps
         self.freeze = EncoderFreeze(model, frozen_steps, reinit_parts)
         self.metadata, self.progress = metadata or {}, Progress()
+        self.heartbeat = Heartbeat(self.progress, self.intervals.stall_seconds)
         self.train_log = TrainLog(
             self.progress,
             self.scheduler,
@@ -170,6 +172,7 @@ class NarBrain(StepBrain):
 
     def compute_forward(self, batch: ModelInputs, stage: sb.Stage) -> Sums:
         """Run the model on a micro-batch; sum losses and statistics."""
+        self.heartbeat.mark()
         training = stage == sb.Stage.TRAIN
         model = self.modules.model if training else self.model
         return self.objective.losses(model, batch, training)
@@ -228,7 +231,7 @@ class NarBrain(StepBrain):
         checkpoint = self.resume()
         train_set.sampler.start_step = self.progress.step
         self.modules.train()
-        with deferred():
+        with deferred(), self.heartbeat:
             # Repeat a validation that a signal interrupted.
             broken_off = checkpoint and "score" not in checkpoint.metadata
             if broken_off and self._is_due(self.intervals.valid_interval):
@@ -237,7 +240,8 @@ class NarBrain(StepBrain):
 
     def _train(self, train_set: Iterable, valid_set: Iterable | None) -> None:
         with self.train_log as log:
-            for prepared, following in with_next(self.steps(train_set)):
+            steps = with_next(self.steps(train_set))
+            for prepared, following in self.heartbeat.watched(steps, TRAINING):
                 log.step(self.make_step(prepared, following))
                 if self._is_due(self.intervals.log_interval):
                     log.line()
@@ -268,7 +272,7 @@ class NarBrain(StepBrain):
         self.modules.eval()
         totals = Totals()
         with torch.no_grad(), self.evaluation_ctx:
-            for batch in valid_set:
+            for batch in self.heartbeat.watched(valid_set, VALIDATING):
                 if pending():
                     break
                 item = self.prepare(batch)

@@ -150,6 +150,11 @@ class LogConfig(Checked):
         when the newest is damaged.
     tensorboard : bool
         TensorBoard events instead of SpeechBrain's text file.
+    stall_seconds : float
+        A training without progress on any rank for so long is ended, with the
+        rank at fault named, for the launcher to start it again; 0 never.
+        Collective operations time out a minute later. Raise it where one
+        micro-batch, the compilation of the first or a checkpoint takes longer.
     """
 
     log_interval: int = count(50, least=1)
@@ -157,6 +162,7 @@ class LogConfig(Checked):
     checkpoint_interval: int = count(500, least=1)
     keep_checkpoints: int = count(2, least=2)
     tensorboard: bool = False
+    stall_seconds: float = number(180.0, least=0)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from nar_asr_lobes.training.checkpoint import (
     random_state,
 )
 from nar_asr_lobes.training.config import OptimConfig
+from nar_asr_lobes.training.heartbeat import SAVING, Heartbeat
 from nar_asr_lobes.training.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class SavedBrain(sb.Brain):
     optim: OptimConfig
     checkpoints: CheckpointFolder
     progress: Progress
+    heartbeat: Heartbeat
     metadata: dict
 
     def save(self, score: float | None = None) -> None:
@@ -35,6 +37,7 @@ class SavedBrain(sb.Brain):
 
         ``score`` is that of a validation of these very weights.
         """
+        self.heartbeat.mark(SAVING)
         metadata = self.metadata | ({} if score is None else {"score": score})
         parts = {
             "model": self.model.state_dict(),
