@@ -43,6 +43,7 @@ from nar_asr_lobes.training.optim.scheduler import (
 )
 from nar_asr_lobes.training.progress import Progress, TrainLog
 from nar_asr_lobes.training.signals import Interrupted, deferred, pending
+from nar_asr_lobes.training.skipping import TooManySkipped
 from nar_asr_lobes.training.step import StepBrain, Sums
 
 
@@ -242,7 +243,11 @@ class NarBrain(StepBrain):
         with self.train_log as log:
             steps = with_next(self.steps(train_set))
             for prepared, following in self.heartbeat.watched(steps, TRAINING):
-                log.step(self.make_step(prepared, following))
+                try:
+                    log.step(self.make_step(prepared, following))
+                except TooManySkipped as reason:
+                    self.roll_back(reason)
+                    continue
                 if self._is_due(self.intervals.log_interval):
                     log.line()
                 self._save_where_due(valid_set)

@@ -65,6 +65,15 @@ class Checkpoint:
 
         With ``stretch`` the scheduler keeps its own number of steps.
         """
+        self.restore_weights(model, optimizer)
+        own = {"steps": scheduler.steps} if stretch else {}
+        scheduler.load_state_dict(self.load("scheduler") | own)
+        _take_random_state(self.load("random"), self.path)
+
+    def restore_weights(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Load the states of model and optimiser alone."""
         device = next(model.parameters()).device
         try:
             model.load_state_dict(self.load("model", device))
@@ -75,9 +84,6 @@ class Checkpoint:
                 f"{self.path}: was made with another objective; "
                 "give the old one or a new output_folder"
             ) from error
-        own = {"steps": scheduler.steps} if stretch else {}
-        scheduler.load_state_dict(self.load("scheduler") | own)
-        _take_random_state(self.load("random"), self.path)
 
     def require(self, metadata: Mapping[str, Any]) -> None:
         """Refuse to go on where metadata differ now (``UserError``).
@@ -161,7 +167,7 @@ class CheckpointFolder:
         self, step: int, parts: Mapping[str, Any], metadata: Mapping[str, Any]
     ) -> Path:
         """Write a checkpoint, then remove those no longer needed."""
-        final = self.folder / f"step_{step:08d}"
+        final = self.folder / self._name(step)
         for stale in self.folder.glob(".step_*"):  # of a crashed run
             shutil.rmtree(stale, ignore_errors=True)
         with atomic_folder(final) as temporary:
@@ -171,6 +177,10 @@ class CheckpointFolder:
                 raise cannot_write(final, error) from error
         self._remove_old()
         return final
+
+    @staticmethod
+    def _name(step: int) -> str:
+        return f"step_{step:08d}"
 
     def _paths(self) -> list[Path]:
         """List the checkpoints, newest first."""
@@ -207,9 +217,11 @@ class CheckpointFolder:
                 continue
         return None
 
-    def newest(self) -> Checkpoint | None:
-        """Give the newest checkpoint that is whole, if there is one."""
+    def newest(self, last: int | None = None) -> Checkpoint | None:
+        """Give the newest whole checkpoint, if any, up to a ``last`` step."""
         for path in self._paths():
+            if last is not None and path.name > self._name(last):
+                continue
             checkpoint = self._verify(path)
             if checkpoint is not None:
                 return checkpoint

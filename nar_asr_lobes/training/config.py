@@ -118,7 +118,14 @@ class OptimConfig(Checked):
     freeze_encoder_steps : int
         First steps in which a pre-trained encoder does not move.
     max_skipped : int
-        Steps in a row that may be skipped for a NaN before training stops.
+        Steps in a row that may be skipped for a NaN or a spike.
+    max_roll_backs : int
+        How often, after more than these, the weights of the newest checkpoint
+        before them are taken and training goes on with the data after them;
+        then it stops.
+    spike_ratio : float
+        A step is skipped, too, whose gradient norm is over so many times the
+        median of the last 100; 0 skips none.
     stretch_schedule : bool
         Whether a run may go on with another number of steps: from there on
         the learning rate is that of a schedule of the new length.
@@ -133,6 +140,8 @@ class OptimConfig(Checked):
     head_lr_scale: float = number(1.0, above=0)
     freeze_encoder_steps: int = count(0)
     max_skipped: int = count(20)
+    max_roll_backs: int = count(3)
+    spike_ratio: float = number(0.0, least=0)
     stretch_schedule: bool = False
     compress_gradients: bool = False
 

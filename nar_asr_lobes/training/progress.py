@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from nar_asr_lobes.objectives.diagnostics import Totals, warn_of_collapse
 from nar_asr_lobes.storage import cannot_write
 from nar_asr_lobes.training.config import LogConfig
 from nar_asr_lobes.training.optim.scheduler import WarmupCosine
+from nar_asr_lobes.training.skipping import TooManySkipped
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +42,19 @@ DAMAGED_FILE = "damaged.txt"
 
 @dataclass
 class Progress:
-    """Steps and audio trained on; saved in every checkpoint."""
+    """Steps and audio trained on; saved in every checkpoint.
+
+    ``norms`` are those of the gradient in the last steps, where spikes are
+    looked for.
+    """
 
     step: int = 0
     skipped: int = 0
     skipped_in_a_row: int = 0
     audio_seconds: float = 0.0
     damaged: int = 0
+    roll_backs: int = 0
+    norms: list[float] = field(default_factory=list)
 
     def count_damaged(self, lines: list[str], folder: Path, most: int) -> None:
         """Name the utterances that any rank could not read, and count them."""
@@ -69,23 +76,24 @@ class Progress:
                 f"more than data.max_damaged allows ({most}); {path} names them"
             )
 
-    def count(self, skipped: bool, places: Sequence[str], most: int) -> None:
-        """Count a step, and tell of one that was skipped."""
+    def count(self, fault: str, places: Sequence[str], most: int) -> None:
+        """Count a step, and tell of one that was skipped for a fault."""
         self.step += 1
-        self.skipped += skipped
-        self.skipped_in_a_row = skipped * (self.skipped_in_a_row + 1)
-        if skipped:
+        self.skipped += bool(fault)
+        self.skipped_in_a_row = bool(fault) * (self.skipped_in_a_row + 1)
+        if fault:
             logger.warning(
-                "step %d: the gradient is not finite; no rank moved its "
-                "weights; utterances on this rank%s",
+                "step %d: %s; no rank moved its weights; utterances on this "
+                "rank%s",
                 self.step,
+                fault,
                 format_places(places, most=16),
             )
         if self.skipped_in_a_row > most:
-            raise UserError(
-                f"step {self.step}: {self.skipped_in_a_row} steps in a row had "
-                "no finite gradient; lower the learning rate or look at the "
-                "utterances named in the log"
+            raise TooManySkipped(
+                f"step {self.step}: {self.skipped_in_a_row} steps in a row "
+                f"were skipped, this one because {fault}; lower the learning "
+                "rate or look at the utterances named in the log"
             )
 
 

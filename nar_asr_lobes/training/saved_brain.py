@@ -17,6 +17,7 @@ from nar_asr_lobes.training.checkpoint import (
 from nar_asr_lobes.training.config import OptimConfig
 from nar_asr_lobes.training.heartbeat import SAVING, Heartbeat
 from nar_asr_lobes.training.progress import Progress
+from nar_asr_lobes.training.skipping import TooManySkipped
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,31 @@ class SavedBrain(sb.Brain):
         vars(self.progress).update(checkpoint.load("progress"))
         logger.info("resuming from %s", checkpoint.path)
         return checkpoint
+
+    def roll_back(self, reason: TooManySkipped) -> None:
+        """Take the weights from before the skipped steps; the data goes on.
+
+        Saved at once, so that a restart neither repeats nor forgets it.
+        """
+        progress, most = self.progress, self.optim.max_roll_backs
+        before = progress.step - progress.skipped_in_a_row
+        checkpoint = self.checkpoints.newest(before)
+        if checkpoint is None or progress.roll_backs >= most:
+            raise reason
+        checkpoint.restore_weights(self.model, self.optimizer)
+        progress.roll_backs += 1
+        logger.warning(
+            "step %d: %d steps in a row were skipped: the weights are those of "
+            "step %d again and the data goes on, for the %d. time of at most "
+            "%d",
+            progress.step,
+            progress.skipped_in_a_row,
+            checkpoint.step,
+            progress.roll_backs,
+            most,
+        )
+        progress.skipped_in_a_row = 0
+        self.save()
 
     def load_best(self) -> None:
         """Load the checkpoint with the lowest score on the dev split."""

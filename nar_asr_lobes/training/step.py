@@ -7,21 +7,19 @@ counts of the step, over all ranks -> forward, backward of each micro-batch
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-import numpy as np
 import speechbrain as sb
 import torch
 from torch import nn
 
 from nar_asr_lobes.distributed import sum_over_ranks, world
-from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.objectives.base import ModelInputs
 from nar_asr_lobes.objectives.diagnostics import Totals
 from nar_asr_lobes.training.optim.scheduler import EncoderFreeze, WarmupCosine
 from nar_asr_lobes.training.progress import TrainLog
 from nar_asr_lobes.training.saved_brain import SavedBrain
 from nar_asr_lobes.training.signals import pending
+from nar_asr_lobes.training.skipping import stand_in, step_fault
 
 Sums = dict[str, torch.Tensor]
 _NEXT = "next "  # before the names of the next step's counts
@@ -39,6 +37,7 @@ class StepBrain(SavedBrain):
     max_damaged: int
     counts: dict[str, float]
     last_inputs: ModelInputs | None = None
+    fault = ""  # of a skipped step
     stop = False  # a signal asked some rank to, and all know
     # The next step's micro-batches, and their counts over all ranks.
     ahead: tuple[Sequence[ModelInputs], dict[str, float]] | None = None
@@ -63,13 +62,13 @@ class StepBrain(SavedBrain):
         -------
         dict
             Global averages of losses and statistics, ``loss``, ``grad_norm``,
-            ``lr`` and ``skipped`` (1.0 when a NaN or infinity was found on
-            any rank and no rank moved its weights).
+            ``lr`` and ``skipped`` (1.0 when a NaN, an infinity or a spike was
+            found and no rank moved its weights).
         """
         damaged = getattr(prepared, "damaged", [])
         self.counts = self._global_counts(prepared)
         weight = 1.0 if prepared else 0.0
-        prepared = list(prepared) or [self._stand_in(damaged)]
+        prepared = list(prepared) or stand_in(self.last_inputs, damaged)
         self.last_inputs = prepared[-1]
         if self.progress.step == 0:
             self.objective.init_from_batch(self.model, prepared)
@@ -91,11 +90,10 @@ class StepBrain(SavedBrain):
         counts = self.counts
         averages = {n: s / counts[n] for n, s in sums.items() if counts[n]}
         averages |= {"loss": loss, **self._update(norm, loss)}
-        skipped = bool(averages["skipped"])
-        if not skipped:
+        if not self.fault:
             self.train_log.codes.add_codes([local])
         places = [x for item in prepared for x in item.batch.places]
-        self.progress.count(skipped, places, self.optim.max_skipped)
+        self.progress.count(self.fault, places, self.optim.max_skipped)
         return averages
 
     def _global_counts(
@@ -112,7 +110,7 @@ class StepBrain(SavedBrain):
         """Add up the counts of this rank's micro-batches."""
         damaged = getattr(prepared, "damaged", [])
         local = Totals()
-        for item in prepared or [self._stand_in(damaged)]:
+        for item in prepared or stand_in(self.last_inputs, damaged):
             local.add(item.counts, item.counts)
         return local.counts
 
@@ -142,20 +140,6 @@ class StepBrain(SavedBrain):
         self.ahead = (following, counts) if counts else None
         return sums
 
-    def _stand_in(self, damaged: Sequence[str]) -> ModelInputs:
-        """Give the last micro-batch, with nothing counted in it.
-
-        DDP waits for a backward pass of every rank.
-        """
-        if self.last_inputs is None:
-            raise UserError(damaged[0])  # of the first step, and all others
-        item = self.last_inputs
-        return replace(
-            item,
-            batch=replace(item.batch, seconds=0.0),
-            counts=dict.fromkeys(item.counts, 0.0),
-        )
-
     def _backward(self, item: ModelInputs, weight: float) -> Sums:
         """Accumulate the gradient of a micro-batch."""
         with self.training_ctx:
@@ -168,11 +152,12 @@ class StepBrain(SavedBrain):
         }
 
     def _update(self, norm: float, loss: float) -> dict[str, float]:
-        """Step, unless something is not finite."""
+        """Step, unless something is not finite or a spike."""
         lr = self.scheduler.step(self.optimizer)
         # Gradients and losses were summed over the ranks: all see the same.
-        skipped = not (np.isfinite(norm) and np.isfinite(loss))
-        if not skipped:
+        norms, ratio = self.progress.norms, self.optim.spike_ratio
+        self.fault = step_fault(norm, loss, norms, ratio)
+        if not self.fault:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return {"grad_norm": norm, "lr": lr, "skipped": float(skipped)}
+        return {"grad_norm": norm, "lr": lr, "skipped": float(self.fault != "")}

@@ -195,7 +195,7 @@ def test_too_many_skipped_steps_in_a_row_end_the_run(tmp_path, tone_clips):
     bad = [broken(make_batch("pretrain", tone_clips, [0, 1]))]
     for step in (bad, bad, good, bad, bad):
         brain.fit_batch(step)
-    with pytest.raises(UserError, match="step 6: 3 steps in a row had no"):
+    with pytest.raises(UserError, match="step 6: 3 steps in a row were sk"):
         brain.fit_batch(bad)
     assert brain.progress.skipped == 5
 
