@@ -23,7 +23,7 @@ from nar_asr_lobes.distributed import world
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.objectives.base import ModelInputs, Objective
 from nar_asr_lobes.objectives.diagnostics import Totals
-from nar_asr_lobes.training.checkpoint import CheckpointFolder
+from nar_asr_lobes.training.checkpoint import CheckpointFolder, seed_random
 from nar_asr_lobes.training.config import LogConfig, OptimConfig
 from nar_asr_lobes.training.device import (
     compile_layers,
@@ -129,7 +129,7 @@ class NarBrain(StepBrain):
             objective.remedies,
         )
         self.max_damaged = max_damaged
-        torch.manual_seed(seed + world()[0])
+        seed_random(seed + world()[0])
 
     def init_optimizers(self):
         """Give the optimiser the model's parameters in groups."""

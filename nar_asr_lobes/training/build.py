@@ -35,7 +35,7 @@ from nar_asr_lobes.training.init_from import (
     reinit_parts,
     without_idle_keys,
 )
-from nar_asr_lobes.training.metadata import speech_metadata
+from nar_asr_lobes.training.metadata import code_version, speech_metadata
 from nar_asr_lobes.training.progress import make_logger
 
 logger = logging.getLogger(__name__)
@@ -101,6 +101,7 @@ def wrap_brain(
     )
     augment = getattr(config, "wave_augment", None)
     brain.metadata[MAY_CHANGE] = {  # one may have to change them to resume
+        "code": code_version(),
         "precision": brain.precision,
         "max_grad_norm": config.optim.max_grad_norm,
         "freeze_encoder_steps": config.optim.freeze_encoder_steps,
@@ -184,30 +185,49 @@ def _resolve_precision(precision: str) -> str:
     return "bf16" if has_fast_bf16(torch.device(name)) else "fp32"
 
 
-def warn_of_space(config: RunConfig | LmRunConfig, model: nn.Module) -> None:
-    """Warn, on the main process, when a run will need more than is free."""
+def check_space(config: RunConfig | LmRunConfig, model: nn.Module) -> None:
+    """Warn, on the main process, when a run will need more than is free.
+
+    Refuse one (``UserError``) where not even the next checkpoint fits.
+    """
     output = Path(config.output_folder)
-    there = sum(f.stat().st_size for f in (output / "checkpoints").rglob("*"))
-    need = _space_needed(config, model) - there
-    free = free_space(output)
-    if free is not None and need > free:
+    folder, free = output / "checkpoints", free_space(output)
+    if free is None or (folder / f"step_{config.steps:08d}").exists():
+        return
+    sizes = {f: f.stat().st_size for f in folder.rglob("*")}
+    # A save that was killed; the next one removes it.
+    left = sum(sizes[f] for f in sizes if f.parent.name.startswith("."))
+    told = f"{describe_size(free + left)} are free on that disk"
+    one = _checkpoint_bytes(model)
+    if one > free + left:
+        raise UserError(
+            f"{output}: a checkpoint takes about {describe_size(one)}, but "
+            f"{told}; free some, or give an output_folder on another"
+        )
+    need = _space_needed(config, model) - sum(sizes.values())
+    if need > free:
         logger.warning(
-            "%s: this run will need about %s more, but %s are free on that "
-            "disk; free some, or lower logging.keep_checkpoints",
+            "%s: this run will need about %s more, but %s; free some, or lower "
+            "logging.keep_checkpoints",
             output,
             describe_size(need),
-            describe_size(free),
+            told,
         )
+
+
+def _checkpoint_bytes(model: nn.Module) -> int:
+    """Estimate the bytes of a checkpoint."""
+    state, weights = model.state_dict().values(), model.parameters()
+    trained = sum(w.nbytes for w in weights if w.requires_grad)
+    return sum(tensor.nbytes for tensor in state) + _MOMENTS * trained
 
 
 def _space_needed(config: RunConfig | LmRunConfig, model: nn.Module) -> int:
     """Estimate the bytes of checkpoints, bundle and posteriors."""
-    state, weights = model.state_dict().values(), model.parameters()
-    model_bytes = sum(tensor.nbytes for tensor in state)
-    trained = sum(w.nbytes for w in weights if w.requires_grad)
+    model_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
     # besides the newest: the best, and the one being written
     kept = config.logging.keep_checkpoints + 2
-    need = kept * (model_bytes + _MOMENTS * trained)
+    need = kept * _checkpoint_bytes(model)
     if config.task == "pretrain":
         return need
     need += 2 * model_bytes  # a bundle, and the one that takes its place

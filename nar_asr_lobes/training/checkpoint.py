@@ -245,6 +245,13 @@ class CheckpointFolder:
         return None
 
 
+def seed_random(seed: int) -> None:
+    """Seed the streams of ``random_state``."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
 def random_state() -> dict:
     """Collect this process's random states in types that weights_only loads."""
     name, keys, position, has_gauss, gauss = np.random.get_state()

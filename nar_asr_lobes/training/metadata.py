@@ -11,12 +11,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
+from nar_asr_lobes import __version__
 from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.masking import SpecAugment
@@ -56,6 +59,22 @@ def speech_metadata(
         metadata["init_from"] = str(Path(config.init_from).resolve())
         metadata["reinit_layers"] = config.reinit_layers
     return metadata
+
+
+@cache
+def code_version() -> str:
+    """Give the package's version, with the commit where git knows it."""
+    root = Path(__file__).parents[2]
+    command = "git describe --always --dirty --abbrev=12 --exclude=*".split()
+    if not (root / ".git").exists():  # installed, perhaps in another's tree
+        return __version__
+    try:
+        found = subprocess.run(
+            command, cwd=root, capture_output=True, text=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return __version__
+    return f"{__version__} {found.stdout}".strip()
 
 
 def _plain_values(part: object) -> dict:

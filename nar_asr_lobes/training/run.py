@@ -31,7 +31,7 @@ from speechbrain.utils.run_opts import RunOptions
 from nar_asr_lobes.distributed import on_main
 from nar_asr_lobes.errors import UserError, escape_unprintable
 from nar_asr_lobes.storage import cannot_write, lock_folder, write_text
-from nar_asr_lobes.training.build import make_brain, warn_of_space
+from nar_asr_lobes.training.build import check_space, make_brain
 from nar_asr_lobes.training.config import (
     BUNDLE_TASKS,
     LmRunConfig,
@@ -185,7 +185,7 @@ def _run_stages(
         return
     tokenizer = run_tokenizer(config) if config.task == "finetune" else None
     brain = make_brain(config, tokenizer, run_opts)
-    on_main(lambda: warn_of_space(config, brain.model))
+    on_main(lambda: check_space(config, brain.model))
     with Timer(config.task, seconds):
         brain.fit(
             train_loader(config, tokenizer), ValidationSet(config, tokenizer)
@@ -210,7 +210,7 @@ def _train_lm(
     with Timer("prepare", seconds):
         on_main(lambda: prepare_run(config, prepare))
     brain = make_lm_brain(config, run_opts)
-    on_main(lambda: warn_of_space(config, brain.model))
+    on_main(lambda: check_space(config, brain.model))
     with Timer(config.task, seconds):
         brain.fit(text_loader(config), TextValidation(config))
     brain.load_best()

@@ -110,13 +110,13 @@ def test_too_little_space_is_told(tmp_path, tone_clips, monkeypatch, caplog):
     config = RunConfig("pretrain", "data", str(tmp_path), logging=LogConfig())
     need = build._space_needed(config, brain.model)
     monkeypatch.setattr(build, "free_space", lambda path: need - 1)
-    build.warn_of_space(config, brain.model)
+    build.check_space(config, brain.model)
     told = build.describe_size(need)
     assert f"will need about {told} more, but {told} are free" in caplog.text
     caplog.clear()
     brain.fit(make_loader("pretrain", tone_clips, 1))
-    build.warn_of_space(config, brain.model)  # some of it is there by now
+    build.check_space(config, brain.model)  # some of it is there by now
     assert not caplog.text
     more = replace(config, logging=LogConfig(keep_checkpoints=9))
-    build.warn_of_space(more, brain.model)
+    build.check_space(more, brain.model)
     assert "will need about" in caplog.text

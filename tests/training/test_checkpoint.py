@@ -20,6 +20,7 @@ from nar_asr_lobes.training.checkpoint import (
     CheckpointFolder,
     _set_random_state,
     random_state,
+    seed_random,
 )
 
 SIZE = 30_000
@@ -361,6 +362,16 @@ def test_a_fact_that_is_another_is_named_and_only_that(folder):
 
 def draw():
     return random.random(), np.random.random(), torch.rand(1).item()
+
+
+def test_a_seed_is_that_of_all_streams():
+    """A run that was killed before its first checkpoint begins as before."""
+    drawn = []
+    for seed in (2**40, 7, 2**40):
+        seed_random(seed)
+        drawn.append(draw())
+    assert drawn[0] == drawn[2]
+    assert all(x != y for x, y in zip(*drawn[:2], strict=True))
 
 
 def test_random_streams_go_on_where_they_were(tmp_path):

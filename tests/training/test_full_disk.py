@@ -57,7 +57,7 @@ def assert_whole(out):
     [
         (8, "out"),
         (40, "(left_out.txt|tokenizer.json|manifests/.*|checked/.*)"),
-        (100, "checkpoints/step_00000002"),
+        (1000, "checkpoints/step_00000002"),
         (1300, "bundle"),
     ],
 )
@@ -71,6 +71,17 @@ def test_each_place_that_may_be_full_is_named(folder, small_disk, size, what):
         return
     assert (out / "results.json").is_file()  # the rest was done
     assert "this run will need about 4 MB more, but 1 MB are" in outcome.out
+
+
+def test_a_disk_without_room_for_a_checkpoint_is_told_first(folder, small_disk):
+    out = small_disk(500) / "out"
+    outcome = run_tiny(folder, "finetune", f"--output_folder={out}")
+    assert re.match(
+        f"error: {out}: a checkpoint takes about 0 MB, but 0 MB are free on "
+        "that disk; free some, or give an output_folder on another$",
+        outcome.error,
+    )
+    assert not outcome.losses
 
 
 def test_a_process_on_a_full_disk_prints_no_stack(folder, small_disk):
