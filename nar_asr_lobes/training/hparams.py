@@ -70,7 +70,7 @@ _WITHOUT_EFFECT = {field.name for field in fields(RunOptions)} - {*_OPTIONS}
 def parse_arguments(
     arguments: Sequence[str],
 ) -> tuple[str, RunOptions, str]:
-    """Split a command line; without a GPU, default to CPU and gloo.
+    """Split a command line; on the CPU, default to gloo.
 
     Returns the YAML's path, SpeechBrain's own options as far as they have an
     effect here, and the other ``--key=value`` as YAML text.
@@ -90,11 +90,9 @@ def parse_arguments(
     run_options = {k: v for k, v in options.items() if k in _OPTIONS}
     _check_options(run_options)
     if not torch.cuda.is_available():
-        run_options = {
-            "device": "cpu",
-            "distributed_backend": "gloo",
-            **run_options,
-        }
+        run_options.setdefault("device", "cpu")
+    if run_options.get("device") == "cpu":
+        run_options.setdefault("distributed_backend", "gloo")
     overrides = [
         _override(key, value)
         for key, value in options.items()

@@ -22,7 +22,6 @@ import speechbrain as sb
 import torch
 from speechbrain.utils.distributed import (
     ddp_broadcast,
-    ddp_init_group,
     if_main_process,
     infer_device,
 )
@@ -48,6 +47,7 @@ from nar_asr_lobes.training.hparams import (
     resolve_yaml,
 )
 from nar_asr_lobes.training.init_from import check_start
+from nar_asr_lobes.training.launch import start_processes
 from nar_asr_lobes.training.lm.data import (
     PrepareTexts,
     TextValidation,
@@ -65,7 +65,8 @@ from nar_asr_lobes.training.signals import Interrupted, handled
 
 _HELP = """\
 usage: python train.py hparams/FILE.yaml [--KEY=VALUE ...] [OPTION ...]
-       torchrun --nproc_per_node=8 train.py hparams/FILE.yaml ...
+       torchrun --nproc_per_node=8 -- train.py hparams/FILE.yaml ...
+       srun python train.py hparams/FILE.yaml ...
 
 --KEY=VALUE overrides a key of the YAML; a path or text is taken as it is, any
 other VALUE is YAML too:
@@ -140,7 +141,7 @@ def _run_recipe(
     """Run the stages of the YAML's task, or work on its data alone."""
     path, run_opts, overrides = parse_arguments(arguments)
     config = load_run(path, overrides)
-    _start_processes(run_opts)
+    start_processes(run_opts)
     with ExitStack() as held:  # by the main process
         on_main(lambda: held.enter_context(lock_folder(config.output_folder)))
         _make_output_folder(config, path, overrides)
@@ -226,25 +227,6 @@ def _write_seconds(
     """Write the seconds of each stage."""
     times = Path(config.output_folder) / "seconds.json"
     write_text(times, json.dumps(seconds, indent=1))
-
-
-def _start_processes(run_opts: RunOptions) -> None:
-    """Join the other processes where torchrun started several."""
-    tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")  # srun sets it
-    if int(tasks) > 1 and "LOCAL_RANK" not in os.environ:
-        raise UserError(
-            f"srun started {tasks} processes, and each would train alone; "
-            "let torchrun start them: srun --ntasks-per-node=1 torchrun "
-            "--nnodes=$SLURM_NNODES --nproc_per_node=GPUS --rdzv_backend=c10d "
-            "--rdzv_endpoint=FIRST_NODE:29500 train.py FILE.yaml ..."
-        )
-    try:
-        ddp_init_group(run_opts)
-    except ValueError as error:
-        raise UserError(
-            f"{' '.join(str(error).split())}: start one process per GPU, or "
-            "add --device=cpu --distributed_backend=gloo"
-        ) from error
 
 
 def _make_output_folder(

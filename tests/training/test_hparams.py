@@ -4,6 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import ruamel.yaml
 import torch
 from speechbrain.utils.run_opts import RunOptions
 from torch.distributed.run import get_args_parser
@@ -11,7 +12,11 @@ from torch.distributed.run import get_args_parser
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.objectives.wav2vec2 import Wav2Vec2Objective
-from nar_asr_lobes.training.config import LmRunConfig, RunConfig
+from nar_asr_lobes.training.config import (
+    EvaluationConfig,
+    LmRunConfig,
+    RunConfig,
+)
 from nar_asr_lobes.training.hparams import (
     _read_yaml,
     load_run,
@@ -66,6 +71,8 @@ def test_with_a_gpu_speechbrain_chooses_the_device(monkeypatch):
     _, run_opts, _ = parse_arguments(["a.yaml"])
     assert run_opts.device is None
     assert run_opts.distributed_backend == "nccl"
+    _, run_opts, _ = parse_arguments(["a.yaml", "--device=cpu"])
+    assert run_opts.distributed_backend == "gloo"
 
 
 @pytest.mark.parametrize(
@@ -97,17 +104,26 @@ def test_mistakes_are_told_by_their_option(arguments, message):
         parse_arguments(arguments)
 
 
-@pytest.mark.parametrize("options", [RunConfig, LmRunConfig, RunOptions])
-def test_torchrun_takes_no_option_for_one_of_its_own(options):
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+def test_torchrun_takes_no_option_for_one_of_its_own():
     """It reads the whole line, and takes abbreviations of its options."""
-    parser = get_args_parser()
-    for field in fields(options):
-        line = ["train.py", "a.yaml", f"--{field.name}=1"]
+    parser, load = get_args_parser(), ruamel.yaml.YAML().load
+    keys = {
+        key for path in RECIPES.glob("*/hparams/*.yaml") for key in load(path)
+    }
+    for options in (RunConfig, EvaluationConfig, LmRunConfig, RunOptions):
+        keys |= {field.name for field in fields(options)}
+    assert len(keys) > 60
+    for key in keys:
+        line = ["train.py", "a.yaml", f"--{key}=1"]
         found = parser.parse_args(line)
         assert [found.training_script, *found.training_script_args] == line
-
-
-RECIPES = Path(__file__).parents[2] / "recipes"
+    with pytest.raises(SystemExit):
+        parser.parse_args(["train.py", "a.yaml", "--log=1"])
+    found = parser.parse_args(["--", "train.py", "a.yaml", "--log=1"])
+    assert found.training_script_args == ["a.yaml", "--log=1"]
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*/hparams/eval*.yaml")))

@@ -366,22 +366,3 @@ def test_a_second_run_in_a_folder_is_refused(started, task):
     if task == "evaluate":
         option = f"--bundle={started / 'out' / 'bundle'}"
         assert run_tiny(started, task, option).code == 0
-
-
-@pytest.mark.parametrize(
-    ("tasks", "launched", "refused"),
-    [("2", False, True), ("2", True, False), ("1", False, False)],
-)
-def test_processes_of_srun_that_would_train_alone_are_refused(
-    folder, monkeypatch, tasks, launched, refused
-):
-    monkeypatch.setenv("SLURM_PROCID", "0")
-    monkeypatch.setenv("SLURM_NTASKS", tasks)
-    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", tasks)
-    if launched:  # by a torchrun in each task
-        monkeypatch.setenv("LOCAL_RANK", "0")
-        monkeypatch.setattr("nar_asr_lobes.training.run.ddp_init_group", id)
-    outcome = run_tiny(folder, "pretrain", "--data={train: none}")
-    expected = "srun started 2 processes" if refused else "no split 'none'"
-    assert expected in outcome.error
-    assert ("srun --ntasks-per-node=1 torchrun" in outcome.error) == refused
