@@ -18,10 +18,13 @@ MAX_TEST_LINES = 500
 MAX_FUNCTION_LINES = 60
 MAX_TRAIN_LINES = 40
 
-FOLDERS = ("nar_asr_lobes", "recipes", "hparams", "tests", "benchmarks", "docs")
+FOLDERS = (
+    *("nar_asr_lobes", "recipes", "hparams", "slurm"),
+    *("tests", "benchmarks", "docs"),
+)
 # What a run or a tool leaves behind; .gitignore keeps it out of the tree.
 _LEFT_BEHIND = {"__pycache__", "results", "data", "build", ".ruff_cache"}
-_TEXT = {".py", ".yaml", ".md", ".txt", ".toml", ".sh", ""}
+_TEXT = {".py", ".yaml", ".md", ".txt", ".toml", ".sh", ".sbatch", ""}
 _MACHINE_PATH = re.compile(r"(?<![\w.:/~-])/(work|home|root|Users)/\w")
 _CALLS = ("!new:", "!name:", "!apply:")
 _REFERENCE = re.compile(r"<([^<>]+)>")
