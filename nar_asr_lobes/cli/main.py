@@ -29,6 +29,7 @@ COMMANDS = {
     "report": "a training or an evaluation as one HTML file",
     "learning-curve": "the error rate by hours of labels: how many are needed",
     "lm": "train a language model, or tune its weight",
+    "doctor": "whether this machine is ready to train: ok, or the remedy",
 }
 
 

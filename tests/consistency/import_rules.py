@@ -11,7 +11,7 @@ PACKAGE = "nar_asr_lobes"
 LEVELS = (
     ("errors", "jit"),
     ("schema", "storage", "distributed"),
-    ("tensors",),
+    ("tensors", "doctor"),
     ("dataio",),
     ("lobes",),
     ("lm",),
