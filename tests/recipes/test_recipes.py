@@ -168,7 +168,9 @@ def test_every_yaml_has_a_row():
         (path.parent.parent.name, path.stem)
         for path in RECIPES.glob("*/hparams/*.yaml")
     }
-    assert found == {*ROWS, ("LM", "train")}  # its own test is test_lm
+    of_their_own = {("LM", "train")}  # test_lm, test_pretraining100k
+    of_their_own |= {("Pretraining100k", x) for x in ("pretrain", "one_gpu")}
+    assert found == {*ROWS, *of_their_own}
 
 
 @pytest.mark.parametrize(("recipe", "task"), ROWS)

@@ -1,0 +1,1 @@
+"""Arithmetic of a pre-training before it is run: time, memory, network, cost."""
