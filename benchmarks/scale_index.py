@@ -37,7 +37,7 @@ from nar_asr_lobes.dataio.index.rows import (
     Corpora,
     read_header,
 )
-from nar_asr_lobes.dataio.manifest import Utterance
+from nar_asr_lobes.dataio.manifest import Utterance, write_manifest
 from nar_asr_lobes.dataio.stream import UtteranceStream
 
 STEPS, BATCH, RANKS = 100_000, 2048, 64
@@ -104,6 +104,9 @@ def make(options: argparse.Namespace) -> dict:
             for first in range(0, count, 1_000_000):
                 size = min(1_000_000, count - first)
                 file.write(small[rng.integers(len(small), size=size)].tobytes())
+        # A run validates on a split of that name.
+        dev = folder / name / "manifests" / "dev.jsonl"
+        write_manifest(dev, rows[:40], "/")
         header = read_header(folder / name / INDEX_FILE)
         replace(header, rows=count).write(folder / name)
     return found

@@ -21,6 +21,7 @@ COMMANDS = {
     "import-encoder": "make published weights ready to train from",
     "prepare": "the data of a recipe's run, before its training",
     "index": "a large corpus as shards, which every run opens at once",
+    "plan": "time, memory, network and cost of a pre-training on many GPUs",
     "validate": "all faults of a corpus, by file and line",
     "segment": "long recordings and their transcript to utterances with times",
     "evaluate": "error rates of recognised texts, with intervals",

@@ -1,1 +1,1 @@
-"""Arithmetic of a pre-training before it is run: time, memory, network, cost."""
+"""Arithmetic of a pre-training before it runs: time, memory, network, cost."""

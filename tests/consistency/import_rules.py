@@ -19,7 +19,7 @@ LEVELS = (
     ("evaluation",),
     ("objectives", "inference", "report"),
     ("training",),
-    ("pretrained",),
+    ("pretrained", "planning"),
     ("cli",),
 )
 
