@@ -1,6 +1,6 @@
 """The step that `nar-asr plan` predicts, and the one that a run makes.
 
-python benchmarks/plan_step.py [--folder=DIR] [--steps=8]
+python benchmarks/plan_step.py [--folder=DIR] [--steps=7]
 
 Steps on noise give the throughput of this machine's processor at one kind of
 micro-batch, as `nar-asr plan --measure` does. Then train.py's run is made on an
@@ -36,10 +36,10 @@ from nar_asr_lobes.training.hparams import load_run, parse_arguments
 from nar_asr_lobes.training.run import main as train
 
 YAML = Path(__file__).parents[1] / "recipes/Synthetic/hparams/pretrain.yaml"
-MEASURED_SECONDS = 40.0  # of the micro-batch that is measured
+MEASURED_SECONDS = 20.0  # of the micro-batch that is measured
 RUNS = (  # utterances of a step, most padded seconds of a micro-batch
     {"global_batch": 16, "max_batch_seconds": 240},
-    {"global_batch": 32, "max_batch_seconds": 60},
+    {"global_batch": 24, "max_batch_seconds": 60},
 )
 
 
@@ -103,7 +103,9 @@ def compare(folder: Path, steps: int) -> None:
         config = load_run(path, overrides)
 
         def measure(config=config, run_opts=run_opts) -> Throughput:
-            return measure_throughput(config, mean, MEASURED_SECONDS, run_opts)
+            return measure_throughput(
+                config, mean, MEASURED_SECONDS, run_opts, rounds=3
+            )
 
         speeds = [measure()]
         times = run_steps(arguments)
@@ -137,7 +139,7 @@ def main() -> None:
     """Read the command line and compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(1)
     os.environ["PATH"] = ""  # SpeechBrain would list the installed packages

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from nar_asr_lobes.planning.plan import Plan
 
-# Frames heard for each parameter: wav2vec 2.0 Base, 16,700 h, and 267,000 h,
-# from where its error rates hardly fall (docs/scale.md).
-LEAST_FRAMES, ENOUGH_FRAMES = 32, 500
+# Hours heard for each million parameters: of wav2vec 2.0 Base, 9,600 h were of
+# little use for an hour of labels, 16,700 h halved its errors (docs/scale.md).
+_LEAST_HOURS = 100
 _KNOWN_PASSES = 650  # of wav2vec 2.0 Base over LibriSpeech
 _LARGE = 300e6, 3e-4  # parameters and peak rate of wav2vec 2.0 Large
 
@@ -86,11 +86,11 @@ def _training(plan: Plan) -> Iterator[str]:
             f"data: {plan.passes:.0f} passes, more than in any published run "
             f"we know ({_KNOWN_PASSES}); more audio or a larger model"
         )
-    frames = plan.frames_per_parameter
-    if frames < LEAST_FRAMES:
+    heard = plan.hours_per_million
+    if heard < _LEAST_HOURS:
         yield (
-            f"training: {frames:.1f} frames are heard for each parameter; the "
-            f"shortest published run that halved errors had {LEAST_FRAMES}"
+            f"training: {heard:.1f} h are heard for each million parameters; "
+            f"no published run with fewer than {_LEAST_HOURS} was of use"
         )
     if plan.warmup < 1000:
         yield (

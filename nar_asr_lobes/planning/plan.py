@@ -140,10 +140,9 @@ class Plan:
         return self.hours_heard / self.corpus.hours
 
     @property
-    def frames_per_parameter(self) -> float:
-        """Frames of the encoder in all steps, relative to its parameters."""
-        rate = self.model.frames(100.0) / 100
-        return self.hours_heard * 3600 * rate / self.model.parameters
+    def hours_per_million(self) -> float:
+        """Hours of audio in all steps for each million parameters."""
+        return self.hours_heard / self.model.parameters * 1e6
 
     @property
     def warmup(self) -> float:

@@ -45,8 +45,8 @@ def _run(plan: Plan) -> Iterator[tuple[str, str]]:
     yield (
         "data",
         f"{plan.hours_heard:,.0f} h heard, {plan.passes:.1f} passes over "
-        f"{plan.corpus.hours:,.0f} h, {plan.frames_per_parameter:.0f} frames a "
-        "parameter",
+        f"{plan.corpus.hours:,.0f} h, {plan.hours_per_million:,.0f} h for each "
+        "million parameters",
     )
     yield (
         "micro-batch",
