@@ -48,7 +48,7 @@ def start_processes(run_opts: RunOptions) -> None:
             f"{given} is set but {', '.join(missing)} not, and this process "
             f"would train alone; unset it, or {_LAUNCH}"
         )
-    rank, local_rank, world = map(_number, _RANKS)
+    rank, local_rank, world, _ = map(_number, (*_RANKS, "MASTER_PORT"))
     if not 0 <= local_rank <= rank < world:
         raise UserError(
             f"RANK={rank}, LOCAL_RANK={local_rank} and WORLD_SIZE={world} "

@@ -150,6 +150,7 @@ def test_one_process_meets_no_others(environment, joined, variables):
         ({**TORCH, "RANK": "2"}, "RANK=2, LOCAL_RANK=1 and WORLD_SIZE=2 contr"),
         ({**TORCH, "RANK": "0"}, "RANK=0, LOCAL_RANK=1 and WORLD_SIZE=2 contr"),
         ({**TORCH, "RANK": "one"}, "RANK=one is not a number; unset it"),
+        ({**TORCH, "MASTER_PORT": "http"}, "MASTER_PORT=http is not a number"),
         ({**SLURM, "RANK": "0"}, "RANK=0 contradicts srun's SLURM_PROCID=1"),
         (
             {**SLURM, **TORCH, "RANK": "0", "WORLD_SIZE": "1"},
