@@ -16,6 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -41,7 +42,7 @@ _STUCK = {  # from the rank that others wait for to one that waits for others
 }
 _ENDED = "ended by "
 _ROUNDS = 3  # beats that a living rank does not miss
-_LOST = 10  # beats that the store may fail
+_PATIENCE = 10  # beats after which the store is given up
 _MARGIN = 60.0  # s by which a collective outlasts a stall: the sentence first
 _LOG_SECONDS = 10.0  # for the sentence, where the log's file system hangs
 _MOST = 8  # ranks that are named
@@ -150,15 +151,36 @@ class Heartbeat:
         failures = 0
         while not self.left.wait(self.every):
             try:
-                self._beat()
+                with self._patience():
+                    self._beat()
                 failures = 0
-            except RuntimeError as error:  # of the store
+            except RuntimeError as error:
                 failures += 1
-                if failures >= _LOST and not self.left.is_set():
-                    self._end(
-                        f"rank {self.rank} ({self.place}): the launcher has "
-                        f"gone ({error})"
-                    )
+                if failures >= _PATIENCE and not self.left.is_set():
+                    self._end(self._without_store(error))
+
+    @contextmanager
+    def _patience(self) -> Iterator[None]:
+        """End the process where the store does not answer in the body.
+
+        It waits for one that was stopped, whatever its timeout.
+        """
+        sentence = self._without_store("no answer")
+        limit = _PATIENCE * self.every
+        timer = threading.Timer(limit, self._end, [sentence])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _without_store(self, reason: object) -> str:
+        return (
+            f"rank {self.rank} ({self.place}): the process that keeps the "
+            "store of the ranks, the launcher or else rank 0, is dead or "
+            f"stopped ({str(reason).splitlines()[0]})"
+        )
 
     def _beat(self) -> None:
         """Send a record; look at the others' where this rank stands still."""
@@ -168,10 +190,10 @@ class Heartbeat:
         if self.idle < self.stall:
             self.seen = []
             return
-        self.seen.append(self._read())
+        self.seen = [*self.seen[-_ROUNDS:], self._read()]
         if len(self.seen) <= _ROUNDS:
             return
-        fault = diagnose(self.seen[-1 - _ROUNDS], self.seen[-1], self.stall)
+        fault = diagnose(self.seen[0], self.seen[-1], self.stall)
         if fault is not None:
             sentence, speaker = fault
             self._end(
@@ -208,11 +230,12 @@ class Heartbeat:
     def _explain(self) -> None:
         """End the process where a collective failed for a rank that is gone."""
         try:
-            before = self._read()
-            time.sleep((_ROUNDS + 1) * self.every)
-            now = self._read()
-        except RuntimeError:
-            return  # the store has gone, too
+            with self._patience():
+                before = self._read()
+                time.sleep((_ROUNDS + 1) * self.every)
+                now = self._read()
+        except RuntimeError as error:
+            self._end(self._without_store(error))
         silent = _silent(before, now)
         if silent:
             self._end(

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import re
 import signal
+import socket
 import threading
 import time
 from dataclasses import replace
@@ -170,12 +171,12 @@ def test_a_killed_worker_is_told_in_a_sentence(tmp_path, tone_clips):
         brain.fit(loader)
 
 
-def rank_of(rank, folder, fault):
-    """Make steps of one collective; after the third rank 1 has a fault."""
+def rank_of(rank, folder, fault, store, faulty=1):
+    """Make steps of one collective; after the third a rank has a fault."""
     logging.basicConfig(filename=f"{folder}/log_{rank}", force=True)
     dist.init_process_group(
         "gloo",
-        f"file://{folder}/store",
+        store,
         timeout=PATIENCE,
         rank=rank,
         world_size=2,
@@ -185,7 +186,7 @@ def rank_of(rank, folder, fault):
 
     def loader():
         for step in range(1000):
-            if step == 3 and rank == 1:
+            if step == 3 and rank == faulty:
                 time.sleep(3 * heart.every)
                 fault(heart)
             yield step
@@ -226,7 +227,10 @@ FAULTS = {
 def test_a_real_rank_at_fault_is_named_by_the_other(tmp_path, fault):
     context = multiprocessing.get_context("fork")
     ranks = [
-        context.Process(target=rank_of, args=(rank, tmp_path, fault))
+        context.Process(
+            target=rank_of,
+            args=(rank, tmp_path, fault, f"file://{tmp_path}/store"),
+        )
         for rank in range(2)
     ]
     for process in ranks:
@@ -244,5 +248,29 @@ def test_a_real_rank_at_fault_is_named_by_the_other(tmp_path, fault):
             assert not (tmp_path / "log_1").read_text()
     finally:
         ranks[1].kill()
+        for process in ranks:
+            process.join()
+
+
+@pytest.mark.parametrize("fault", [stop, die], ids=lambda x: x.__name__)
+def test_a_rank_that_keeps_the_store_is_named(tmp_path, fault):
+    """As where no launcher keeps it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        store = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    context = multiprocessing.get_context("fork")
+    ranks = [
+        context.Process(target=rank_of, args=(rank, tmp_path, fault, store, 0))
+        for rank in range(2)
+    ]
+    for process in ranks:
+        process.start()
+    try:
+        ranks[1].join(timeout=60)
+        assert ranks[1].exitcode == RESTART
+        [told] = (tmp_path / "log_1").read_text().splitlines()
+        assert "or else rank 0, is dead or stopped (" in told
+    finally:
+        ranks[0].kill()
         for process in ranks:
             process.join()
