@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import asdict
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from speechbrain.utils.run_opts import RunOptions
 
+from nar_asr_lobes import __version__
+from nar_asr_lobes.distributed import gather_objects
 from nar_asr_lobes.errors import UserError
 
 _RANKS = {
@@ -56,6 +59,25 @@ def start_processes(run_opts: RunOptions) -> None:
         )
     _check_device(run_opts, local_rank)
     _join(run_opts.distributed_backend)
+
+
+def require_same_start(yaml: str, run_opts: RunOptions) -> None:
+    """Refuse processes with other settings or versions than the first one."""
+    own = {
+        "YAML or option": yaml,
+        "option of SpeechBrain": asdict(run_opts) | {"device": None},
+        "version of nar_asr_lobes": __version__,
+        "version of torch": torch.__version__,
+    }
+    first, *others = gather_objects(own)
+    for rank, other in enumerate(others, start=1):
+        for name, value in first.items():
+            if other[name] != value:
+                raise UserError(
+                    f"process {rank} was started with another {name} than "
+                    "process 0; start the same command, of the same code, on "
+                    "all nodes"
+                )
 
 
 def _number(name: str, default: str | None = None) -> int:

@@ -30,7 +30,7 @@ from speechbrain.utils.run_opts import RunOptions
 from nar_asr_lobes.distributed import on_main
 from nar_asr_lobes.errors import UserError, escape_unprintable
 from nar_asr_lobes.storage import cannot_write, lock_folder, write_text
-from nar_asr_lobes.training.build import check_space, make_brain
+from nar_asr_lobes.training.build import make_brain, check_space
 from nar_asr_lobes.training.config import (
     BUNDLE_TASKS,
     LmRunConfig,
@@ -47,7 +47,7 @@ from nar_asr_lobes.training.hparams import (
     resolve_yaml,
 )
 from nar_asr_lobes.training.init_from import check_start
-from nar_asr_lobes.training.launch import start_processes
+from nar_asr_lobes.training.launch import require_same_start, start_processes
 from nar_asr_lobes.training.lm.data import (
     PrepareTexts,
     TextValidation,
@@ -142,6 +142,7 @@ def _run_recipe(
     path, run_opts, overrides = parse_arguments(arguments)
     config = load_run(path, overrides)
     start_processes(run_opts)
+    require_same_start(resolve_yaml(path, overrides), run_opts)
     with ExitStack() as held:  # by the main process
         on_main(lambda: held.enter_context(lock_folder(config.output_folder)))
         _make_output_folder(config, path, overrides)

@@ -173,6 +173,28 @@ def test_processes_that_would_train_apart_are_refused(
 
 
 @pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("YAML or option", "global_batch: 6", "another YAML or option than p"),
+        ("version of torch", "2.10", "another version of torch than process 0"),
+        (None, None, None),
+    ],
+)
+def test_nodes_of_other_settings_are_refused(monkeypatch, part, value, message):
+    """They would train each by its own plan."""
+
+    def gather(own):
+        return [own, own, own | ({part: value} if part else {})]
+
+    monkeypatch.setattr(launch, "gather_objects", gather)
+    if message is None:
+        launch.require_same_start("global_batch: 4", CPU)
+        return
+    with pytest.raises(UserError, match=f"process 2 was .* with {message}"):
+        launch.require_same_start("global_batch: 4", CPU)
+
+
+@pytest.mark.parametrize(
     ("nodes", "first"),
     [
         ("localhost", "localhost"),
