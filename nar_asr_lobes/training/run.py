@@ -30,7 +30,7 @@ from speechbrain.utils.run_opts import RunOptions
 from nar_asr_lobes.distributed import on_main
 from nar_asr_lobes.errors import UserError, escape_unprintable
 from nar_asr_lobes.storage import cannot_write, lock_folder, write_text
-from nar_asr_lobes.training.build import make_brain, check_space
+from nar_asr_lobes.training.build import check_space, make_brain
 from nar_asr_lobes.training.config import (
     BUNDLE_TASKS,
     LmRunConfig,
