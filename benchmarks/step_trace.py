@@ -1,4 +1,4 @@
-"""What a step costs besides arithmetic: messages, waits, dispatched operations.
+"""Costs of a step besides arithmetic: messages, waits, dispatched operations.
 
     python benchmarks/step_trace.py [--layers=24] [--micro_batches=3]
 
@@ -38,6 +38,7 @@ from nar_asr_lobes.dataio.manifest import Utterance
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.lobes.masking import SpecAugment
 from nar_asr_lobes.objectives.best_rq import BestRqObjective
+from nar_asr_lobes.storage import write_text
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.config import OptimConfig
@@ -144,7 +145,7 @@ def work(rank: int, folder: str, layers: int, batches: int) -> None:
         "reads": host_reads(brain),
     }
     if rank == 0:
-        Path(folder, "found.json").write_text(json.dumps(found))
+        write_text(Path(folder, "found.json"), json.dumps(found))
     dist.destroy_process_group()
 
 
@@ -170,7 +171,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         arguments = (folder, found.layers, found.micro_batches)
         spawn(work, args=arguments, nprocs=RANKS)
-        result = json.loads(Path(folder, "found.json").read_text())
+        result = json.loads(
+            Path(folder, "found.json").read_text(encoding="utf-8")
+        )
     result["operations"] = of_a_micro_batch(found.layers, compiled=False)
     result["compiled"] = of_a_micro_batch(found.layers, compiled=True)
     print(json.dumps(result))
