@@ -133,8 +133,9 @@ class Job:
             if _parent(pid) == self.process.pid
         ]
 
-    def kill(self) -> None:
-        """SIGKILL all its processes at once, and see them gone."""
+    def kill(self, known: Sequence[int] = ()) -> None:
+        """SIGKILL all its processes, first the known; see them gone."""
+        signal_all(known, signal.SIGKILL)
         signal_all([self.process.pid], signal.SIGSTOP)  # it starts no more
         pids = processes_below(self.process.pid)
         signal_all(pids, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """Kill a training and an index again and again; both must end as undisturbed.
 
 python benchmarks/kills.py --folder=DIR --kills=100 --terms=20 --index_kills=10
-python benchmarks/kills.py --folder=DIR --report
+python benchmarks/kills.py --folder=DIR --report|--saves=5
 
 A training of two processes saves 575 MB after each step. Half of the SIGKILLs
 come inside a save, in each of its files in turn; the others, and the SIGTERMs,
@@ -61,6 +61,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--terms", type=int, default=20)
     parser.add_argument("--index_kills", type=int, default=10)
     parser.add_argument("--report", action="store_true", help="the table alone")
+    parser.add_argument("--saves", type=int, default=0, help="only time these")
     return parser.parse_args()
 
 
@@ -117,7 +118,8 @@ class Kills:
         output = self.index if kind == "index" else self.run
         began = time.time_ns()
         job = self.start(kind, output)
-        reached = self.wait(job, plan, began)
+        moment = Moment(self, plan, began)
+        reached = self.wait(job, plan, moment)
         line = {"kind": plan.kind, "seconds": round(job.seconds(), 1)}
         if not reached and not job.is_over():
             job.kill()
@@ -128,22 +130,21 @@ class Kills:
         if plan.kind == "term":
             line["state"] = self.terminate(job)
         else:
-            job.kill()
+            job.kill(moment.ranks)
             line["state"] = self.state(output, began)
         self.note(**line)
         return True
 
-    def wait(self, job: Job, plan: Plan, began: int) -> bool:
+    def wait(self, job: Job, plan: Plan, moment: Moment) -> bool:
         """Wait for the moment of a life; False where it ended before."""
         usual = self.usual_seconds("index" if plan.kind == "index" else "train")
         deadline = GIVE_UP if plan.kind == "save" else usual * plan.moment
-        waiting = Moment(self, plan, began)
         while not job.is_over():
-            if plan.kind == "save" and waiting.has_come():
+            if plan.kind == "save" and moment.has_come(job):
                 return True
             if job.seconds() > deadline:
                 return plan.kind != "save"
-            time.sleep(0.0005 if waiting.close else 0.02)
+            time.sleep(moment.pause)
         return False
 
     def usual_seconds(self, kind: str) -> float:
@@ -169,7 +170,12 @@ class Kills:
             found = [x for x in FILES if is_new(temporary / x, began)]
             if found:
                 return found[-1]
-        return "no save"
+        saved = output.glob("checkpoints/step_*")
+        return (
+            "after a save"
+            if any(is_new(x, began) for x in saved)
+            else "no save"
+        )
 
     def finish(self, job: Job, kind: str, output: Path) -> None:
         """Compare what came to its end with the reference; begin anew."""
@@ -193,32 +199,39 @@ class Moment:
 
     def __init__(self, kills: Kills, plan: Plan, began: int):
         self.folder, self.plan = kills.run / "checkpoints", plan
-        self.began, self.passed, self.close = began, set(), False
+        self.began, self.passed = began, set()
+        self.pause, self.ranks = 0.02, []
         self.full = {
             path.name: path.stat().st_size
             for path in kills.reference.glob(f"checkpoints/*{STEPS}/*")
         }
 
-    def has_come(self) -> bool:
-        """Look at the file."""
+    def has_come(self, job: Job) -> bool:
+        """Look at the file, the closer the more often."""
         for folder in self.folder.glob(".step_*.tmp"):
-            if is_new(folder / FILES[0], self.began):
-                self.passed.add(folder.name)
-                self.close = len(self.passed) > self.plan.saves
+            if not is_new(folder / FILES[0], self.began):
+                continue
+            self.passed.add(folder.name)
+            if len(self.passed) <= self.plan.saves:
+                continue
+            self.ranks = self.ranks or job.ranks()
+            small = self.plan.file not in LARGE
+            complete = self._share(folder / LARGE[-1]) >= 1
+            self.pause = 0.0 if small and complete else 0.0005
             path = folder / self.plan.file
-            if self.close and is_new(path, self.began):
-                return self._is_written(path)
+            if small:
+                return is_new(path, self.began)
+            if self._share(path) < min(1.0, self.plan.moment):
+                return False
+            time.sleep(max(0.0, self.plan.moment - 1))  # while it is hashed
+            return True
         return False
 
-    def _is_written(self, path: Path) -> bool:
-        if self.plan.file not in LARGE:
-            return True
-        with suppress(OSError):
-            share = path.stat().st_size / self.full[path.name]
-            if share >= 1 and self.plan.moment > 1:
-                time.sleep(self.plan.moment - 1)  # while it is hashed
-            return share >= min(1.0, self.plan.moment)
-        return False
+    def _share(self, path: Path) -> float:
+        """Give the share of a file that is written."""
+        if not is_new(path, self.began):
+            return 0.0
+        return path.stat().st_size / self.full[path.name]
 
 
 def is_new(path: Path, began: int) -> bool:
@@ -284,6 +297,25 @@ def plan_lives(options: argparse.Namespace) -> list[Plan]:
     return plans
 
 
+def time_saves(kills: Kills, count: int) -> None:
+    """Print the seconds of saves of the reference, and those of its hashes."""
+    checkpoint = CheckpointFolder(kills.reference / "checkpoints").newest()
+    parts = {name: checkpoint.load(name) for name in PARTS}
+    folder = CheckpointFolder(kills.folder / "saves")
+    for step in range(count):
+        start, used = time.monotonic(), time.process_time()
+        path = folder.save(step, parts, {})
+        saved, used = time.monotonic() - start, time.process_time() - used
+        start = time.monotonic()
+        for name in FILES:
+            sha256(path / name)
+        hashed = time.monotonic() - start
+        print(
+            f"{saved:.1f} s, {used:.1f} s of processor; hashes {hashed:.1f} s"
+        )
+    shutil.rmtree(folder.folder)
+
+
 def report(lives: list[dict[str, Any]]) -> None:
     """Print a table: lives by kind and state, and the comparisons."""
     counts = Counter(
@@ -301,6 +333,9 @@ def main() -> None:
     options = parse()
     kills = Kills(options.folder)
     options.folder.mkdir(parents=True, exist_ok=True)
+    if options.saves:
+        time_saves(kills, options.saves)
+        return
     if not options.report:
         if not any(x["kind"] == "reference" for x in kills.read()):
             kills.prepare()

@@ -7,7 +7,8 @@ of four utterances of 5 s, as `nar-asr plan --measure` does. Then train.py's run
 is made on an index of utterances of 2 to 8 s, with longer and more
 micro-batches of mixed lengths. Processor time of one thread, with reading and
 draws. Both take turns, the same steps each time; the fastest of each step
-counts, since other programs on the machine only slow them. A line of JSON for each run.
+counts, since other programs on the machine only slow them. A line of JSON for
+each run.
 """
 
 from __future__ import annotations
