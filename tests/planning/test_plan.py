@@ -7,6 +7,7 @@ import pytest
 
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.planning.cluster import Cluster
+from nar_asr_lobes.planning.communication import overlap
 from nar_asr_lobes.planning.cost import pretrain_model
 from nar_asr_lobes.planning.findings import findings
 from nar_asr_lobes.planning.plan import (
@@ -88,6 +89,16 @@ def test_time_adds_up():
         + step.network.slowed
     )
     assert found.utilisation < 0.4
+
+
+def test_sums_are_beside_the_last_backward_pass_of_a_step():
+    """Two thirds of one micro-batch in five."""
+    found = plan(FULL_RUN)
+    backward = found.step.compute / 5 * 2 / 3
+    tensors = found.model.trained_tensors()
+    expected = overlap(found.cluster, tensors, backward)
+    assert found.step.network.exposed == pytest.approx(expected.exposed)
+    assert expected.exposed > 0
 
 
 @pytest.mark.parametrize(
