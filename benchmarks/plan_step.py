@@ -4,11 +4,10 @@ python benchmarks/plan_step.py [--steps=6] [--turns=4]
 
 Steps on noise give the throughput of this machine's processor at micro-batches
 of four utterances of 5 s, as `nar-asr plan --measure` does. Then train.py's run
-is made on an index of utterances of 2 to 8 s, with longer and more
-micro-batches of mixed lengths. Processor time of one thread, with reading and
-draws. Both take turns, the same steps each time; the fastest of each step
-counts, since other programs on the machine only slow them. A line of JSON for
-each run.
+is made on an index of utterances of 2 to 8 s, with other micro-batches: longer,
+more, of mixed lengths. Processor time of one thread, with reading and draws.
+Both take turns, with the same steps each time; the fastest of each counts,
+since other programs only slow them. A line of JSON for each run.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ import queue
 import statistics
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -40,7 +41,7 @@ YAML = (
     Path(__file__).parents[1] / "recipes/Pretraining100k/hparams/pretrain.yaml"
 )
 SIZES = ("base", "large", "xlarge")
-LAYERS, WIDTH, FRAMES, UTTERANCES = 6, 192, 300, 4
+LAYERS, WIDTH, FRAMES, UTTERANCES = 6, 128, 150, 2
 RANKS, CAP_MB = 2, 1
 
 
@@ -50,7 +51,7 @@ def efficiency(size: str, share: float, cluster: Cluster) -> float:
     config, corpus = load_run(YAML, model), Corpus()
     # As many utterances for each GPU as with 64.
     batch = config.global_batch * cluster.gpus // 64
-    object.__setattr__(config, "global_batch", batch)
+    config = replace(config, global_batch=batch)
     speed = stated_throughput(
         pretrain_model(config), cluster, share, corpus.mean_seconds
     )
@@ -82,9 +83,7 @@ class Link:
         self.waiting: queue.SimpleQueue = queue.SimpleQueue()
         threading.Thread(target=self._carry, daemon=True).start()
 
-    def hook(
-        self, _: None, bucket: dist.GradBucket
-    ) -> torch.futures.Future[torch.Tensor]:
+    def hook(self, _, bucket):  # DDP compares types
         """Sum a bucket over the ranks; complete its future later."""
         buffer = bucket.buffer().div_(RANKS)
         work = dist.all_reduce(buffer, async_op=True)
@@ -174,7 +173,9 @@ def compare(
 def overlap(options: argparse.Namespace) -> None:
     """Start two processes."""
     arguments = options.steps, options.port
-    multiprocessing.spawn(train_rank, arguments, RANKS)
+    multiprocessing.start_processes(
+        train_rank, arguments, RANKS, start_method="fork"
+    )
 
 
 def main() -> None:
