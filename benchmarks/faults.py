@@ -10,7 +10,6 @@ which needs the right to.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shutil
 import signal
@@ -87,11 +86,9 @@ def launcher(trial: Trial) -> tuple[Job, str]:
 
 
 def loader(trial: Trial) -> tuple[Job, str]:
-    """Make a file a pipe into which nothing is ever written."""
+    """SIGSTOP of the process that reads for rank 1, as if its disk hung."""
     job = trial.started()
-    path = trial.data / "audio" / "train0.flac"
-    os.mkfifo(path.with_suffix(".pipe"))
-    os.replace(path.with_suffix(".pipe"), path)
+    signal_all(rank_1(job)[1:], signal.SIGSTOP)
     return job, "is stuck in its loader"
 
 
@@ -162,7 +159,8 @@ def run(name: str, trial: Trial) -> str:
         codes = re.findall(r"exitcode\s*: (-?\d+)", job.text())
         return (
             f"| {name} | {told:.1f} | {ended:.1f} | "
-            f"{', '.join(sorted(set(codes)))} | {line} |"
+            f"{', '.join(sorted(set(codes)))}, torchrun "
+            f"{job.process.returncode} | {line} |"
         )
     finally:
         signal_all(pids, signal.SIGKILL)

@@ -22,7 +22,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -344,8 +344,8 @@ def main() -> None:
             if done[plan.kind]:
                 done[plan.kind] -= 1
             else:
-                while not kills.live(plan):
-                    pass
+                while not kills.live(plan):  # it ended first
+                    plan = replace(plan, moment=plan.moment / 2)
         for kind, output in (("train", kills.run), ("index", kills.index)):
             kills.finish(kills.start(kind, output), kind, output)
     report(kills.read())

@@ -50,9 +50,9 @@ def work(rank, folder, clips):
         scale = 1e4 if step == SPIKE else math.nan if step in NANS else 1.0
         return compute(predictions, batch, stage) * (scale if rank else 1.0)
 
-    def watched(prepared, *following):
+    def watched(*batches):
         trail.append((brain.progress.step, weights(brain)))
-        return make_step(prepared, *following)
+        return make_step(*batches)
 
     brain.compute_objectives, brain.make_step = spoiled, watched
     brain.fit(make_loader("pretrain", clips, STEPS, rank=rank, ranks=RANKS))

@@ -160,11 +160,11 @@ def test_a_killed_worker_is_told_in_a_sentence(tmp_path, tone_clips):
     loader = step_loader(loader.dataset, loader.sampler, workers=1)
     make_step = brain.make_step
 
-    def killing(prepared, *following):
+    def killing(*batches):
         if brain.progress.step == 2:
             [worker] = multiprocessing.active_children()
             os.kill(worker.pid, signal.SIGKILL)
-        return make_step(prepared, *following)
+        return make_step(*batches)
 
     brain.make_step = killing
     with pytest.raises(UserError, match="rank 0: a process that reads data w"):

@@ -64,10 +64,10 @@ def train(folder, clips, steps, bad=BAD, until=None, **changes):
         loss = compute(predictions, batch, stage)
         return loss * (scale if brain.progress.step + 1 in bad else 1.0)
 
-    def watched(prepared, *following):
+    def watched(*batches):
         if brain.progress.step == until:
             raise KeyboardInterrupt
-        averages.append(make_step(prepared, *following))
+        averages.append(make_step(*batches))
         return averages[-1]
 
     brain.compute_objectives, brain.make_step = spoiled, watched
