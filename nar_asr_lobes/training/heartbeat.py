@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -26,7 +26,6 @@ import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
 from nar_asr_lobes.distributed import world
-from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.training.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -42,7 +41,7 @@ _STUCK = {  # from the rank that others wait for to one that waits for others
 }
 _ENDED = "ended by "
 _ROUNDS = 3  # beats that a living rank does not miss
-_PATIENCE = 10  # beats after which the store is given up
+_LOST = 10  # beats in a row that the store fails
 _MARGIN = 60.0  # s by which a collective outlasts a stall: the sentence first
 _LOG_SECONDS = 10.0  # for the sentence, where the log's file system hangs
 _MOST = 8  # ranks that are named
@@ -130,12 +129,12 @@ class Heartbeat:
         if isinstance(error, Exception):
             self.phase = f"{_ENDED}{kind.__name__}"
             self._send()
-        if killed:
-            raise UserError(
-                f"rank {self.rank}: a process that reads data was killed, as "
-                "the system does where memory runs out; lower data.workers or "
-                "free memory, then the same command goes on"
-            ) from error
+        if killed:  # at once: a collective under way would hold this rank
+            self._end(
+                f"rank {self.rank} ({self.place}): a process that reads data "
+                "was killed, as the system does where memory runs out; lower "
+                "data.workers or free memory"
+            )
 
     def _is_of_worker(self, error: BaseException | None) -> bool:
         """Tell whether a process that reads data was killed.
@@ -151,12 +150,12 @@ class Heartbeat:
         failures = 0
         while not self.left.wait(self.every):
             try:
-                with self._patience():
+                with self._patience() if self.ranks > 1 else nullcontext():
                     self._beat()
                 failures = 0
             except RuntimeError as error:
                 failures += 1
-                if failures >= _PATIENCE and not self.left.is_set():
+                if failures >= _LOST and not self.left.is_set():
                     self._end(self._without_store(error))
 
     @contextmanager
@@ -166,8 +165,7 @@ class Heartbeat:
         It waits for one that was stopped, whatever its timeout.
         """
         sentence = self._without_store("no answer")
-        limit = _PATIENCE * self.every
-        timer = threading.Timer(limit, self._end, [sentence])
+        timer = threading.Timer(self.stall / 2, self._end, [sentence])
         timer.daemon = True
         timer.start()
         try:

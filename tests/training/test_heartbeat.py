@@ -15,7 +15,6 @@ import torch
 import torch.distributed as dist
 
 from nar_asr_lobes.dataio.datasets import step_loader
-from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.training.heartbeat import (
     RESTART,
     SAVING,
@@ -132,7 +131,7 @@ def test_a_stuck_loader_ends_a_single_process(tmp_path, tone_clips, ends):
     [told] = ends
     assert re.fullmatch(
         "no rank has made progress for 0 s: rank 0 \\(process \\d+ on .*\\) "
-        "is stuck in its loader, after step [34]",
+        "is stuck in its loader, after step [2-4]",
         told,
     )
 
@@ -154,7 +153,7 @@ def test_no_thread_is_left(stall):
     assert set(threading.enumerate()) <= before
 
 
-def test_a_killed_worker_is_told_in_a_sentence(tmp_path, tone_clips):
+def test_a_killed_worker_is_told_in_a_sentence(tmp_path, tone_clips, ends):
     brain = make_brain("pretrain", tmp_path, 400)
     loader = make_loader("pretrain", tone_clips, 400)
     loader = step_loader(loader.dataset, loader.sampler, workers=1)
@@ -167,8 +166,11 @@ def test_a_killed_worker_is_told_in_a_sentence(tmp_path, tone_clips):
         return make_step(*batches)
 
     brain.make_step = killing
-    with pytest.raises(UserError, match="rank 0: a process that reads data w"):
-        brain.fit(loader)
+    with pytest.raises((RuntimeError, ConnectionError, EOFError)):
+        brain.fit(loader)  # would have ended
+    [told] = ends
+    assert "rank 0 (process " in told
+    assert "a process that reads data was killed, as the system" in told
 
 
 def rank_of(rank, folder, fault, store, faulty=1):
