@@ -108,9 +108,11 @@ def test_srun_without_its_variables_is_refused(finished, tmp_path, environment):
 
 
 def test_the_variables_of_srun_become_those_of_torch(environment, joined):
-    environment(**SLURM, SLURM_NTASKS="16")  # those of the job
+    tasks = {"SLURM_PROCID": "9", "SLURM_STEP_NUM_TASKS": "16"}
+    environment(**{**SLURM, **tasks, "SLURM_NTASKS": "64"})  # 64: of the job
     launch.start_processes(CPU)
-    assert {name: joined[0][name] for name in TORCH} == TORCH
+    expected = {**TORCH, "RANK": "9", "WORLD_SIZE": "16"}
+    assert {name: joined[0][name] for name in TORCH} == expected
 
 
 @pytest.mark.parametrize(
