@@ -76,7 +76,7 @@ def train(folder, out, *launcher):
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
 
