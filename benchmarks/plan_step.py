@@ -76,8 +76,8 @@ def run_steps(arguments: list[str]) -> list[tuple[float, float]]:
     """Train as train.py does; give processor time and audio of each step."""
     ends, make_step = [], NarBrain.make_step
 
-    def timed(brain: NarBrain, *steps: list) -> dict:
-        averages = make_step(brain, *steps)
+    def timed(brain: NarBrain, *arguments: list) -> dict:
+        averages = make_step(brain, *arguments)
         ends.append((time.process_time(), brain.progress.audio_seconds))
         return averages
 

@@ -1,7 +1,7 @@
 """Weak scaling to 64 GPUs: a model of it, and its overlap on two processes.
 
 python benchmarks/weak_scaling.py model
-python benchmarks/weak_scaling.py overlap [--steps=20]
+python benchmarks/weak_scaling.py overlap [--steps=10]
 
 ``model`` plans the run of recipes/Pretraining100k with three sizes of the model
 on 1 to 64 GPUs; the assumptions are the fields of ``planning.cluster.Cluster``.
@@ -36,7 +36,7 @@ YAML = (
     Path(__file__).parents[1] / "recipes/Pretraining100k/hparams/pretrain.yaml"
 )
 SIZES = ("base", "large", "xlarge")
-LAYERS, WIDTH, LAYER_SECONDS = 12, 512, 0.025
+LAYERS, WIDTH, LAYER_SECONDS = 12, 512, 0.1
 RANKS, CAP_MB = 2, 1
 
 
@@ -202,7 +202,7 @@ def main() -> None:
     parts = {"model": model, "overlap": overlap}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=parts)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--port", type=int, default=29541)
     options = parser.parse_args()
     parts[options.part](options)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from nar_asr_lobes.planning.cluster import Cluster
 
 _FIRST, _CAP = 2**20, 25 * 2**20  # DDP's bytes of the first bucket, of others
-_SMALL = 3  # sums of counts, losses and flags in a step
+_SMALL = 1  # message of counts, losses and flags in a step
 
 
 def make_buckets(tensors: Sequence[int]) -> list[int]:
