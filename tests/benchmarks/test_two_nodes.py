@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
+FOLDER = Path(__file__).parents[2] / "benchmarks" / "reliability"
 with mock.patch.object(sys, "path", [str(FOLDER), *sys.path]):
     import two_nodes
 
@@ -17,11 +17,3 @@ def test_only_the_processes_of_a_lost_node_are_killed(tmp_path):
             nodes[1].kill()
             assert b.wait(timeout=30) == -9 and a.poll() is None
         assert a.wait(timeout=30) == -9
-
-
-def test_after_a_lost_node_the_same_command_goes_on(tmp_path):
-    given = {"local": True, "limit": 60, "steps": 6}
-    [line] = two_nodes.measure(tmp_path, ["node"], **given)
-    assert line["status"] not in (0, None)
-    assert 2 <= line["step"] < 6
-    assert line["bit_equal"]

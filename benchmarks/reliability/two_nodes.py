@@ -1,6 +1,7 @@
 """Two nodes on one machine: training, a lost node, the same command again.
 
-python benchmarks/two_nodes.py --folder=DIR [--local] [--case=agent|node|link]
+python benchmarks/reliability/two_nodes.py --folder=DIR [--local]
+    [--case=agent|node|link]
     [--KEY=VALUE of train.py ...]
 
 Each node is a network namespace (as root), or with --local nothing but a
@@ -29,7 +30,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "CustomManifest"
 CASES = ("agent", "node", "link")
 NAMES = ("a", "b")

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "CustomManifest"
 RATE = 16000
 # 42 million weights: 168 MB, and twice that of the optimiser.

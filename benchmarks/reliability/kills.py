@@ -1,7 +1,8 @@
 """Kill a training and an index again and again; both must end as undisturbed.
 
-python benchmarks/kills.py --folder=DIR --kills=100 --terms=20 --index_kills=10
-python benchmarks/kills.py --folder=DIR --report|--saves=5
+python benchmarks/reliability/kills.py --folder=DIR --kills=104 --terms=22
+    --index_kills=10
+python benchmarks/reliability/kills.py --folder=DIR --report|--saves=5
 
 A training of two processes saves 575 MB after each step. Half of the SIGKILLs
 come inside a save, in each of its files in turn; the others, and the SIGTERMs,
@@ -26,14 +27,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
+from compare import PARTS, different_files, different_parts
 from kill_jobs import RECIPE, Job, make_corpus, training
 
 from nar_asr_lobes.storage import sha256
-from nar_asr_lobes.training.checkpoint import Checkpoint, CheckpointFolder
+from nar_asr_lobes.training.checkpoint import CheckpointFolder
 
 STEPS = 6
-PARTS = ("model", "optimizer", "scheduler", "progress", "random")
 FILES = (*(f"{name}.pt" for name in PARTS), "checkpoint.json")
 LARGE = FILES[:2]  # of which a random share is written at the kill
 INDEXED = 1500  # utterances
@@ -152,8 +152,15 @@ class Kills:
         lines = self.read()
         if kind == "index":
             return next(x["seconds"] for x in lines if x["kind"] == "reference")
-        saves = [x["seconds"] for x in lines if x["kind"] == "save"]
-        return 1.3 * sum(saves[-5:]) / len(saves[-5:]) if saves else 60.0
+        # A life ends at about three quarters in a save; the machine's load
+        # changes, so the last few count.
+        share = {"save": 1.3, "train compared": 1.0}
+        seen = [
+            x["seconds"] * share[x["kind"]]
+            for x in lines
+            if x["kind"] in share and "seconds" in x
+        ][-3:]
+        return sum(seen) / len(seen) if seen else 60.0
 
     def terminate(self, job: Job) -> str:
         """Send SIGTERM to torchrun; tell whether a step was saved."""
@@ -190,7 +197,11 @@ class Kills:
                 for x in (self.reference, output)
             )
             differences = different_parts(one, two)
-        self.note(kind=f"{kind} compared", differences=differences)
+        self.note(
+            kind=f"{kind} compared",
+            differences=differences,
+            seconds=round(job.seconds(), 1),
+        )
         shutil.rmtree(output)
 
 
@@ -239,46 +250,6 @@ def is_new(path: Path, began: int) -> bool:
     with suppress(OSError):
         return path.stat().st_ctime_ns >= began
     return False
-
-
-def different_parts(one: Checkpoint, two: Checkpoint) -> list[str]:
-    """Name the parts of two checkpoints that differ in any bit."""
-    return [x for x in PARTS if not is_same(one.load(x), two.load(x))]
-
-
-def is_same(one: Any, two: Any) -> bool:
-    """Compare nested values, tensors bit for bit."""
-    if isinstance(one, torch.Tensor):
-        same = one.dtype == two.dtype and one.shape == two.shape
-        return same and torch.equal(
-            one.contiguous().flatten().view(torch.uint8),
-            two.contiguous().flatten().view(torch.uint8),
-        )
-    if isinstance(one, dict):
-        return one.keys() == two.keys() and all(
-            is_same(one[key], two[key]) for key in one
-        )
-    if isinstance(one, list | tuple):
-        return len(one) == len(two) and all(map(is_same, one, two))
-    return one == two
-
-
-def different_files(one: Path, two: Path) -> list[str]:
-    """Name the files of an index that differ; logs and paths do."""
-    found = [
-        {path.name: sha256(path) for path in folder.iterdir() if is_kept(path)}
-        for folder in (one, two)
-    ]
-    names = found[0].keys() | found[1].keys()
-    return sorted(x for x in names if found[0].get(x) != found[1].get(x))
-
-
-def is_kept(path: Path) -> bool:
-    """Tell whether a file belongs to the index."""
-    return path.suffix in (".tar", ".rows", ".jsonl") or path.name in (
-        "index.json",
-        "left_out.txt",
-    )
 
 
 def plan_lives(options: argparse.Namespace) -> list[Plan]:

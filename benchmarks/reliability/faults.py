@@ -1,6 +1,7 @@
 """Faults of a training of two processes, and the time until each is named.
 
-python benchmarks/faults.py --folder=DIR [--stall_seconds=180] [FAULT ...]
+python benchmarks/reliability/faults.py --folder=DIR [--stall_seconds=180]
+    [FAULT ...]
 
 Prints a row of a table for each fault: seconds from the fault to the sentence
 and to the end of all processes, and the sentence. ``disk`` mounts a small disk,
