@@ -11,7 +11,6 @@ _CLUSTER = (
     ("gpus_per_node", int, 8, "GPUs of a node"),
     ("nics", int, 8, "network cards of a node"),
     ("nic_gbits", float, 400.0, "gigabits a second of each"),
-    ("compression", int, 4, "bytes of a gradient on the network, 4 or 2"),
     ("cores", float, 12.0, "processor cores for the loaders of a GPU"),
     ("disk", float, 2.0, "gigabytes a second of a checkpoint's disk"),
     ("watts", float, 1400.0, "of a GPU with its share of server and cooling"),
@@ -90,7 +89,10 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_run(path, overrides)
     model = pretrain_model(config)
     require_number("days", arguments.days, above=0)
-    cluster = Cluster(**{x[0]: getattr(arguments, x[0]) for x in _CLUSTER})
+    cluster = Cluster(
+        **{x[0]: getattr(arguments, x[0]) for x in _CLUSTER},
+        compression=2 if config.optim.compress_gradients else 4,
+    )
     corpus = Corpus(**{x[0]: getattr(arguments, x[0]) for x in _CORPUS})
     measured, share = arguments.audio_seconds_per_second, arguments.utilisation
     if arguments.measure:

@@ -33,6 +33,14 @@ def test_measured_audio_seconds_set_the_step(capsys):
     assert "micro-batches 1000.0" in out
 
 
+def test_compressed_gradients_count(capsys):
+    def step(*options):
+        out = planned(capsys, FULL, *options)
+        return float(re.search(r"network (\S+), waiting", out)[1])
+
+    assert step("--optim={compress_gradients: True}") < step()
+
+
 def test_this_machine_is_measured(capsys):
     out = planned(
         capsys,
