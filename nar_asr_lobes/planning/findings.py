@@ -53,8 +53,8 @@ def _machine(plan: Plan) -> Iterator[str]:
     if plan.step.efficiency < 0.95:
         yield (
             f"network: weak scaling is {100 * plan.step.efficiency:.0f} %, "
-            "below 95 %; optim.compress_gradients, more network cards or a larger "
-            "global_batch raise it"
+            "below 95 %; optim.compress_gradients, more network cards or a "
+            "larger global_batch raise it"
         )
     between = plan.config.logging.checkpoint_interval * plan.step.total
     if plan.checkpoint_seconds > 0.01 * between:
