@@ -25,13 +25,14 @@ _SHM = 1e9  # bytes: batches on their way from the workers
 def check_folder(folder: str) -> Iterator[Finding]:
     """Measure the disk of the folder that output or data shall go to."""
     try:
-        os.makedirs(folder, exist_ok=True)
         free = shutil.disk_usage(folder).free
         with tempfile.TemporaryDirectory(dir=folder) as inside:
             found = [*_speeds(Path(inside)), _check_locks(Path(inside))]
     except OSError as error:
         text = f"{folder}: {error.strerror or error}"
-        yield Finding(text, f"sudo chown $USER {folder}, or --folder=DIR")
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        command = "mkdir -p" if missing else "sudo chown $USER"
+        yield Finding(text, f"{command} {folder}, or --folder=DIR")
         return
     remedy = "" if free >= _FREE else f"df -h {folder}, and free some"
     yield Finding(f"{folder}: {describe_size(free)} free", remedy)

@@ -31,12 +31,22 @@ def disk(monkeypatch):
 
 
 def test_a_folder_is_measured_and_left_as_it_was(tmp_path, disk):
-    found = lines(machine.check_folder(str(tmp_path / "new")))
-    assert found[0] == f"ok    {tmp_path}/new: 1000.0 GB free"
+    found = lines(machine.check_folder(str(tmp_path)))
+    assert found[0] == f"ok    {tmp_path}: 1000.0 GB free"
     assert re.match("ok    1 MB written at [^ ]+ .B/s, read at ", found[1])
     assert "small files a second" in found[2]
     assert found[3] == "ok    locks: work"
-    assert os.listdir(tmp_path / "new") == []
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_is_not_there_is_not_made(tmp_path):
+    place = f"{tmp_path}/new"
+    [found] = lines(machine.check_folder(place))
+    assert found == (
+        f"mend  {place}: No such file or directory; mkdir -p {place}, or "
+        "--folder=DIR"
+    )
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_full_or_slow_disk(tmp_path, disk, monkeypatch):
@@ -58,7 +68,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     place = f"{tmp_path}/file"
     [found] = lines(machine.check_folder(place))
-    assert found.startswith(f"mend  {place}: File exists; sudo chown $USER ")
+    assert found.startswith(f"mend  {place}: Not a directory; mkdir -p ")
 
 
 def test_a_file_system_without_locks(tmp_path, disk, monkeypatch):
