@@ -239,12 +239,12 @@ def test_a_resumed_run_goes_on_with_the_temperature(tmp_path, tone_clips):
         brain = make_brain("wav2vec2", folder, 4, checkpoint_interval=2)
         seen, make_step = [], brain.make_step
 
-        def watched(inputs):
+        def watched(inputs, *following):
             if brain.progress.step == steps_left:
                 raise KeyboardInterrupt
             for item in inputs:
                 seen.append((brain.progress.step, item.temperature))
-            return make_step(inputs)
+            return make_step(inputs, *following)
 
         brain.make_step = watched
         try:
