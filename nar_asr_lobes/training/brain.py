@@ -32,17 +32,21 @@ from nar_asr_lobes.training.device import (
     with_next,
     wrap_distributed,
 )
-from nar_asr_lobes.training.heartbeat import (
-    TRAINING,
-    VALIDATING,
-    Heartbeat,
-)
 from nar_asr_lobes.training.optim.scheduler import (
     EncoderFreeze,
     parameter_groups,
 )
+from nar_asr_lobes.training.processes.heartbeat import (
+    TRAINING,
+    VALIDATING,
+    Heartbeat,
+)
+from nar_asr_lobes.training.processes.signals import (
+    Interrupted,
+    deferred,
+    pending,
+)
 from nar_asr_lobes.training.progress import Progress, TrainLog
-from nar_asr_lobes.training.signals import Interrupted, deferred, pending
 from nar_asr_lobes.training.skipping import TooManySkipped
 from nar_asr_lobes.training.step import StepBrain, Sums
 

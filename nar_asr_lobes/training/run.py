@@ -47,7 +47,6 @@ from nar_asr_lobes.training.hparams import (
     resolve_yaml,
 )
 from nar_asr_lobes.training.init_from import check_start
-from nar_asr_lobes.training.launch import require_same_start, start_processes
 from nar_asr_lobes.training.lm.data import (
     PrepareTexts,
     TextValidation,
@@ -55,13 +54,17 @@ from nar_asr_lobes.training.lm.data import (
     text_loader,
 )
 from nar_asr_lobes.training.lm.run import finish_lm, make_lm_brain
+from nar_asr_lobes.training.processes.launch import (
+    require_same_start,
+    start_processes,
+)
+from nar_asr_lobes.training.processes.signals import Interrupted, handled
 from nar_asr_lobes.training.progress import (
     Timer,
     plain_console,
     quiet_libraries,
     tell_lost_lines,
 )
-from nar_asr_lobes.training.signals import Interrupted, handled
 
 _HELP = """\
 usage: python train.py hparams/FILE.yaml [--KEY=VALUE ...] [OPTION ...]

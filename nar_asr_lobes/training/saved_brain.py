@@ -15,7 +15,7 @@ from nar_asr_lobes.training.checkpoint import (
     random_state,
 )
 from nar_asr_lobes.training.config import OptimConfig
-from nar_asr_lobes.training.heartbeat import SAVING, Heartbeat
+from nar_asr_lobes.training.processes.heartbeat import SAVING, Heartbeat
 from nar_asr_lobes.training.progress import Progress
 from nar_asr_lobes.training.skipping import TooManySkipped
 

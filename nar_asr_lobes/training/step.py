@@ -16,9 +16,9 @@ from nar_asr_lobes.distributed import sum_over_ranks, world
 from nar_asr_lobes.objectives.base import ModelInputs
 from nar_asr_lobes.objectives.diagnostics import Totals
 from nar_asr_lobes.training.optim.scheduler import EncoderFreeze, WarmupCosine
+from nar_asr_lobes.training.processes.signals import pending
 from nar_asr_lobes.training.progress import TrainLog
 from nar_asr_lobes.training.saved_brain import SavedBrain
-from nar_asr_lobes.training.signals import pending
 from nar_asr_lobes.training.skipping import stand_in, step_fault
 
 Sums = dict[str, torch.Tensor]

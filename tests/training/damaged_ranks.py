@@ -1,7 +1,5 @@
 """A training with a damaged utterance and a NaN, for test_damaged_ranks.py."""
 
-import os
-
 import torch
 import torch.distributed as dist
 from torch.multiprocessing import spawn
@@ -9,7 +7,7 @@ from torch.multiprocessing import spawn
 from nar_asr_lobes.dataio.batching import StepSampler
 from nar_asr_lobes.dataio.datasets import SpeechDataset, step_loader
 from nar_asr_lobes.errors import audio_error
-from tests.training.ranks import PATIENCE, start
+from tests.training.ranks import join, start
 from tests.training.runs import weights
 
 STEPS, DAMAGED, NAN_STEP, NAN = 20, 3, 6, 1
@@ -76,17 +74,7 @@ def train(folder, clips, rank=0, ranks=1):
 
 def work(rank, ranks, folder, clips):
     """Train as one of some processes."""
-    torch.set_num_threads(1)
-    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks}
-    os.environ.update({name: str(value) for name, value in names.items()})
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group(
-        "gloo",
-        f"file://{folder}/store",
-        timeout=PATIENCE,
-        rank=rank,
-        world_size=ranks,
-    )
+    join(rank, ranks, folder)
     torch.save(train(folder, clips, rank, ranks), f"{folder}/rank_{rank}.pt")
     dist.destroy_process_group()
 

@@ -17,7 +17,7 @@ from torch.profiler import profile
 from nar_asr_lobes.distributed import gather_objects, sum_over_ranks
 from nar_asr_lobes.lobes.config import ModelConfig
 from nar_asr_lobes.objectives.best_rq import BestRqObjective
-from nar_asr_lobes.training.signals import Interrupted
+from nar_asr_lobes.training.processes.signals import Interrupted
 from tests.training.runs import (
     ALL_KINDS,
     KINDS,
@@ -33,22 +33,27 @@ RANKS, STEPS = 2, 4
 PATIENCE = timedelta(seconds=90)  # for a rank that never comes
 
 
-def launch(folder, clips):
-    """Run ``work`` on every rank; give what each found."""
-    spawn(work, args=(str(folder), clips), nprocs=RANKS)
+def launch(folder, clips, task=None):
+    """Run a task, ``work``, on every rank; give what each found."""
+    spawn(task or work, args=(str(folder), clips), nprocs=RANKS)
     return [torch.load(folder / f"rank_{rank}.pt") for rank in range(RANKS)]
 
 
-def work(rank, folder, clips):
-    """Do everything that needs two processes, in one start of them."""
+def join(rank, ranks, folder):
+    """Make this process one of some that share a file store."""
     torch.set_num_threads(1)
-    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": RANKS}
+    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks}
     os.environ.update({name: str(value) for name, value in names.items()})
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     store = f"file://{folder}/store"
     dist.init_process_group(
-        "gloo", store, timeout=PATIENCE, rank=rank, world_size=RANKS
+        "gloo", store, timeout=PATIENCE, rank=rank, world_size=ranks
     )
+
+
+def work(rank, folder, clips):
+    """Do everything that needs two processes, in one start of them."""
+    join(rank, RANKS, folder)
     found = {"collectives": collectives(rank)}
     found["projection"] = fitted([[[0, 1], [2]], [[3, 4]]][rank], clips)
     for kind in KINDS:

@@ -1,39 +1,21 @@
 """Two ranks, one with steep losses and NaN, for test_skipping_ranks.py."""
 
 import math
-import os
 
 import torch
 import torch.distributed as dist
-from torch.multiprocessing import spawn
 
 from nar_asr_lobes.training import skipping
-from tests.training.ranks import PATIENCE, start
+from tests.training.ranks import RANKS, join, start
 from tests.training.runs import make_loader, weights
 
-RANKS, STEPS, WINDOW = 2, 12, 4
+STEPS, WINDOW = 12, 4
 SPIKE, NANS = 5, (7, 8, 9)  # steps; saved at 4 and 8
-
-
-def launch(folder, clips):
-    """Train on two ranks; give the results of each."""
-    spawn(work, args=(str(folder), clips), nprocs=RANKS)
-    return [torch.load(folder / f"rank_{rank}.pt") for rank in range(RANKS)]
 
 
 def work(rank, folder, clips):
     """Train as one of two processes; rank 1 alone has the faults."""
-    torch.set_num_threads(1)
-    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": RANKS}
-    os.environ.update({name: str(value) for name, value in names.items()})
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group(
-        "gloo",
-        f"file://{folder}/store",
-        timeout=PATIENCE,
-        rank=rank,
-        world_size=RANKS,
-    )
+    join(rank, RANKS, folder)
     skipping._WINDOW = WINDOW
     brain = start(
         "pretrain",

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 
 from nar_asr_lobes.dataio.datasets import step_loader
-from nar_asr_lobes.training.heartbeat import (
+from nar_asr_lobes.training.processes.heartbeat import (
     RESTART,
     SAVING,
     TRAINING,

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from nar_asr_lobes.training import evaluation, signals
+from nar_asr_lobes.training import evaluation
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.data.loaders import ValidationSet
+from nar_asr_lobes.training.processes import signals
 from tests.recipes.running import call
 from tests.training import tiny_recipe
 from tests.training.runs import assert_same_weights
 from tests.training.tiny_recipe import make_corpus, run_tiny, write_yamls
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EACH = pytest.mark.parametrize(
     ("number", "status"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138)],

@@ -10,13 +10,14 @@ import torch
 from speechbrain.utils.run_opts import RunOptions
 
 from nar_asr_lobes.errors import UserError
-from nar_asr_lobes.training import launch
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
-from tests.training import fake_srun, tiny_recipe
+from nar_asr_lobes.training.processes import launch
+from tests.training import tiny_recipe
+from tests.training.processes import fake_srun
 from tests.training.runs import assert_same_weights
 from tests.training.tiny_recipe import copy_of, run_tiny
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SRUN = (sys.executable, fake_srun.__file__)
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone")
 SLURM = {
