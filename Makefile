@@ -14,4 +14,4 @@ demo:
 test:
 	@$(INSTALL) test
 	.venv/bin/ruff check .
-	$(ONE_THREAD) .venv/bin/python -m pytest
+	$(ONE_THREAD) .venv/bin/python -m pytest -n 2 --dist loadfile

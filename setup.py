@@ -45,6 +45,7 @@ EXTRAS = {
     # Tests, style, and the programs that tests compare with.
     "dev": [
         "pytest>=8.2,<10",
+        "pytest-xdist>=3.6,<4",
         "ruff>=0.14,<0.18",
         "flashlight-text==0.0.7",
         "transformers>=4.57,<6",

@@ -38,9 +38,9 @@ class UtteranceStream:
 
     Example
     -------
-    >>> stream = UtteranceStream([2, 100], weights=[1, 1])
+    >>> stream = UtteranceStream([20, 100], weights=[1, 1])
     >>> epochs, indices = stream.draw(np.arange(8000))
-    >>> int((indices < 2).sum()) in range(3800, 4200)
+    >>> int((indices < 20).sum()) in range(3800, 4200)
     True
     """
 

@@ -29,11 +29,11 @@ def test_forty_million_take_no_memory():
     assert 0 <= found.min() < 2_000_000 and 38_000_000 < found.max()
 
 
-@pytest.mark.parametrize("size", [3, 7, 50, 300])
+@pytest.mark.parametrize("size", [7, 50])
 def test_each_number_is_as_likely_at_each_place(size):
     """Chi-squared over seeds, of the first and the last place."""
     draws = np.array(
-        [Permutation(size, seed)(np.arange(size)) for seed in range(3000)]
+        [Permutation(size, seed)(np.arange(size)) for seed in range(1000)]
     )
     for place in (0, -1):
         counts = np.bincount(draws[:, place], minlength=size)

@@ -70,13 +70,26 @@ def test_a_training_that_saved_is_queued_again_and_no_other(
 ):
     """143 is also the status of processes that srun ended after an error."""
     overrides = ["--data={workers: 4}", "--output_folder=a b"]
-    run = start("hparams/pretrain.yaml", *overrides, STATUS=str(status))
+    run = start(
+        "hparams/pretrain.yaml",
+        *overrides,
+        STATUS=str(status),
+        SECONDS="3600",  # bash counts from there
+    )
     out, err = run.communicate(timeout=60)
     assert (run.returncode, err) == (status, "")
     assert requeued(tmp_path) == ("requeue 77\n" if status == 138 else "")
     assert ("saved; job 77 is queued again" in out) == (status == 138)
     words = (tmp_path / "arguments.txt").read_text().splitlines()
     assert words == ["train.py", "hparams/pretrain.yaml", *overrides]
+
+
+def test_a_standstill_in_the_first_hour_would_come_again(start, tmp_path):
+    run = start("a.yaml", STATUS="138")
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 138
+    assert "first hour: job 77 is not queued again" in err
+    assert requeued(tmp_path) == ""
 
 
 @pytest.mark.parametrize("status", [0, 1, 138, 143])

@@ -2,7 +2,6 @@
 
 import torch
 import torch.distributed as dist
-from torch.multiprocessing import spawn
 
 from nar_asr_lobes.dataio.batching import StepSampler
 from nar_asr_lobes.dataio.datasets import SpeechDataset, step_loader
@@ -72,14 +71,8 @@ def train(folder, clips, rank=0, ranks=1):
         torch.Tensor.float = single
 
 
-def work(rank, ranks, folder, clips):
+def work(rank, folder, clips, ranks):
     """Train as one of some processes."""
     join(rank, ranks, folder)
     torch.save(train(folder, clips, rank, ranks), f"{folder}/rank_{rank}.pt")
     dist.destroy_process_group()
-
-
-def launch(folder, clips, ranks):
-    """Train on some ranks; give the results of each."""
-    spawn(work, args=(ranks, str(folder), clips), nprocs=ranks)
-    return [torch.load(folder / f"rank_{rank}.pt") for rank in range(ranks)]

@@ -4,6 +4,7 @@
 ``rank_N.pt``.
 """
 
+import multiprocessing
 import os
 import signal
 from datetime import timedelta
@@ -11,7 +12,7 @@ from functools import partial
 
 import torch
 import torch.distributed as dist
-from torch.multiprocessing import spawn
+from torch.multiprocessing import start_processes
 from torch.profiler import profile
 
 from nar_asr_lobes.distributed import gather_objects, sum_over_ranks
@@ -33,10 +34,13 @@ RANKS, STEPS = 2, 4
 PATIENCE = timedelta(seconds=90)  # for a rank that never comes
 
 
-def launch(folder, clips, task=None):
-    """Run a task, ``work``, on every rank; give what each found."""
-    spawn(task or work, args=(str(folder), clips), nprocs=RANKS)
-    return [torch.load(folder / f"rank_{rank}.pt") for rank in range(RANKS)]
+def launch(folder, task, *arguments, ranks=RANKS):
+    """Run ``task(rank, folder, *arguments)`` on ranks; give their results."""
+    # Each would take seconds to import torch.
+    multiprocessing.set_forkserver_preload(["nar_asr_lobes.training.brain"])
+    arguments = (str(folder), *arguments)
+    start_processes(task, arguments, ranks, start_method="forkserver")
+    return [torch.load(folder / f"rank_{rank}.pt") for rank in range(ranks)]
 
 
 def join(rank, ranks, folder):

@@ -9,6 +9,7 @@ from tests.training.ranks import (
     first_gradients,
     fitted,
     launch,
+    work,
 )
 from tests.training.runs import ALL_KINDS, KINDS, assert_same_weights
 
@@ -16,7 +17,7 @@ from tests.training.runs import ALL_KINDS, KINDS, assert_same_weights
 @pytest.fixture(scope="module")
 def found(tmp_path_factory, tone_clips):
     """The results of each rank."""
-    return launch(tmp_path_factory.mktemp("ranks"), tone_clips)
+    return launch(tmp_path_factory.mktemp("ranks"), work, tone_clips)
 
 
 @pytest.fixture(params=ALL_KINDS)

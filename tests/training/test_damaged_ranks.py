@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.training.damaged_ranks import NAN_STEP, STEPS, launch, train
+from tests.training.damaged_ranks import NAN_STEP, STEPS, train, work
+from tests.training.ranks import launch
 from tests.training.runs import assert_same_weights
 
 
@@ -30,7 +31,8 @@ def test_the_step_goes_on_without_the_damaged(alone):
 def test_any_number_of_processes_trains_the_same(
     alone, ranks, tmp_path, tone_clips
 ):
-    (one, lines), found = alone, launch(tmp_path, tone_clips, ranks)
+    one, lines = alone
+    found = launch(tmp_path, work, tone_clips, ranks, ranks=ranks)
     for rank in found:
         np.testing.assert_allclose(
             rank["losses"], one["losses"], rtol=0, atol=1e-6

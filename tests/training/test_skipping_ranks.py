@@ -13,7 +13,7 @@ def is_same(one, two):
 
 
 def test_both_ranks_skip_and_roll_back_alike(tmp_path, tone_clips):
-    found = launch(tmp_path, tone_clips, work)
+    found = launch(tmp_path, work, tone_clips)
     trails = [dict(rank["trail"]) for rank in found]
     for step in range(STEPS + 1):
         assert_same_weights(trails[0][step], trails[1][step])
