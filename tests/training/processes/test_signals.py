@@ -151,6 +151,15 @@ def test_what_the_user_has_ignored_stays_so(monkeypatch):
         signal.signal(signal.SIGINT, before)
 
 
+def test_outside_training_signals_end_the_other_ranks(monkeypatch):
+    """They wait in code of gloo or NCCL that no handler interrupts."""
+    monkeypatch.setattr(signals, "if_main_process", lambda: False)
+    with signals.handled():
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        with signals.deferred():
+            assert signal.getsignal(signal.SIGTERM) is signals._handle
+
+
 def test_a_process_that_loads_data_outlives_sigusr1(monkeypatch):
     """SLURM sends it to every process of a step."""
     sent = []
