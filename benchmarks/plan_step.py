@@ -1,13 +1,13 @@
 """The step that `nar-asr plan` predicts, and the one that a run makes.
 
-python benchmarks/plan_step.py [--steps=6] [--turns=4]
+python benchmarks/plan_step.py [--steps=16]
 
-Steps on noise give the throughput of this machine's processor at micro-batches
-of four utterances of 5 s, as `nar-asr plan --measure` does. Then train.py's run
-is made on an index of utterances of 2 to 8 s, with other micro-batches: longer,
-more, of mixed lengths. Processor time of one thread, with reading and draws.
-Both take turns, with the same steps each time; the fastest of each counts,
-since other programs only slow them. A line of JSON for each run.
+train.py's run is made on an index of utterances of 2 to 8 s. Between its steps
+are those on noise of `nar-asr plan --measure`, so that both see the same
+machine; the plan is made of their throughput, and is told the seconds with
+padding, which few utterances have much of. Processor time of one thread, with
+draws, without the reading, which a worker does; medians. A line of JSON for
+each run.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +29,14 @@ from nar_asr_lobes.dataio.index.build import build_index
 from nar_asr_lobes.dataio.index.parts import PartRules
 from nar_asr_lobes.dataio.manifest import Utterance, write_manifest
 from nar_asr_lobes.planning.cluster import Cluster
-from nar_asr_lobes.planning.measure import measure_throughput
-from nar_asr_lobes.planning.plan import Corpus, make_plan
+from nar_asr_lobes.planning.measure import NoiseSteps
+from nar_asr_lobes.planning.plan import Corpus, make_plan, micro_batches
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.hparams import load_run, parse_arguments
 from nar_asr_lobes.training.run import main as train
 
 YAML = Path(__file__).parents[1] / "recipes/Synthetic/hparams/pretrain.yaml"
-MEAN_SECONDS, MEASURED_SECONDS = 5.0, 20.0  # of an utterance, a micro-batch
+MEAN_SECONDS = 5.0  # of an utterance
 RUNS = (  # utterances of a step, most padded seconds of a micro-batch
     {"global_batch": 16, "max_batch_seconds": 240},
     {"global_batch": 24, "max_batch_seconds": 60},
@@ -61,7 +62,7 @@ def arguments_of(folder: Path, run: dict, steps: int) -> list[str]:
     data = {
         "index": {"noise": str(folder / "index")},
         "max_batch_seconds": run["max_batch_seconds"],
-        "workers": 0,
+        "workers": 1,
     }
     return [
         str(YAML),
@@ -72,13 +73,22 @@ def arguments_of(folder: Path, run: dict, steps: int) -> list[str]:
     ]
 
 
-def run_steps(arguments: list[str]) -> list[tuple[float, float]]:
+def run_steps(
+    arguments: list[str], between: NoiseSteps
+) -> list[tuple[float, float]]:
     """Train as train.py does; give processor time and audio of each step."""
-    ends, make_step = [], NarBrain.make_step
+    steps, make_step = [], NarBrain.make_step
+    end = 0.0
 
-    def timed(brain: NarBrain, *arguments: list) -> dict:
-        averages = make_step(brain, *arguments)
-        ends.append((time.process_time(), brain.progress.audio_seconds))
+    def timed(brain: NarBrain, prepared: list, *following: list) -> dict:
+        nonlocal end
+        averages = make_step(brain, prepared, *following)
+        if brain is between.brain:
+            return averages
+        samples = sum(item.batch.wavs.numel() for item in prepared)
+        steps.append((time.process_time() - end, samples / 16000))
+        between.time()
+        end = time.process_time()
         return averages
 
     NarBrain.make_step = timed
@@ -87,53 +97,49 @@ def run_steps(arguments: list[str]) -> list[tuple[float, float]]:
             raise SystemExit("the run failed")
     finally:
         NarBrain.make_step = make_step
-    return [tuple(step) for step in np.diff(ends, axis=0)]  # but the first
+    return steps[1:]
 
 
-def compare(folder: Path, run: dict, options: argparse.Namespace) -> dict:
-    """Measure and run in turns; give the fastest of both."""
-    speeds, runs = [], []
-    for turn in range(options.turns):
-        output = f"--output_folder={folder / str(turn)}-{run['global_batch']}"
-        arguments = [*arguments_of(folder, run, options.steps), output]
-        path, run_opts, overrides = parse_arguments(arguments)
-        config = load_run(path, overrides)
-        speeds.append(
-            measure_throughput(
-                config, MEAN_SECONDS, MEASURED_SECONDS, run_opts, rounds=2
-            )
-        )
-        runs.append(run_steps(arguments))
-    steps = len(runs[0])
-    made = sum(min(r[i][0] for r in runs) for i in range(steps)) / steps
-    audio = sum(x[1] for x in runs[0]) / steps
-    corpus = Corpus(mean_seconds=audio / config.global_batch)
-    speed = max(speeds, key=lambda x: x.audio)
-    plan = make_plan(config, Cluster(gpus=1), corpus, speed)
+def compare(folder: Path, run: dict, steps: int) -> dict:
+    """Make a run and measure between its steps."""
+    output = folder / str(run["global_batch"])
+    arguments = [*arguments_of(folder, run, steps), f"--output_folder={output}"]
+    path, run_opts, overrides = parse_arguments(arguments)
+    config, cluster = load_run(path, overrides), Cluster(gpus=1)
+    _, longest = micro_batches(config, cluster, Corpus(1.0, MEAN_SECONDS))
+    noise = replace(config, output_folder=str(folder / f"{output}-noise"))
+    Path(noise.output_folder).mkdir()
+    between = NoiseSteps(noise, MEAN_SECONDS, longest, run_opts)
+    made, padded = np.transpose(run_steps(arguments, between))
+    corpus = Corpus(mean_seconds=padded.mean() / config.global_batch)
+    speed = between.throughput()
+    plan = make_plan(config, cluster, corpus, speed)
+    seconds = padded.mean() * np.median(made / padded)
     return {
         **run,
-        "measured": [round(x.audio, 1) for x in speeds],
-        "fixed_seconds": round(speed.fixed, 3),
-        "audio_of_a_step": round(audio, 1),
         "micro_batches": plan.micro_batches,
-        "planned_seconds": round(plan.step.total, 3),
-        "made_seconds": round(made, 3),
-        "off_percent": round(100 * (plan.step.total / made - 1), 1),
+        "padded_seconds_of_a_step": round(padded.mean(), 1),
+        "measured": round(speed.audio, 1),
+        "quarters": (1 / np.quantile(between.rates, (0.75, 0.25)))
+        .round(1)
+        .tolist(),
+        "planned": round(plan.step.total, 3),
+        "made": round(seconds, 3),
+        "off_percent": round(100 * (plan.step.total / seconds - 1), 1),
     }
 
 
 def main() -> None:
     """Read the command line and compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--turns", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=16)
     options = parser.parse_args()
     torch.set_num_threads(1)
     os.environ["PATH"] = ""  # SpeechBrain would list the installed packages
     with tempfile.TemporaryDirectory() as name:
         make_index(Path(name))
         for run in RUNS:
-            found = compare(Path(name), run, options)
+            found = compare(Path(name), run, options.steps)
             print(json.dumps(found), file=sys.stderr, flush=True)
 
 

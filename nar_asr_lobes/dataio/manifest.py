@@ -28,6 +28,7 @@ from nar_asr_lobes.storage import atomic_write
 
 _REQUIRED = ("id", "audio", "duration")
 _OPTIONAL = ("text", "speaker", "start", "groups")
+_ALLOWED = frozenset(_REQUIRED + _OPTIONAL)
 _SHOWN = 3  # faults quoted in one message; the rest is counted
 
 
@@ -364,22 +365,23 @@ def _read_header(path: Path, lines: Iterator, data_root) -> str:
 
 def _fault(record: dict) -> str | None:
     """Describe the fault that makes this record unusable, or None."""
-    missing = [key for key in _REQUIRED if key not in record]
-    unknown = sorted(set(record) - {*_REQUIRED, *_OPTIONAL})
-    if missing:
-        return f"key {missing[0]!r} is missing"
-    if unknown:
+    for key in _REQUIRED:
+        if key not in record:
+            return f"key {key!r} is missing"
+    if not record.keys() <= _ALLOWED:
+        unknown = min(record.keys() - _ALLOWED)
         allowed = ", ".join(_REQUIRED + _OPTIONAL)
-        return f"unknown key {unknown[0]!r} (allowed: {allowed})"
+        return f"unknown key {unknown!r} (allowed: {allowed})"
     for key in ("id", "audio"):
         if not isinstance(record[key], str) or not record[key].strip():
             return f"{key!r} is not a non-empty string"
     for key in ("text", "speaker"):
         if not isinstance(record.get(key), (str, type(None))):
             return f"{key!r} is not a string"
-    groups = record.get("groups") or {}
-    if not isinstance(groups, dict) or any(
-        not isinstance(value, str) for value in groups.values()
+    groups = record.get("groups")
+    if groups and not (
+        isinstance(groups, dict)
+        and all(isinstance(value, str) for value in groups.values())
     ):
         return "'groups' is not a mapping of names to strings"
     duration, start = record["duration"], record.get("start", 0)

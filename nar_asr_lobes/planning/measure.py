@@ -6,7 +6,9 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
+import numpy as np
 import torch
 from speechbrain.utils.run_opts import RunOptions
 
@@ -44,23 +46,55 @@ def measure_throughput(
     run_opts : RunOptions
         Its ``device`` is measured.
     rounds : int
-        Steps of each kind; the fastest counts, for others are disturbed.
+        Steps of each kind. All are of other lengths, as those of a run, which
+        costs new kernels and memory; medians count, for others may disturb.
     """
-    count = max(1, round(batch_seconds / seconds))
-    batch = _noise(count, seconds)
     with tempfile.TemporaryDirectory() as folder:
-        brain = _make_brain(replace(config, output_folder=folder), run_opts)
-        times: dict[int, list[float]] = {n: [] for n in _MICRO_BATCHES}
-        for turn in range(rounds + 1):
-            for number, found in times.items():
-                start = _clock(brain)
-                brain.fit_batch([batch] * number)
-                if turn > 0:  # the first ones allocate
-                    found.append(_clock(brain) - start)
-    few, many = (min(times[n]) for n in _MICRO_BATCHES)
-    each = (many - few) / (_MICRO_BATCHES[1] - _MICRO_BATCHES[0])
-    fixed = max(0.0, few - each)
-    return Throughput(count * seconds / each, fixed)
+        config = replace(config, output_folder=folder)
+        steps = NoiseSteps(config, seconds, batch_seconds, run_opts)
+        for _ in range(rounds):
+            steps.time()
+    return steps.throughput()
+
+
+class NoiseSteps:
+    """Steps on noise that ``measure_throughput`` times, whose arguments it has.
+
+    The first ones, which allocate, do not count.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        seconds: float,
+        batch_seconds: float,
+        run_opts: RunOptions,
+    ):
+        self.brain = _make_brain(config, run_opts)
+        self.count, self.seconds = round(batch_seconds / seconds), seconds
+        self.rng = np.random.default_rng(0)
+        self.rates, self.fixed = [], []
+        self.time()
+        self.rates, self.fixed = [], []
+
+    def time(self) -> None:
+        """Make a step of each kind."""
+        audio, times = [], []
+        for number in _MICRO_BATCHES:
+            batches = [self._noise() for _ in range(number)]
+            audio.append(sum(batch.seconds for batch in batches))
+            start = _clock(self.brain)
+            self.brain.fit_batch(batches)
+            times.append(_clock(self.brain) - start)
+        self.rates.append(np.diff(times)[0] / np.diff(audio)[0])
+        self.fixed.append(times[0] - self.rates[-1] * audio[0])
+
+    def throughput(self) -> Throughput:
+        """Give the medians so far."""
+        return Throughput(1 / median(self.rates), max(0.0, median(self.fixed)))
+
+    def _noise(self) -> Batch:
+        return _noise(max(1, self.count), self.seconds, self.rng)
 
 
 def _make_brain(config: RunConfig, run_opts: RunOptions) -> NarBrain:
@@ -74,19 +108,21 @@ def _make_brain(config: RunConfig, run_opts: RunOptions) -> NarBrain:
     return brain
 
 
-def _noise(count: int, seconds: float) -> Batch:
-    samples = round(seconds * SAMPLE_RATE)
+def _noise(count: int, seconds: float, rng: np.random.Generator) -> Batch:
+    """Make utterances of about a length; ``seconds`` of it with padding."""
+    samples = rng.uniform(0.9, 1.1, count) * seconds * SAMPLE_RATE
+    longest = round(samples.max())
     names = [str(i) for i in range(count)]
     return Batch(
         ids=names,
         texts=[""] * count,
         seeds=list(range(count)),
-        wavs=torch.randn(count, samples),
-        wav_lens=torch.ones(count),
-        samples=torch.full((count,), samples),
+        wavs=torch.randn(count, longest),
+        wav_lens=torch.tensor(samples / longest, dtype=torch.float32),
+        samples=torch.tensor(samples).long(),
         tokens=torch.zeros(count, 0, dtype=torch.int64),
         token_lens=torch.zeros(count, dtype=torch.int64),
-        seconds=count * seconds,
+        seconds=count * longest / SAMPLE_RATE,
         places=names,
     )
 

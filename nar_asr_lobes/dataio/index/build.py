@@ -141,13 +141,12 @@ def _make_parts(jobs: Iterable[PartJob], processes: int) -> Iterator[Part]:
 
 def _refuse_repeated_ids(folder: Path, parts: list[Part]) -> None:
     """Name the places of ids that stand twice, by their hashes of 64 bits."""
-    hashes = np.concatenate(
-        [np.fromfile(_file(folder, n, "ids"), "u8") for n in range(len(parts))]
-    )
-    ordered = np.sort(hashes)
-    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    hashes = _hashes(folder, parts)
+    hashes.sort()  # in place, for there are tens of millions
+    repeated = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
     if not len(repeated):
         return
+    hashes = _hashes(folder, parts)
     ends = np.cumsum([part.rows for part in parts])
     faults = []
     for index in np.flatnonzero(np.isin(hashes, repeated)):
@@ -158,6 +157,16 @@ def _refuse_repeated_ids(folder: Path, parts: list[Part]) -> None:
         [f"{x} has an id that stands twice" for x in faults],
         "give every utterance of a split its own id",
     )
+
+
+def _hashes(folder: Path, parts: list[Part]) -> np.ndarray:
+    """Read the hashes of all ids, in order."""
+    found = np.empty(sum(part.rows for part in parts), "u8")
+    end = 0
+    for number, part in enumerate(parts):
+        start, end = end, end + part.rows
+        found[start:end] = np.fromfile(_file(folder, number, "ids"), "u8")
+    return found
 
 
 def _file(folder: Path, number: int, ending: str) -> Path:
