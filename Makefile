@@ -1,5 +1,5 @@
 # make demo   the whole path on a corpus it makes itself (23 minutes on 2 busy cores)
-# make test   style, tests and doctests (5 to 20 minutes)
+# make test   style, tests and doctests, on two processes (8 minutes)
 # Both first install their requirements into .venv; a second call does not.
 # Another Python than python3: make demo PYTHON=python3.12
 
