@@ -225,18 +225,21 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda x: x.__name__)
-def test_a_real_rank_at_fault_is_named_by_the_other(tmp_path, fault):
+def start_ranks(*arguments):
+    """Start two processes of ``rank_of``."""
     context = multiprocessing.get_context("fork")
     ranks = [
-        context.Process(
-            target=rank_of,
-            args=(rank, tmp_path, fault, f"file://{tmp_path}/store"),
-        )
+        context.Process(target=rank_of, args=(rank, *arguments))
         for rank in range(2)
     ]
     for process in ranks:
         process.start()
+    return ranks
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda x: x.__name__)
+def test_a_real_rank_at_fault_is_named_by_the_other(tmp_path, fault):
+    ranks = start_ranks(tmp_path, fault, f"file://{tmp_path}/store")
     try:
         ranks[0].join(timeout=60)
         assert ranks[0].exitcode == RESTART
@@ -260,13 +263,7 @@ def test_a_rank_that_keeps_the_store_is_named(tmp_path, fault):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         store = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-    context = multiprocessing.get_context("fork")
-    ranks = [
-        context.Process(target=rank_of, args=(rank, tmp_path, fault, store, 0))
-        for rank in range(2)
-    ]
-    for process in ranks:
-        process.start()
+    ranks = start_ranks(tmp_path, fault, store, 0)
     try:
         ranks[1].join(timeout=60)
         assert ranks[1].exitcode == RESTART
