@@ -5,9 +5,8 @@ python benchmarks/plan_step.py [--steps=16]
 train.py's run is made on an index of utterances of 2 to 8 s. Between its steps
 are those on noise of `nar-asr plan --measure`, so that both see the same
 machine; the plan is made of their throughput, and is told the seconds with
-padding, which few utterances have much of. Processor time of one thread, with
-draws, without the reading, which a worker does; medians. A line of JSON for
-each run.
+padding, which few utterances have much of. One thread, with draws, without the
+reading, which a worker does; medians. A line of JSON for each run.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from nar_asr_lobes.dataio.index.parts import PartRules
 from nar_asr_lobes.dataio.manifest import Utterance, write_manifest
 from nar_asr_lobes.planning.cluster import Cluster
 from nar_asr_lobes.planning.measure import NoiseSteps
-from nar_asr_lobes.planning.plan import Corpus, make_plan, micro_batches
+from nar_asr_lobes.planning.plan import Corpus, make_plan
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.hparams import load_run, parse_arguments
 from nar_asr_lobes.training.run import main as train
@@ -86,9 +85,9 @@ def run_steps(
         if brain is between.brain:
             return averages
         samples = sum(item.batch.wavs.numel() for item in prepared)
-        steps.append((time.process_time() - end, samples / 16000))
+        steps.append((time.perf_counter() - end, samples / 16000))
         between.time()
-        end = time.process_time()
+        end = time.perf_counter()
         return averages
 
     NarBrain.make_step = timed
@@ -106,10 +105,9 @@ def compare(folder: Path, run: dict, steps: int) -> dict:
     arguments = [*arguments_of(folder, run, steps), f"--output_folder={output}"]
     path, run_opts, overrides = parse_arguments(arguments)
     config, cluster = load_run(path, overrides), Cluster(gpus=1)
-    _, longest = micro_batches(config, cluster, Corpus(1.0, MEAN_SECONDS))
     noise = replace(config, output_folder=str(folder / f"{output}-noise"))
     Path(noise.output_folder).mkdir()
-    between = NoiseSteps(noise, MEAN_SECONDS, longest, run_opts)
+    between = NoiseSteps(noise, cluster, MEAN_SECONDS, run_opts)
     made, padded = np.transpose(run_steps(arguments, between))
     corpus = Corpus(mean_seconds=padded.mean() / config.global_batch)
     speed = between.throughput()

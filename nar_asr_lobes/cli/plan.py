@@ -74,7 +74,6 @@ def run(arguments: argparse.Namespace) -> int:
         Corpus,
         Throughput,
         make_plan,
-        micro_batches,
         optimizer_seconds,
         stated_throughput,
     )
@@ -96,9 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
     corpus = Corpus(**{x[0]: getattr(arguments, x[0]) for x in _CORPUS})
     measured, share = arguments.audio_seconds_per_second, arguments.utilisation
     if arguments.measure:
-        _, seconds = micro_batches(config, cluster, corpus)
         speed = measure_throughput(
-            config, corpus.mean_seconds, seconds, run_opts
+            config, cluster, corpus.mean_seconds, run_opts
         )
     elif measured is not None:
         require_number("audio_seconds_per_second", measured, above=0)

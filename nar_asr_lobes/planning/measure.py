@@ -14,35 +14,35 @@ from speechbrain.utils.run_opts import RunOptions
 
 from nar_asr_lobes.dataio.datasets import Batch
 from nar_asr_lobes.lobes.stems import SAMPLE_RATE
-from nar_asr_lobes.planning.plan import Throughput
+from nar_asr_lobes.planning.cluster import Cluster
+from nar_asr_lobes.planning.plan import Corpus, Throughput, micro_batches
 from nar_asr_lobes.training.brain import NarBrain
 from nar_asr_lobes.training.build import wrap_brain
 from nar_asr_lobes.training.config import RunConfig
 from nar_asr_lobes.training.init_from import freeze_parts, without_idle_keys
 
 _MICRO_BATCHES = 1, 3  # of the two kinds of steps whose times are compared
+_SPREAD = 0.6  # of utterances' lengths, relative to their mean
+_PADDING = 0.1  # as far as lengths within a micro-batch differ from their mean
 
 
 def measure_throughput(
     config: RunConfig,
+    cluster: Cluster,
     seconds: float,
-    batch_seconds: float,
     run_opts: RunOptions,
-    rounds: int = 5,
+    rounds: int = 8,
 ) -> Throughput:
     """Time steps on noise, with random weights.
-
-    Processor time on a CPU, where other programs may run beside; on a GPU the
-    clock's.
 
     Arguments
     ---------
     config : RunConfig
         Of a pre-training.
+    cluster : Cluster
+        Of the run; a rank's micro-batches there are measured.
     seconds : float
-        Length of an utterance.
-    batch_seconds : float
-        Audio of a micro-batch, as far as whole utterances fit.
+        Mean length of an utterance.
     run_opts : RunOptions
         Its ``device`` is measured.
     rounds : int
@@ -51,7 +51,7 @@ def measure_throughput(
     """
     with tempfile.TemporaryDirectory() as folder:
         config = replace(config, output_folder=folder)
-        steps = NoiseSteps(config, seconds, batch_seconds, run_opts)
+        steps = NoiseSteps(config, cluster, seconds, run_opts)
         for _ in range(rounds):
             steps.time()
     return steps.throughput()
@@ -66,12 +66,12 @@ class NoiseSteps:
     def __init__(
         self,
         config: RunConfig,
+        cluster: Cluster,
         seconds: float,
-        batch_seconds: float,
         run_opts: RunOptions,
     ):
         self.brain = _make_brain(config, run_opts)
-        self.count, self.seconds = round(batch_seconds / seconds), seconds
+        self.config, self.cluster, self.seconds = config, cluster, seconds
         self.rng = np.random.default_rng(0)
         self.rates, self.fixed = [], []
         self.time()
@@ -80,8 +80,10 @@ class NoiseSteps:
     def time(self) -> None:
         """Make a step of each kind."""
         audio, times = [], []
+        mean = self.seconds * self.rng.uniform(1 - _SPREAD, 1 + _SPREAD)
+        count = self._utterances(mean)
         for number in _MICRO_BATCHES:
-            batches = [self._noise() for _ in range(number)]
+            batches = [_noise(count, mean, self.rng) for _ in range(number)]
             audio.append(sum(batch.seconds for batch in batches))
             start = _clock(self.brain)
             self.brain.fit_batch(batches)
@@ -93,8 +95,12 @@ class NoiseSteps:
         """Give the medians so far."""
         return Throughput(1 / median(self.rates), max(0.0, median(self.fixed)))
 
-    def _noise(self) -> Batch:
-        return _noise(max(1, self.count), self.seconds, self.rng)
+    def _utterances(self, seconds: float) -> int:
+        """Give the number in a micro-batch of utterances of that length."""
+        longest = Corpus(mean_seconds=seconds * (1 + _PADDING))
+        number, _ = micro_batches(self.config, self.cluster, longest)
+        of_rank = self.config.global_batch / self.cluster.gpus
+        return max(1, round(of_rank / number))
 
 
 def _make_brain(config: RunConfig, run_opts: RunOptions) -> NarBrain:
@@ -110,7 +116,8 @@ def _make_brain(config: RunConfig, run_opts: RunOptions) -> NarBrain:
 
 def _noise(count: int, seconds: float, rng: np.random.Generator) -> Batch:
     """Make utterances of about a length; ``seconds`` of it with padding."""
-    samples = rng.uniform(0.9, 1.1, count) * seconds * SAMPLE_RATE
+    samples = rng.uniform(1 - _PADDING, 1 + _PADDING, count)
+    samples *= seconds * SAMPLE_RATE
     longest = round(samples.max())
     names = [str(i) for i in range(count)]
     return Batch(
@@ -128,7 +135,6 @@ def _noise(count: int, seconds: float, rng: np.random.Generator) -> Batch:
 
 
 def _clock(brain: NarBrain) -> float:
-    if torch.device(brain.device).type == "cpu":
-        return time.process_time()
-    torch.cuda.synchronize()
+    if torch.device(brain.device).type != "cpu":
+        torch.cuda.synchronize()
     return time.perf_counter()
