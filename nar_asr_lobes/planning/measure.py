@@ -100,7 +100,7 @@ class NoiseSteps:
         longest = Corpus(mean_seconds=seconds * (1 + _PADDING))
         number, _ = micro_batches(self.config, self.cluster, longest)
         of_rank = self.config.global_batch / self.cluster.gpus
-        return max(1, round(of_rank / number))
+        return max(1, int(of_rank / number))
 
 
 def _make_brain(config: RunConfig, run_opts: RunOptions) -> NarBrain:
