@@ -16,9 +16,9 @@ import torch
 import torch.distributed as dist
 from speechbrain.utils.run_opts import RunOptions
 
-from nar_asr_lobes import __version__
 from nar_asr_lobes.distributed import gather_objects
 from nar_asr_lobes.errors import UserError
+from nar_asr_lobes.training.metadata import code_version
 
 _RANKS = {
     "RANK": "SLURM_PROCID",
@@ -62,11 +62,11 @@ def start_processes(run_opts: RunOptions) -> None:
 
 
 def require_same_start(yaml: str, run_opts: RunOptions) -> None:
-    """Refuse processes with other settings or versions than the first one."""
+    """Refuse processes with other settings or code than the first one."""
     own = {
         "YAML or option": yaml,
         "option of SpeechBrain": asdict(run_opts) | {"device": None},
-        "version of nar_asr_lobes": __version__,
+        "version of nar_asr_lobes": code_version(),
         "version of torch": torch.__version__,
     }
     first, *others = gather_objects(own)

@@ -197,6 +197,19 @@ def test_nodes_of_other_settings_are_refused(monkeypatch, part, value, message):
         launch.require_same_start("global_batch: 4", CPU)
 
 
+def test_nodes_of_another_commit_are_refused(monkeypatch):
+    starts = []
+    monkeypatch.setattr(
+        launch, "gather_objects", lambda own: starts.append(own) or [own]
+    )
+    for commit in ("3a5c", "77e0"):
+        monkeypatch.setattr(launch, "code_version", lambda x=commit: f"0.1 {x}")
+        launch.require_same_start("", CPU)
+    monkeypatch.setattr(launch, "gather_objects", lambda own: starts)
+    with pytest.raises(UserError, match="another version of nar_asr_lobes"):
+        launch.require_same_start("", CPU)
+
+
 @pytest.mark.parametrize(
     ("nodes", "first"),
     [
