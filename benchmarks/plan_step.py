@@ -75,7 +75,7 @@ def arguments_of(folder: Path, run: dict, steps: int) -> list[str]:
 def run_steps(
     arguments: list[str], between: NoiseSteps
 ) -> list[tuple[float, float]]:
-    """Train as train.py does; give processor time and audio of each step."""
+    """Train as train.py does; give seconds and audio of each step."""
     steps, make_step = [], NarBrain.make_step
     end = 0.0
 
@@ -105,7 +105,7 @@ def compare(folder: Path, run: dict, steps: int) -> dict:
     arguments = [*arguments_of(folder, run, steps), f"--output_folder={output}"]
     path, run_opts, overrides = parse_arguments(arguments)
     config, cluster = load_run(path, overrides), Cluster(gpus=1)
-    noise = replace(config, output_folder=str(folder / f"{output}-noise"))
+    noise = replace(config, output_folder=f"{output}-noise")
     Path(noise.output_folder).mkdir()
     between = NoiseSteps(noise, cluster, MEAN_SECONDS, run_opts)
     made, padded = np.transpose(run_steps(arguments, between))

@@ -19,6 +19,7 @@ from speechbrain.utils.run_opts import RunOptions
 from nar_asr_lobes.distributed import gather_objects
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.training.metadata import code_version
+from nar_asr_lobes.training.processes.signals import fatal
 
 _RANKS = {
     "RANK": "SLURM_PROCID",
@@ -27,6 +28,7 @@ _RANKS = {
 }
 _ADDRESS = ("MASTER_ADDR", "MASTER_PORT")
 _FIRST_PORT, _PORTS = 20000, 10000  # below those of outgoing connections
+_END_OF_PORTS = 65536
 _JOIN = timedelta(minutes=10)  # 64 processes may read torch from one disk
 _WAIT = timedelta(hours=2)  # of the others while one prepares the data
 _LAUNCH = (
@@ -51,14 +53,20 @@ def start_processes(run_opts: RunOptions) -> None:
             f"{given} is set but {', '.join(missing)} not, and this process "
             f"would train alone; unset it, or {_LAUNCH}"
         )
-    rank, local_rank, world, _ = map(_number, (*_RANKS, "MASTER_PORT"))
+    rank, local_rank, world, port = map(_number, (*_RANKS, "MASTER_PORT"))
     if not 0 <= local_rank <= rank < world:
         raise UserError(
             f"RANK={rank}, LOCAL_RANK={local_rank} and WORLD_SIZE={world} "
             f"contradict each other; unset them, and {_LAUNCH}"
         )
+    if not 0 < port < _END_OF_PORTS:
+        raise UserError(
+            f"MASTER_PORT={port} is not a port, which is a number from 1 to "
+            f"{_END_OF_PORTS - 1}; unset it, and {_LAUNCH}"
+        )
     _check_device(run_opts, local_rank)
-    _join(run_opts.distributed_backend)
+    with fatal():
+        _join(run_opts.distributed_backend)
 
 
 def require_same_start(yaml: str, run_opts: RunOptions) -> None:

@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from speechbrain.utils.distributed import if_main_process
 
@@ -56,12 +56,11 @@ def handled() -> Iterator[None]:
     """Let a signal end the body by an ``Interrupted``.
 
     Processes other than the main one wait for it in code that no handler can
-    interrupt: there the signal ends the process.
+    interrupt.
     """
     _State.number = 0
-    handler = _handle if if_main_process() else signal.SIG_DFL
     try:
-        with _installed(handler):
+        with _installed(_handle) if if_main_process() else fatal():
             yield
     except UserError:
         raise
@@ -69,6 +68,11 @@ def handled() -> Iterator[None]:
         if pending():  # the other processes ended first
             raise Interrupted(pending()) from error
         raise
+
+
+def fatal() -> AbstractContextManager[None]:
+    """Let a signal end the process, in code that no handler can interrupt."""
+    return _installed(signal.SIG_DFL)
 
 
 @contextmanager

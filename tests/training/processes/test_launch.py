@@ -1,8 +1,12 @@
 """Several processes: started by torchrun and by srun, and wrong set-ups."""
 
+import multiprocessing
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from speechbrain.utils.run_opts import RunOptions
 from nar_asr_lobes.errors import UserError
 from nar_asr_lobes.training.checkpoint import CheckpointFolder
 from nar_asr_lobes.training.processes import launch
+from nar_asr_lobes.training.processes.signals import handled
 from tests.training import tiny_recipe
 from tests.training.processes import fake_srun
 from tests.training.runs import assert_same_weights
@@ -154,6 +159,8 @@ def test_one_process_meets_no_others(environment, joined, variables):
         ({**TORCH, "RANK": "0"}, "RANK=0, LOCAL_RANK=1 and WORLD_SIZE=2 contr"),
         ({**TORCH, "RANK": "one"}, "RANK=one is not a number; unset it"),
         ({**TORCH, "MASTER_PORT": "http"}, "MASTER_PORT=http is not a number"),
+        ({**TORCH, "MASTER_PORT": "0"}, "MASTER_PORT=0 is not a port, which"),
+        ({**TORCH, "MASTER_PORT": "65536"}, "MASTER_PORT=65536 is not a port"),
         ({**SLURM, "RANK": "0"}, "RANK=0 contradicts srun's SLURM_PROCID=1"),
         (
             {**SLURM, **TORCH, "RANK": "0", "WORLD_SIZE": "1"},
@@ -263,3 +270,34 @@ def test_a_process_that_never_comes_is_told(
     outcome = run_tiny(copy_of(finished, tmp_path), "pretrain")
     assert "localhost:24566: the processes did not meet" in outcome.error
     assert "1/2 clients joined" in outcome.error
+
+
+def test_a_signal_ends_a_process_that_waits_for_others(environment):
+    """torch waits in code that no handler of Python's can interrupt."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    local = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    environment(**{**TORCH, **local, "RANK": "0", "LOCAL_RANK": "0"})
+    process = multiprocessing.get_context("fork").Process(target=join_as_a_run)
+    process.start()
+    try:
+        while process.is_alive() and not is_open(port):
+            time.sleep(0.1)
+        process.terminate()
+        process.join(timeout=60)
+        assert process.exitcode == -signal.SIGTERM
+    finally:
+        process.kill()
+
+
+def join_as_a_run():
+    """Wait for the other process."""
+    with handled():
+        launch.start_processes(CPU)
+
+
+def is_open(port):
+    """Tell whether somebody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
