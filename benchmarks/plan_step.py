@@ -6,7 +6,7 @@ train.py's run is made on an index of utterances of 2 to 8 s. Between its steps
 are those on noise of `nar-asr plan --measure`, so that both see the same
 machine; the plan is made of their throughput, and is told the seconds with
 padding, which few utterances have much of. One thread, with draws, without the
-reading, which a worker does; medians. A line of JSON for each run.
+reading, which a worker does; means. A line of JSON for each run.
 """
 
 from __future__ import annotations
@@ -112,15 +112,12 @@ def compare(folder: Path, run: dict, steps: int) -> dict:
     corpus = Corpus(mean_seconds=padded.mean() / config.global_batch)
     speed = between.throughput()
     plan = make_plan(config, cluster, corpus, speed)
-    seconds = padded.mean() * np.median(made / padded)
+    seconds = made.mean()
     return {
         **run,
         "micro_batches": plan.micro_batches,
         "padded_seconds_of_a_step": round(padded.mean(), 1),
         "measured": round(speed.audio, 1),
-        "quarters": (1 / np.quantile(between.rates, (0.75, 0.25)))
-        .round(1)
-        .tolist(),
         "planned": round(plan.step.total, 3),
         "made": round(seconds, 3),
         "off_percent": round(100 * (plan.step.total / seconds - 1), 1),

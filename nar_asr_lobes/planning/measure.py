@@ -6,7 +6,6 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
@@ -31,7 +30,7 @@ def measure_throughput(
     cluster: Cluster,
     seconds: float,
     run_opts: RunOptions,
-    rounds: int = 8,
+    rounds: int = 16,
 ) -> Throughput:
     """Time steps on noise, with random weights.
 
@@ -47,7 +46,7 @@ def measure_throughput(
         Its ``device`` is measured.
     rounds : int
         Steps of each kind. All are of other lengths, as those of a run, which
-        costs new kernels and memory; medians count, for others may disturb.
+        costs new kernels and memory. Means count, as for a run.
     """
     with tempfile.TemporaryDirectory() as folder:
         config = replace(config, output_folder=folder)
@@ -73,9 +72,10 @@ class NoiseSteps:
         self.brain = _make_brain(config, run_opts)
         self.config, self.cluster, self.seconds = config, cluster, seconds
         self.rng = np.random.default_rng(0)
-        self.rates, self.fixed = [], []
+        self.audio, self.times = [], []  # of the two kinds of steps
         self.time()
-        self.rates, self.fixed = [], []
+        self.audio.clear()
+        self.times.clear()
 
     def time(self) -> None:
         """Make a step of each kind."""
@@ -88,12 +88,15 @@ class NoiseSteps:
             start = _clock(self.brain)
             self.brain.fit_batch(batches)
             times.append(_clock(self.brain) - start)
-        self.rates.append(np.diff(times)[0] / np.diff(audio)[0])
-        self.fixed.append(times[0] - self.rates[-1] * audio[0])
+        self.audio.append(audio)
+        self.times.append(times)
 
     def throughput(self) -> Throughput:
-        """Give the medians so far."""
-        return Throughput(1 / median(self.rates), max(0.0, median(self.fixed)))
+        """Give that of all steps so far."""
+        few, many = np.mean(self.audio, axis=0)
+        short, long = np.mean(self.times, axis=0)
+        rate = float((many - few) / (long - short))
+        return Throughput(rate, max(0.0, float(short) - few / rate))
 
     def _utterances(self, seconds: float) -> int:
         """Give the number in a micro-batch of utterances of that length."""

@@ -54,7 +54,8 @@ def test_time_that_grows_with_audio_is_the_throughput(steps, monkeypatch):
     monkeypatch.setattr(
         "nar_asr_lobes.planning.measure._clock", lambda brain: now
     )
-    steps.rates, steps.fixed = [], []
+    steps.audio.clear()
+    steps.times.clear()
     for _ in range(3):
         steps.time()
     found = steps.throughput()
